@@ -1,0 +1,2 @@
+//! The `reveille` program.
+fn main() {}

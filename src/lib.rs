@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod boot;
+pub mod cli;
 pub mod clock;
 pub mod events;
 pub mod files;

@@ -1,1 +1,12 @@
 //! Reveille.
+
+pub mod api;
+pub mod boot;
+pub mod clock;
+pub mod events;
+pub mod files;
+pub mod http;
+pub mod lease;
+pub mod snapshot;
+pub mod tftp;
+pub mod timeline;

@@ -1,0 +1,121 @@
+//! `Machine`: who boots.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::NameRef;
+use crate::boot::MacAddress;
+
+/// Most interfaces that one machine may have.
+pub const MAX_INTERFACES: usize = 32;
+
+/// A Machine is a piece of hardware that boots from the network.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "reveille.dev",
+    version = "v1alpha1",
+    kind = "Machine",
+    plural = "machines",
+    namespaced,
+    category = "reveille",
+    derive = "PartialEq",
+    printcolumn(
+        name = "Profile",
+        type_ = "string",
+        json_path = ".spec.profileRef.name"
+    ),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.boot.policy"),
+    printcolumn(
+        name = "MAC",
+        type_ = "string",
+        json_path = ".spec.interfaces[0].mac",
+        priority = 1
+    ),
+    printcolumn(name = "IP", type_ = "string", json_path = ".spec.interfaces[0].ip"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MachineSpec {
+    /// Its network interfaces.
+    #[schemars(length(min = 1, max = 32))]
+    pub interfaces: Vec<Interface>,
+
+    /// The profile it boots. Default: the one whose selector matches best,
+    /// then the Subnet's default, then the namespace's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_ref: Option<NameRef>,
+
+    /// Whether it boots from the network.
+    #[serde(default)]
+    pub boot: BootSpec,
+
+    /// How this machine's firmware is sent to its disk.
+    #[serde(default)]
+    pub local_boot: LocalBoot,
+
+    /// Values for templates, as `{{ params.NAME }}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+}
+
+/// One network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interface {
+    /// Its MAC address, such as `52:54:00:12:34:56`.
+    pub mac: MacAddress,
+    /// The address reserved for it. Default: one from the Subnet's pools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Ipv4Addr>,
+    /// The host name it is told (option 12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub hostname: Option<String>,
+    /// Whether the machine may boot over this interface; if not, it gets an
+    /// address and is sent to its disk.
+    #[serde(default = "yes")]
+    pub netboot: bool,
+}
+
+/// Whether a machine boots from the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BootSpec {
+    /// `Always`: each time it asks. `Local`: it is sent to its disk.
+    #[serde(default)]
+    pub policy: BootPolicy,
+}
+
+/// Boot policies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BootPolicy {
+    /// Boots its profile each time it asks.
+    #[default]
+    Always,
+    /// Is sent to its disk.
+    Local,
+}
+
+/// How iPXE sends a machine to its disk; firmware differs in what works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LocalBoot {
+    /// iPXE exits and the firmware tries its next boot entry.
+    #[default]
+    Exit,
+    /// iPXE boots the first disk itself (BIOS `sanboot --drive 0x80`).
+    SanBoot,
+    /// iPXE gets a 404 instead of a script.
+    NotFound,
+}
+
+const fn yes() -> bool {
+    true
+}

@@ -1,0 +1,208 @@
+//! `BootProfile`: what to boot.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::boot::Architecture;
+
+/// Most initrds that one profile may name.
+pub const MAX_INITRDS: usize = 16;
+/// Most kernel arguments that one profile may name.
+pub const MAX_ARGS: usize = 256;
+
+/// A BootProfile says what machines boot: a kernel with its initrds and
+/// arguments, or their own disk.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "reveille.dev",
+    version = "v1alpha1",
+    kind = "BootProfile",
+    plural = "bootprofiles",
+    shortname = "bp",
+    namespaced,
+    category = "reveille",
+    derive = "PartialEq",
+    printcolumn(name = "Default", type_ = "boolean", json_path = ".spec.default"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BootProfileSpec {
+    /// Whether machines get this profile that nothing else gives one. Of two
+    /// defaults in a namespace the oldest wins.
+    #[serde(default)]
+    pub default: bool,
+
+    /// Decides between profiles whose selectors match a machine equally well;
+    /// the highest wins.
+    #[serde(default)]
+    pub priority: i32,
+
+    /// The machines that get this profile, by their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_selector: Option<Selector>,
+
+    /// The architectures that can boot it. Default: all that a loader is there
+    /// for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub architectures: Vec<Architecture>,
+
+    /// The program that the firmware loads first.
+    #[serde(default)]
+    pub loader: Loader,
+
+    /// A Linux kernel, its initrds and arguments. Exactly one of `linux` and
+    /// `local` must be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linux: Option<LinuxSource>,
+
+    /// The machine's own disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalSource>,
+
+    /// Values for templates, as `{{ params.NAME }}`; a machine's own win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+}
+
+/// A reference to an object of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NameRef {
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Chooses machines by their labels; every requirement must hold. An empty
+/// selector is refused: it would match every machine and say so nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Selector {
+    /// Labels and the values they must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Requirements in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub match_expressions: Vec<SelectorRequirement>,
+}
+
+/// One requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SelectorRequirement {
+    /// The label.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// How it is compared.
+    pub operator: Operator,
+    /// The values to compare with; for `In` and `NotIn` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub values: Vec<String>,
+}
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Operator {
+    /// The label has one of the values.
+    In,
+    /// The label is absent or has none of the values.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is absent.
+    DoesNotExist,
+}
+
+/// The program that the firmware loads first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Loader {
+    /// `Ipxe`: iPXE for the machine's architecture, then this profile's
+    /// script. `File`: the file named in `files`, and nothing after it.
+    #[serde(default)]
+    pub kind: LoaderKind,
+    /// Files to send instead of the usual ones, by architecture; paths in the
+    /// artifact tree.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<Architecture, String>,
+    /// What to do with an iPXE that a network card brings in its ROM. `Use`
+    /// sends it the script; `Replace` sends it our own loader first, because
+    /// the ROM's is old or lacks what the script needs.
+    #[serde(default)]
+    pub rom_ipxe: RomIpxe,
+}
+
+/// Kinds of loaders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LoaderKind {
+    /// iPXE and a script.
+    #[default]
+    Ipxe,
+    /// A file that needs nothing from us afterwards.
+    File,
+}
+
+/// What to do with an iPXE that is already in the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RomIpxe {
+    /// It gets the script.
+    #[default]
+    Use,
+    /// It gets our loader first.
+    Replace,
+}
+
+/// A Linux kernel and what goes with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LinuxSource {
+    /// The kernel.
+    pub kernel: FileSource,
+    /// Initial RAM disks, in the order in which the kernel unpacks them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub initrd: Vec<InitrdSource>,
+    /// Kernel arguments, each a template: `hostname={{ machine.name }}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub args: Vec<String>,
+}
+
+/// A file to boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileSource {
+    /// Its path in the artifact tree.
+    #[schemars(length(min = 1, max = 512))]
+    pub path: String,
+}
+
+/// An initial RAM disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InitrdSource {
+    /// Its path in the artifact tree.
+    #[schemars(length(min = 1, max = 512))]
+    pub path: String,
+    /// The name under which the kernel finds it, where it asks by name.
+    /// Default: the last part of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub name: Option<String>,
+}
+
+/// The machine's own disk. It has no settings: `local: {}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LocalSource {}

@@ -1,0 +1,189 @@
+//! `Subnet`: where machines boot.
+
+use std::net::Ipv4Addr;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Cidr, Lifetime, NameRef};
+
+/// A Subnet is one broadcast domain that Reveille serves: which interface,
+/// which addresses, which network settings the machines there get.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "reveille.dev",
+    version = "v1alpha1",
+    kind = "Subnet",
+    plural = "subnets",
+    namespaced,
+    category = "reveille",
+    derive = "PartialEq",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "CIDR", type_ = "string", json_path = ".spec.cidr"),
+    printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubnetSpec {
+    /// What Reveille does here. `Server` answers DHCP and hands out addresses;
+    /// `Disabled` keeps the object and serves nothing. There is no default:
+    /// the wrong one breaks a network.
+    pub mode: Mode,
+
+    /// The IPv4 network, such as `10.33.0.0/16`.
+    pub cidr: Cidr,
+
+    /// The interface that faces the machines: its name, an alternative name,
+    /// or its MAC address.
+    #[schemars(length(min = 1, max = 128))]
+    pub interface: String,
+
+    /// Ranges of addresses for machines that have none of their own. Without a
+    /// pool only machines with a reserved address are served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub pools: Vec<Pool>,
+
+    /// How long an address is lent, and when a machine asks again.
+    #[serde(default)]
+    pub lifetimes: Lifetimes,
+
+    /// Default gateways (option 3), the preferred one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub routers: Vec<Ipv4Addr>,
+
+    /// Name resolution.
+    #[serde(default)]
+    pub dns: Dns,
+
+    /// Time servers (option 42).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub ntp: Vec<Ipv4Addr>,
+
+    /// Largest packet on this link in bytes (option 26).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 576, max = 9216))]
+    pub mtu: Option<u16>,
+
+    /// The server that machines load their first file from (siaddr, sname and
+    /// option 66). Default: our own address on the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_server: Option<Ipv4Addr>,
+
+    /// What a machine gets that no Machine object names. `Boot`: an address
+    /// from a pool and the profile that the rules choose. `Ignore`: no answer.
+    #[serde(default)]
+    pub unknown_machines: UnknownMachines,
+
+    /// Whether we are the one DHCP server of this network. If so, a machine
+    /// that asks for an address of another network is told so at once (NAK)
+    /// and a renewal that we do not know is granted when the address is free.
+    #[serde(default = "yes")]
+    pub authoritative: bool,
+
+    /// The profile for machines here that neither name one nor are selected
+    /// by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_profile_ref: Option<NameRef>,
+}
+
+/// What Reveille does on a Subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Answers DHCP: addresses and boot.
+    Server,
+    /// Serves nothing.
+    Disabled,
+}
+
+/// A range of addresses, both ends part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pool {
+    /// The first address.
+    pub start: Ipv4Addr,
+    /// The last address.
+    pub end: Ipv4Addr,
+}
+
+/// Lease times: renew < rebind < valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lifetimes {
+    /// How long an address is lent (option 51); 60s at least.
+    #[serde(default = "default_valid")]
+    pub valid: Lifetime,
+    /// When the machine first asks to keep it (option 58, T1). Default: half of `valid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew: Option<Lifetime>,
+    /// When it asks any server (option 59, T2). Default: 7/8 of `valid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebind: Option<Lifetime>,
+}
+
+impl Lifetimes {
+    /// T1 in seconds: as written, or half of `valid` (RFC 2131 section 4.4.5).
+    #[must_use]
+    pub fn renew_secs(&self) -> u32 {
+        self.renew
+            .map_or_else(|| self.valid.secs() / 2, Lifetime::secs)
+    }
+
+    /// T2 in seconds: as written, or 7/8 of `valid` (RFC 2131 section 4.4.5).
+    #[must_use]
+    pub fn rebind_secs(&self) -> u32 {
+        self.rebind
+            .map_or_else(|| self.valid.secs() - self.valid.secs() / 8, Lifetime::secs)
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            valid: default_valid(),
+            renew: None,
+            rebind: None,
+        }
+    }
+}
+
+/// Name resolution settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dns {
+    /// Name servers (option 6), the preferred one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub servers: Vec<Ipv4Addr>,
+    /// Domains to search (option 119); the first is the machine's own (option 15).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub search: Vec<String>,
+}
+
+/// What machines get that no object names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UnknownMachines {
+    /// They are served like any other.
+    #[default]
+    Boot,
+    /// They get no answer.
+    Ignore,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// 4000 s: long enough that renewals are rare, short enough that a renumbered
+/// network settles within the hour.
+const fn default_valid() -> Lifetime {
+    Lifetime::from_secs(4000)
+}

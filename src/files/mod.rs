@@ -1,0 +1,10 @@
+//! The files that boot machines: the artifact tree, further roots, loaders.
+//!
+//! `path` is core: names are normalised and confined before anything opens
+//! them. `roots` is the one place that opens files for strangers.
+
+pub mod path;
+pub mod roots;
+
+pub use self::path::{ArtifactPath, BadPath};
+pub use self::roots::{OpenedFile, Roots};

@@ -1,0 +1,182 @@
+//! Opens files for strangers, confined to the roots by the kernel.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use super::ArtifactPath;
+
+/// The folders that are served: the artifact tree, loaders that stand behind
+/// it, and further roots under a first path part of their own.
+#[derive(Clone, Debug, Default)]
+pub struct Roots {
+    artifacts: Option<PathBuf>,
+    loaders: Vec<PathBuf>,
+    named: Vec<(String, PathBuf)>,
+}
+
+/// A file or folder that was opened for serving.
+#[derive(Debug)]
+pub struct OpenedFile {
+    /// The open file; a folder where `is_dir`.
+    pub file: File,
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it last changed.
+    pub modified: SystemTime,
+    /// Whether it is a folder.
+    pub is_dir: bool,
+}
+
+impl Roots {
+    /// Roots of a service: the artifact tree, loader folders (searched after
+    /// the tree, by file name), and further roots as (name, folder).
+    #[must_use]
+    pub fn new(
+        artifacts: Option<PathBuf>,
+        loaders: Vec<PathBuf>,
+        named: Vec<(String, PathBuf)>,
+    ) -> Self {
+        Self {
+            artifacts,
+            loaders,
+            named,
+        }
+    }
+
+    /// Opens `path`: in the named root that its first part names, else in the
+    /// artifact tree, else, for a bare file name, in the loader folders. An
+    /// administrator's own file so wins over a loader of the same name.
+    ///
+    /// Blocks: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing is there or what is there is neither file nor
+    /// folder; `PermissionDenied` also where a link leads out of the root.
+    pub fn open(&self, path: &ArtifactPath) -> io::Result<OpenedFile> {
+        if let Some((first, rest)) = path.split_first()
+            && let Some((_, root)) = self.named.iter().find(|(name, _)| name == first)
+        {
+            return open_beneath(root, &rest);
+        }
+        let mut result = match &self.artifacts {
+            Some(root) => open_beneath(root, path),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        if !path.is_root() && !path.as_str().contains('/') {
+            for loaders in &self.loaders {
+                match &result {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        result = open_beneath(loaders, path);
+                    }
+                    Ok(_) | Err(_) => break,
+                }
+            }
+        }
+        result
+    }
+
+    /// Whether `path` names a file that can be opened now. Blocks.
+    #[must_use]
+    pub fn has_file(&self, path: &ArtifactPath) -> bool {
+        self.open(path).is_ok_and(|opened| !opened.is_dir)
+    }
+
+    /// The artifact tree's folder.
+    #[must_use]
+    pub fn artifacts(&self) -> Option<&Path> {
+        self.artifacts.as_deref()
+    }
+
+    /// The further roots: name and folder.
+    #[must_use]
+    pub fn named(&self) -> &[(String, PathBuf)] {
+        &self.named
+    }
+
+    /// The loader folders.
+    #[must_use]
+    pub fn loaders(&self) -> &[PathBuf] {
+        &self.loaders
+    }
+}
+
+/// Opens `path` so that the kernel refuses whatever leads out of `root`
+/// (openat2 with `RESOLVE_BENEATH`), never blocks on a FIFO and never follows
+/// a magic link.
+fn open_beneath(root: &Path, path: &ArtifactPath) -> io::Result<OpenedFile> {
+    let dir = openat(
+        CWD,
+        root,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let name = if path.is_root() { "." } else { path.as_str() };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let fd: OwnedFd = openat2(&dir, name, flags, Mode::empty(), resolve).map_err(|errno| {
+        match errno {
+            // RESOLVE_BENEATH says EXDEV for a link that leads out.
+            rustix::io::Errno::XDEV => io::ErrorKind::PermissionDenied.into(),
+            rustix::io::Errno::NOTDIR | rustix::io::Errno::NXIO => io::ErrorKind::NotFound.into(),
+            other => io::Error::from(other),
+        }
+    })?;
+    let file = File::from(fd);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(OpenedFile {
+        len: metadata.len(),
+        modified: metadata.modified()?,
+        is_dir: metadata.is_dir(),
+        file,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> ArtifactPath {
+        ArtifactPath::parse(name).unwrap()
+    }
+
+    #[test]
+    fn opens_in_order_and_never_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, loaders, isos) = (
+            dir.path().join("tree"),
+            dir.path().join("loaders"),
+            dir.path().join("isos"),
+        );
+        for folder in [&tree, &loaders, &isos] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        std::fs::write(dir.path().join("secret"), "secret").unwrap();
+        std::fs::write(loaders.join("ipxe.efi"), "loader").unwrap();
+        std::fs::write(loaders.join("own.efi"), "loader").unwrap();
+        std::fs::write(tree.join("own.efi"), "mine!").unwrap();
+        std::fs::write(isos.join("a.iso"), "iso").unwrap();
+        std::os::unix::fs::symlink("../secret", tree.join("out")).unwrap();
+        std::os::unix::fs::symlink("own.efi", tree.join("inside")).unwrap();
+        let roots = Roots::new(Some(tree), vec![loaders], vec![("isos".to_owned(), isos)]);
+        assert_eq!(roots.open(&path("ipxe.efi")).unwrap().len, 6);
+        assert_eq!(roots.open(&path("own.efi")).unwrap().len, 5);
+        assert_eq!(roots.open(&path("inside")).unwrap().len, 5);
+        assert_eq!(roots.open(&path("isos/a.iso")).unwrap().len, 3);
+        assert!(roots.open(&path("isos")).unwrap().is_dir);
+        assert!(roots.open(&path("")).unwrap().is_dir);
+        let denied = roots.open(&path("out")).unwrap_err();
+        assert_eq!(denied.kind(), io::ErrorKind::PermissionDenied);
+        for missing in ["none", "x/ipxe.efi", "own.efi/x", "isos/b"] {
+            let error = roots.open(&path(missing)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{missing}");
+        }
+    }
+}

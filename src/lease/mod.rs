@@ -1,0 +1,5 @@
+//! Who has which address.
+
+mod index;
+
+pub use self::index::LeaseIndex;

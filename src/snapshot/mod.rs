@@ -1,0 +1,16 @@
+//! The one table that every answer comes from.
+//!
+//! `compile` turns the manifests into an immutable [`Snapshot`]; the servers
+//! read it and decide nothing themselves. Core, except `handle`, which is how
+//! the one writer hands snapshots to the readers.
+
+mod handle;
+
+pub use self::handle::{Publisher, Reader, channel};
+
+/// Everything that is served, at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts snapshots up from 1; in every log span.
+    pub generation: u64,
+}

@@ -85,8 +85,10 @@ pub struct Transfer {
 pub enum Purpose {
     /// The program that the firmware runs first.
     Loader,
-    /// The iPXE script.
+    /// The iPXE script that boots a profile.
     Script,
+    /// The iPXE script that sends a machine to its disk.
+    LocalScript,
     /// The kernel.
     Kernel,
     /// An initial RAM disk.
@@ -102,6 +104,7 @@ impl Purpose {
         match self {
             Self::Loader => "loader",
             Self::Script => "script",
+            Self::LocalScript => "local-script",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Other => "other",

@@ -57,19 +57,12 @@ impl Boot {
         })
     }
 
-    /// The boot of a machine. One power-on is one boot: more than one is a fault.
-    pub(crate) fn of(boots: &[Self], mac: &str) -> Result<Self> {
-        let mut mine = boots
-            .iter()
-            .filter(|boot| boot.mac.eq_ignore_ascii_case(mac));
-        let boot = mine
-            .next()
-            .with_context(|| format!("/boots has no boot of {mac}"))?;
-        ensure!(
-            mine.next().is_none(),
-            "/boots has more than one boot of {mac}"
-        );
-        Ok(boot.clone())
+    /// The boots of one machine.
+    pub(crate) fn of(boots: Vec<Self>, mac: &str) -> Vec<Self> {
+        boots
+            .into_iter()
+            .filter(|boot| boot.mac.eq_ignore_ascii_case(mac))
+            .collect()
     }
 
     /// When a stage was first seen.

@@ -16,9 +16,6 @@ use crate::room::{LIMIT, Room, TICK, expect_command_line};
 use crate::scenarios::{AWAKE, FIRST_LIGHT, FIRST_LIGHT_MANIFESTS, command_line, project, seconds};
 use crate::server::Server;
 
-/// Machines that boot at once: as many as the smallest host has cores.
-const AT_ONCE: usize = 2;
-
 /// The host's side: opens the room and lets it talk to this terminal.
 pub(crate) fn invite(assets: &Assets, folder: &Path) -> Result<ExitCode> {
     std::fs::write(folder.join("assets"), assets.write())?;
@@ -69,23 +66,17 @@ struct Ends {
 }
 
 fn boot_all(mut room: Room, story: &mut Story) -> Result<Ends> {
-    let mut waiting = FIRST_LIGHT.into_iter();
     let mut on: Vec<Running> = Vec::new();
+    for machine in FIRST_LIGHT {
+        story.say(&format!(
+            "{}: power on ({})",
+            machine.name,
+            machine.firmware.as_str()
+        ));
+        on.push(room.power_on(machine)?);
+    }
     let mut ends: Vec<End> = Vec::new();
-    loop {
-        while on.len() < AT_ONCE
-            && let Some(machine) = waiting.next()
-        {
-            story.say(&format!(
-                "{}: power on ({})",
-                machine.name,
-                machine.firmware.as_str()
-            ));
-            on.push(room.power_on(machine)?);
-        }
-        if on.is_empty() {
-            break;
-        }
+    while !on.is_empty() {
         sleep(TICK);
         story.follow();
         room.server.alive()?;
@@ -127,7 +118,7 @@ fn look(room: &Room, running: &mut Running, story: &mut Story) -> Option<Result<
     story.shout(&format!("{}: awake after {}", machine.name, seconds(after)));
     Some(
         expect_command_line(&said, machine.name, &command_line(machine))
-            .and_then(|()| room.account(machine.mac, "HandedOff"))
+            .and_then(|()| room.one_boot(machine.mac))
             .map(|boot| (boot, after)),
     )
 }

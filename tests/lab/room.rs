@@ -75,22 +75,33 @@ impl Room {
         }
     }
 
-    /// The server's account of a machine's boot, once it has the result; an error when it never has.
-    pub(crate) fn account(&self, mac: &str, result: &str) -> Result<Boot> {
+    /// The server's account of a machine: its boots, once there is one and all have ended with
+    /// `result`; an error when that does not come.
+    pub(crate) fn account(&self, mac: &str, result: &str) -> Result<Vec<Boot>> {
         let mut waited = Duration::ZERO;
         loop {
-            let boots = self.server.boots()?;
-            match Boot::of(&boots, mac) {
-                Ok(boot) if boot.result == result => return Ok(boot),
-                Ok(boot) if waited >= ACCOUNT => bail!(
-                    "the boot's result is {}, expected {result}; stages: {}",
+            let boots = Boot::of(self.server.boots()?, mac);
+            let other = boots.iter().find(|boot| boot.result != result);
+            match other {
+                None if !boots.is_empty() => return Ok(boots),
+                None if waited >= ACCOUNT => bail!("/boots knows no boot of {mac}"),
+                Some(boot) if waited >= ACCOUNT => bail!(
+                    "the result of the boot is {}, expected {result}; stages: {}",
                     boot.result,
                     boot.story()
                 ),
-                Err(error) if waited >= ACCOUNT => return Err(error),
-                Ok(_) | Err(_) => sleep(TICK),
+                None | Some(_) => sleep(TICK),
             }
             waited += TICK;
+        }
+    }
+
+    /// The same for a machine that was switched on once and was handed off: one power-on is one boot.
+    pub(crate) fn one_boot(&self, mac: &str) -> Result<Boot> {
+        let mut boots = self.account(mac, "HandedOff")?;
+        match (boots.pop(), boots.len()) {
+            (Some(boot), 0) => Ok(boot),
+            (_, more) => bail!("/boots makes {} boots of one power-on", more + 1),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod boot;
 pub mod clock;
+pub mod dhcp;
 pub mod events;
 pub mod files;
 pub mod http;

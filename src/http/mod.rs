@@ -1,6 +1,9 @@
 //! HTTP: files with everything that boot clients expect of nginx, scripts,
 //! and the admin port.
 //!
-//! `route` and `range` are core; `server`, `files` and `admin` do the I/O.
+//! `route`, `range`, `target`, `media` and `listing` are core; the others do the I/O.
 
+pub mod media;
+pub mod range;
 pub mod route;
+pub mod target;

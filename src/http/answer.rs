@@ -161,3 +161,118 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use http_body_util::BodyExt;
+    use prometheus::Registry;
+    use tokio::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::boot::MacAddress;
+    use crate::events;
+    use crate::http::HttpMetrics;
+    use crate::http::delivery::Sinks;
+    use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
+
+    const PEER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
+    const NAMED: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
+
+    fn exchange(method: Method) -> (Exchange, Receiver<BootEvent>) {
+        let (events, receiver) = events::queue();
+        let metrics = HttpMetrics::register(&Registry::new()).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a request begins")]
+        let started = Instant::now();
+        let exchange = Exchange {
+            sinks: Arc::new(Sinks { events, metrics }),
+            started,
+            peer: "192.0.2.1:1234".parse().unwrap(),
+            mac: Some(PEER),
+            method,
+            path: "/boot.ipxe".to_owned(),
+            generation: 1,
+        };
+        (exchange, receiver)
+    }
+
+    fn script(machine: Option<MacAddress>) -> Answer {
+        let content = Content {
+            purpose: Purpose::Script,
+            name: "boot.ipxe".to_owned(),
+            size: 7,
+            machine,
+        };
+        let kind = Kind::Content(Purpose::Script);
+        Answer::made(kind, media::TEXT, "#!ipxe\n".to_owned()).telling(content)
+    }
+
+    async fn read(response: Response<Body>) -> (HeaderMap, Bytes) {
+        let (head, body) = response.into_parts();
+        (head.headers, body.collect().await.unwrap().to_bytes())
+    }
+
+    fn told(receiver: &mut Receiver<BootEvent>) -> Option<(MacAddress, Transfer)> {
+        let event = receiver.try_recv().ok()?;
+        match event.fact {
+            Fact::Transfer(transfer) => Some((event.mac, transfer)),
+            Fact::Offer { .. } | Fact::Ack { .. } => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_script_is_told_of_once_it_has_left() {
+        let (exchange, mut receiver) = exchange(Method::GET);
+        let outbox = Outbox::default();
+        let response = script(None).send(exchange, true, outbox.clone());
+        let (headers, body) = read(response).await;
+        assert_eq!(body, "#!ipxe\n");
+        assert_eq!(headers[CONTENT_TYPE], media::TEXT);
+        assert_eq!(headers[CONTENT_LENGTH], "7");
+        assert_eq!(headers[CACHE_CONTROL], "no-store");
+        assert_eq!(told(&mut receiver), None);
+        outbox.flushed();
+        let (mac, transfer) = told(&mut receiver).unwrap();
+        assert_eq!((mac, transfer.purpose), (PEER, Purpose::Script));
+        assert_eq!(
+            (transfer.bytes, transfer.size, transfer.complete),
+            (7, 7, true)
+        );
+    }
+
+    #[tokio::test]
+    async fn the_machine_that_the_path_names_counts() {
+        let (exchange, mut receiver) = exchange(Method::GET);
+        let outbox = Outbox::default();
+        read(script(Some(NAMED)).send(exchange, true, outbox.clone())).await;
+        // The connection goes before the last bytes do.
+        outbox.close();
+        let (mac, transfer) = told(&mut receiver).unwrap();
+        assert_eq!((mac, transfer.complete), (NAMED, false));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_was_not_sent() {
+        let (exchange, mut receiver) = exchange(Method::GET);
+        drop(script(None).send(exchange, true, Outbox::default()));
+        let (_, transfer) = told(&mut receiver).unwrap();
+        assert_eq!((transfer.bytes, transfer.complete), (0, false));
+    }
+
+    #[tokio::test]
+    async fn head_has_the_headers_and_tells_nothing() {
+        let (exchange, mut receiver) = exchange(Method::HEAD);
+        let outbox = Outbox::default();
+        let response = script(None).send(exchange, false, outbox.clone());
+        let (headers, body) = read(response).await;
+        outbox.flushed();
+        assert_eq!(
+            (headers[CONTENT_LENGTH].as_bytes(), body.len()),
+            (&b"7"[..], 0)
+        );
+        assert_eq!(headers[CONNECTION], "close");
+        assert_eq!(told(&mut receiver), None);
+    }
+}

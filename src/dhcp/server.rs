@@ -25,7 +25,7 @@ use crate::clock::{self, Millis};
 use crate::events::EventSender;
 use crate::lease::{Change, Committer, LeaseIndex, LeaseState, LeaseTable};
 use crate::net::{Link, Table, bind_error, find_link};
-use crate::snapshot::{Reader, Snapshot};
+use crate::snapshot::{Reader, Snapshot, SubnetEntry};
 use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
 
 /// Requests that may wait for the engine. It takes some 10 µs for each, so
@@ -109,6 +109,17 @@ struct Outgoing {
 // === impl Listener ===
 
 impl Listener {
+    /// The listener that `subnet` needs.
+    #[must_use]
+    pub fn of(subnet: &SubnetEntry) -> Self {
+        Self {
+            subnet: subnet.key.clone(),
+            interface: subnet.spec.interface.clone(),
+            cidr: subnet.spec.cidr,
+            preferred: subnet.spec.next_server,
+        }
+    }
+
     /// Hears requests until `token` is cancelled. `bound` is called once the
     /// interface is served.
     ///

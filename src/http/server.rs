@@ -38,6 +38,7 @@ use crate::boot::MacAddress;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
+use crate::script;
 use crate::snapshot::{Reader, Snapshot};
 
 /// What the server needs.
@@ -189,8 +190,11 @@ impl Boot {
         let snapshot = snapshot.ok_or(Refusal::NoSnapshot)?;
         exchange.path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
         let server = reached_at(caller.local);
-        let route =
-            route(snapshot, exchange.mac, server, &exchange.path).map_err(Refusal::Route)?;
+        let asking = script::Caller {
+            address: ipv4(caller.peer),
+            mac: exchange.mac,
+        };
+        let route = route(snapshot, asking, server, &exchange.path).map_err(Refusal::Route)?;
         match route {
             Route::Text {
                 name,
@@ -259,9 +263,14 @@ impl Boot {
 
 /// Our address as the client has it. The listener is IPv4, so it is one.
 fn reached_at(local: SocketAddr) -> (Ipv4Addr, u16) {
-    match local {
-        SocketAddr::V4(local) => (*local.ip(), local.port()),
-        SocketAddr::V6(local) => (Ipv4Addr::UNSPECIFIED, local.port()),
+    (ipv4(local), local.port())
+}
+
+/// The IPv4 address of a socket's end; the door listens on no other kind.
+const fn ipv4(end: SocketAddr) -> Ipv4Addr {
+    match end {
+        SocketAddr::V4(end) => *end.ip(),
+        SocketAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     }
 }
 

@@ -4,3 +4,4 @@
 //! argument. `server` owns the sockets.
 
 pub mod resolve;
+pub mod wire;

@@ -4,4 +4,5 @@
 //! argument. `server` owns the sockets.
 
 pub mod resolve;
+pub mod transfer;
 pub mod wire;

@@ -156,8 +156,8 @@ pub enum Outcome {
     Truncated,
     /// The file could not be read.
     ReadFailed,
-    /// A packet could not be sent.
-    SendFailed,
+    /// Packets cannot be sent or received.
+    SocketFailed,
     /// The server stops.
     Stopped,
 }
@@ -540,7 +540,7 @@ impl Outcome {
             Self::Replaced => "replaced",
             Self::Truncated => "truncated",
             Self::ReadFailed => "read-failed",
-            Self::SendFailed => "send-failed",
+            Self::SocketFailed => "socket-failed",
             Self::Stopped => "stopped",
         }
     }

@@ -389,10 +389,11 @@ mod tests {
     use super::*;
 
     fn read(datagram: &[u8]) -> Request<'_> {
-        match Packet::decode(datagram) {
-            Ok(Packet::Read(request)) => request,
-            other => panic!("{other:?}"),
-        }
+        let packet = Packet::decode(datagram);
+        let Ok(Packet::Read(request)) = packet else {
+            panic!("{packet:?}")
+        };
+        request
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -199,6 +199,19 @@ fn answers_from_the_address_that_was_asked() {
         client.ask(asked, "missing", &NONE);
         assert_eq!(client.receive().1.ip(), asked.ip());
     }
+}
+
+#[test]
+fn answers_a_broadcast_from_an_address_of_the_interface() {
+    let service = Service::start();
+    service.file("file", 10);
+    let client = Client::new();
+    client.socket.set_broadcast(true).unwrap();
+    let everybody = Ipv4Addr::new(127, 255, 255, 255);
+    let asked = SocketAddr::new(everybody.into(), service.address.port());
+    client.ask(asked, "file", &NONE);
+    let (_, tid) = client.receive();
+    assert_eq!(tid.ip(), Ipv4Addr::LOCALHOST);
 }
 
 // === the course of a transfer ===
@@ -483,97 +496,61 @@ fn an_address_that_is_taken_fails_at_once() {
 
 // === clients that people have ===
 
+/// What people type to get `boot/vmlinuz`; HOST, PORT and OUT are filled in.
+/// The last one is tftp-hpa: others of that name do not know `-c`.
+const COMMANDS: [&str; 6] = [
+    "curl -sS -o OUT tftp://HOST:PORT/boot/vmlinuz",
+    "curl -sS --tftp-blksize 1400 -o OUT tftp://HOST:PORT/boot/vmlinuz",
+    "atftp --option blksize~1428 --option windowsize~8 --option tsize~0 \
+     -g -r boot/vmlinuz -l OUT HOST PORT",
+    "busybox tftp -g -r boot/vmlinuz -l OUT HOST PORT",
+    "busybox tftp -b 1468 -g -r boot/vmlinuz -l OUT HOST PORT",
+    "tftp -m octet HOST PORT -c get boot/vmlinuz OUT",
+];
+
 #[test]
 fn real_clients_get_their_files() {
     let service = Service::start();
     let content = service.file("boot/vmlinuz", 1_234_567);
-    let host = "127.0.0.1";
     let port = service.address.port().to_string();
-    let url = format!("tftp://{host}:{port}/boot/vmlinuz");
-    let get = service.dir.path().join("got");
-    let out = get.to_str().unwrap();
-    let hpa = format!("get boot/vmlinuz {out}");
-    let clients: [(&str, Vec<&str>); 6] = [
-        ("curl", vec!["-sS", "-o", out, &url]),
-        (
-            "curl",
-            vec!["-sS", "--tftp-blksize", "1400", "-o", out, &url],
-        ),
-        (
-            "atftp",
-            vec![
-                "--option",
-                "blksize 1428",
-                "--option",
-                "windowsize 8",
-                "--option",
-                "tsize 0",
-                "-g",
-                "-r",
-                "boot/vmlinuz",
-                "-l",
-                out,
-                host,
-                &port,
-            ],
-        ),
-        (
-            "busybox",
-            vec!["tftp", "-g", "-r", "boot/vmlinuz", "-l", out, host, &port],
-        ),
-        (
-            "busybox",
-            vec![
-                "tftp",
-                "-b",
-                "1468",
-                "-g",
-                "-r",
-                "boot/vmlinuz",
-                "-l",
-                out,
-                host,
-                &port,
-            ],
-        ),
-        // tftp-hpa; others of that name do not know `-c`.
-        ("tftp", vec!["-m", "octet", host, &port, "-c", &hpa]),
-    ];
-    for (program, arguments) in clients {
-        let _ = fs::remove_file(&get);
-        let arguments = arguments.iter().flat_map(|argument| {
-            // tftp-hpa takes its command as words.
-            let words = if *argument == hpa {
-                argument.split(' ').collect()
-            } else {
-                vec![*argument]
-            };
-            words.into_iter()
-        });
-        let output = match Command::new(program).args(arguments).output() {
-            Ok(output) => output,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                eprintln!("skipped: {program} is not installed");
-                continue;
-            }
-            Err(error) => panic!("{program}: {error}"),
+    let out = service.dir.path().join("got");
+    for command in COMMANDS {
+        let _ = fs::remove_file(&out);
+        let command = command.replace("HOST", "127.0.0.1").replace("PORT", &port);
+        let command = command.replace("OUT", out.to_str().unwrap());
+        let Some(output) = run(&command) else {
+            continue;
         };
-        assert!(output.status.success(), "{program}: {output:?}");
-        let got = fs::read(&get).unwrap_or_default();
-        assert!(got == content, "{program}: {} bytes, {output:?}", got.len());
+        assert!(output.status.success(), "{command}: {output:?}");
+        let got = fs::read(&out).unwrap_or_default();
+        assert!(got == content, "{command}: {} bytes, {output:?}", got.len());
     }
 }
 
 #[test]
 fn real_clients_hear_that_a_file_is_missing() {
     let service = Service::start();
-    let url = format!("tftp://{}/missing", service.address);
-    let output = match Command::new("curl").args(["-sS", &url]).output() {
-        Ok(output) => output,
-        Err(_) => return eprintln!("skipped: curl is not installed"),
+    let Some(output) = run(&format!("curl -sS tftp://{}/missing", service.address)) else {
+        return;
     };
     // curl: 68 = file not found on TFTP server.
     assert_eq!(output.status.code(), Some(68), "{output:?}");
+}
+
+/// Runs a command; `~` is a space within a word. `None` where there is no such
+/// program.
+fn run(command: &str) -> Option<Output> {
+    let mut words = command.split_whitespace();
+    let program = words.next().unwrap();
+    let arguments = words.map(|word| word.replace('~', " "));
+    match Command::new(program).args(arguments).output() {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("skipped: {program} is not installed");
+            None
+        }
+        Err(error) => panic!("{command}: {error}"),
+    }
 }
 
 // === a service ===

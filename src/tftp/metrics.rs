@@ -22,42 +22,37 @@ impl TftpMetrics {
     /// # Errors
     /// Where the registry has one of that name.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let by = |name: &str, help: &str, label| {
-            let counter = IntCounterVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let plain = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
         let active = IntGauge::new(
             "reveille_tftp_active_transfers",
             "TFTP transfers in progress.",
         )?;
         registry.register(Box::new(active.clone()))?;
         Ok(Self {
-            transfers: by(
+            transfers: counter_by(
+                registry,
                 "reveille_tftp_transfers_total",
                 "TFTP transfers that ended, by outcome.",
                 "outcome",
             )?,
-            refused: by(
+            refused: counter_by(
+                registry,
                 "reveille_tftp_refused_total",
                 "TFTP requests answered with an ERROR packet, by reason.",
                 "reason",
             )?,
-            ignored: by(
+            ignored: counter_by(
+                registry,
                 "reveille_tftp_ignored_total",
                 "TFTP packets that changed nothing, by reason.",
                 "reason",
             )?,
-            bytes: plain(
+            bytes: counter(
+                registry,
                 "reveille_tftp_sent_bytes_total",
                 "Bytes of content sent by TFTP, each counted once.",
             )?,
-            retransmits: plain(
+            retransmits: counter(
+                registry,
                 "reveille_tftp_retransmits_total",
                 "TFTP packets that were sent again.",
             )?,
@@ -83,4 +78,21 @@ impl TftpMetrics {
         self.active
             .set(i64::try_from(transfers).unwrap_or(i64::MAX));
     }
+}
+
+fn counter_by(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> prometheus::Result<IntCounterVec> {
+    let counter = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
 }

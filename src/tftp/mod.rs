@@ -7,6 +7,7 @@
 
 mod metrics;
 pub mod refuse;
+mod report;
 pub mod resolve;
 mod server;
 mod session;

@@ -28,6 +28,8 @@ pub enum Refusal {
     Denied,
     /// The file cannot be opened or read.
     ReadFailed,
+    /// There is no socket left, or none can be had on the address asked.
+    NoSocket,
     /// The file is too long to be translated to netascii.
     NetasciiTooLong,
 }
@@ -48,6 +50,7 @@ impl Refusal {
             Self::Folder => "is-folder",
             Self::Denied => "permission-denied",
             Self::ReadFailed => "read-failed",
+            Self::NoSocket => "no-socket",
             Self::NetasciiTooLong => "netascii-too-long",
         }
     }
@@ -60,6 +63,7 @@ impl Refusal {
             | Self::Busy
             | Self::ClientBusy
             | Self::ReadFailed
+            | Self::NoSocket
             | Self::NetasciiTooLong => ErrorCode::Undefined,
             Self::NotFound => ErrorCode::FileNotFound,
             Self::Name(_) | Self::Folder | Self::Denied | Self::Write => ErrorCode::AccessViolation,

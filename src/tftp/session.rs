@@ -14,18 +14,16 @@ use tracing::{debug, info, warn};
 
 use super::metrics::TftpMetrics;
 use super::refuse::Refusal;
+use super::report::Served;
 use super::resolve::{Content, resolve};
 use super::socket::{PeerSocket, is_unreachable, send_once};
 use super::source::Source;
 use super::transfer::{Limits, Outcome, Step, Transfer};
 use super::wire::{self, DATA_HEADER, ErrorCode, Mode, Options, to_netascii};
-use crate::boot::{MacAddress, Transport};
-use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
 use crate::snapshot::Reader;
-use crate::timeline::{self, BootEvent, Fact, Purpose};
 
 /// Longest file that is translated to netascii, in bytes: it is held in memory,
 /// and nothing that boots is sent so.
@@ -69,18 +67,6 @@ pub(super) enum Stop {
     Replaced,
     /// The server stops.
     Shutdown,
-}
-
-/// What is sent, and to whom; for the log and the timeline.
-#[derive(Debug)]
-struct Served {
-    machine: Option<MacAddress>,
-    generation: u64,
-    name: String,
-    purpose: Purpose,
-    /// Bytes of content that there are.
-    len: u64,
-    started: Instant,
 }
 
 /// A transfer and what it runs on.
@@ -127,38 +113,21 @@ impl Session {
             self.shared.metrics.ignored("request-replaced");
             return None;
         }
-        let (served, source) = match opened {
-            Ok(opened) => opened,
+        let connected = opened.and_then(|opened| Ok((opened, self.connect()?)));
+        let ((served, source), socket) = match connected {
+            Ok(connected) => connected,
             Err(refusal) => {
                 let shared = &self.shared;
                 shared.refuse(self.local, self.peer, &self.name, refusal);
                 return None;
             }
         };
-        let Self {
-            shared,
-            peer,
-            local,
-            options,
-            answered,
-            stop,
-            name: _,
-            mode: _,
-        } = self;
-        let (transfer, first) =
-            Transfer::start(&options, &shared.limits, served.len, Duration::ZERO);
-        let socket = match PeerSocket::connect(local, peer) {
-            Ok(socket) => socket,
-            Err(error) => {
-                let outcome = socket_trouble(&transfer, &error);
-                served.report(&shared, peer, &transfer, &outcome);
-                return Some(outcome);
-            }
-        };
+        let limits = &self.shared.limits;
+        let (transfer, first) = Transfer::start(&self.options, limits, served.len, Duration::ZERO);
         let mut run = Run {
-            shared,
-            answered,
-            stop,
+            shared: self.shared,
+            answered: self.answered,
+            stop: self.stop,
             socket,
             source,
             transfer,
@@ -166,8 +135,15 @@ impl Session {
             packets: Vec::new(),
         };
         let outcome = run.play(first).await;
-        served.report(&run.shared, peer, &run.transfer, &outcome);
+        served.report(&run.shared, self.peer, &run.transfer, &outcome);
         Some(outcome)
+    }
+
+    fn connect(&self) -> Result<PeerSocket, Refusal> {
+        PeerSocket::connect(self.local, self.peer).map_err(|error| {
+            warn!(target: "reveille::tftp", peer = %self.peer, %error, "no socket to answer from");
+            Refusal::NoSocket
+        })
     }
 
     /// Finds out what the name means, by one snapshot, and opens it.
@@ -326,7 +302,7 @@ impl Run {
 
     async fn stopped(&self, stop: Stop) -> Step {
         match stop {
-            Stop::Replaced => Step::End(Outcome::Replaced),
+            Stop::Replaced => Step::End(self.transfer.on_replaced()),
             Stop::Shutdown => {
                 self.tell("server stops").await;
                 Step::End(Outcome::Stopped)
@@ -359,69 +335,4 @@ fn socket_trouble(transfer: &Transfer, error: &io::Error) -> Outcome {
     }
     warn!(target: "reveille::tftp", %error, "socket failed");
     Outcome::SocketFailed
-}
-
-// === impl Served ===
-
-impl Served {
-    /// Counts, logs and reports a transfer's end.
-    fn report(&self, shared: &Shared, peer: SocketAddrV4, transfer: &Transfer, outcome: &Outcome) {
-        let bytes = transfer.bytes_sent();
-        let duration = self.started.elapsed();
-        shared.metrics.ended(outcome, bytes, transfer.retransmits());
-        self.log(peer, transfer, outcome, duration);
-        // A probe moved no content.
-        if let (Some(mac), false) = (self.machine, *outcome == Outcome::Probe) {
-            shared.events.emit(BootEvent {
-                mac,
-                at: clock::now(),
-                fact: Fact::Transfer(timeline::Transfer {
-                    purpose: self.purpose,
-                    name: self.name.clone(),
-                    transport: Transport::Tftp,
-                    bytes,
-                    size: self.len,
-                    duration,
-                    complete: *outcome == Outcome::Complete,
-                }),
-            });
-        }
-    }
-
-    fn log(&self, peer: SocketAddrV4, transfer: &Transfer, outcome: &Outcome, duration: Duration) {
-        // A macro because a level of `tracing` is fixed where it is written.
-        macro_rules! line {
-            ($level:ident, $($field:tt)*) => {
-                $level!(
-                    target: "reveille::tftp",
-                    %peer,
-                    machine = self.machine.map(tracing::field::display),
-                    name = %self.name,
-                    bytes = transfer.bytes_sent(),
-                    duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-                    blksize = transfer.blksize(),
-                    windowsize = transfer.windowsize(),
-                    retransmits = transfer.retransmits(),
-                    generation = self.generation,
-                    outcome = outcome.as_str(),
-                    $($field)*
-                )
-            };
-        }
-        match outcome {
-            Outcome::Complete => line!(info, "transfer ended"),
-            Outcome::Probe => line!(debug, "transfer ended"),
-            Outcome::ClientError { code, text } => {
-                line!(warn, code, text = %text.escape_debug(), "transfer failed");
-            }
-            Outcome::Unconfirmed
-            | Outcome::TimedOut
-            | Outcome::Unreachable
-            | Outcome::Replaced
-            | Outcome::Truncated
-            | Outcome::ReadFailed
-            | Outcome::SocketFailed
-            | Outcome::Stopped => line!(warn, "transfer failed"),
-        }
-    }
 }

@@ -257,6 +257,12 @@ impl Transfer {
         self.gone(Outcome::Unreachable)
     }
 
+    /// Says that the client's port has asked for something else.
+    #[must_use]
+    pub fn on_replaced(&self) -> Outcome {
+        self.gone(Outcome::Replaced)
+    }
+
     /// When [`Self::on_timeout`] is due.
     #[must_use]
     pub const fn deadline(&self) -> Duration {

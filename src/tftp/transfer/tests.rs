@@ -264,8 +264,10 @@ fn repeated_acks_do_not_keep_a_transfer_alive() {
 fn tells_a_client_that_left_at_the_end_from_one_that_fell_silent() {
     let (mut transfer, _) = start(NO_OPTIONS, 700);
     assert_eq!(transfer.on_unreachable(), Outcome::Unreachable);
+    assert_eq!(transfer.on_replaced(), Outcome::Replaced);
     transfer.on_packet(ms(1), &ack(1));
     assert_eq!(transfer.on_unreachable(), Outcome::Unconfirmed);
+    assert_eq!(transfer.on_replaced(), Outcome::Unconfirmed);
     assert_eq!(
         transfer.on_timeout(ms(60_000)),
         Step::End(Outcome::Unconfirmed)

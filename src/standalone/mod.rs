@@ -1,0 +1,5 @@
+//! Manifests from a folder: read, checked, shown.
+//!
+//! Shell: opens files. Knows neither packets nor a cluster.
+
+pub mod yaml;

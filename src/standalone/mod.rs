@@ -2,4 +2,5 @@
 //!
 //! Shell: opens files. Knows neither packets nor a cluster.
 
+pub mod schema;
 pub mod yaml;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::build::{Node, Shape, error, report};
+use super::build::{Node, Shape};
+use super::mistake::{error, report};
 use super::{Children, Document, SpanNode, YamlError, resolve};
 
 /// The document whose root is `root`. What is wrong with it is added to

@@ -6,6 +6,7 @@
 
 mod build;
 mod expand;
+mod mistake;
 mod resolve;
 
 use std::collections::BTreeMap;

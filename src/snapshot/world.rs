@@ -27,7 +27,7 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
     let served: Vec<(&Subnet, ObjectRef)> = subnets
         .iter()
         .filter(|subnet| subnet.spec.mode == Mode::Server)
-        .map(|subnet| (subnet, of(Kind::Subnet, subnet)))
+        .map(|subnet| (subnet, ObjectRef::of(Kind::Subnet, &subnet.metadata)))
         .collect();
     let mut interfaces: BTreeMap<&str, &ObjectRef> = BTreeMap::new();
     for (index, (subnet, object)) in served.iter().enumerate() {
@@ -66,7 +66,7 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
 fn defaults(inputs: &Inputs, problems: &mut Vec<Problem>) {
     let mut first: BTreeMap<String, ObjectRef> = BTreeMap::new();
     for profile in inputs.profiles.iter().filter(|p| p.spec.default) {
-        let object = of(Kind::BootProfile, profile);
+        let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
         if let Some(older) = first.get(&object.namespace) {
             let what = format!("{older} is the default already and wins, being older");
             let cure = "set `default: true` on one profile only";
@@ -86,10 +86,10 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
     let profiles: BTreeSet<ObjectRef> = inputs
         .profiles
         .iter()
-        .map(|profile| of(Kind::BootProfile, profile))
+        .map(|profile| ObjectRef::of(Kind::BootProfile, &profile.metadata))
         .collect();
     for subnet in &inputs.subnets {
-        let object = of(Kind::Subnet, subnet);
+        let object = ObjectRef::of(Kind::Subnet, &subnet.metadata);
         let named = &subnet.spec.default_profile_ref;
         problems.extend(missing(
             &object,
@@ -99,7 +99,7 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
         ));
     }
     for machine in &inputs.machines {
-        let object = of(Kind::Machine, machine);
+        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
         let named = &machine.spec.profile_ref;
         problems.extend(missing(
             &object,
@@ -149,7 +149,7 @@ fn machines(machines: &[Machine], problems: &mut Vec<Problem>) {
     let mut macs: BTreeMap<(String, _), (ObjectRef, String)> = BTreeMap::new();
     let mut ips: BTreeMap<(String, Ipv4Addr), (ObjectRef, String)> = BTreeMap::new();
     for machine in machines {
-        let object = of(Kind::Machine, machine);
+        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
         for (index, interface) in machine.spec.interfaces.iter().enumerate() {
             let key = (object.namespace.clone(), interface.mac);
             let here = (object.clone(), format!("/spec/interfaces/{index}/mac"));
@@ -185,10 +185,10 @@ fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
     let subnets: Vec<(&Subnet, ObjectRef)> = inputs
         .subnets
         .iter()
-        .map(|subnet| (subnet, of(Kind::Subnet, subnet)))
+        .map(|subnet| (subnet, ObjectRef::of(Kind::Subnet, &subnet.metadata)))
         .collect();
     for machine in &inputs.machines {
-        let object = of(Kind::Machine, machine);
+        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
         let mut near = subnets
             .iter()
             .filter(|(_, subnet)| subnet.namespace == object.namespace)
@@ -249,9 +249,179 @@ fn reserved(
     Some(Problem::error(object, pointer, "AddressTaken", what, cure).with(at, &field, "named here"))
 }
 
-fn of<K>(kind: Kind, object: &K) -> ObjectRef
-where
-    K: k8s_openapi::Metadata<Ty = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta>,
-{
-    ObjectRef::of(kind, object.metadata())
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::Severity;
+
+    fn object<T: serde::de::DeserializeOwned>(kind: Kind, name: &str, spec: Value) -> T {
+        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+        let metadata = json!({"name": name, "namespace": namespace});
+        let api = crate::api::API_VERSION;
+        let object =
+            json!({"apiVersion": api, "kind": kind.as_str(), "metadata": metadata, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn subnet(name: &str, interface: &str, cidr: &str, mode: &str, more: Value) -> Subnet {
+        let mut spec = json!({"mode": mode, "cidr": cidr, "interface": interface});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        object(Kind::Subnet, name, spec)
+    }
+
+    fn machine(name: &str, mac: u8, ip: Option<&str>, profile: Option<&str>) -> Machine {
+        let profile = profile.map(|name| json!({"name": name}));
+        let mac = format!("52:54:00:00:00:{mac:02x}");
+        let spec = json!({"interfaces": [{"mac": mac, "ip": ip}], "profileRef": profile});
+        object(Kind::Machine, name, spec)
+    }
+
+    /// `Kind namespace/name pointer reason -> related object`, `?` for warnings.
+    fn told(inputs: &Inputs) -> Vec<String> {
+        check_world(inputs)
+            .iter()
+            .map(|problem| {
+                let mark = if problem.severity == Severity::Warning {
+                    "?"
+                } else {
+                    ""
+                };
+                let related: Vec<_> = problem
+                    .related
+                    .iter()
+                    .map(|(place, _)| place.object.name.as_str())
+                    .collect();
+                let place = &problem.place;
+                format!(
+                    "{mark}{} {} {} {}",
+                    place.object,
+                    place.pointer,
+                    problem.reason,
+                    related.join(",")
+                )
+                .trim_end()
+                .to_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn gives_an_interface_and_a_network_to_the_older_subnet() {
+        let none = json!({});
+        let inputs = Inputs {
+            subnets: vec![
+                subnet("off", "e1", "10.0.0.0/8", "Disabled", none.clone()),
+                subnet("a", "e1", "10.0.0.0/16", "Server", none.clone()),
+                subnet("b", "e1", "10.1.0.0/16", "Server", none.clone()),
+                subnet("other/c", "e2", "10.0.5.0/24", "Server", none),
+            ],
+            ..Inputs::default()
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "Subnet default/b /spec/interface InterfaceTaken a",
+                "Subnet other/c /spec/cidr SubnetsOverlap a",
+            ]
+        );
+    }
+
+    #[test]
+    fn finds_machines_that_are_twice_there() {
+        let inputs = Inputs {
+            machines: vec![
+                machine("a", 1, Some("10.0.0.1"), None),
+                machine("b", 1, Some("10.0.0.1"), None),
+                machine("other/c", 1, Some("10.0.0.1"), None),
+            ],
+            ..Inputs::default()
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "Machine default/b /spec/interfaces/0/mac DuplicateMac a",
+                "Machine default/b /spec/interfaces/0/ip DuplicateIp a",
+            ]
+        );
+    }
+
+    #[test]
+    fn holds_reservations_against_subnets() {
+        let more = json!({"routers": ["10.0.0.1"], "nextServer": "10.0.0.2"});
+        let inputs = Inputs {
+            subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
+            machines: vec![
+                machine("router", 1, Some("10.0.0.1"), None),
+                machine("next", 2, Some("10.0.0.2"), None),
+                machine("net", 3, Some("10.0.0.255"), None),
+                machine("far", 4, Some("10.9.0.1"), None),
+                machine("fine", 5, Some("10.0.0.9"), None),
+                machine("other/unserved", 6, Some("10.9.0.1"), None),
+            ],
+            ..Inputs::default()
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "Machine default/router /spec/interfaces/0/ip AddressTaken a",
+                "Machine default/next /spec/interfaces/0/ip AddressTaken a",
+                "Machine default/net /spec/interfaces/0/ip BadAddress a",
+                "?Machine default/far /spec/interfaces/0/ip NoSubnet",
+            ]
+        );
+    }
+
+    #[test]
+    fn finds_profiles_that_are_not_there() {
+        let profile = |name| {
+            object(
+                Kind::BootProfile,
+                name,
+                json!({"default": true, "local": {}}),
+            )
+        };
+        let more = json!({"defaultProfileRef": {"name": "debina"}});
+        let inputs = Inputs {
+            subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
+            profiles: vec![profile("debian"), profile("rescue"), profile("other/far")],
+            machines: vec![
+                machine("m", 1, None, Some("debian")),
+                machine("n", 2, None, Some("far")),
+            ],
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "?BootProfile default/rescue /spec/default TwoDefaults debian",
+                "Subnet default/a /spec/defaultProfileRef/name ProfileNotFound",
+                "Machine default/n /spec/profileRef/name ProfileNotFound",
+            ]
+        );
+        let cures: Vec<_> = check_world(&inputs).into_iter().map(|p| p.cure).collect();
+        assert_eq!(cures[1], "did you mean `debian`?");
+        assert!(cures[2].contains("namespace other"), "{}", cures[2]);
+    }
+
+    #[test]
+    fn is_quick_with_ten_thousand_machines() {
+        let machines = (0..10_000_u32)
+            .map(|n| {
+                let mut one = machine(&format!("m{n}"), 0, None, None);
+                let [a, b, c, d] = n.to_be_bytes();
+                one.spec.interfaces[0].mac = crate::boot::MacAddress::new([2, 0, a, b, c, d]);
+                one.spec.interfaces[0].ip = Some(Ipv4Addr::from(0x0a00_0001 + n));
+                one
+            })
+            .collect();
+        let inputs = Inputs {
+            subnets: vec![subnet("a", "e1", "10.0.0.0/8", "Server", json!({}))],
+            machines,
+            ..Inputs::default()
+        };
+        assert_eq!(told(&inputs), [""; 0]);
+    }
 }

@@ -10,8 +10,8 @@ use crate::snapshot::names;
 #[must_use]
 pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
     let mut found = Found::of(ObjectRef::of(Kind::Machine, &machine.metadata));
-    let mut macs = BTreeMap::new();
-    let mut ips = BTreeMap::new();
+    let mut macs: BTreeMap<_, String> = BTreeMap::new();
+    let mut ips: BTreeMap<_, String> = BTreeMap::new();
     if machine.spec.interfaces.is_empty() {
         let what = "a machine without interfaces is never seen";
         found.error(

@@ -1,6 +1,7 @@
 //! Reveille.
 
 pub mod api;
+pub mod app;
 pub mod boot;
 pub mod cli;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod privileges;
 pub mod script;
 pub mod snapshot;
+pub mod standalone;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tftp;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::option;
 use super::request::Request;
-use crate::api::{LoaderKind, RomIpxe};
+use crate::api::{LoaderKind, LocalBoot, RomIpxe};
 use crate::boot::ClientKind;
 use crate::script::Urls;
 use crate::snapshot::{NoLoader, Plan, ProfileEntry, Snapshot, SubnetEntry, Verdict};
@@ -48,7 +48,10 @@ pub fn boot_answer(
             return match (client.kind, client.mac) {
                 (ClientKind::Ipxe, Some(mac)) => BootAnswer {
                     file: urls.script(mac),
-                    ..nothing(NextStep::Local)
+                    ..nothing(match plan.local_boot() {
+                        LocalBoot::NotFound => NextStep::Local,
+                        LocalBoot::Exit | LocalBoot::SanBoot => NextStep::LocalScript,
+                    })
                 },
                 _ => nothing(NextStep::Local),
             };
@@ -71,11 +74,20 @@ pub fn boot_answer(
         }
         (ClientKind::HttpBoot, Some(mac)) => {
             let url = urls.file(mac, Purpose::Loader, &loader.file);
-            (url.clone(), NextStep::Loader { profile: name, file: url })
+            (
+                url.clone(),
+                NextStep::Loader {
+                    profile: name,
+                    file: url,
+                },
+            )
         }
         _ => (
             loader.file.clone(),
-            NextStep::Loader { profile: name, file: loader.file },
+            NextStep::Loader {
+                profile: name,
+                file: loader.file,
+            },
         ),
     };
     BootAnswer {

@@ -73,6 +73,10 @@ pub enum Ignored {
     NoAddress,
     /// The lease table has nothing to say.
     Lease(SilentReason),
+    /// More requests wait than are worth answering: clients ask again.
+    QueueFull,
+    /// A fault of ours; the packet is lost, nothing else.
+    Fault,
     /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
     Noted,
 }
@@ -89,6 +93,8 @@ impl Ignored {
             Self::OtherServer => "other-server-chosen",
             Self::NoAddress => "no-address-named",
             Self::Lease(reason) => reason.as_str(),
+            Self::QueueFull => "queue-full",
+            Self::Fault => "internal-fault",
             Self::Noted => "noted",
         }
     }
@@ -188,14 +194,12 @@ impl Case<'_> {
         let has_address = !request.ciaddr.is_unspecified();
         match request.kind {
             RequestKind::Discover => Ok(Intent::Offer { requested }),
+            RequestKind::Request if for_another => Ok(Intent::ChoseAnother),
             _ if for_another => Err(Ignored::OtherServer),
-            RequestKind::Request if chosen.is_some() => {
-                // SELECTING. Some ROMs leave option 50 out and mean our offer.
-                let requested = requested.or_else(|| has_address.then_some(request.ciaddr));
-                let requested = requested.or_else(|| self.current_address());
-                let requested = requested.ok_or(Ignored::NoAddress)?;
-                Ok(Intent::Select { requested })
-            }
+            // SELECTING; some ROMs name the address in ciaddr.
+            RequestKind::Request if chosen.is_some() => Ok(Intent::Select {
+                requested: requested.or_else(|| has_address.then_some(request.ciaddr)),
+            }),
             RequestKind::Request if has_address => Ok(Intent::Renew {
                 address: request.ciaddr,
             }),
@@ -223,16 +227,9 @@ impl Case<'_> {
         }
     }
 
-    fn current_address(&self) -> Option<Ipv4Addr> {
-        let lease = self.table.of(&self.subnet.key, &self.key())?;
-        Some(lease.address)
-    }
-
     fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>) {
         let spec = &self.subnet.spec;
-        let server = self.arrival.server;
-        let excluded = &self.subnet.excluded;
-        let taken = |address: Ipv4Addr| address == server || excluded.contains(&address);
+        let taken = self.subnet.taken(self.arrival.server);
         let request = AllocateRequest {
             subnet: &self.subnet.key,
             cidr: spec.cidr,
@@ -243,7 +240,7 @@ impl Case<'_> {
             mac: self.request.client.mac,
             client_id: self.request.client_id(),
             hostname: self.request.hostname(),
-            lifetime: spec.lifetimes.valid,
+            lifetime_secs: spec.lifetimes.valid.secs(),
             authoritative: spec.authoritative,
             intent,
         };
@@ -290,8 +287,16 @@ impl Case<'_> {
         let reply = Reply {
             kind,
             yiaddr,
-            siaddr: if boots { next_server } else { Ipv4Addr::UNSPECIFIED },
-            sname: if boots { next_server.to_string() } else { String::new() },
+            siaddr: if boots {
+                next_server
+            } else {
+                Ipv4Addr::UNSPECIFIED
+            },
+            sname: if boots {
+                next_server.to_string()
+            } else {
+                String::new()
+            },
             file: boot.file.clone(),
             destination: destination(self.request, yiaddr, false),
             options,

@@ -6,6 +6,9 @@
 pub mod answer;
 pub mod decide;
 pub mod destination;
+pub mod metrics;
 pub mod option;
 pub mod reply;
 pub mod request;
+pub mod server;
+pub mod socket;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, DhcpOptions, Flags, HType, Message, Opcode, OptionCode, UnknownOption};
+use dhcproto::v4::{
+    DhcpOption, DhcpOptions, Flags, HType, Message, Opcode, OptionCode, UnknownOption,
+};
 use dhcproto::{Encodable as _, Encoder};
 
 use super::destination::Destination;

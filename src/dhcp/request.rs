@@ -141,7 +141,11 @@ impl Request {
         let htype = packet.get(1).copied().unwrap_or_default();
         let flags = u16::from(message.flags());
         let mac = mac(htype, &chaddr);
-        if mac.is_none() && options.get(&option::CLIENT_ID).is_none_or(|id| id.len() < 2) {
+        if mac.is_none()
+            && options
+                .get(&option::CLIENT_ID)
+                .is_none_or(|id| id.len() < 2)
+        {
             return Err(Malformed::NoIdentity);
         }
         Ok(Self {
@@ -216,9 +220,7 @@ impl Request {
     pub fn max_size(&self) -> usize {
         const HEADS: u16 = 28;
         match self.typed(option::MAX_SIZE) {
-            Some(DhcpOption::MaxMessageSize(size)) => {
-                usize::from(size.clamp(576, 1500) - HEADS)
-            }
+            Some(DhcpOption::MaxMessageSize(size)) => usize::from(size.clamp(576, 1500) - HEADS),
             _ => 576 - usize::from(HEADS),
         }
     }
@@ -324,12 +326,14 @@ fn firmware(options: &BTreeMap<u8, Vec<u8>>) -> Option<FirmwareType> {
         .get(&option::ARCHITECTURE)
         .map(|data| {
             data.chunks_exact(2)
-                .map(|pair| FirmwareType(pair.iter().fold(0, |acc, byte| acc << 8 | u16::from(*byte))))
+                .map(|pair| {
+                    FirmwareType(pair.iter().fold(0, |acc, byte| acc << 8 | u16::from(*byte)))
+                })
                 .collect()
         })
         .unwrap_or_default();
     let bootable = listed.iter().find(|kind| kind.meaning().is_some());
-    bootable.or(listed.first()).copied().or_else(|| {
+    bootable.or_else(|| listed.first()).copied().or_else(|| {
         let class = options.get(&option::VENDOR_CLASS)?;
         let text = std::str::from_utf8(class).ok()?;
         let number = text.split(":Arch:").nth(1)?.get(..5)?;

@@ -1,5 +1,25 @@
 //! Who has which address.
+//!
+//! `record`, `addresses`, `table`, `request`, `allocate`, `transfer` and `kea`
+//! are core: values and pure functions. `store`, `disk` and `metrics` are the
+//! shell that keeps leases on disk.
 
+mod addresses;
+mod allocate;
+mod disk;
 mod index;
+mod metrics;
+mod record;
+mod request;
+mod store;
+mod table;
 
+pub use self::addresses::AddressSet;
+pub use self::allocate::{OFFER_HOLD_SECS, PROBATION_SECS, allocate, probation};
+pub use self::disk::{OpenTrouble, StoreError, TroubleReason};
 pub use self::index::LeaseIndex;
+pub use self::metrics::LeaseMetrics;
+pub use self::record::{Change, Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, ParseKeyError};
+pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
+pub use self::store::{Committer, Done, FILE, LeaseStore, MAX_GROUP, NotTaken, QUEUE};
+pub use self::table::{Counts, FORGET_SECS, LeaseTable};

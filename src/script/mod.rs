@@ -3,9 +3,11 @@
 //! Core: text in, text out.
 
 mod ipxe;
+mod machine;
 mod template;
 mod url;
 
 pub use self::ipxe::{bootstrap, local, machine_script};
-pub use self::template::{Context, TemplateError, render};
-pub use self::url::{SCRIPT_NAME, Urls};
+pub use self::machine::{Caller, MachineScript, NoScript, script_for, subnet_for};
+pub use self::template::{Context, MachineContext, ServerContext, TemplateError, render};
+pub use self::url::{MACHINES, SCRIPT_NAME, Urls};

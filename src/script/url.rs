@@ -7,6 +7,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::boot::MacAddress;
 use crate::timeline::Purpose;
 
+/// Where the URLs of machines begin. The artifact tree owns every other path.
+pub const MACHINES: &str = "reveille/machines";
+
 /// The file name of a machine's script.
 pub const SCRIPT_NAME: &str = "boot.ipxe";
 
@@ -60,6 +63,6 @@ impl Urls {
     }
 
     fn machine(&self, mac: MacAddress) -> String {
-        format!("{}/reveille/machines/{}", self.base(), mac.hyphenated())
+        format!("{}/{MACHINES}/{}", self.base(), mac.hyphenated())
     }
 }

@@ -1,6 +1,7 @@
 //! From manifests to the table: total, pure, the whole world at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -20,6 +21,8 @@ pub struct Settings {
     pub http_port: u16,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
+    /// The host's own addresses: no machine gets one.
+    pub own_addresses: Vec<Ipv4Addr>,
 }
 
 /// What `compile` makes.
@@ -48,7 +51,12 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
 
     let profiles = compile_profiles(inputs, &refused);
     let machines = compile_machines(inputs, &refused, &profiles);
-    let subnets = compile_subnets(inputs, &refused, &profiles, &machines);
+    let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
+    for subnet in &mut subnets {
+        subnet
+            .excluded
+            .extend(settings.own_addresses.iter().copied());
+    }
     let snapshot = Snapshot {
         generation,
         by_mac: index_macs(&machines),
@@ -124,17 +132,17 @@ fn compile_subnets(
             continue;
         }
         let spec = subnet.spec.clone();
-        let mut excluded: BTreeSet<_> = machines
+        let reserved = machines
             .iter()
             .filter(|machine| machine.name.namespace == name.namespace)
             .flat_map(|machine| &machine.spec.interfaces)
-            .filter_map(|interface| interface.ip)
+            .filter_map(|interface| interface.ip);
+        let fixed = [&spec.routers, &spec.dns.servers, &spec.ntp];
+        let excluded = reserved
+            .chain(fixed.into_iter().flatten().copied())
+            .chain(spec.next_server)
+            .filter(|address| spec.cidr.contains(*address))
             .collect();
-        excluded.extend(&spec.routers);
-        excluded.extend(&spec.dns.servers);
-        excluded.extend(&spec.ntp);
-        excluded.extend(spec.next_server);
-        excluded.retain(|address| spec.cidr.contains(*address));
         subnets.push(SubnetEntry {
             default_profile: spec
                 .default_profile_ref

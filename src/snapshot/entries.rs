@@ -1,11 +1,13 @@
 //! The rows of the snapshot.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec};
 use crate::boot::{Architecture, MacAddress};
+use crate::lease::AddressSet;
 
 /// Everything that is served, at one moment. Made by `compile`, never changed.
 #[derive(Debug, Default)]
@@ -51,8 +53,8 @@ pub struct SubnetEntry {
     /// What its manifest says.
     pub spec: SubnetSpec,
     /// Addresses that are never lent to just anyone: reserved for machines,
-    /// routers, name servers, next-server.
-    pub excluded: BTreeSet<Ipv4Addr>,
+    /// routers, name servers, next-server, the host's own.
+    pub excluded: AddressSet,
     /// The profile of its `defaultProfileRef`.
     pub default_profile: Option<usize>,
 }
@@ -126,5 +128,21 @@ impl Snapshot {
             .flat_map(|machine| &machine.spec.interfaces)
             .find(|interface| interface.ip == Some(address))
             .map(|interface| interface.mac)
+    }
+}
+
+// === impl SubnetEntry ===
+
+impl SubnetEntry {
+    /// The addresses that no pool gives away where we are `server`.
+    #[must_use]
+    pub fn taken(&self, server: Ipv4Addr) -> Cow<'_, AddressSet> {
+        if self.excluded.contains(server) {
+            return Cow::Borrowed(&self.excluded);
+        }
+        // An address that the host got after the snapshot was made.
+        let mut taken = self.excluded.clone();
+        taken.insert(server);
+        Cow::Owned(taken)
     }
 }

@@ -1,15 +1,16 @@
-//! What a source hands to `compile`.
+//! What a snapshot is compiled from.
 
 use crate::api::{BootProfile, Machine, Subnet};
 
-/// The manifests of the whole world, oldest first in each kind: age decides
-/// conflicts.
+/// All manifests, each kind oldest first: by `creationTimestamp` and name from
+/// a cluster, by path and document from a folder. Where two objects conflict
+/// the older one wins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs {
-    /// The networks.
+    /// Where machines boot.
     pub subnets: Vec<Subnet>,
-    /// What to boot.
+    /// What they boot.
     pub profiles: Vec<BootProfile>,
-    /// Who boots.
+    /// Who they are.
     pub machines: Vec<Machine>,
 }

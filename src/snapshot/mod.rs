@@ -8,8 +8,11 @@ mod compile;
 mod entries;
 mod handle;
 mod inputs;
+pub(crate) mod names;
 mod plan;
 mod select;
+pub(crate) mod suggest;
+mod template;
 mod validate;
 mod world;
 

@@ -11,6 +11,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +41,10 @@ pub struct Supervisor(Arc<Inner>);
 struct Inner {
     shutdown: CancellationToken,
     tasks: TaskTracker,
-    states: Mutex<BTreeMap<String, State>>,
+    /// How each service is, and which start of it says so: a service that was
+    /// replaced by another of its name says nothing any more.
+    states: Mutex<BTreeMap<String, (u64, State)>>,
+    starts: AtomicU64,
     /// The trouble of each service that was said already.
     said: Mutex<BTreeMap<String, String>>,
     fatal: mpsc::UnboundedSender<Fault>,
@@ -99,6 +103,7 @@ impl Supervisor {
             shutdown,
             tasks: TaskTracker::new(),
             states: Mutex::default(),
+            starts: AtomicU64::new(0),
             said: Mutex::default(),
             fatal,
             metrics: Metrics::register(registry)?,
@@ -118,15 +123,22 @@ impl Supervisor {
         let token = self.0.shutdown.child_token();
         let stop = token.clone();
         let this = self.clone();
+        let start = self.0.starts.fetch_add(1, Ordering::Relaxed);
+        self.states().insert(name.clone(), (start, State::Up));
         self.0.tasks.spawn(async move {
-            this.supervise(&name, &token, &mut make).await;
-            this.forget(&name);
+            this.supervise(&name, start, &token, &mut make).await;
+            this.forget(&name, start);
         });
         stop
     }
 
-    async fn supervise<M, F>(&self, name: &str, token: &CancellationToken, make: &mut M)
-    where
+    async fn supervise<M, F>(
+        &self,
+        name: &str,
+        start: u64,
+        token: &CancellationToken,
+        make: &mut M,
+    ) where
         M: FnMut(CancellationToken) -> F,
         F: Future<Output = anyhow::Result<()>>,
     {
@@ -134,7 +146,7 @@ impl Supervisor {
         let mut faults: Vec<Instant> = Vec::new();
         loop {
             let started = Instant::now();
-            self.set(name, State::Up);
+            self.set(name, start, State::Up);
             let run = AssertUnwindSafe(async { make(token.child_token()).await });
             let cause = match end(run.catch_unwind().await, token) {
                 End::Stopped => return,
@@ -150,7 +162,7 @@ impl Supervisor {
                 }
             };
             self.0.metrics.restarts.with_label_values(&[name]).inc();
-            self.set(name, State::Down(cause.clone()));
+            self.set(name, start, State::Down(cause.clone()));
             if faults.len() > MAX_FAULTS {
                 let service = name.to_owned();
                 // The receiver is gone only when the process ends anyway.
@@ -188,7 +200,11 @@ impl Supervisor {
     /// Every service and how it is.
     #[must_use]
     pub fn health(&self) -> BTreeMap<String, State> {
-        self.states().clone()
+        let states = self.states();
+        let states = states.iter();
+        states
+            .map(|(name, (_, state))| (name.clone(), state.clone()))
+            .collect()
     }
 
     /// Waits until the process is to end: by `shutdown` or by a fault.
@@ -215,19 +231,27 @@ impl Supervisor {
             .is_ok()
     }
 
-    fn set(&self, name: &str, state: State) {
-        let up = i64::from(state == State::Up);
-        self.0.metrics.up.with_label_values(&[name]).set(up);
-        self.states().insert(name.to_owned(), state);
+    fn set(&self, name: &str, start: u64, state: State) {
+        let mut states = self.states();
+        if let Some(entry) = states.get_mut(name)
+            && entry.0 == start
+        {
+            let up = i64::from(state == State::Up);
+            self.0.metrics.up.with_label_values(&[name]).set(up);
+            entry.1 = state;
+        }
     }
 
-    fn forget(&self, name: &str) {
-        self.states().remove(name);
-        // A metric that is not there any more cannot be removed twice.
-        let _ = self.0.metrics.up.remove_label_values(&[name]);
+    fn forget(&self, name: &str, start: u64) {
+        let mut states = self.states();
+        if states.get(name).is_some_and(|entry| entry.0 == start) {
+            states.remove(name);
+            // A metric that is not there any more cannot be removed twice.
+            let _ = self.0.metrics.up.remove_label_values(&[name]);
+        }
     }
 
-    fn states(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, State>> {
+    fn states(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (u64, State)>> {
         self.0.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

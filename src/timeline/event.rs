@@ -57,8 +57,10 @@ pub enum NextStep {
         /// The profile it serves, by name.
         profile: String,
     },
-    /// Boot the disk.
+    /// Boot the disk; no file is named, or a 404 says so.
     Local,
+    /// Load a script that says to boot the disk.
+    LocalScript,
 }
 
 /// A file or script on its way to a machine, seen at its end.

@@ -55,8 +55,10 @@ pub struct Boot {
 struct Awaited {
     /// Whether the kernel was sent whole.
     kernel: bool,
-    /// The initrds that are still to be sent, by name.
+    /// The initrds that the script names.
     initrds: usize,
+    /// Those that were sent whole since the script was.
+    sent: usize,
 }
 
 /// How a boot ended.
@@ -267,8 +269,8 @@ impl Boot {
             last_seen: started,
             stages: Vec::new(),
             awaited: Awaited {
-                kernel: false,
                 initrds: known.initrds,
+                ..Awaited::default()
             },
         }
     }
@@ -308,8 +310,11 @@ impl Boot {
                 if let NextStep::Loader { file, .. } = next {
                     self.loader = Some(file.rsplit('/').next().unwrap_or(file).to_owned());
                 }
-                let local = *next == NextStep::Local && client.kind != ClientKind::Ipxe;
-                let stage = if local { Stage::LocalBoot } else { Stage::Ack };
+                let stage = if *next == NextStep::Local {
+                    Stage::LocalBoot
+                } else {
+                    Stage::Ack
+                };
                 Some((stage, 0, 0, client.kind.as_str().to_owned()))
             }
             Fact::Transfer(transfer) => self.take_transfer(transfer),
@@ -330,7 +335,9 @@ impl Boot {
         let stage = match transfer.purpose {
             Purpose::Loader => Stage::Loader,
             Purpose::Script => {
+                // Each try of the script loads everything anew.
                 self.awaited.kernel = false;
+                self.awaited.sent = 0;
                 Stage::Script
             }
             Purpose::LocalScript => Stage::LocalBoot,
@@ -339,7 +346,7 @@ impl Boot {
                 Stage::Kernel
             }
             Purpose::Initrd => {
-                self.awaited.initrds = self.awaited.initrds.saturating_sub(1);
+                self.awaited.sent += 1;
                 Stage::Initrd
             }
             Purpose::Other => return None,
@@ -375,7 +382,7 @@ impl Boot {
     fn finish(&self, stage: Stage) -> Option<(Stage, BootResult)> {
         match stage {
             Stage::LocalBoot => Some((stage, BootResult::LocalBoot)),
-            Stage::Kernel | Stage::Initrd if self.awaited.kernel && self.awaited.initrds == 0 => {
+            Stage::Kernel | Stage::Initrd if self.awaited.is_over() => {
                 Some((Stage::HandOff, BootResult::HandedOff))
             }
             Stage::Offer
@@ -386,6 +393,14 @@ impl Boot {
             | Stage::Initrd
             | Stage::HandOff => None,
         }
+    }
+}
+
+// === impl Awaited ===
+
+impl Awaited {
+    const fn is_over(&self) -> bool {
+        self.kernel && self.sent >= self.initrds
     }
 }
 

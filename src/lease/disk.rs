@@ -1,0 +1,388 @@
+//! The lease database on disk: opening it whatever state it is in, reading
+//! it, and one transaction.
+//!
+//! Two tables. `meta` has the row `schema`; `leases` has the address as a
+//! number and the lease as a line of JSON, the one that `leases export` prints.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, fs, io};
+
+use redb::{Builder, Database, DatabaseError, Durability, StorageError, TableDefinition};
+use redb::{ReadableDatabase as _, ReadableTable as _};
+
+use super::record::{Change, Lease};
+use crate::clock;
+
+/// The version of the tables below.
+const SCHEMA: u64 = 1;
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
+
+/// Memory for pages, in bytes. The table is in memory already; the default
+/// of 1 GiB would be for nothing.
+const CACHE: usize = 8 << 20;
+
+/// Address to line, as the database has them.
+pub(super) type Rows = BTreeMap<u32, Vec<u8>>;
+
+/// How a database is opened.
+type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+
+/// Why leases cannot be read or kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the database open.
+    #[error("the lease database {} is in use by another process", .0.display())]
+    Locked(PathBuf),
+    /// There is none.
+    #[error("there is no lease database {}", .0.display())]
+    Missing(PathBuf),
+    /// It cannot be opened, and not because of what is in it.
+    #[error("the lease database {} cannot be opened", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<redb::Error>,
+    },
+    /// What is in it cannot be used.
+    #[error("the lease database {} is unusable: {detail}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The kind of damage.
+        reason: TroubleReason,
+        /// The damage in the database's words.
+        detail: String,
+    },
+    /// A transaction failed: disk full, read-only, gone.
+    #[error("leases cannot be written")]
+    Write(#[source] Arc<redb::Error>),
+    /// The database panicked in a transaction.
+    #[error("the lease database panicked: {0}")]
+    Panicked(String),
+    /// The store was closed.
+    #[error("the lease store is closed")]
+    Closed,
+}
+
+/// What was wrong with a database that is in use now all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTrouble {
+    /// The kind of damage.
+    pub reason: TroubleReason,
+    /// The damage in the database's words.
+    pub detail: String,
+    /// Where the old file is now; `None` when it is still in use.
+    pub moved_to: Option<PathBuf>,
+}
+
+/// Kinds of damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TroubleReason {
+    /// The file is damaged or is no database.
+    Damaged,
+    /// The database panicked while it opened the file.
+    Panicked,
+    /// A newer version of this program wrote it.
+    NewerSchema,
+    /// Some rows cannot be read; they are left alone, the rest is in use.
+    UnreadableRows,
+}
+
+/// A place where a database is.
+pub(super) struct Disk {
+    path: PathBuf,
+    open: Opener,
+}
+
+/// A database that was opened, with all that is in it.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) rows: Rows,
+    pub(super) trouble: Option<OpenTrouble>,
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// Its name in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Locked(_) => "locked",
+            Self::Missing(_) => "missing",
+            Self::Open { .. } => "open-failed",
+            Self::Broken { .. } => "broken",
+            Self::Write(_) => "write-failed",
+            Self::Panicked(_) => "panicked",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Wraps what went wrong in a transaction.
+    fn write(cause: impl Into<redb::Error>) -> Self {
+        Self::Write(Arc::new(cause.into()))
+    }
+}
+
+// === impl TroubleReason ===
+
+impl TroubleReason {
+    /// Its name in log lines, conditions and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Panicked => "panicked",
+            Self::NewerSchema => "newer-schema",
+            Self::UnreadableRows => "unreadable-rows",
+        }
+    }
+}
+
+// === impl Disk ===
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, open: _ } = self;
+        f.debug_struct("Disk").field("path", path).finish()
+    }
+}
+
+impl Disk {
+    /// The database file at `path`, made when it is missing.
+    pub(super) fn create(path: &Path) -> Self {
+        Self::with_opener(path, Box::new(|path| builder().create(path)))
+    }
+
+    /// The database file at `path`, which must be there.
+    pub(super) fn existing(path: &Path) -> Self {
+        Self::with_opener(path, Box::new(|path| builder().open(path)))
+    }
+
+    /// As `open` opens it: for tests whose disk fails on demand.
+    pub(super) fn with_opener(path: &Path, open: Opener) -> Self {
+        Self {
+            path: path.to_owned(),
+            open,
+        }
+    }
+
+    /// Opens the database; moves it aside and starts an empty one when what is
+    /// in it cannot be used. Leases that are lost this way come back with the
+    /// renewals; a service that does not start helps nobody.
+    pub(super) fn open_or_replace(&self) -> Result<Opened, StoreError> {
+        let error = match self.open() {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        let StoreError::Broken { reason, detail, .. } = &error else {
+            return Err(error);
+        };
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".broken-{}", clock::now().0));
+        let aside = PathBuf::from(name);
+        // Where it cannot be moved the first error is the one to cure.
+        fs::rename(&self.path, &aside).map_err(|_| error.clone())?;
+        let opened = self.open()?;
+        Ok(Opened {
+            trouble: Some(OpenTrouble {
+                reason: *reason,
+                detail: detail.clone(),
+                moved_to: Some(aside),
+            }),
+            ..opened
+        })
+    }
+
+    /// Opens the database and reads all of it.
+    ///
+    /// Under `catch_unwind`, because redb panics on some damage that a full
+    /// disk leaves behind (its issue 620).
+    pub(super) fn open(&self) -> Result<Opened, StoreError> {
+        let attempt = || {
+            let database = (self.open)(&self.path).map_err(|error| self.classify(error))?;
+            let rows = self.read(&database)?;
+            sync_folder(&self.path).map_err(|error| self.classify(error.into()))?;
+            Ok(Opened {
+                database,
+                rows,
+                trouble: None,
+            })
+        };
+        catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+            let detail = panic_text(panic.as_ref());
+            Err(self.broken(TroubleReason::Panicked, detail))
+        })
+    }
+
+    fn read(&self, database: &Database) -> Result<Rows, StoreError> {
+        let damaged = |error: redb::Error| self.broken(TroubleReason::Damaged, error.to_string());
+        match schema(database).map_err(damaged)? {
+            Some(SCHEMA) => read_rows(database).map_err(damaged),
+            None => {
+                set_schema(database).map_err(StoreError::write)?;
+                Ok(Rows::new())
+            }
+            Some(other) => Err(self.broken(
+                TroubleReason::NewerSchema,
+                format!("schema {other}, this version knows {SCHEMA}"),
+            )),
+        }
+    }
+
+    fn broken(&self, reason: TroubleReason, detail: String) -> StoreError {
+        StoreError::Broken {
+            path: self.path.clone(),
+            reason,
+            detail,
+        }
+    }
+
+    /// Tells a file that is broken from a file that cannot be reached.
+    fn classify(&self, error: DatabaseError) -> StoreError {
+        let path = self.path.clone();
+        if matches!(
+            error,
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch
+        ) {
+            return StoreError::Locked(path);
+        }
+        let DatabaseError::Storage(StorageError::Io(cause)) = error else {
+            return self.broken(TroubleReason::Damaged, error.to_string());
+        };
+        if cause.kind() == ErrorKind::NotFound {
+            return StoreError::Missing(path);
+        }
+        if !is_about_access(&cause) {
+            return self.broken(TroubleReason::Damaged, cause.to_string());
+        }
+        let cause = Arc::new(redb::Error::Io(cause));
+        StoreError::Open { path, cause }
+    }
+}
+
+/// Writes `rows`, and takes out those that are `None`, in one transaction that
+/// is on the disk when this returns.
+pub(super) fn write(
+    database: &Database,
+    rows: &BTreeMap<u32, Option<Vec<u8>>>,
+) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write().map_err(StoreError::write)?;
+    transaction
+        .set_durability(Durability::Immediate)
+        .map_err(StoreError::write)?;
+    {
+        let mut table = transaction.open_table(LEASES).map_err(StoreError::write)?;
+        for (address, row) in rows {
+            match row {
+                Some(line) => table.insert(address, line.as_slice()),
+                None => table.remove(address),
+            }
+            .map_err(StoreError::write)?;
+        }
+    }
+    transaction.commit().map_err(StoreError::write)
+}
+
+/// What `change` makes of its row.
+pub(super) fn row_of(change: &Change) -> Result<(u32, Option<Vec<u8>>), StoreError> {
+    let line = match change {
+        Change::Put(lease) => Some(serde_json::to_vec(lease).map_err(|error| {
+            StoreError::write(redb::Error::Io(io::Error::new(
+                ErrorKind::InvalidInput,
+                error,
+            )))
+        })?),
+        Change::Remove(_) => None,
+    };
+    Ok((change.address().into(), line))
+}
+
+/// The leases that `rows` hold, and what is wrong with the rest.
+pub(super) fn leases_of(rows: &Rows) -> (Vec<Lease>, Option<OpenTrouble>) {
+    let mut leases = Vec::with_capacity(rows.len());
+    let mut unreadable = 0;
+    for (address, line) in rows {
+        match serde_json::from_slice::<Lease>(line) {
+            Ok(lease) if u32::from(lease.address) == *address => leases.push(lease),
+            Ok(_) | Err(_) => unreadable += 1,
+        }
+    }
+    let trouble = (unreadable > 0).then(|| OpenTrouble {
+        reason: TroubleReason::UnreadableRows,
+        detail: format!("{unreadable} of {} rows", rows.len()),
+        moved_to: None,
+    });
+    (leases, trouble)
+}
+
+/// The message of a panic.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+/// The schema version; `None` in a database that is new.
+fn schema(database: &Database) -> Result<Option<u64>, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(META) {
+        Ok(table) => Ok(table.get("schema")?.map(|version| version.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn set_schema(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert("schema", SCHEMA)?;
+    transaction.open_table(LEASES)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
+    let table = database.begin_read()?.open_table(LEASES)?;
+    let mut rows = Rows::new();
+    for row in table.iter()? {
+        let (address, line) = row?;
+        rows.insert(address.value(), line.value().to_vec());
+    }
+    Ok(rows)
+}
+
+/// Errors that say nothing of the file's content: moving it aside would not help.
+fn is_about_access(error: &io::Error) -> bool {
+    [
+        ErrorKind::PermissionDenied,
+        ErrorKind::ReadOnlyFilesystem,
+        ErrorKind::StorageFull,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::IsADirectory,
+        ErrorKind::NotADirectory,
+    ]
+    .contains(&error.kind())
+}
+
+/// Makes a file that was just created survive a power cut.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::yaml::join;
-use super::text::short;
+use super::super::yaml::{join, shown};
 use super::walk::Walk;
 use crate::snapshot::{names, suggest};
 
@@ -40,7 +39,7 @@ impl Walk<'_> {
                 } else {
                     suggest::cure(name, OURS)
                 };
-                let what = format!("unknown field `metadata.{}`", short(name));
+                let what = format!("unknown field `metadata.{}`", shown(name));
                 self.tell(&join("/metadata", name), "UnknownField", what, cure);
             }
         }
@@ -62,7 +61,7 @@ impl Walk<'_> {
             Some(Value::String(name)) => self.tell(
                 at,
                 "BadName",
-                format!("`{}` is not a name", short(name)),
+                format!("`{}` is not a name", shown(name)),
                 "use at most 253 lower-case letters, digits, `-` and `.`, \
                  with a letter or digit at both ends",
             ),
@@ -78,7 +77,7 @@ impl Walk<'_> {
             Some(Value::String(name)) => self.tell(
                 at,
                 "BadName",
-                format!("`{}` is not the name of a namespace", short(name)),
+                format!("`{}` is not the name of a namespace", shown(name)),
                 "use at most 63 lower-case letters, digits and `-`",
             ),
             Some(value) => self.wrong_type("string", value, at),
@@ -98,7 +97,7 @@ impl Walk<'_> {
                 self.tell(
                     &pointer,
                     "BadLabel",
-                    format!("`{}` cannot be the key of a {kind}", short(key)),
+                    format!("`{}` cannot be the key of a {kind}", shown(key)),
                     "use letters, digits, `-`, `_` and `.`, with a domain and `/` before it if you like",
                 );
             }
@@ -109,7 +108,7 @@ impl Walk<'_> {
                 Value::String(text) => self.tell(
                     &pointer,
                     "BadLabel",
-                    format!("`{}` cannot be the value of a label", short(text)),
+                    format!("`{}` cannot be the value of a label", shown(text)),
                     "use at most 63 letters, digits, `-`, `_` and `.`, or an annotation",
                 ),
                 Value::Null

@@ -18,7 +18,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSche
 use serde_json::Value;
 
 use self::walk::Walk;
-use super::yaml::join;
+use super::yaml::{join, shown};
 use crate::api::{self, Kind, ObjectRef, Problem};
 use crate::snapshot::suggest;
 
@@ -83,7 +83,7 @@ fn unknown_top(walk: &mut Walk<'_>, name: &str, specs: Option<&JSONSchemaProps>)
     } else {
         suggest::cure(name, TOP)
     };
-    let what = format!("unknown field `{}`", text::short(name));
+    let what = format!("unknown field `{}`", shown(name));
     walk.tell(&pointer, "UnknownField", what, cure);
 }
 

@@ -14,7 +14,7 @@ use super::mistake::{error, give_up, report, syntax, too_deep, too_many};
 use super::resolve::{self, Unreadable};
 use super::{
     MAX_DEPTH, MAX_DOCUMENTS, MAX_ERRORS, MAX_FILE_BYTES, MAX_NODES, MAX_TEXT_BYTES, Parsed,
-    YamlError,
+    YamlError, shown,
 };
 
 /// One node of a document.
@@ -162,6 +162,7 @@ fn finish(mut builder: Builder, used: &mut Size, parsed: &mut Parsed) -> Result<
     if used.nodes > MAX_NODES || used.bytes > MAX_TEXT_BYTES {
         return Err(Stop::File(too_many(node.span.clone())));
     }
+    parsed.nodes = used.nodes;
     let document = expand(&builder.nodes, root, &mut builder.errors);
     builder.errors.sort_by_key(|error| error.span.start);
     parsed.errors.append(&mut builder.errors);
@@ -212,7 +213,7 @@ impl Builder {
                     &mut self.errors,
                     error(
                         "UnknownAlias",
-                        format!("no anchor `&{name}` stands before the alias `*{name}`"),
+                        format!("no anchor stands before the alias `*{}`", shown(&name)),
                         "quote the text if a star is meant",
                         at.clone(),
                     ),

@@ -11,9 +11,9 @@ use super::located::Located;
 use super::source::{SourceFile, Spot};
 use crate::api::Severity;
 
-/// Longest line that is shown whole, in bytes. Of a longer one (JSON on one
-/// line) only the part around the mistake is shown.
-const LONGEST_LINE: usize = 240;
+/// Longest line that is left to the renderer, in bytes; it shows what fits the
+/// terminal. Of a longer one only the part around the mistake is shown.
+const LONGEST_LINE: usize = 16 * 1024;
 /// How much of a long line is shown before and after the mistake, in bytes.
 const AROUND: usize = 60;
 

@@ -125,10 +125,7 @@ impl Loaded {
     }
 
     fn locate_at(&self, origin: Option<&Origin>, problem: &Problem) -> Located {
-        let at_key = matches!(
-            problem.reason,
-            "UnknownField" | "NotServed" | "MissingField"
-        ) && problem.place.pointer != "/kind";
+        let at_key = schema::points_at_key(problem);
         let related = problem.related.iter().filter_map(|(place, note)| {
             let same = place.object == problem.place.object;
             let origin = origin
@@ -232,6 +229,10 @@ impl Loaded {
             &metadata("name").unwrap_or_else(|| "(unnamed)".to_owned()),
         );
         let mut problems = schema::check(&object, &mut value);
+        if !intact {
+            // What is broken as YAML reads as empty, and was not forgotten.
+            problems.retain(|problem| problem.reason != "MissingField");
+        }
         if self.origins.contains_key(&object) && problems.is_empty() {
             let twice = self.twice(origin, &object);
             self.problems.push(twice);

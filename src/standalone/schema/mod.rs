@@ -68,6 +68,19 @@ pub fn check(object: &ObjectRef, value: &mut Value) -> Vec<Problem> {
     walk.problems
 }
 
+/// Whether a problem is about the key at its pointer, not about the value.
+#[must_use]
+pub fn points_at_key(problem: &Problem) -> bool {
+    match problem.reason {
+        "UnknownField" | "BadLabelKey" => true,
+        "NotServed" => {
+            let place = &problem.place;
+            planned::field_cure(place.object.kind, &place.pointer).is_some()
+        }
+        _ => false,
+    }
+}
+
 fn unknown_top(walk: &mut Walk<'_>, name: &str, specs: Option<&JSONSchemaProps>) {
     let pointer = join("", name);
     if let Some(cure) = planned::field_cure(walk.object.kind, &pointer) {

@@ -56,7 +56,10 @@ impl Walk<'_> {
                 self.number(schema, value, pointer);
             }
             (Some("number"), value @ Value::Number(_)) => self.number(schema, value, pointer),
-            (Some(wanted), value) => self.wrong_type(wanted, value, pointer),
+            (Some(wanted), value) => {
+                let format = schema.format.as_deref().unwrap_or_default();
+                self.wrong_type(wanted, value, pointer, format);
+            }
             (None, _) => {}
         }
     }
@@ -195,7 +198,8 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn wrong_type(&mut self, wanted: &str, value: &Value, at: &str) {
+    /// `format` is the schema's, for a better cure.
+    pub(super) fn wrong_type(&mut self, wanted: &str, value: &Value, at: &str, format: &str) {
         let what = format!(
             "`{}` is {}, not {}",
             self.field(at),
@@ -203,6 +207,9 @@ impl Walk<'_> {
             type_name(wanted)
         );
         let cure = match (wanted, value) {
+            ("string", Value::Number(number)) if format == "duration" => {
+                format!("write `{number}s`")
+            }
             ("string", Value::Number(_) | Value::Bool(_)) => "put it in quotes".to_owned(),
             ("array", Value::String(text)) => format!("write `[{}]`", shown(text)),
             ("array", Value::Object(_)) => "begin the item with `- `".to_owned(),

@@ -37,7 +37,8 @@ pub fn render(problem: &Located, files: &[SourceFile], colour: bool) -> String {
         None => elements.push(Origin::path(problem.path.display().to_string()).into()),
     }
     if !problem.cure.is_empty() {
-        if problem.spot.is_some() {
+        let noted = matches!(elements.last(), Some(Element::Message(_)));
+        if problem.spot.is_some() && !noted {
             elements.push(Padding.into());
         }
         elements.push(Level::HELP.message(problem.cure.as_str()).into());
@@ -191,18 +192,31 @@ fn show<'a>(marks: &[Mark<'a>], elements: &mut Vec<Element<'a>>) {
 fn alone<'a>(mark: &Mark<'a>, kind: AnnotationKind, elements: &mut Vec<Element<'a>>) {
     let path = mark.file.path.display().to_string();
     let text = mark.file.text.get(mark.shown.clone()).unwrap_or_default();
-    let span = mark.marked.start - mark.shown.start..mark.marked.end - mark.shown.start;
-    let mut snippet = Snippet::source(text)
-        .line_start(mark.line)
-        .annotation(kind.span(span).label(mark.note));
     if mark.cut {
-        // The column in the part shown is not the column in the line.
+        // The renderer would count columns from the cut: so no snippet.
         let origin = Origin::path(path).line(mark.line).char_column(mark.column);
         elements.push(origin.into());
-    } else {
-        snippet = snippet.path(path);
+        elements.push(Padding.into());
+        let near = match mark.note {
+            Some(note) => format!("{note}: …{}…", one_line(text)),
+            None => format!("near …{}…", one_line(text)),
+        };
+        elements.push(Level::NOTE.message(near).into());
+        return;
     }
+    let span = mark.marked.start - mark.shown.start..mark.marked.end - mark.shown.start;
+    let snippet = Snippet::source(text)
+        .line_start(mark.line)
+        .path(path)
+        .annotation(kind.span(span).label(mark.note));
     elements.push(snippet.into());
+}
+
+/// A part of a line without what a terminal would obey.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// The nearest start of a character at or before `at`.

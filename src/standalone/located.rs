@@ -45,6 +45,12 @@ impl Located {
         }
     }
 
+    /// Whether it costs its object.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     /// What is wrong, beginning with the object it is in.
     #[must_use]
     pub fn title(&self) -> String {

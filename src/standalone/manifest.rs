@@ -108,6 +108,40 @@ impl Loaded {
         problems
     }
 
+    /// The objects that cannot be served as they are written: by their form or
+    /// by what they mean on their own.
+    #[must_use]
+    pub fn bad_objects(&self) -> BTreeSet<ObjectRef> {
+        let inputs = &self.inputs;
+        let subnets = inputs.subnets.iter().flat_map(validate_subnet);
+        let profiles = inputs.profiles.iter().flat_map(validate_profile);
+        let machines = inputs.machines.iter().flat_map(validate_machine);
+        let invalid = subnets
+            .chain(profiles)
+            .chain(machines)
+            .filter(|problem| problem.severity == Severity::Error)
+            .map(|problem| problem.place.object);
+        self.refused.iter().cloned().chain(invalid).collect()
+    }
+
+    /// The files and folders that could not be read, or not to their end.
+    #[must_use]
+    pub fn broken_paths(&self) -> BTreeSet<PathBuf> {
+        self.problems
+            .iter()
+            .filter(|problem| problem.object.is_none() && problem.is_error())
+            .map(|problem| problem.path.clone())
+            .collect()
+    }
+
+    /// The file that an object is written in.
+    #[must_use]
+    pub fn path_of(&self, object: &ObjectRef) -> Option<&Path> {
+        let origin = self.origins.get(object)?;
+        let file = self.files.get(origin.file)?;
+        Some(&file.path)
+    }
+
     /// A problem of one of these objects, with its place in the files.
     #[must_use]
     pub fn locate(&self, problem: &Problem) -> Located {

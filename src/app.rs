@@ -174,8 +174,9 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     };
     let bind = move || {
         let at = config.listen;
-        HttpServer::bind(config.clone())
-            .map_err(|error| anyhow::Error::msg(bind_error(Table::Tcp, "HTTP", at, at.port(), &error)))
+        HttpServer::bind(config.clone()).map_err(|error| {
+            anyhow::Error::msg(bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
+        })
     };
     let mut first = Some(bind()?);
     let address = match &first {
@@ -201,8 +202,9 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     };
     let bind = move || {
         let at = config.listen;
-        TftpServer::bind(config.clone())
-            .map_err(|error| anyhow::Error::msg(bind_error(Table::Udp, "TFTP", at, at.port(), &error)))
+        TftpServer::bind(config.clone()).map_err(|error| {
+            anyhow::Error::msg(bind_error(Table::Udp, "TFTP", at, at.port(), &error))
+        })
     };
     let mut first = Some(bind()?);
     let address = match &first {
@@ -216,11 +218,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     Ok(address)
 }
 
-fn bind_admin(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    boots: Boots,
-) -> anyhow::Result<SocketAddr> {
+fn bind_admin(parts: &Parts, supervisor: &Supervisor, boots: Boots) -> anyhow::Result<SocketAddr> {
     let health = supervisor.clone();
     let snapshots = parts.snapshots.clone();
     let config = AdminConfig {
@@ -233,8 +231,15 @@ fn bind_admin(
     };
     let bind = move || {
         let at = config.listen;
-        AdminServer::bind(config.clone())
-            .map_err(|error| anyhow::Error::msg(bind_error(Table::Tcp, "the admin port", at, at.port(), &error)))
+        AdminServer::bind(config.clone()).map_err(|error| {
+            anyhow::Error::msg(bind_error(
+                Table::Tcp,
+                "the admin port",
+                at,
+                at.port(),
+                &error,
+            ))
+        })
     };
     let mut first = Some(bind()?);
     let address = match &first {
@@ -263,7 +268,9 @@ fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), S
         .subnets
         .iter()
         .find(|subnet| !services.contains_key(&listener_name(&subnet.key)));
-    missing.map_or(Ok(()), |subnet| Err(format!("{} is not served yet", subnet.key)))
+    missing.map_or(Ok(()), |subnet| {
+        Err(format!("{} is not served yet", subnet.key))
+    })
 }
 
 fn start_timeline(
@@ -351,10 +358,10 @@ impl Listeners {
                     keep
                 });
                 for (key, listener) in wanted {
-                    if !running.contains_key(&key) {
-                        let stop = self.start(&key, listener.clone());
-                        running.insert(key, (listener, stop));
-                    }
+                    running.entry(key).or_insert_with_key(|key| {
+                        let stop = self.start(key, listener.clone());
+                        (listener, stop)
+                    });
                 }
             }
             tokio::select! {

@@ -1,6 +1,8 @@
 //! The wall around the core: its files name nothing that does I/O, knows the
 //! time or runs tasks.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

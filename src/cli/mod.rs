@@ -6,9 +6,13 @@ pub mod leases;
 pub mod serve;
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::api::Cidr;
+use crate::standalone;
 
 /// Wakes bare metal: boots machines from the network, as a folder of manifests says.
 #[derive(Debug, Parser)]
@@ -27,7 +31,7 @@ pub enum Command {
     /// Find every mistake in manifests.
     Check(check::CheckArgs),
     /// Show, export or import leases.
-    Leases(leases::LeasesArgs),
+    Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
 }
@@ -40,7 +44,7 @@ impl Cli {
         let result = match self.command {
             Command::Serve(args) => args.run(),
             Command::Check(args) => args.run(&mut out),
-            Command::Leases(args) => args.run(&mut out),
+            Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.
@@ -54,6 +58,27 @@ impl Cli {
             }
         }
     }
+}
+
+/// The Subnets of the manifests at `path`, for what needs no more of them.
+fn subnets(path: &Path) -> anyhow::Result<Vec<(String, Cidr)>> {
+    let loaded = standalone::read_paths(&[path.to_owned()]);
+    let subnets: Vec<(String, Cidr)> = loaded
+        .inputs
+        .subnets
+        .iter()
+        .map(|subnet| {
+            let namespace = subnet.metadata.namespace.as_deref().unwrap_or("default");
+            let name = subnet.metadata.name.as_deref().unwrap_or_default();
+            (format!("{namespace}/{name}"), subnet.spec.cidr)
+        })
+        .collect();
+    anyhow::ensure!(
+        !subnets.is_empty(),
+        "there is no Subnet in {}; `reveille check {0}` says more",
+        path.display()
+    );
+    Ok(subnets)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -36,7 +36,11 @@ impl ServeArgs {
         make_folder(&config.state, 0o750).context("--state")?;
         make_folder(&config.artifacts, 0o755).context("--artifacts")?;
         for (name, folder) in &config.roots {
-            anyhow::ensure!(folder.is_dir(), "--root {name}: there is no folder {}", folder.display());
+            anyhow::ensure!(
+                folder.is_dir(),
+                "--root {name}: there is no folder {}",
+                folder.display()
+            );
         }
         warn_of_neighbours(&config);
         raise_file_limit();

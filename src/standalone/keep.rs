@@ -56,17 +56,27 @@ impl Kept {
         let mut keep = |object: ObjectRef, value: Object| {
             let path = loaded.path_of(&object).map(Path::to_owned);
             let path = path.or_else(|| before.get(&object).map(|(path, _)| path.clone()));
-            self.objects.insert(object, (path.unwrap_or_default(), value));
+            self.objects
+                .insert(object, (path.unwrap_or_default(), value));
         };
         let bad = loaded.bad_objects();
         for subnet in &inputs.subnets {
-            keep(name(Kind::Subnet, subnet), Object::Subnet(Box::new(subnet.clone())));
+            keep(
+                name(Kind::Subnet, subnet),
+                Object::Subnet(Box::new(subnet.clone())),
+            );
         }
         for profile in &inputs.profiles {
-            keep(name(Kind::BootProfile, profile), Object::Profile(Box::new(profile.clone())));
+            keep(
+                name(Kind::BootProfile, profile),
+                Object::Profile(Box::new(profile.clone())),
+            );
         }
         for machine in &inputs.machines {
-            keep(name(Kind::Machine, machine), Object::Machine(Box::new(machine.clone())));
+            keep(
+                name(Kind::Machine, machine),
+                Object::Machine(Box::new(machine.clone())),
+            );
         }
         // What is bad and was never good is nothing to go back to.
         self.objects
@@ -76,23 +86,40 @@ impl Kept {
 
 fn name<T: kube::Resource>(kind: Kind, object: &T) -> ObjectRef {
     let namespace = object.namespace();
-    ObjectRef::new(kind, namespace.as_deref().unwrap_or("default"), &object.name_any())
+    ObjectRef::new(
+        kind,
+        namespace.as_deref().unwrap_or("default"),
+        &object.name_any(),
+    )
 }
 
 fn refs(inputs: &Inputs) -> BTreeSet<ObjectRef> {
-    let subnets = inputs.subnets.iter().map(|object| name(Kind::Subnet, object));
-    let profiles = inputs.profiles.iter().map(|object| name(Kind::BootProfile, object));
-    let machines = inputs.machines.iter().map(|object| name(Kind::Machine, object));
+    let subnets = inputs
+        .subnets
+        .iter()
+        .map(|object| name(Kind::Subnet, object));
+    let profiles = inputs
+        .profiles
+        .iter()
+        .map(|object| name(Kind::BootProfile, object));
+    let machines = inputs
+        .machines
+        .iter()
+        .map(|object| name(Kind::Machine, object));
     subnets.chain(profiles).chain(machines).collect()
 }
 
 fn remove(inputs: &mut Inputs, object: &ObjectRef) {
     match object.kind {
-        Kind::Subnet => inputs.subnets.retain(|other| name(Kind::Subnet, other) != *object),
+        Kind::Subnet => inputs
+            .subnets
+            .retain(|other| name(Kind::Subnet, other) != *object),
         Kind::BootProfile => inputs
             .profiles
             .retain(|other| name(Kind::BootProfile, other) != *object),
-        Kind::Machine => inputs.machines.retain(|other| name(Kind::Machine, other) != *object),
+        Kind::Machine => inputs
+            .machines
+            .retain(|other| name(Kind::Machine, other) != *object),
     }
 }
 

@@ -53,13 +53,20 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
     } else {
         format!("lends {}", pools.join(", "))
     };
-    format!("Subnet {}: {} on {}, {lends}", subnet.key, spec.cidr, spec.interface)
+    format!(
+        "Subnet {}: {} on {}, {lends}",
+        subnet.key, spec.cidr, spec.interface
+    )
 }
 
 fn describe_profile(profile: &ProfileEntry) -> String {
     let spec = &profile.spec;
     let boots = match (&spec.linux, spec.local) {
-        (Some(linux), _) => format!("kernel {} and {} initrd(s)", linux.kernel.path, linux.initrd.len()),
+        (Some(linux), _) => format!(
+            "kernel {} and {} initrd(s)",
+            linux.kernel.path,
+            linux.initrd.len()
+        ),
         (None, Some(_)) => "the machine's disk".to_owned(),
         (None, None) => "a loader of its own".to_owned(),
     };

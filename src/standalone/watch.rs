@@ -49,7 +49,7 @@ impl Source {
     pub fn new(config: &ServeConfig, roots: Arc<Roots>, publisher: Publisher) -> Self {
         Self {
             paths: config.manifests.clone(),
-            http_port: config.http_port(),
+            http_port: config.http.port(),
             roots,
             publisher,
             generation: 0,

@@ -132,13 +132,8 @@ impl Supervisor {
         stop
     }
 
-    async fn supervise<M, F>(
-        &self,
-        name: &str,
-        start: u64,
-        token: &CancellationToken,
-        make: &mut M,
-    ) where
+    async fn supervise<M, F>(&self, name: &str, start: u64, token: &CancellationToken, make: &mut M)
+    where
         M: FnMut(CancellationToken) -> F,
         F: Future<Output = anyhow::Result<()>>,
     {

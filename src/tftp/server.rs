@@ -209,6 +209,10 @@ impl TftpServer {
             peer,
             local,
         } = received;
+        if peer.port() == 0 {
+            // Nobody can be answered there.
+            return self.ignore(*peer, "peer-port-zero");
+        }
         match Packet::decode(datagram) {
             Ok(Packet::Read(request)) => self.on_read(&request, received),
             Ok(Packet::Write(request)) => {

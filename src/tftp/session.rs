@@ -23,6 +23,7 @@ use super::wire::{self, DATA_HEADER, ErrorCode, Mode, Options, to_netascii};
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
+use crate::script::Caller;
 use crate::snapshot::Reader;
 
 /// Longest file that is translated to netascii, in bytes: it is held in memory,
@@ -158,7 +159,11 @@ impl Session {
         let shared = &self.shared;
         let snapshot = shared.snapshots.current().ok_or(Refusal::NoSnapshot)?;
         let machine = shared.leases.mac_of(*self.peer.ip());
-        let content = resolve(&snapshot, machine, self.local, &self.name).map_err(Refusal::Name)?;
+        let caller = Caller {
+            address: *self.peer.ip(),
+            mac: machine,
+        };
+        let content = resolve(&snapshot, caller, self.local, &self.name).map_err(Refusal::Name)?;
         let (name, purpose, (source, len)) = match content {
             Content::File { path, purpose } => {
                 let roots = Arc::clone(&shared.roots);

@@ -1,6 +1,7 @@
 //! What a Machine must be.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use super::Found;
 use crate::api::{Kind, Machine, ObjectRef, Problem};
@@ -23,28 +24,22 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
     }
     for (index, interface) in machine.spec.interfaces.iter().enumerate() {
         let at = format!("/spec/interfaces/{index}");
-        let (mac, pointer) = (interface.mac, format!("{at}/mac"));
+        let mac = interface.mac;
         if !mac.is_station() {
             let what = format!("{mac} is the address of a group, not of an interface");
-            found.error(&pointer, "BadMac", what, "write the interface's own MAC");
+            let cure = "write the interface's own MAC";
+            found.error(format!("{at}/mac"), "BadMac", what, cure);
         }
-        if let Some(first) = macs.get(&mac) {
-            let what = format!("two interfaces have the MAC {mac}");
-            found.error(&pointer, "DuplicateMac", what, "remove one of the two");
-            found.see(first, "first used here");
-        } else {
-            macs.insert(mac, pointer);
-        }
+        once(
+            &mut found,
+            &mut macs,
+            mac,
+            format!("{at}/mac"),
+            "DuplicateMac",
+        );
         if let Some(ip) = interface.ip {
-            let pointer = format!("{at}/ip");
-            found.unicast(&pointer, ip);
-            if let Some(first) = ips.get(&ip) {
-                let what = format!("two interfaces have the address {ip}");
-                found.error(&pointer, "DuplicateIp", what, "give each its own");
-                found.see(first, "first used here");
-            } else {
-                ips.insert(ip, pointer);
-            }
+            found.unicast(&format!("{at}/ip"), ip);
+            once(&mut found, &mut ips, ip, format!("{at}/ip"), "DuplicateIp");
         }
         if let Some(name) = &interface.hostname
             && !names::is_host_name(name)
@@ -58,4 +53,21 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
         }
     }
     found.problems
+}
+
+/// Refuses an address that an interface of this machine has already.
+fn once<T: Ord + Display>(
+    found: &mut Found,
+    taken: &mut BTreeMap<T, String>,
+    address: T,
+    pointer: String,
+    reason: &'static str,
+) {
+    if let Some(first) = taken.get(&address) {
+        let what = format!("two interfaces have the address {address}");
+        found.error(pointer, reason, what, "give each its own");
+        found.see(first, "first used here");
+    } else {
+        taken.insert(address, pointer);
+    }
 }

@@ -226,7 +226,7 @@ fn label<'a>(
         let what = format!("`{}` cannot be the key of a label", key.escape_debug());
         found.error(
             pointer,
-            "BadLabel",
+            "BadLabelKey",
             what,
             "write it as role or example.net/role",
         );

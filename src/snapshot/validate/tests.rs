@@ -206,7 +206,7 @@ fn wants_selectors_that_say_something() {
             {"key": "a", "operator": "In"}, {"key": "a", "operator": "Exists", "values": ["x"]}]}),
         ),
         &[
-            ("/spec/machineSelector/matchLabels/-", "BadLabel"),
+            ("/spec/machineSelector/matchLabels/-", "BadLabelKey"),
             ("/spec/machineSelector/matchLabels/c", "BadLabel"),
             (
                 "/spec/machineSelector/matchExpressions/0/operator",

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::super::yaml::shown;
 use super::planned;
-use super::text::short;
 use crate::api::{API_VERSION, GROUP, Kind};
 use crate::snapshot::suggest;
 
@@ -54,7 +54,7 @@ pub fn identify(value: &Value) -> Result<Header, Stray> {
         return Err(stray(
             "UnknownVersion",
             "/apiVersion",
-            format!("`{}` is not a version that we serve", short(version)),
+            format!("`{}` is not a version that we serve", shown(version)),
             format!("write `{API_VERSION}`"),
         ));
     }
@@ -75,7 +75,7 @@ pub fn identify(value: &Value) -> Result<Header, Stray> {
     Err(stray(
         "UnknownKind",
         "/kind",
-        format!("there is no kind `{}`", short(kind)),
+        format!("there is no kind `{}`", shown(kind)),
         suggest::cure(kind, Kind::ALL.map(Kind::as_str)),
     ))
 }
@@ -90,7 +90,7 @@ fn foreign(version: &str, kind: &str) -> Result<Header, Stray> {
         return Err(stray(
             "UnknownVersion",
             "/apiVersion",
-            format!("`{}` is not our apiVersion", short(version)),
+            format!("`{}` is not our apiVersion", shown(version)),
             format!("write `{API_VERSION}`"),
         ));
     }
@@ -99,8 +99,8 @@ fn foreign(version: &str, kind: &str) -> Result<Header, Stray> {
         "/kind",
         format!(
             "not a Reveille resource: {} of {}",
-            short(kind),
-            short(version)
+            shown(kind),
+            shown(version)
         ),
         format!("keep manifests of other programs elsewhere; ours have apiVersion `{API_VERSION}`"),
     ))

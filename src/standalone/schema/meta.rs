@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::yaml::join;
-use super::text::short;
+use super::super::yaml::{join, shown};
 use super::walk::Walk;
 use crate::snapshot::{names, suggest};
 
@@ -30,7 +29,7 @@ impl Walk<'_> {
     /// Checks `metadata` and leaves in it what a person writes.
     pub(super) fn metadata(&mut self, value: &mut Value) {
         let Value::Object(fields) = value else {
-            self.wrong_type("object", value, "/metadata");
+            self.wrong_type("object", value, "/metadata", "");
             return;
         };
         for name in fields.keys() {
@@ -40,7 +39,7 @@ impl Walk<'_> {
                 } else {
                     suggest::cure(name, OURS)
                 };
-                let what = format!("unknown field `metadata.{}`", short(name));
+                let what = format!("unknown field `metadata.{}`", shown(name));
                 self.tell(&join("/metadata", name), "UnknownField", what, cure);
             }
         }
@@ -62,11 +61,11 @@ impl Walk<'_> {
             Some(Value::String(name)) => self.tell(
                 at,
                 "BadName",
-                format!("`{}` is not a name", short(name)),
+                format!("`{}` is not a name", shown(name)),
                 "use at most 253 lower-case letters, digits, `-` and `.`, \
                  with a letter or digit at both ends",
             ),
-            Some(value) => self.wrong_type("string", value, at),
+            Some(value) => self.wrong_type("string", value, at, ""),
         }
     }
 
@@ -78,16 +77,16 @@ impl Walk<'_> {
             Some(Value::String(name)) => self.tell(
                 at,
                 "BadName",
-                format!("`{}` is not the name of a namespace", short(name)),
+                format!("`{}` is not the name of a namespace", shown(name)),
                 "use at most 63 lower-case letters, digits and `-`",
             ),
-            Some(value) => self.wrong_type("string", value, at),
+            Some(value) => self.wrong_type("string", value, at, ""),
         }
     }
 
     fn pairs(&mut self, value: &Value, at: &str, is_label: bool) {
         let Value::Object(pairs) = value else {
-            self.wrong_type("object", value, at);
+            self.wrong_type("object", value, at, "");
             return;
         };
         let kind = if is_label { "label" } else { "annotation" };
@@ -97,8 +96,8 @@ impl Walk<'_> {
             if !names::is_label_key(key) {
                 self.tell(
                     &pointer,
-                    "BadLabel",
-                    format!("`{}` cannot be the key of a {kind}", short(key)),
+                    "BadLabelKey",
+                    format!("`{}` cannot be the key of a {kind}", shown(key)),
                     "use letters, digits, `-`, `_` and `.`, with a domain and `/` before it if you like",
                 );
             }
@@ -109,14 +108,14 @@ impl Walk<'_> {
                 Value::String(text) => self.tell(
                     &pointer,
                     "BadLabel",
-                    format!("`{}` cannot be the value of a label", short(text)),
+                    format!("`{}` cannot be the value of a label", shown(text)),
                     "use at most 63 letters, digits, `-`, `_` and `.`, or an annotation",
                 ),
                 Value::Null
                 | Value::Bool(_)
                 | Value::Number(_)
                 | Value::Array(_)
-                | Value::Object(_) => self.wrong_type("string", value, &pointer),
+                | Value::Object(_) => self.wrong_type("string", value, &pointer, ""),
             }
         }
         if bytes > MAX_ANNOTATIONS {

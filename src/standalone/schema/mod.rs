@@ -18,7 +18,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSche
 use serde_json::Value;
 
 use self::walk::Walk;
-use super::yaml::join;
+use super::yaml::{join, shown};
 use crate::api::{self, Kind, ObjectRef, Problem};
 use crate::snapshot::suggest;
 
@@ -68,6 +68,19 @@ pub fn check(object: &ObjectRef, value: &mut Value) -> Vec<Problem> {
     walk.problems
 }
 
+/// Whether a problem is about the key at its pointer, not about the value.
+#[must_use]
+pub fn points_at_key(problem: &Problem) -> bool {
+    match problem.reason {
+        "UnknownField" | "BadLabelKey" => true,
+        "NotServed" => {
+            let place = &problem.place;
+            planned::field_cure(place.object.kind, &place.pointer).is_some()
+        }
+        _ => false,
+    }
+}
+
 fn unknown_top(walk: &mut Walk<'_>, name: &str, specs: Option<&JSONSchemaProps>) {
     let pointer = join("", name);
     if let Some(cure) = planned::field_cure(walk.object.kind, &pointer) {
@@ -83,7 +96,7 @@ fn unknown_top(walk: &mut Walk<'_>, name: &str, specs: Option<&JSONSchemaProps>)
     } else {
         suggest::cure(name, TOP)
     };
-    let what = format!("unknown field `{}`", text::short(name));
+    let what = format!("unknown field `{}`", shown(name));
     walk.tell(&pointer, "UnknownField", what, cure);
 }
 

@@ -33,7 +33,7 @@ spec:
         ("/metadata/label", "UnknownField"),
         ("/metadata/name", "BadName"),
         ("/metadata/labels/a", "WrongType"),
-        ("/metadata/labels/b c", "BadLabel"),
+        ("/metadata/labels/b c", "BadLabelKey"),
         ("/spec/mode", "UnknownValue"),
         ("/spec/cidr", "BadValue"),
         ("/spec/pools/0/start", "BadValue"),

@@ -7,6 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSche
 use regex::Regex;
 use schemars::{JsonSchema as _, SchemaGenerator};
 
+use super::super::yaml::shown;
 use crate::api::{Cidr, Lifetime};
 use crate::boot::MacAddress;
 
@@ -19,7 +20,7 @@ pub(super) fn syntax(schema: &JSONSchemaProps, text: &str) -> Option<String> {
             return text
                 .parse::<Ipv4Addr>()
                 .err()
-                .map(|_| format!("`{}` is not an IPv4 address such as 10.33.0.1", short(text)));
+                .map(|_| format!("`{}` is not an IPv4 address such as 10.33.0.1", shown(text)));
         }
         Some("cidr") => return words(text.parse::<Cidr>()),
         Some("duration") => return words(text.parse::<Lifetime>()),
@@ -30,7 +31,7 @@ pub(super) fn syntax(schema: &JSONSchemaProps, text: &str) -> Option<String> {
         return words(text.parse::<MacAddress>());
     }
     let fits = Regex::new(pattern).is_ok_and(|regex| regex.is_match(text));
-    (!fits).then(|| format!("`{}` does not match the pattern {pattern}", short(text)))
+    (!fits).then(|| format!("`{}` does not match the pattern {pattern}", shown(text)))
 }
 
 /// Whether a pattern is one that we have words for.
@@ -41,9 +42,7 @@ pub(super) fn has_words(schema: &JSONSchemaProps) -> bool {
 }
 
 fn words<T, E: ToString>(parsed: Result<T, E>) -> Option<String> {
-    parsed
-        .err()
-        .map(|error| short(&error.to_string()).into_owned())
+    parsed.err().map(|error| shown(&error.to_string()))
 }
 
 /// The pattern that stands in the CRD for MAC addresses.
@@ -56,14 +55,4 @@ fn mac_pattern() -> &'static str {
             .unwrap_or_default()
             .to_owned()
     })
-}
-
-/// A text cut to what fits a message.
-pub(super) fn short(text: &str) -> std::borrow::Cow<'_, str> {
-    /// One line of a terminal.
-    const LONGEST: usize = 120;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
-        None => text.into(),
-    }
 }

@@ -5,8 +5,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::{Map, Value};
 
-use super::super::yaml::join;
-use super::text::{short, syntax};
+use super::super::yaml::{join, shown};
+use super::text::syntax;
 use super::{MAX_PROBLEMS, planned};
 use crate::api::{ObjectRef, Place, Problem};
 use crate::snapshot::suggest;
@@ -56,7 +56,10 @@ impl Walk<'_> {
                 self.number(schema, value, pointer);
             }
             (Some("number"), value @ Value::Number(_)) => self.number(schema, value, pointer),
-            (Some(wanted), value) => self.wrong_type(wanted, value, pointer),
+            (Some(wanted), value) => {
+                let format = schema.format.as_deref().unwrap_or_default();
+                self.wrong_type(wanted, value, pointer, format);
+            }
             (None, _) => {}
         }
     }
@@ -100,7 +103,7 @@ impl Walk<'_> {
     ) -> bool {
         let field = self.field(pointer);
         if let Some(cure) = planned::field_cure(self.object.kind, pointer) {
-            let what = format!("`{}` is not served by this version", short(&field));
+            let what = format!("`{}` is not served by this version", shown(&field));
             self.tell(pointer, "NotServed", what, cure);
             return planned::REPLACING.contains(&name);
         }
@@ -110,7 +113,7 @@ impl Walk<'_> {
             let names: Vec<&str> = known.map(String::as_str).collect();
             suggest::cure(name, names.iter().copied())
         };
-        let what = format!("unknown field `{}`", short(&field));
+        let what = format!("unknown field `{}`", shown(&field));
         self.tell(pointer, "UnknownField", what, cure);
         false
     }
@@ -159,13 +162,13 @@ impl Walk<'_> {
     }
 
     fn unknown_value(&mut self, text: &str, known: &[&str], at: &str) {
-        let what = format!("`{}` cannot be `{}`", self.field(at), short(text));
+        let what = format!("`{}` cannot be `{}`", self.field(at), shown(text));
         let value = Value::String(text.to_owned());
         if let Some(cure) = planned::value_cure(self.object.kind, at, &value) {
             let what = format!(
                 "`{}: {}` is not served by this version",
                 self.field(at),
-                short(text)
+                shown(text)
             );
             self.tell(at, "NotServed", what, cure);
             return;
@@ -195,16 +198,20 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn wrong_type(&mut self, wanted: &str, value: &Value, at: &str) {
+    /// `format` is the schema's, for a better cure.
+    pub(super) fn wrong_type(&mut self, wanted: &str, value: &Value, at: &str, format: &str) {
         let what = format!(
             "`{}` is {}, not {}",
             self.field(at),
-            shown(value),
+            described(value),
             type_name(wanted)
         );
         let cure = match (wanted, value) {
+            ("string", Value::Number(number)) if format == "duration" => {
+                format!("write `{number}s`")
+            }
             ("string", Value::Number(_) | Value::Bool(_)) => "put it in quotes".to_owned(),
-            ("array", Value::String(text)) => format!("write `[{}]`", short(text)),
+            ("array", Value::String(text)) => format!("write `[{}]`", shown(text)),
             ("array", Value::Object(_)) => "begin the item with `- `".to_owned(),
             ("boolean", Value::String(_)) => "write `true` or `false` without quotes".to_owned(),
             ("integer", Value::String(text)) if text.parse::<i64>().is_ok() => {
@@ -243,12 +250,12 @@ fn type_name(wanted: &str) -> &str {
     }
 }
 
-fn shown(value: &Value) -> String {
+fn described(value: &Value) -> String {
     match value {
         Value::Null => "empty".to_owned(),
         Value::Bool(flag) => format!("the boolean {flag}"),
         Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => format!("the text `{}`", short(text)),
+        Value::String(text) => format!("the text `{}`", shown(text)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
     }

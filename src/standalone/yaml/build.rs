@@ -14,7 +14,7 @@ use super::mistake::{error, give_up, report, syntax, too_deep, too_many};
 use super::resolve::{self, Unreadable};
 use super::{
     MAX_DEPTH, MAX_DOCUMENTS, MAX_ERRORS, MAX_FILE_BYTES, MAX_NODES, MAX_TEXT_BYTES, Parsed,
-    YamlError,
+    YamlError, shown,
 };
 
 /// One node of a document.
@@ -88,13 +88,7 @@ pub fn parse(text: &str) -> Parsed {
         ));
         return parsed;
     }
-    let options = granit_parser::options! {
-        emit_comments: false,
-        emit_unresolved_aliases: true,
-        flow_nesting_limit: MAX_DEPTH as usize,
-        block_nesting_limit: MAX_DEPTH as usize,
-    };
-    let mut events = Parser::new_from_str_with_options(text, options);
+    let mut events = Parser::new_from_str_with_options(text, options());
     let mut used = Size::default();
     let mut count = 0;
     loop {
@@ -126,6 +120,15 @@ pub fn parse(text: &str) -> Parsed {
         if !more {
             return parsed;
         }
+    }
+}
+
+fn options() -> granit_parser::Options {
+    granit_parser::options! {
+        emit_comments: false,
+        emit_unresolved_aliases: true,
+        flow_nesting_limit: MAX_DEPTH as usize,
+        block_nesting_limit: MAX_DEPTH as usize,
     }
 }
 
@@ -162,6 +165,7 @@ fn finish(mut builder: Builder, used: &mut Size, parsed: &mut Parsed) -> Result<
     if used.nodes > MAX_NODES || used.bytes > MAX_TEXT_BYTES {
         return Err(Stop::File(too_many(node.span.clone())));
     }
+    parsed.nodes = used.nodes;
     let document = expand(&builder.nodes, root, &mut builder.errors);
     builder.errors.sort_by_key(|error| error.span.start);
     parsed.errors.append(&mut builder.errors);
@@ -185,39 +189,16 @@ impl Builder {
                 let merges = !quoted && tag.is_none() && text == "<<";
                 let value = self.scalar(&text, quoted, tag.as_deref(), &at);
                 let size = Size {
-                    nodes: 1,
                     bytes: text.len() as u64,
-                    depth: 1,
+                    ..Size::ONE
                 };
                 self.add(Shape::Scalar(value), at, merges, size, anchor)
             }
-            Event::Alias(id) => {
-                let Some(&target) = self.anchors.get(&id) else {
-                    report(
-                        &mut self.errors,
-                        error(
-                            "RecursiveAlias",
-                            "the alias stands inside the value that it stands for",
-                            "write the value out",
-                            at.clone(),
-                        ),
-                    );
-                    return self.add(Shape::Scalar(Value::Null), at, false, Size::ONE, 0);
-                };
-                let size = self.nodes.get(target).map_or(Size::ONE, |node| node.size);
-                self.add(Shape::Alias(target), at, false, size, 0)
-            }
+            Event::Alias(id) => self.alias(id, at),
             Event::UnresolvedAlias(name) => {
-                report(
-                    &mut self.errors,
-                    error(
-                        "UnknownAlias",
-                        format!("no anchor `&{name}` stands before the alias `*{name}`"),
-                        "quote the text if a star is meant",
-                        at.clone(),
-                    ),
-                );
-                self.add(Shape::Scalar(Value::Null), at, false, Size::ONE, 0)
+                let what = format!("no anchor stands before the alias `*{}`", shown(&name));
+                let cure = "quote the text if a star is meant";
+                self.no_alias("UnknownAlias", what, cure, at)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.begin(false, anchor, tag.as_deref(), &at);
@@ -232,6 +213,28 @@ impl Builder {
             // that carry no node.
             _ => Ok(()),
         }
+    }
+
+    fn alias(&mut self, id: usize, at: Range<usize>) -> Result<(), Stop> {
+        // The anchor of a collection counts from its end on.
+        let Some(&target) = self.anchors.get(&id) else {
+            let what = "the alias stands inside the value that it stands for".to_owned();
+            return self.no_alias("RecursiveAlias", what, "write the value out", at);
+        };
+        let size = self.nodes.get(target).map_or(Size::ONE, |node| node.size);
+        self.add(Shape::Alias(target), at, false, size, 0)
+    }
+
+    /// An alias that stands for nothing: told, and null from here on.
+    fn no_alias(
+        &mut self,
+        reason: &'static str,
+        what: String,
+        cure: &str,
+        at: Range<usize>,
+    ) -> Result<(), Stop> {
+        report(&mut self.errors, error(reason, what, cure, at.clone()));
+        self.add(Shape::Scalar(Value::Null), at, false, Size::ONE, 0)
     }
 
     fn scalar(&mut self, text: &str, quoted: bool, tag: Option<&Tag>, at: &Range<usize>) -> Value {

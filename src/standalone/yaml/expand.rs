@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::build::{Node, Shape};
 use super::mistake::{error, report};
-use super::{Children, Document, SpanNode, YamlError, resolve};
+use super::{Children, Document, SpanNode, YamlError, resolve, shown};
 
 /// The document whose root is `root`. What is wrong with it is added to
 /// `errors`; the document is intact where nothing was and is.
@@ -82,7 +82,7 @@ impl Expander<'_> {
             if let Some(first) = fields.own.get(&name).and_then(|first| nodes.get(*first)) {
                 let mut twice = error(
                     "DuplicateKey",
-                    format!("the key `{}` stands here twice", resolve::shorten(&name)),
+                    format!("the key `{}` stands here twice", shown(&name)),
                     "remove one of the two",
                     key_node.span.clone(),
                 );

@@ -40,6 +40,8 @@ pub struct Parsed {
     pub documents: Vec<Document>,
     /// What is wrong, in the order of the text.
     pub errors: Vec<YamlError>,
+    /// How many values the documents hold, aliases expanded.
+    pub nodes: u64,
 }
 
 /// One document.
@@ -147,6 +149,27 @@ impl Document {
 #[must_use]
 pub fn join(pointer: &str, token: &str) -> String {
     format!("{pointer}/{}", token.replace('~', "~0").replace('/', "~1"))
+}
+
+/// A text for a message: one line, cut where it is long, without control
+/// characters that a terminal would obey.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    /// Enough to know a value by, short enough for one line.
+    const LONGEST: usize = 100;
+    let mut shown = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == LONGEST {
+            shown.push('…');
+            break;
+        }
+        if c.is_control() {
+            shown.extend(c.escape_debug());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use serde_json::{Number, Value};
 
+use super::shown;
+
 /// Why a scalar has no meaning here: what is wrong, how to cure it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
@@ -60,7 +62,7 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Value, Unreadable> {
     } else {
         Err(Unreadable {
             reason: "WrongTag",
-            what: format!("`{}` is not what its tag `!!{tag}` says", shorten(text)),
+            what: format!("`{}` is not what its tag `!!{tag}` says", shown(text)),
             cure: "remove the tag or change the value".to_owned(),
         })
     }
@@ -71,7 +73,7 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Value, Unreadable> {
 pub(super) fn unknown_tag(tag: &str) -> Unreadable {
     Unreadable {
         reason: "UnknownTag",
-        what: format!("unknown tag `{}`", shorten(tag)),
+        what: format!("unknown tag `{}`", shown(tag)),
         cure: "remove the tag; manifests hold plain YAML only".to_owned(),
     }
 }
@@ -87,16 +89,6 @@ pub(super) fn key(value: &Value) -> Option<String> {
             _ => number.to_string(),
         }),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// The start of a text, for messages.
-pub(super) fn shorten(text: &str) -> Cow<'_, str> {
-    /// Enough to know a value by, short enough for one line.
-    const LONGEST: usize = 64;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
-        None => Cow::Borrowed(text),
     }
 }
 

@@ -19,6 +19,7 @@ pub const MAX_INTERFACES: usize = 32;
     group = "reveille.dev",
     version = "v1alpha1",
     kind = "Machine",
+    doc = "Who boots: a piece of hardware, known by its MAC addresses.",
     plural = "machines",
     namespaced,
     category = "reveille",

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 /// The kinds of resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -61,6 +63,16 @@ impl ObjectRef {
             name: name.to_owned(),
         }
     }
+
+    /// The name that `metadata` gives an object.
+    #[must_use]
+    pub fn of(kind: Kind, metadata: &ObjectMeta) -> Self {
+        Self::new(
+            kind,
+            metadata.namespace.as_deref().unwrap_or("default"),
+            metadata.name.as_deref().unwrap_or_default(),
+        )
+    }
 }
 
 impl fmt::Display for ObjectRef {
@@ -85,6 +97,29 @@ pub struct Place {
     pub object: ObjectRef,
     /// JSON pointer to the value meant, such as `/spec/pools/0/start`; empty for the whole object.
     pub pointer: String,
+}
+
+impl Place {
+    /// The field as people write it: `spec.pools[0].start`; empty for the
+    /// whole object.
+    #[must_use]
+    pub fn field(&self) -> String {
+        let mut field = String::new();
+        for token in self.pointer.split('/').skip(1) {
+            let name = token.replace("~1", "/").replace("~0", "~");
+            if !field.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+                field += &format!("[{name}]");
+            } else if name.contains(['.', '/']) {
+                field += &format!("[{name:?}]");
+            } else {
+                if !field.is_empty() {
+                    field.push('.');
+                }
+                field += &name;
+            }
+        }
+        field
+    }
 }
 
 /// One mistake: where, what is wrong, how to cure it.
@@ -152,17 +187,37 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.place.object)?;
         if !self.place.pointer.is_empty() {
-            write!(
-                f,
-                " {}",
-                self.place.pointer.trim_start_matches('/').replace('/', ".")
-            )?;
+            write!(f, " {}", self.place.field())?;
         }
         write!(f, ": {}", self.what)?;
         if self.cure.is_empty() {
             Ok(())
         } else {
             write!(f, "; {}", self.cure)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fields_as_people_write_them() {
+        let object = ObjectRef::new(Kind::Subnet, "default", "lab");
+        for (pointer, want) in [
+            ("", "Subnet default/lab: wrong; cure it"),
+            (
+                "/spec/pools/0/start",
+                "Subnet default/lab spec.pools[0].start: wrong; cure it",
+            ),
+            (
+                "/metadata/labels/a.b~1c",
+                "Subnet default/lab metadata.labels[\"a.b/c\"]: wrong; cure it",
+            ),
+        ] {
+            let problem = Problem::error(&object, pointer, "Wrong", "wrong", "cure it");
+            assert_eq!(problem.to_string(), want);
         }
     }
 }

@@ -20,6 +20,7 @@ pub const MAX_ARGS: usize = 256;
     group = "reveille.dev",
     version = "v1alpha1",
     kind = "BootProfile",
+    doc = "What machines boot: a kernel with its initrds and arguments, or their own disk.",
     plural = "bootprofiles",
     shortname = "bp",
     namespaced,
@@ -135,6 +136,7 @@ pub struct Loader {
     /// Files to send instead of the usual ones, by architecture; paths in the
     /// artifact tree.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(transform = describe_files)]
     pub files: BTreeMap<Architecture, String>,
     /// What to do with an iPXE that a network card brings in its ROM. `Use`
     /// sends it the script; `Replace` sends it our own loader first, because
@@ -205,4 +207,25 @@ pub struct InitrdSource {
 /// The machine's own disk. It has no settings: `local: {}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+// Structural schemas cannot say `additionalProperties: false`; the API server
+// prunes unknown fields, or refuses them, all the same.
+#[schemars(transform = drop_additional_properties)]
 pub struct LocalSource {}
+
+fn drop_additional_properties(schema: &mut schemars::Schema) {
+    schema.remove("additionalProperties");
+}
+
+/// Says what each architecture's file is: the derive knows no words for the
+/// values of a map.
+fn describe_files(schema: &mut schemars::Schema) {
+    let Some(files) = schema.get_mut("properties").and_then(|p| p.as_object_mut()) else {
+        return;
+    };
+    for (arch, file) in files {
+        if let Some(file) = file.as_object_mut() {
+            let text = format!("The file for {arch}.");
+            file.insert("description".to_owned(), text.into());
+        }
+    }
+}

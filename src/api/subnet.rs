@@ -15,6 +15,7 @@ use super::{Cidr, Lifetime, NameRef};
     group = "reveille.dev",
     version = "v1alpha1",
     kind = "Subnet",
+    doc = "Where machines boot: one broadcast domain that Reveille serves.",
     plural = "subnets",
     namespaced,
     category = "reveille",

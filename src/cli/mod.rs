@@ -1,3 +1,88 @@
-//! The command line, one file per subcommand.
+//! The command line: one file per subcommand.
 
+pub mod check;
+pub mod crds;
 pub mod leases;
+pub mod serve;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::api::Cidr;
+use crate::standalone;
+
+/// Wakes bare metal: boots machines from the network, as a folder of manifests says.
+#[derive(Debug, Parser)]
+#[command(name = "reveille", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve DHCP, TFTP and HTTP from a folder of manifests.
+    Serve(Box<serve::ServeArgs>),
+    /// Find every mistake in manifests.
+    Check(check::CheckArgs),
+    /// Show, export or import leases.
+    Leases(leases::Leases),
+    /// Print the custom resource definitions.
+    Crds(crds::CrdsArgs),
+}
+
+impl Cli {
+    /// Runs the subcommand; an error is said on standard error.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let mut out = io::stdout().lock();
+        let result = match self.command {
+            Command::Serve(args) => args.run(),
+            Command::Check(args) => args.run(&mut out),
+            Command::Leases(args) => args.run(&mut out, &subnets),
+            Command::Crds(args) => args.run(&mut out),
+        };
+        // A reader that went away (`| head`) is no mistake.
+        let _ = out.flush();
+        match result {
+            Ok(code) => code,
+            Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "reveille: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// The Subnets of the manifests at `path`, for what needs no more of them.
+fn subnets(path: &Path) -> anyhow::Result<Vec<(String, Cidr)>> {
+    let loaded = standalone::read_paths(&[path.to_owned()]);
+    let subnets: Vec<(String, Cidr)> = loaded
+        .inputs
+        .subnets
+        .iter()
+        .map(|subnet| {
+            let namespace = subnet.metadata.namespace.as_deref().unwrap_or("default");
+            let name = subnet.metadata.name.as_deref().unwrap_or_default();
+            (format!("{namespace}/{name}"), subnet.spec.cidr)
+        })
+        .collect();
+    anyhow::ensure!(
+        !subnets.is_empty(),
+        "there is no Subnet in {}; `reveille check {0}` says more",
+        path.display()
+    );
+    Ok(subnets)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -71,7 +71,7 @@ impl Roots {
             for loaders in &self.loaders {
                 match &result {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        result = open_beneath(loaders, path);
+                        result = open_loader(loaders, path);
                     }
                     Ok(_) | Err(_) => break,
                 }
@@ -105,6 +105,18 @@ impl Roots {
     }
 }
 
+/// Opens a loader. Its folder belongs to the system, and packages link out of
+/// it: Debian's `ipxe.efi` is a link to `/boot`. `name` is a bare file name.
+fn open_loader(folder: &Path, name: &ArtifactPath) -> io::Result<OpenedFile> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = openat(CWD, folder.join(name.as_str()), flags, Mode::empty())?;
+    let opened = opened(fd)?;
+    if opened.is_dir {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(opened)
+}
+
 /// Opens `path` so that the kernel refuses whatever leads out of `root`
 /// (openat2 with `RESOLVE_BENEATH`), never blocks on a FIFO and never follows
 /// a magic link.
@@ -126,6 +138,11 @@ fn open_beneath(root: &Path, path: &ArtifactPath) -> io::Result<OpenedFile> {
             other => io::Error::from(other),
         }
     })?;
+    opened(fd)
+}
+
+/// What was opened, if it is a file or a folder.
+fn opened(fd: OwnedFd) -> io::Result<OpenedFile> {
     let file = File::from(fd);
     let metadata = file.metadata()?;
     if !metadata.is_file() && !metadata.is_dir() {
@@ -165,8 +182,10 @@ mod tests {
         std::fs::write(isos.join("a.iso"), "iso").unwrap();
         std::os::unix::fs::symlink("../secret", tree.join("out")).unwrap();
         std::os::unix::fs::symlink("own.efi", tree.join("inside")).unwrap();
+        std::os::unix::fs::symlink("../secret", loaders.join("linked.efi")).unwrap();
         let roots = Roots::new(Some(tree), vec![loaders], vec![("isos".to_owned(), isos)]);
         assert_eq!(roots.open(&path("ipxe.efi")).unwrap().len, 6);
+        assert_eq!(roots.open(&path("linked.efi")).unwrap().len, 6);
         assert_eq!(roots.open(&path("own.efi")).unwrap().len, 5);
         assert_eq!(roots.open(&path("inside")).unwrap().len, 5);
         assert_eq!(roots.open(&path("isos/a.iso")).unwrap().len, 3);

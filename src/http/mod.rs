@@ -1,6 +1,31 @@
 //! HTTP: files with everything that boot clients expect of nginx, scripts,
 //! and the admin port.
 //!
-//! `route` and `range` are core; `server`, `files` and `admin` do the I/O.
+//! `route`, `range`, `target`, `media`, `listing` and `refusal` are core: they
+//! decide. `door` accepts connections; `server` and `admin` stand behind one
+//! each; `files` looks up, `answer` and `body` send, `wire` watches the bytes
+//! leave, and `delivery` reports the end.
 
+pub mod admin;
+mod answer;
+mod body;
+mod delivery;
+mod door;
+mod files;
+pub mod listing;
+pub mod media;
+mod metrics;
+pub mod range;
+pub mod refusal;
 pub mod route;
+pub mod server;
+pub mod target;
+mod wire;
+
+pub use self::admin::{AdminConfig, AdminServer};
+pub use self::body::{CHUNK, FEW_FILES, SMALL_CHUNK};
+pub use self::door::{
+    CONNECTIONS, CONNECTIONS_PER_CLIENT, DRAIN_TIMEOUT, HEAD_TIMEOUT, Limits, STALL_TIMEOUT,
+};
+pub use self::metrics::HttpMetrics;
+pub use self::server::{HttpConfig, HttpServer};

@@ -1,11 +1,19 @@
 //! What a request path means.
+//!
+//! `/reveille/machines/MAC/…` belongs to machines: `boot.ipxe` is the script,
+//! `loader/PATH`, `kernel/PATH` and `initrd/PATH` are files of the tree on the
+//! way to one machine. Every other path is the artifact tree's.
 
 use std::net::Ipv4Addr;
 
 use crate::boot::MacAddress;
 use crate::files::{ArtifactPath, BadPath};
-use crate::snapshot::Snapshot;
+use crate::script::{Caller, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for};
+use crate::snapshot::{LocalReason, Snapshot, Verdict};
 use crate::timeline::Purpose;
+
+/// The script that iPXE asks for by itself, in its loader's folder.
+const AUTOEXEC: &str = "autoexec.ipxe";
 
 /// What is sent for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +45,14 @@ pub enum Route {
 pub enum Refused {
     /// 400: the path cannot be looked up.
     Path(BadPath),
-    /// 404: the machine is to boot its disk and its firmware takes a 404 for that.
-    LocalBoot,
+    /// 400: the path names a machine by something that is no MAC address.
+    NotAMac,
+    /// 404: there is no such door under a machine's path.
+    NoSuchDoor,
+    /// 404: there is no script for the machine.
+    Script(NoScript),
+    /// 403: the machine boots its disk: it gets no file, whichever door it tries.
+    LocalBoot(LocalReason),
 }
 
 impl Refused {
@@ -47,7 +61,10 @@ impl Refused {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Path(bad) => bad.as_str(),
-            Self::LocalBoot => "machine-boots-its-disk",
+            Self::NotAMac => "not-a-mac-address",
+            Self::NoSuchDoor => "no-such-path",
+            Self::Script(reason) => reason.as_str(),
+            Self::LocalBoot(reason) => reason.as_str(),
         }
     }
 
@@ -55,27 +72,76 @@ impl Refused {
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
-            Self::Path(_) => 400,
-            Self::LocalBoot => 404,
+            Self::Path(_) | Self::NotAMac => 400,
+            Self::NoSuchDoor | Self::Script(_) => 404,
+            Self::LocalBoot(_) => 403,
         }
     }
 }
 
-/// Decides what `path` (percent-decoded, without query) means for the client
-/// at `peer`, which reached us at `server` and `port`.
+/// Decides what `path` (percent-decoded, without query) means for `caller`,
+/// which reached us at `server`: our address and port.
 ///
 /// # Errors
 /// [`Refused`] carries the status code and the reason.
 pub fn route(
-    _snapshot: &Snapshot,
-    _peer: Option<MacAddress>,
-    _server: (Ipv4Addr, u16),
+    snapshot: &Snapshot,
+    caller: Caller,
+    server: (Ipv4Addr, u16),
     path: &str,
 ) -> Result<Route, Refused> {
     let path = ArtifactPath::parse(path).map_err(Refused::Path)?;
+    let own = path.as_str().strip_prefix(MACHINES);
+    let Some(rest) = own.and_then(|rest| rest.strip_prefix('/')) else {
+        return Ok(Route::File {
+            path,
+            purpose: Purpose::Other,
+            machine: None,
+        });
+    };
+    let (mac, rest) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
+    let mac: MacAddress = mac.parse().map_err(|_| Refused::NotAMac)?;
+    let urls = Urls {
+        server: server.0,
+        port: server.1,
+    };
+    if rest == SCRIPT_NAME {
+        return script(snapshot, mac, caller, &urls);
+    }
+    let (door, file) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
+    let purpose = match door {
+        "loader" => Purpose::Loader,
+        "kernel" => Purpose::Kernel,
+        "initrd" => Purpose::Initrd,
+        _ => return Err(Refused::NoSuchDoor),
+    };
+    let path = ArtifactPath::parse(file).map_err(Refused::Path)?;
+    if path.file_name() == AUTOEXEC {
+        return script(snapshot, mac, caller, &urls);
+    }
+    if let Some(subnet) = subnet_for(snapshot, caller, server.0)
+        && let Verdict::Local(reason) = snapshot.plan(subnet, Some(mac)).verdict
+    {
+        return Err(Refused::LocalBoot(reason));
+    }
     Ok(Route::File {
         path,
-        purpose: Purpose::Other,
-        machine: None,
+        purpose,
+        machine: Some(mac),
+    })
+}
+
+fn script(
+    snapshot: &Snapshot,
+    mac: MacAddress,
+    caller: Caller,
+    urls: &Urls,
+) -> Result<Route, Refused> {
+    let script = script_for(snapshot, mac, caller, urls).map_err(Refused::Script)?;
+    Ok(Route::Text {
+        name: SCRIPT_NAME.to_owned(),
+        body: script.body,
+        purpose: script.purpose,
+        machine: Some(mac),
     })
 }

@@ -4,13 +4,22 @@
 //! read it and decide nothing themselves. Core, except `handle`, which is how
 //! the one writer hands snapshots to the readers.
 
+mod compile;
+mod entries;
 mod handle;
+mod inputs;
+pub(crate) mod names;
+mod plan;
+mod select;
+pub(crate) mod suggest;
+mod template;
+mod validate;
+mod world;
 
+pub use self::compile::{Compiled, Settings, compile};
+pub use self::entries::{MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry};
 pub use self::handle::{Publisher, Reader, channel};
-
-/// Everything that is served, at one moment.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// Counts snapshots up from 1; in every log span.
-    pub generation: u64,
-}
+pub use self::inputs::Inputs;
+pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
+pub use self::validate::{validate_machine, validate_profile, validate_subnet};
+pub use self::world::check_world;

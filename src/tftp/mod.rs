@@ -1,6 +1,21 @@
 //! TFTP, read only (RFC 1350, 2347, 2348, 2349, 7440).
 //!
-//! `wire`, `transfer` and `resolve` are core: bytes in, bytes out, time as an
-//! argument. `server` owns the sockets.
+//! `wire`, `transfer`, `resolve` and `refuse` are core: bytes in, bytes out,
+//! time as an argument. `server` owns the listening socket and the transfers;
+//! it starts a `session` for each, which carries out what `transfer` says with
+//! a `socket` of its own and a `source` of bytes.
 
+mod metrics;
+pub mod refuse;
+mod report;
 pub mod resolve;
+mod server;
+mod session;
+mod socket;
+mod source;
+pub mod transfer;
+pub mod wire;
+
+pub use self::metrics::TftpMetrics;
+pub use self::refuse::Refusal;
+pub use self::server::{DRAIN, TRANSFERS, TftpConfig, TftpLimits, TftpServer};

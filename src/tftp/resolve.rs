@@ -2,10 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use crate::boot::MacAddress;
 use crate::files::{ArtifactPath, BadPath};
-use crate::snapshot::Snapshot;
+use crate::script::{Caller, Urls, bootstrap, script_for, subnet_for};
+use crate::snapshot::{LocalReason, Snapshot, Verdict};
 use crate::timeline::Purpose;
+
+/// The script that iPXE asks for by itself, in its loader's folder.
+const AUTOEXEC: &str = "autoexec.ipxe";
 
 /// What is sent for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub enum Refused {
     Path(BadPath),
     /// The name has no characters at all.
     EmptyName,
+    /// The machine boots its disk: it gets no loader, whichever door it tries.
+    LocalBoot(LocalReason),
 }
 
 impl Refused {
@@ -44,11 +49,12 @@ impl Refused {
         match self {
             Self::Path(bad) => bad.as_str(),
             Self::EmptyName => "name-empty",
+            Self::LocalBoot(reason) => reason.as_str(),
         }
     }
 }
 
-/// Decides what `name` means for `peer`, which reached us at `server`.
+/// Decides what `name` means for `caller`, which reached us at `server`.
 ///
 /// Names come as firmware sends them: `\` is a slash, bytes that are no UTF-8
 /// (junk that shim 15.8 and some ROMs stick to a name) end it.
@@ -56,9 +62,9 @@ impl Refused {
 /// # Errors
 /// [`Refused`] names why the client gets an ERROR packet.
 pub fn resolve(
-    _snapshot: &Snapshot,
-    _peer: Option<MacAddress>,
-    _server: Ipv4Addr,
+    snapshot: &Snapshot,
+    caller: Caller,
+    server: Ipv4Addr,
     name: &[u8],
 ) -> Result<Content, Refused> {
     let text = match std::str::from_utf8(name) {
@@ -72,6 +78,51 @@ pub fn resolve(
     if path.is_root() {
         return Err(Refused::EmptyName);
     }
-    let purpose = Purpose::Other;
+    if path.file_name() == AUTOEXEC {
+        return autoexec(snapshot, caller, server);
+    }
+    let purpose = purpose(snapshot, &path);
+    if purpose == Purpose::Loader
+        && let Some(subnet) = subnet_for(snapshot, caller, server)
+        && let Some(mac) = caller.mac
+        && let Verdict::Local(reason) = snapshot.plan(subnet, Some(mac)).verdict
+    {
+        return Err(Refused::LocalBoot(reason));
+    }
     Ok(Content::File { path, purpose })
+}
+
+/// The machine's own script where the leases tell who asks, else one that
+/// fetches it by MAC address. Answered at once either way: iPXE waits for it.
+fn autoexec(snapshot: &Snapshot, caller: Caller, server: Ipv4Addr) -> Result<Content, Refused> {
+    let urls = Urls {
+        server,
+        port: snapshot.http_port,
+    };
+    let script = caller
+        .mac
+        .and_then(|mac| script_for(snapshot, mac, caller, &urls).ok());
+    let (body, purpose) = match script {
+        Some(script) => (script.body, script.purpose),
+        None => (bootstrap(&urls), Purpose::Other),
+    };
+    Ok(Content::Text {
+        name: AUTOEXEC.to_owned(),
+        body,
+        purpose,
+    })
+}
+
+/// What a file of the tree is for, as far as the snapshot tells.
+fn purpose(snapshot: &Snapshot, path: &ArtifactPath) -> Purpose {
+    let is = |file: &str| file.trim_start_matches('/') == path.as_str();
+    let own = snapshot
+        .profiles
+        .iter()
+        .flat_map(|profile| profile.spec.loader.files.values());
+    if snapshot.loaders.values().chain(own).any(|file| is(file)) {
+        Purpose::Loader
+    } else {
+        Purpose::Other
+    }
 }

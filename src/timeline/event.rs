@@ -57,8 +57,10 @@ pub enum NextStep {
         /// The profile it serves, by name.
         profile: String,
     },
-    /// Boot the disk.
+    /// Boot the disk; no file is named, or a 404 says so.
     Local,
+    /// Load a script that says to boot the disk.
+    LocalScript,
 }
 
 /// A file or script on its way to a machine, seen at its end.
@@ -85,8 +87,10 @@ pub struct Transfer {
 pub enum Purpose {
     /// The program that the firmware runs first.
     Loader,
-    /// The iPXE script.
+    /// The iPXE script that boots a profile.
     Script,
+    /// The iPXE script that sends a machine to its disk.
+    LocalScript,
     /// The kernel.
     Kernel,
     /// An initial RAM disk.
@@ -102,6 +106,7 @@ impl Purpose {
         match self {
             Self::Loader => "loader",
             Self::Script => "script",
+            Self::LocalScript => "local-script",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Other => "other",

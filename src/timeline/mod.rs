@@ -4,5 +4,14 @@
 //! into boots. Performs no I/O.
 
 mod event;
+mod keeper;
+mod observe;
+mod recent;
 
 pub use self::event::{BootEvent, Fact, NextStep, Purpose, Transfer};
+pub use self::keeper::{BootMetrics, Boots, Keeper};
+pub use self::observe::{
+    Boot, BootResult, KEPT_BOOTS, Known, MAX_MACHINES, Note, STALL_AFTER_MILLIS, Stage,
+    StageRecord, Timeline,
+};
+pub use self::recent::{LOADER_MEMORY_SECS, RecentLoaders};

@@ -1,0 +1,72 @@
+# `make` lists what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Two compilers at once: the link step of a third needs memory that small machines lack.
+export CARGO_BUILD_JOBS ?= 2
+
+# A heading for one part of `make test`.
+part = printf '\n=== %s\n' '$(1)'
+
+.PHONY: help
+help: ## list the targets
+	@printf 'make TARGET\n\n'
+	sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null ||
+	  sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1  \2/p' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## wake three virtual machines and tell how it went (a minute)
+	@tests/lab/setup.sh >/dev/null
+	cargo test --test lab --no-run
+	cargo test --quiet --test lab -- demo
+
+.PHONY: test
+test: ## everything: packages, check, unit, lab
+	@$(call part,packages)
+	status=0
+	tests/lab/setup.sh >/dev/null || status=$$?
+	case $$status in
+	  0) echo 'all there' ;;
+	  3) ;; # something is missing, and setup.sh has named it
+	  *) exit $$status ;;
+	esac
+	$(MAKE) check unit
+	if ((status == 0)); then
+	  $(MAKE) lab
+	else
+	  $(call part,lab)
+	  echo "not run: this machine lacks what is named under \"packages\" above"
+	fi
+
+.PHONY: check
+check: ## format, lints, documentation; warnings are errors
+	@$(call part,format)
+	cargo fmt --check
+	$(call part,lints)
+	cargo clippy --all-targets -- -D warnings
+	$(call part,documentation)
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+
+.PHONY: unit
+unit: ## cargo test: no root, no network
+	@$(call part,unit)
+	cargo test
+
+.PHONY: lab
+lab: ## virtual machines boot; only="bios uefi-pxe" chooses by name
+	@$(call part,lab)
+	REVEILLE_LAB=1 cargo test --test lab -- $(only)
+
+.PHONY: crds
+crds: ## write crds/ anew from the types
+	@mkdir -p crds
+	cargo run --quiet -- crds >crds/.new
+	mv crds/.new crds/reveille.yaml
+
+.PHONY: setup
+setup: ## install and fetch what demo, test and lab need (root)
+	@tests/lab/setup.sh

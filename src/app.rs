@@ -1,0 +1,393 @@
+//! The service as a whole: binds first, then runs everything under the
+//! supervisor, then drains. Shell.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prometheus::Registry;
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ServeConfig;
+use crate::dhcp::metrics::DhcpMetrics;
+use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools};
+use crate::events;
+use crate::files::Roots;
+use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
+use crate::lease::{LeaseIndex, LeaseMetrics, LeaseState, LeaseStore, LeaseTable};
+use crate::net::{Table, bind_error};
+use crate::snapshot::{self, Reader};
+use crate::standalone::Source;
+use crate::supervisor::{Fault, Faults, State, Supervisor};
+use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
+use crate::timeline::{BootMetrics, Boots, Keeper, RecentLoaders};
+
+/// How long transfers in flight may take after SIGTERM. Below the 30 s that
+/// Kubernetes waits, above what a kernel takes on a slow link.
+const DRAIN: Duration = Duration::from_secs(25);
+/// The lease database in the state folder.
+pub const LEASES: &str = "leases.redb";
+
+/// The service, bound and not yet running.
+pub struct App {
+    supervisor: Supervisor,
+    faults: Faults,
+    shutdown: CancellationToken,
+    addresses: Addresses,
+    store: LeaseStore,
+}
+
+/// Where the service listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// HTTP for machines.
+    pub http: SocketAddr,
+    /// TFTP.
+    pub tftp: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+/// What several services share while they are made.
+struct Parts {
+    config: ServeConfig,
+    registry: Registry,
+    snapshots: Reader,
+    roots: Arc<Roots>,
+    leases: LeaseIndex,
+    events: events::EventSender,
+}
+
+// === impl App ===
+
+impl App {
+    /// Opens the lease store, reads the manifests and binds every port that
+    /// does not depend on them. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// What keeps the service from starting, in words that name the cure.
+    pub fn bind(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        let registry = Registry::new();
+        let (supervisor, faults) = Supervisor::new(shutdown.clone(), &registry)?;
+        let (publisher, snapshots) = snapshot::channel();
+        let (sender, receiver) = events::queue();
+        let roots = Roots::new(
+            Some(config.artifacts.clone()),
+            config.loaders.clone(),
+            config.roots.clone(),
+        );
+        let parts = Parts {
+            registry,
+            snapshots,
+            roots: Arc::new(roots),
+            leases: LeaseIndex::default(),
+            events: sender,
+            config,
+        };
+        let (store, table) = open_leases(&parts)?;
+        let mut source = Source::new(&parts.config, Arc::clone(&parts.roots), publisher);
+        source.start()?;
+
+        let boots = Boots::default();
+        let http = bind_http(&parts, &supervisor)?;
+        let tftp = bind_tftp(&parts, &supervisor)?;
+        let admin = bind_admin(&parts, &supervisor, boots.clone())?;
+        let recent = RecentLoaders::default();
+        start_timeline(&parts, &supervisor, boots, recent.clone(), receiver)?;
+        start_dhcp(&parts, &supervisor, &store, table, recent)?;
+        let source = Arc::new(Mutex::new(source));
+        supervisor.service("manifests", move |token| {
+            Source::run(Arc::clone(&source), token)
+        });
+        Ok(Self {
+            supervisor,
+            faults,
+            shutdown,
+            addresses: Addresses { http, tftp, admin },
+            store,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Runs until the token given to [`App::bind`] is cancelled or a service
+    /// fails too often, then drains.
+    ///
+    /// # Errors
+    /// The [`Fault`] that ended it.
+    pub async fn run(self) -> Result<(), Fault> {
+        let result = self.supervisor.wait(self.faults).await;
+        self.shutdown.cancel();
+        tracing::info!("draining: transfers in flight end, nothing new begins");
+        if !self.supervisor.drain(DRAIN).await {
+            tracing::warn!(seconds = DRAIN.as_secs(), "some transfers were cut off");
+        }
+        // What was promised is on disk before the process is gone.
+        self.store.close();
+        result
+    }
+}
+
+fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
+    let path = parts.config.state.join(LEASES);
+    let metrics = LeaseMetrics::register(&parts.registry)?;
+    let (store, leases, trouble) = LeaseStore::open(&path, metrics)
+        .with_context(|| format!("leases cannot be kept in {}", parts.config.state.display()))?;
+    if let Some(trouble) = trouble {
+        tracing::error!(
+            file = %path.display(),
+            detail = trouble.detail,
+            moved_to = trouble.moved_to.map(|path| path.display().to_string()),
+            "the lease database was damaged"
+        );
+    }
+    let mut table = LeaseTable::new();
+    for lease in leases {
+        if let (LeaseState::Bound, Some(mac)) = (lease.state, lease.mac) {
+            parts.leases.insert(lease.address, mac);
+        }
+        table.apply(&crate::lease::Change::Put(lease));
+    }
+    if !table.is_empty() {
+        tracing::info!(leases = table.len(), "leases read");
+    }
+    Ok((store, table))
+}
+
+fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+    let config = HttpConfig {
+        listen: parts.config.http,
+        listing: !parts.config.no_listing,
+        limits: Limits::default(),
+        snapshots: parts.snapshots.clone(),
+        roots: Arc::clone(&parts.roots),
+        leases: parts.leases.clone(),
+        events: parts.events.clone(),
+        metrics: HttpMetrics::register(&parts.registry)?,
+    };
+    let bind = move || {
+        let at = config.listen;
+        HttpServer::bind(config.clone()).map_err(|error| {
+            anyhow::Error::msg(bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
+        })
+    };
+    let mut first = Some(bind()?);
+    let address = match &first {
+        Some(server) => server.local_addr()?,
+        None => parts.config.http.into(),
+    };
+    supervisor.service("http", move |token| {
+        let server = first.take().map_or_else(&bind, Ok);
+        async move { Ok(server?.run(token).await?) }
+    });
+    Ok(address)
+}
+
+fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+    let config = TftpConfig {
+        listen: parts.config.tftp,
+        limits: TftpLimits::default(),
+        snapshots: parts.snapshots.clone(),
+        roots: Arc::clone(&parts.roots),
+        leases: parts.leases.clone(),
+        events: parts.events.clone(),
+        metrics: TftpMetrics::register(&parts.registry)?,
+    };
+    let bind = move || {
+        let at = config.listen;
+        TftpServer::bind(config.clone()).map_err(|error| {
+            anyhow::Error::msg(bind_error(Table::Udp, "TFTP", at, at.port(), &error))
+        })
+    };
+    let mut first = Some(bind()?);
+    let address = match &first {
+        Some(server) => server.local_addr()?,
+        None => parts.config.tftp.into(),
+    };
+    supervisor.service("tftp", move |token| {
+        let server = first.take().map_or_else(&bind, Ok);
+        async move { Ok(server?.run(token).await?) }
+    });
+    Ok(address)
+}
+
+fn bind_admin(parts: &Parts, supervisor: &Supervisor, boots: Boots) -> anyhow::Result<SocketAddr> {
+    let health = supervisor.clone();
+    let snapshots = parts.snapshots.clone();
+    let config = AdminConfig {
+        listen: parts.config.admin,
+        limits: Limits::default(),
+        ready: Arc::new(move || ready(&snapshots, &health.health())),
+        boots: Arc::new(move || boots.to_json()),
+        registry: parts.registry.clone(),
+        metrics: HttpMetrics::register(&Registry::new())?,
+    };
+    let bind = move || {
+        let at = config.listen;
+        AdminServer::bind(config.clone()).map_err(|error| {
+            anyhow::Error::msg(bind_error(
+                Table::Tcp,
+                "the admin port",
+                at,
+                at.port(),
+                &error,
+            ))
+        })
+    };
+    let mut first = Some(bind()?);
+    let address = match &first {
+        Some(server) => server.local_addr()?,
+        None => parts.config.admin,
+    };
+    supervisor.service("admin", move |token| {
+        let server = first.take().map_or_else(&bind, Ok);
+        async move { Ok(server?.run(token).await?) }
+    });
+    Ok(address)
+}
+
+/// Ready is: a snapshot, and no service down for want of something.
+fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), String> {
+    let snapshot = snapshots.current().ok_or("no manifests were read yet")?;
+    let down = services.iter().find_map(|(name, state)| match state {
+        State::Up => None,
+        State::Down(cause) => Some(format!("{name}: {cause}")),
+    });
+    if let Some(down) = down {
+        return Err(down);
+    }
+    // Listeners are started after the snapshot; none may be missing.
+    let missing = snapshot
+        .subnets
+        .iter()
+        .find(|subnet| !services.contains_key(&listener_name(&subnet.key)));
+    missing.map_or(Ok(()), |subnet| {
+        Err(format!("{} is not served yet", subnet.key))
+    })
+}
+
+fn start_timeline(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    boots: Boots,
+    recent: RecentLoaders,
+    events: mpsc::Receiver<crate::timeline::BootEvent>,
+) -> anyhow::Result<()> {
+    let keeper = Arc::new(Mutex::new(Keeper {
+        events,
+        sender: parts.events.clone(),
+        boots,
+        snapshots: parts.snapshots.clone(),
+        recent,
+        metrics: BootMetrics::register(&parts.registry)?,
+    }));
+    supervisor.service("timeline", move |token| {
+        Keeper::run(Arc::clone(&keeper), token)
+    });
+    Ok(())
+}
+
+fn start_dhcp(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    store: &LeaseStore,
+    table: LeaseTable,
+    recent: RecentLoaders,
+) -> anyhow::Result<()> {
+    let (queue, requests) = mpsc::channel(QUEUE);
+    let metrics = DhcpMetrics::register(&parts.registry)?;
+    let engine = Arc::new(Mutex::new(Engine {
+        queue: requests,
+        table,
+        tools: Tools {
+            snapshots: parts.snapshots.clone(),
+            committer: store.committer(),
+            index: parts.leases.clone(),
+            recent,
+            events: parts.events.clone(),
+            metrics: metrics.clone(),
+        },
+    }));
+    supervisor.service("dhcp", move |token| Engine::run(Arc::clone(&engine), token));
+    let listeners = Listeners {
+        supervisor: supervisor.clone(),
+        queue,
+        metrics,
+    };
+    let snapshots = parts.snapshots.clone();
+    supervisor.service("subnets", move |token| {
+        listeners.clone().run(snapshots.clone(), token)
+    });
+    Ok(())
+}
+
+/// Starts and stops listeners as Subnets come and go, without touching others.
+#[derive(Clone)]
+struct Listeners {
+    supervisor: Supervisor,
+    queue: mpsc::Sender<Incoming>,
+    metrics: DhcpMetrics,
+}
+
+fn listener_name(subnet: &str) -> String {
+    format!("dhcp@{subnet}")
+}
+
+impl Listeners {
+    async fn run(self, mut snapshots: Reader, token: CancellationToken) -> anyhow::Result<()> {
+        let mut running: BTreeMap<String, (Listener, CancellationToken)> = BTreeMap::new();
+        loop {
+            if let Some(snapshot) = snapshots.current() {
+                let wanted: BTreeMap<String, Listener> = snapshot
+                    .subnets
+                    .iter()
+                    .map(|subnet| (subnet.key.clone(), Listener::of(subnet)))
+                    .collect();
+                running.retain(|key, (listener, stop)| {
+                    let keep = wanted.get(key) == Some(listener);
+                    if !keep {
+                        stop.cancel();
+                    }
+                    keep
+                });
+                for (key, listener) in wanted {
+                    running.entry(key).or_insert_with_key(|key| {
+                        let stop = self.start(key, listener.clone());
+                        (listener, stop)
+                    });
+                }
+            }
+            tokio::select! {
+                () = token.cancelled() => break,
+                more = snapshots.changed() => if !more { token.cancelled().await; break },
+            }
+        }
+        for (_, stop) in running.into_values() {
+            stop.cancel();
+        }
+        Ok(())
+    }
+
+    fn start(&self, subnet: &str, listener: Listener) -> CancellationToken {
+        let name = listener_name(subnet);
+        let this = self.clone();
+        self.supervisor.service(name.clone(), move |token| {
+            let (supervisor, name) = (this.supervisor.clone(), name.clone());
+            let subnet = listener.subnet.clone();
+            let bound = move |link: &crate::net::Link| {
+                supervisor.settled(&name);
+                tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
+            };
+            listener
+                .clone()
+                .run(this.queue.clone(), this.metrics.clone(), bound, token)
+        })
+    }
+}

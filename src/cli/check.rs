@@ -1,0 +1,115 @@
+//! `reveille check`: every mistake in a folder of manifests at once.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::api::{Kind, Severity};
+use crate::standalone::{Loaded, Located, diagnostics, read_paths};
+
+/// Checks manifests without serving them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Files, and folders with everything below them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// How mistakes are told
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    pub output: Output,
+
+    /// Fail on warnings, too
+    #[arg(long)]
+    pub warnings_as_errors: bool,
+}
+
+/// How mistakes are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// With the text they are about, for people
+    #[default]
+    Human,
+    /// One JSON array, for programs
+    Json,
+}
+
+impl CheckArgs {
+    /// Checks and tells. 0 where nothing is wrong, 1 where something is.
+    ///
+    /// # Errors
+    /// Where `out` cannot be written.
+    pub fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        // https://no-color.org: set and not empty means no colour.
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        self.run_with(out, std::io::stdout().is_terminal() && !plain)
+    }
+
+    /// [`Self::run`], with or without colour.
+    ///
+    /// # Errors
+    /// Where `out` cannot be written.
+    pub fn run_with(&self, out: &mut impl Write, colour: bool) -> anyhow::Result<ExitCode> {
+        let loaded = read_paths(&self.paths);
+        let problems = loaded.check();
+        match self.output {
+            Output::Human => {
+                for problem in &problems {
+                    let text = diagnostics::render(problem, &loaded.files, colour);
+                    writeln!(out, "{text}")?;
+                }
+                writeln!(out, "{}", summary(&loaded, &problems))?;
+            }
+            Output::Json => {
+                let array = diagnostics::to_json(&problems, &loaded.files);
+                serde_json::to_writer_pretty(&mut *out, &array)?;
+                writeln!(out)?;
+            }
+        }
+        let fails = problems
+            .iter()
+            .any(|problem| self.warnings_as_errors || problem.severity == Severity::Error);
+        Ok(if fails {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+/// `3 errors, 1 warning in 4 files`, or what was found where nothing is wrong.
+fn summary(loaded: &Loaded, problems: &[Located]) -> String {
+    let of = |severity| problems.iter().filter(|p| p.severity == severity).count();
+    let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+    let files = count(loaded.files.len(), "file");
+    match (errors, warnings) {
+        (0, 0) => {}
+        (errors, 0) => return format!("{} in {files}", count(errors, "error")),
+        (0, warnings) => return format!("{} in {files}", count(warnings, "warning")),
+        (errors, warnings) => {
+            let (errors, warnings) = (count(errors, "error"), count(warnings, "warning"));
+            return format!("{errors}, {warnings} in {files}");
+        }
+    }
+    let kinds = Kind::ALL.map(|kind| {
+        let number = match kind {
+            Kind::Subnet => loaded.inputs.subnets.len(),
+            Kind::BootProfile => loaded.inputs.profiles.len(),
+            Kind::Machine => loaded.inputs.machines.len(),
+        };
+        (number, kind.as_str())
+    });
+    let total: usize = kinds.iter().map(|(number, _)| number).sum();
+    let mut text = format!("{} in {files}", count(total, "object"));
+    for (index, (number, kind)) in kinds.into_iter().filter(|(n, _)| *n > 0).enumerate() {
+        let separator = if index == 0 { ':' } else { ',' };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{separator} {}", count(number, kind));
+    }
+    text + "; no mistakes"
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

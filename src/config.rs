@@ -1,0 +1,128 @@
+//! The settings of `reveille serve`: flags and environment, validated once.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::telemetry::LogFormat;
+
+/// Settings of the service. Each flag has an environment variable.
+#[derive(Clone, Debug, Args)]
+pub struct ServeConfig {
+    /// Folders and files with manifests; folders are watched.
+    #[arg(required = true, value_name = "PATH")]
+    pub manifests: Vec<PathBuf>,
+
+    /// Where leases are kept. Made with mode 750 when it is missing.
+    #[arg(
+        long,
+        env = "REVEILLE_STATE",
+        value_name = "DIR",
+        default_value = "/var/lib/reveille"
+    )]
+    pub state: PathBuf,
+
+    /// The artifact tree: kernels, initrds and other files, served over TFTP
+    /// and at HTTP `/`. Made with mode 755 when it is missing.
+    #[arg(
+        long,
+        env = "REVEILLE_ARTIFACTS",
+        value_name = "DIR",
+        default_value = "/srv/reveille"
+    )]
+    pub artifacts: PathBuf,
+
+    /// A folder with iPXE loaders; may be given several times. A file of the
+    /// same name in the artifact tree wins.
+    #[arg(
+        long,
+        env = "REVEILLE_LOADERS",
+        value_name = "DIR",
+        value_delimiter = ':',
+        default_value = "/usr/lib/ipxe"
+    )]
+    pub loaders: Vec<PathBuf>,
+
+    /// A further folder, served at `/NAME/`; may be given several times.
+    #[arg(
+        long = "root",
+        env = "REVEILLE_ROOTS",
+        value_name = "NAME=DIR",
+        value_delimiter = ':',
+        value_parser = parse_root
+    )]
+    pub roots: Vec<(String, PathBuf)>,
+
+    /// Where HTTP listens.
+    #[arg(
+        long,
+        env = "REVEILLE_HTTP",
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:80"
+    )]
+    pub http: SocketAddrV4,
+
+    /// Where TFTP listens.
+    #[arg(
+        long,
+        env = "REVEILLE_TFTP",
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:69"
+    )]
+    pub tftp: SocketAddrV4,
+
+    /// Where /healthz, /readyz, /metrics and /boots are. Not for machines:
+    /// keep it on a trusted address.
+    #[arg(
+        long,
+        env = "REVEILLE_ADMIN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:9167"
+    )]
+    pub admin: SocketAddr,
+
+    /// Answer a request for a folder with 404 instead of a listing.
+    #[arg(long, env = "REVEILLE_NO_LISTING")]
+    pub no_listing: bool,
+
+    /// The user to become once started; root only. CAP_NET_BIND_SERVICE and
+    /// CAP_NET_RAW are kept.
+    #[arg(long, env = "REVEILLE_USER", value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// Settings of log lines.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of log lines.
+#[derive(Clone, Debug, Args)]
+pub struct LogConfig {
+    /// How log lines look.
+    #[arg(long, env = "REVEILLE_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level, or levels by part (`info,reveille::dhcp=debug`).
+    #[arg(
+        long = "log",
+        env = "REVEILLE_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// Reads `NAME=DIR`.
+fn parse_root(text: &str) -> Result<(String, PathBuf), String> {
+    let wrong = || format!("`{text}` is not NAME=DIR, such as isos=/srv/isos");
+    let (name, dir) = text.split_once('=').ok_or_else(wrong)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name == "reveille" {
+        return Err("`reveille` is the service's own path; choose another name".to_owned());
+    }
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) || dir.is_empty() {
+        return Err(wrong());
+    }
+    Ok((name.to_owned(), PathBuf::from(dir)))
+}

@@ -1,0 +1,230 @@
+//! The contents of an answer: network settings and what to boot next.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::option;
+use super::request::Request;
+use crate::api::{LoaderKind, LocalBoot, RomIpxe};
+use crate::boot::ClientKind;
+use crate::script::Urls;
+use crate::snapshot::{NoLoader, Plan, ProfileEntry, Snapshot, SubnetEntry, Verdict};
+use crate::timeline::{NextStep, Purpose};
+
+/// What a client is told to boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootAnswer {
+    /// The file name or URL; empty where there is none.
+    pub file: String,
+    /// What that means, for the timeline.
+    pub next: NextStep,
+    /// Why a client that may boot gets no file.
+    pub refused: Option<NoLoader>,
+}
+
+/// What `client` is told to boot by `plan`. `loader_sent`: this machine was
+/// sent our loader a moment ago, so an iPXE that asks now is that one, not
+/// its ROM's.
+#[must_use]
+pub fn boot_answer(
+    snapshot: &Snapshot,
+    plan: &Plan<'_>,
+    request: &Request,
+    urls: &Urls,
+    loader_sent: bool,
+) -> BootAnswer {
+    let client = &request.client;
+    let nothing = |next| BootAnswer {
+        file: String::new(),
+        next,
+        refused: None,
+    };
+    let profile = match (plan.verdict, plan.profile) {
+        _ if client.kind == ClientKind::Plain => return nothing(NextStep::Nothing),
+        (Verdict::Boot, Some(profile)) => profile,
+        (Verdict::Boot | Verdict::Local(_), _) => {
+            // Firmware goes on to its next boot entry when no file is named;
+            // iPXE has to be told by a script.
+            return match (client.kind, client.mac) {
+                (ClientKind::Ipxe, Some(mac)) => BootAnswer {
+                    file: urls.script(mac),
+                    ..nothing(match plan.local_boot() {
+                        LocalBoot::NotFound => NextStep::Local,
+                        LocalBoot::Exit | LocalBoot::SanBoot => NextStep::LocalScript,
+                    })
+                },
+                _ => nothing(NextStep::Local),
+            };
+        }
+    };
+    let loader = match snapshot.loader(profile, client) {
+        Ok(loader) => loader,
+        Err(reason) => {
+            return BootAnswer {
+                refused: Some(reason),
+                ..nothing(NextStep::Nothing)
+            };
+        }
+    };
+    let name = profile.name.name.clone();
+    let wants_script = client.kind == ClientKind::Ipxe && takes_script(profile, loader_sent);
+    let (file, next) = match (client.kind, client.mac) {
+        (ClientKind::Ipxe, Some(mac)) if wants_script => {
+            (urls.script(mac), NextStep::Script { profile: name })
+        }
+        (ClientKind::HttpBoot, Some(mac)) => {
+            let url = urls.file(mac, Purpose::Loader, &loader.file);
+            (
+                url.clone(),
+                NextStep::Loader {
+                    profile: name,
+                    file: url,
+                },
+            )
+        }
+        _ => (
+            loader.file.clone(),
+            NextStep::Loader {
+                profile: name,
+                file: loader.file,
+            },
+        ),
+    };
+    BootAnswer {
+        file,
+        next,
+        refused: None,
+    }
+}
+
+/// Whether an iPXE gets the script: a ROM's iPXE that is to be replaced gets
+/// our loader first.
+fn takes_script(profile: &ProfileEntry, loader_sent: bool) -> bool {
+    let loader = &profile.spec.loader;
+    loader.kind == LoaderKind::Ipxe && (loader.rom_ipxe == RomIpxe::Use || loader_sent)
+}
+
+/// The options that carry a boot answer: server and file by name (66, 67, as
+/// some ROMs read only those), the mark that UEFI HTTP boot insists on (60,
+/// UEFI 24.7.3), the machine's own identifier echoed (97, PXE 2.1 section
+/// 2.2.3), and iPXE's leave not to wait two seconds for a ProxyDHCP server.
+///
+/// A PXE client gets no option 60: with it and without 43, EDK2 takes the
+/// offer for a BINL one and asks port 4011.
+pub(super) fn boot_options(
+    options: &mut BTreeMap<u8, Vec<u8>>,
+    request: &Request,
+    answer: &BootAnswer,
+    next_server: Ipv4Addr,
+) {
+    match request.client.kind {
+        ClientKind::Plain => return,
+        ClientKind::Ipxe => {
+            options.insert(option::IPXE, vec![option::IPXE_NO_PXEDHCP, 1, 1]);
+        }
+        ClientKind::Pxe => {}
+        ClientKind::HttpBoot if answer.file.is_empty() => {}
+        ClientKind::HttpBoot => {
+            options.insert(option::VENDOR_CLASS, b"HTTPClient".to_vec());
+        }
+    }
+    if let Some(id) = request.option(option::MACHINE_ID) {
+        options.insert(option::MACHINE_ID, id.to_vec());
+    }
+    if !answer.file.is_empty() {
+        options.insert(option::TFTP_SERVER, next_server.to_string().into_bytes());
+        options.insert(option::BOOT_FILE, answer.file.clone().into_bytes());
+    }
+}
+
+/// The network settings of `subnet`. Mask and routers always; the rest where
+/// the client asks for it (option 55) or asks for nothing in particular.
+pub(super) fn network_options(
+    options: &mut BTreeMap<u8, Vec<u8>>,
+    request: &Request,
+    subnet: &SubnetEntry,
+    hostname: Option<&str>,
+) {
+    let spec = &subnet.spec;
+    let net = spec.cidr.net();
+    options.insert(option::SUBNET_MASK, net.netmask().octets().to_vec());
+    insert_addresses(options, option::ROUTERS, &spec.routers);
+    let wanted = |code| request.option(option::PARAMETER_LIST).is_none() || request.asks_for(code);
+    if wanted(option::BROADCAST) {
+        options.insert(option::BROADCAST, net.broadcast().octets().to_vec());
+    }
+    if wanted(option::DNS_SERVERS) {
+        insert_addresses(options, option::DNS_SERVERS, &spec.dns.servers);
+    }
+    if wanted(option::NTP_SERVERS) {
+        insert_addresses(options, option::NTP_SERVERS, &spec.ntp);
+    }
+    if let Some(domain) = spec.dns.search.first()
+        && wanted(option::DOMAIN_NAME)
+    {
+        options.insert(option::DOMAIN_NAME, domain.clone().into_bytes());
+    }
+    if !spec.dns.search.is_empty() && wanted(option::DOMAIN_SEARCH) {
+        options.insert(option::DOMAIN_SEARCH, encode_names(&spec.dns.search));
+    }
+    if let Some(mtu) = spec.mtu
+        && wanted(option::MTU)
+    {
+        options.insert(option::MTU, mtu.to_be_bytes().to_vec());
+    }
+    if let Some(hostname) = hostname
+        && wanted(option::HOST_NAME)
+    {
+        options.insert(option::HOST_NAME, hostname.as_bytes().to_vec());
+    }
+}
+
+/// The times of a lease (51, 58, 59).
+pub(super) fn lease_options(options: &mut BTreeMap<u8, Vec<u8>>, subnet: &SubnetEntry) {
+    let times = &subnet.spec.lifetimes;
+    for (code, secs) in [
+        (option::LEASE_TIME, times.valid.secs()),
+        (option::RENEWAL_TIME, times.renew_secs()),
+        (option::REBINDING_TIME, times.rebind_secs()),
+    ] {
+        options.insert(code, secs.to_be_bytes().to_vec());
+    }
+}
+
+/// What every reply carries: our identity, and the client's own marks echoed
+/// (61 by RFC 6842, 82 by RFC 3046).
+pub(super) fn identity_options(
+    options: &mut BTreeMap<u8, Vec<u8>>,
+    request: &Request,
+    server: Ipv4Addr,
+) {
+    options.insert(option::SERVER_ID, server.octets().to_vec());
+    for code in [option::CLIENT_ID, option::RELAY_INFO] {
+        if let Some(data) = request.option(code) {
+            options.insert(code, data.to_vec());
+        }
+    }
+}
+
+fn insert_addresses(options: &mut BTreeMap<u8, Vec<u8>>, code: u8, addresses: &[Ipv4Addr]) {
+    if !addresses.is_empty() {
+        let bytes = addresses.iter().flat_map(Ipv4Addr::octets).collect();
+        options.insert(code, bytes);
+    }
+}
+
+/// Domain names in DNS's encoding, without compression (RFC 3397 allows it,
+/// some clients do not read it).
+fn encode_names(names: &[String]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for name in names {
+        for label in name.trim_matches('.').split('.') {
+            let label = label.as_bytes();
+            let length = u8::try_from(label.len()).unwrap_or(63).min(63);
+            bytes.push(length);
+            bytes.extend(label.iter().take(usize::from(length)));
+        }
+        bytes.push(0);
+    }
+    bytes
+}

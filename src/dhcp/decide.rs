@@ -1,0 +1,334 @@
+//! What is answered to a request: the heart of the DHCP service.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::answer::{
+    BootAnswer, boot_answer, boot_options, identity_options, lease_options, network_options,
+};
+use super::destination::destination;
+use super::option;
+use super::reply::{Reply, ReplyKind};
+use super::request::{Malformed, Request, RequestKind};
+use crate::api::UnknownMachines;
+use crate::clock::Millis;
+use crate::lease::{
+    AllocateRequest, Answer, Change, Intent, LeaseKey, LeaseTable, NakReason, SilentReason,
+    allocate,
+};
+use crate::script::Urls;
+use crate::snapshot::{Plan, Snapshot, SubnetEntry};
+
+/// What the shell knows beside the packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// When it came.
+    pub now: Millis,
+    /// The Subnet of the interface on which it came, as `namespace/name`.
+    pub subnet: &'a str,
+    /// Our address there: option 54, siaddr and URLs.
+    pub server: Ipv4Addr,
+    /// Whether this machine was sent our loader a moment ago.
+    pub loader_sent: bool,
+}
+
+/// What is done about a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The reply, or why there is none.
+    pub outcome: Outcome,
+    /// What changes in the lease table; durable before an ACK leaves.
+    pub changes: Vec<Change>,
+    /// The Subnet that decided, as `namespace/name`; `None` where none did.
+    pub subnet: Option<String>,
+    /// The machine's object, by name.
+    pub machine: Option<String>,
+    /// What the client is told to boot; `None` where no reply leaves.
+    pub boot: Option<BootAnswer>,
+}
+
+/// A reply or a silence with a name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// This reply leaves.
+    Reply(Box<Reply>),
+    /// Nothing leaves, and this is what was done about it.
+    Ignored(Ignored),
+}
+
+/// Why nothing is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ignored {
+    /// The packet is no request.
+    Malformed(Malformed),
+    /// No Subnet is served on the interface any more.
+    SubnetGone,
+    /// The relay's network is none that is served.
+    RelayUnknown,
+    /// The Subnet ignores machines that no object names.
+    MachineUnknown,
+    /// The client chose another server.
+    OtherServer,
+    /// A REQUEST that names no address.
+    NoAddress,
+    /// The lease table has nothing to say.
+    Lease(SilentReason),
+    /// More requests wait than are worth answering: clients ask again.
+    QueueFull,
+    /// A fault of ours; the packet is lost, nothing else.
+    Fault,
+    /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
+    Noted,
+}
+
+impl Ignored {
+    /// Its name in log lines, metrics and scenarios.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed(malformed) => malformed.as_str(),
+            Self::SubnetGone => "subnet-gone",
+            Self::RelayUnknown => "relay-unknown",
+            Self::MachineUnknown => "machine-unknown",
+            Self::OtherServer => "other-server-chosen",
+            Self::NoAddress => "no-address-named",
+            Self::Lease(reason) => reason.as_str(),
+            Self::QueueFull => "queue-full",
+            Self::Fault => "internal-fault",
+            Self::Noted => "noted",
+        }
+    }
+}
+
+/// Everything that one decision looks at.
+struct Case<'a> {
+    snapshot: &'a Snapshot,
+    subnet: &'a SubnetEntry,
+    plan: Plan<'a>,
+    arrival: Arrival<'a>,
+    request: &'a Request,
+    table: &'a LeaseTable,
+}
+
+/// Decides about `request`. The caller applies the changes to `table` before
+/// the next decision, and sends the reply once they are durable.
+#[must_use]
+pub fn decide(
+    snapshot: &Snapshot,
+    table: &LeaseTable,
+    arrival: Arrival<'_>,
+    request: &Request,
+) -> Decision {
+    let found = if request.giaddr.is_unspecified() {
+        snapshot.subnet(arrival.subnet).ok_or(Ignored::SubnetGone)
+    } else {
+        let subnet = snapshot.subnet_of(request.giaddr);
+        subnet.ok_or(Ignored::RelayUnknown)
+    };
+    let subnet = match found {
+        Ok(subnet) => subnet,
+        Err(ignored) => return Decision::silent(ignored),
+    };
+    let case = Case {
+        snapshot,
+        subnet,
+        plan: snapshot.plan(subnet, request.client.mac),
+        arrival,
+        request,
+        table,
+    };
+    let mut decision = case.decide();
+    decision.subnet = Some(subnet.key.clone());
+    decision.machine = case.plan.machine_name().map(str::to_owned);
+    decision
+}
+
+// === impl Decision ===
+
+impl Decision {
+    fn silent(ignored: Ignored) -> Self {
+        Self {
+            outcome: Outcome::Ignored(ignored),
+            changes: Vec::new(),
+            subnet: None,
+            machine: None,
+            boot: None,
+        }
+    }
+}
+
+// === impl Case ===
+
+impl Case<'_> {
+    fn decide(&self) -> Decision {
+        if self.plan.machine.is_none()
+            && self.subnet.spec.unknown_machines == UnknownMachines::Ignore
+        {
+            return Decision::silent(Ignored::MachineUnknown);
+        }
+        if self.request.kind == RequestKind::Inform {
+            return self.settings_only();
+        }
+        let intent = match self.intent() {
+            Ok(intent) => intent,
+            Err(ignored) => return Decision::silent(ignored),
+        };
+        let (answer, changes) = self.allocate(intent);
+        let mut decision = match answer {
+            Answer::Offer(address) => self.give(ReplyKind::Offer, address),
+            Answer::Ack(address) => self.give(ReplyKind::Ack, address),
+            Answer::Nak(reason) => self.nak(reason),
+            Answer::Silent(reason) => Decision::silent(Ignored::Lease(reason)),
+            Answer::Done => Decision::silent(Ignored::Noted),
+        };
+        decision.changes = changes;
+        decision
+    }
+
+    /// What the request wants of the lease table, by RFC 2131 table 4.
+    fn intent(&self) -> Result<Intent, Ignored> {
+        let request = self.request;
+        let chosen = request.server_id();
+        let for_another = chosen.is_some_and(|server| server != self.arrival.server);
+        let requested = request.requested();
+        let has_address = !request.ciaddr.is_unspecified();
+        match request.kind {
+            RequestKind::Discover => Ok(Intent::Offer { requested }),
+            RequestKind::Request if for_another => Ok(Intent::ChoseAnother),
+            _ if for_another => Err(Ignored::OtherServer),
+            // SELECTING; some ROMs name the address in ciaddr.
+            RequestKind::Request if chosen.is_some() => Ok(Intent::Select {
+                requested: requested.or_else(|| has_address.then_some(request.ciaddr)),
+            }),
+            RequestKind::Request if has_address => Ok(Intent::Renew {
+                address: request.ciaddr,
+            }),
+            RequestKind::Request => {
+                let requested = requested.ok_or(Ignored::NoAddress)?;
+                Ok(Intent::InitReboot { requested })
+            }
+            RequestKind::Release if has_address => Ok(Intent::Release {
+                address: request.ciaddr,
+            }),
+            RequestKind::Decline => {
+                let address = requested.ok_or(Ignored::NoAddress)?;
+                Ok(Intent::Decline { address })
+            }
+            RequestKind::Release | RequestKind::Inform => Err(Ignored::NoAddress),
+        }
+    }
+
+    /// The key of the client's lease: its MAC address first, since ROM, iPXE
+    /// and system send different client identifiers during one boot.
+    fn key(&self) -> LeaseKey {
+        match (self.request.client.mac, self.request.client_id()) {
+            (Some(mac), _) => LeaseKey::Mac(mac),
+            (None, id) => LeaseKey::ClientId(id.unwrap_or_default().to_vec()),
+        }
+    }
+
+    fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>) {
+        let spec = &self.subnet.spec;
+        let taken = self.subnet.taken(self.arrival.server);
+        let request = AllocateRequest {
+            subnet: &self.subnet.key,
+            cidr: spec.cidr,
+            pools: &spec.pools,
+            reserved: self.plan.machine.and_then(|(_, interface)| interface.ip),
+            taken: &taken,
+            key: &self.key(),
+            mac: self.request.client.mac,
+            client_id: self.request.client_id(),
+            hostname: self.request.hostname(),
+            lifetime_secs: spec.lifetimes.valid.secs(),
+            authoritative: spec.authoritative,
+            intent,
+        };
+        allocate(self.arrival.now, self.table, &request)
+    }
+
+    /// The reply that gives `address`.
+    fn give(&self, kind: ReplyKind, address: Ipv4Addr) -> Decision {
+        let mut options = BTreeMap::new();
+        lease_options(&mut options, self.subnet);
+        self.reply(kind, address, options)
+    }
+
+    /// The answer to INFORM: settings, no address, no times (RFC 2131 section 4.3.5).
+    fn settings_only(&self) -> Decision {
+        if self.request.ciaddr.is_unspecified() {
+            return Decision::silent(Ignored::NoAddress);
+        }
+        self.reply(ReplyKind::Ack, Ipv4Addr::UNSPECIFIED, BTreeMap::new())
+    }
+
+    fn reply(
+        &self,
+        kind: ReplyKind,
+        yiaddr: Ipv4Addr,
+        mut options: BTreeMap<u8, Vec<u8>>,
+    ) -> Decision {
+        let urls = Urls {
+            server: self.arrival.server,
+            port: self.snapshot.http_port,
+        };
+        let boot = boot_answer(
+            self.snapshot,
+            &self.plan,
+            self.request,
+            &urls,
+            self.arrival.loader_sent,
+        );
+        let next_server = self.subnet.spec.next_server.unwrap_or(self.arrival.server);
+        network_options(&mut options, self.request, self.subnet, self.hostname());
+        boot_options(&mut options, self.request, &boot, next_server);
+        identity_options(&mut options, self.request, self.arrival.server);
+        let boots = !boot.file.is_empty();
+        let reply = Reply {
+            kind,
+            yiaddr,
+            siaddr: if boots {
+                next_server
+            } else {
+                Ipv4Addr::UNSPECIFIED
+            },
+            sname: if boots {
+                next_server.to_string()
+            } else {
+                String::new()
+            },
+            file: boot.file.clone(),
+            destination: destination(self.request, yiaddr, false),
+            options,
+        };
+        Decision {
+            outcome: Outcome::Reply(Box::new(reply)),
+            boot: Some(boot),
+            ..Decision::silent(Ignored::Noted)
+        }
+    }
+
+    fn nak(&self, reason: NakReason) -> Decision {
+        let mut options = BTreeMap::new();
+        identity_options(&mut options, self.request, self.arrival.server);
+        options.insert(option::MESSAGE, reason.as_str().as_bytes().to_vec());
+        let reply = Reply {
+            kind: ReplyKind::Nak,
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            siaddr: Ipv4Addr::UNSPECIFIED,
+            sname: String::new(),
+            file: String::new(),
+            destination: destination(self.request, Ipv4Addr::UNSPECIFIED, true),
+            options,
+        };
+        Decision {
+            outcome: Outcome::Reply(Box::new(reply)),
+            ..Decision::silent(Ignored::Noted)
+        }
+    }
+
+    fn hostname(&self) -> Option<&str> {
+        let (machine, interface) = self.plan.machine?;
+        Some(interface.hostname.as_deref().unwrap_or(&machine.name.name))
+    }
+}

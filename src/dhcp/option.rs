@@ -1,0 +1,61 @@
+//! Option codes (RFC 2132, 3046, 3397, 4578; iPXE).
+
+/// Subnet mask.
+pub const SUBNET_MASK: u8 = 1;
+/// Routers.
+pub const ROUTERS: u8 = 3;
+/// Name servers.
+pub const DNS_SERVERS: u8 = 6;
+/// Host name.
+pub const HOST_NAME: u8 = 12;
+/// The machine's domain.
+pub const DOMAIN_NAME: u8 = 15;
+/// Interface MTU.
+pub const MTU: u8 = 26;
+/// Broadcast address.
+pub const BROADCAST: u8 = 28;
+/// Time servers.
+pub const NTP_SERVERS: u8 = 42;
+/// Requested address.
+pub const REQUESTED_ADDRESS: u8 = 50;
+/// Lease time in seconds.
+pub const LEASE_TIME: u8 = 51;
+/// Which of `file` and `sname` hold options.
+pub const OVERLOAD: u8 = 52;
+/// Message type.
+pub const MESSAGE_TYPE: u8 = 53;
+/// Server identifier.
+pub const SERVER_ID: u8 = 54;
+/// Parameter request list.
+pub const PARAMETER_LIST: u8 = 55;
+/// Text for a person, in a NAK.
+pub const MESSAGE: u8 = 56;
+/// Largest message that the client takes.
+pub const MAX_SIZE: u8 = 57;
+/// T1 in seconds.
+pub const RENEWAL_TIME: u8 = 58;
+/// T2 in seconds.
+pub const REBINDING_TIME: u8 = 59;
+/// Vendor class: `PXEClient:…`, `HTTPClient:…`.
+pub const VENDOR_CLASS: u8 = 60;
+/// Client identifier.
+pub const CLIENT_ID: u8 = 61;
+/// TFTP server name.
+pub const TFTP_SERVER: u8 = 66;
+/// Boot file name.
+pub const BOOT_FILE: u8 = 67;
+/// User class: `iPXE`.
+pub const USER_CLASS: u8 = 77;
+/// Relay agent information.
+pub const RELAY_INFO: u8 = 82;
+/// Architecture, a list of 16-bit values.
+pub const ARCHITECTURE: u8 = 93;
+/// Machine identifier: a type byte and a GUID.
+pub const MACHINE_ID: u8 = 97;
+/// Domains to search (RFC 3397).
+pub const DOMAIN_SEARCH: u8 = 119;
+/// iPXE's encapsulated options.
+pub const IPXE: u8 = 175;
+
+/// iPXE: do not wait for a ProxyDHCP server.
+pub const IPXE_NO_PXEDHCP: u8 = 176;

@@ -1,0 +1,191 @@
+//! A reply, from its parts to its bytes.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{
+    DhcpOption, DhcpOptions, Flags, HType, Message, Opcode, OptionCode, UnknownOption,
+};
+use dhcproto::{Encodable as _, Encoder};
+
+use super::destination::Destination;
+use super::option;
+use super::request::Request;
+
+/// BOOTP's smallest packet (RFC 1542 section 2.1); shorter ones are dropped by
+/// some ROMs and relays.
+const MIN_SIZE: usize = 300;
+
+/// What is left out, in this order, where a client takes small packets only.
+/// Nothing that a machine boots with is among them.
+const LEAVE_OUT: [u8; 5] = [
+    option::DOMAIN_SEARCH,
+    option::NTP_SERVERS,
+    option::DOMAIN_NAME,
+    option::BROADCAST,
+    option::HOST_NAME,
+];
+
+/// Kinds of replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReplyKind {
+    /// DHCPOFFER
+    Offer,
+    /// DHCPACK
+    Ack,
+    /// DHCPNAK
+    Nak,
+}
+
+/// A reply, not yet encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its kind.
+    pub kind: ReplyKind,
+    /// The address given.
+    pub yiaddr: Ipv4Addr,
+    /// The server of the next file.
+    pub siaddr: Ipv4Addr,
+    /// The next file's server by name; its address in text here.
+    pub sname: String,
+    /// The next file.
+    pub file: String,
+    /// The options, by code, without message type.
+    pub options: BTreeMap<u8, Vec<u8>>,
+    /// Where it goes.
+    pub destination: Destination,
+}
+
+/// A reply that could not be encoded; says why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("reply does not encode: {0}")]
+pub struct EncodeError(String);
+
+impl ReplyKind {
+    /// Its name in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Ack => "ack",
+            Self::Nak => "nak",
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Offer => 2,
+            Self::Ack => 5,
+            Self::Nak => 6,
+        }
+    }
+}
+
+impl Reply {
+    /// The packet: `xid`, `flags`, `giaddr` and the hardware address are the
+    /// request's (RFC 2131 table 3), options that do not fit into what the
+    /// client takes are left out, short packets are padded.
+    ///
+    /// # Errors
+    /// [`EncodeError`] where dhcproto refuses; it does not for what `decide` makes.
+    pub fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
+        let mut options = self.options.clone();
+        let mut left_out = LEAVE_OUT.iter();
+        let mut packet = self.encode_with(request, &options)?;
+        while packet.len() > request.max_size() {
+            let Some(code) = left_out.next() else { break };
+            if options.remove(code).is_some() {
+                packet = self.encode_with(request, &options)?;
+            }
+        }
+        Ok(packet)
+    }
+
+    fn encode_with(
+        &self,
+        request: &Request,
+        options: &BTreeMap<u8, Vec<u8>>,
+    ) -> Result<Vec<u8>, EncodeError> {
+        let mut message = Message::new_with_id(
+            request.xid,
+            self.ciaddr(request),
+            self.yiaddr,
+            self.siaddr,
+            request.giaddr,
+            &request.chaddr,
+        );
+        message
+            .set_opcode(Opcode::BootReply)
+            .set_htype(HType::from(request.htype))
+            .set_flags(self.flags(request));
+        // Longer names stand in options 66 and 67 only.
+        if !self.sname.is_empty() && self.sname.len() < 64 {
+            message.set_sname(self.sname.as_bytes());
+        }
+        if !self.file.is_empty() && self.file.len() < 128 {
+            message.set_fname(self.file.as_bytes());
+        }
+        message.set_opts(self.dhcp_options(options));
+        let mut packet = Vec::with_capacity(MIN_SIZE);
+        let mut encoder = Encoder::new(&mut packet);
+        message
+            .encode(&mut encoder)
+            .map_err(|error| EncodeError(error.to_string()))?;
+        pad_after_boot_file(&mut packet);
+        if packet.len() < MIN_SIZE {
+            packet.resize(MIN_SIZE, 0);
+        }
+        Ok(packet)
+    }
+
+    /// All options are handed to dhcproto as bytes: it splits what is longer
+    /// than 255 (RFC 3396) and puts option 82 last (RFC 3046 section 2.2).
+    fn dhcp_options(&self, options: &BTreeMap<u8, Vec<u8>>) -> DhcpOptions {
+        let raw = |code: u8, data: Vec<u8>| {
+            let code = OptionCode::from(code);
+            (code, DhcpOption::Unknown(UnknownOption::new(code, data)))
+        };
+        let kind = std::iter::once(raw(option::MESSAGE_TYPE, vec![self.kind.code()]));
+        kind.chain(options.iter().map(|(code, data)| raw(*code, data.clone())))
+            .collect()
+    }
+
+    /// A NAK through a relay is broadcast on the client's link (RFC 2131 section 4.3.2).
+    fn flags(&self, request: &Request) -> Flags {
+        let relayed = !request.giaddr.is_unspecified();
+        let flags = Flags::from(request.flags);
+        if self.kind == ReplyKind::Nak && relayed {
+            flags.set_broadcast()
+        } else {
+            flags
+        }
+    }
+
+    /// `ciaddr` is copied into ACKs only (RFC 2131 table 3).
+    fn ciaddr(&self, request: &Request) -> Ipv4Addr {
+        match self.kind {
+            ReplyKind::Ack => request.ciaddr,
+            ReplyKind::Offer | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
+        }
+    }
+}
+
+/// Puts a PAD after option 67. Its text is not terminated by the RFC, but old
+/// ROMs read on to the next byte, and EDK2 writes a NUL over it: the symptom
+/// is a file name with 0xFF stuck to it. A PAD is no part of the name, which
+/// the Raspberry Pi 3 would choke on.
+fn pad_after_boot_file(packet: &mut Vec<u8>) {
+    const OPTIONS: usize = 240;
+    let mut at = OPTIONS;
+    while let Some([code, length]) = packet.get(at..at + 2) {
+        let end = at + 2 + usize::from(*length);
+        if *code == option::BOOT_FILE && packet.get(end) != Some(&option::BOOT_FILE) {
+            packet.insert(end.min(packet.len()), 0);
+            return;
+        }
+        if *code == u8::MAX {
+            return;
+        }
+        at = end;
+    }
+}

@@ -1,0 +1,342 @@
+//! A DHCP packet from a stranger, made safe.
+//!
+//! dhcproto parses, behind this guard: its own whole-message decoder stops at
+//! the first option it dislikes and panics on a hardware address length that
+//! lies, so options are walked one by one here, joined (RFC 3396), followed
+//! into `file` and `sname` (option 52), and each that we want is read on its
+//! own; a bad one costs itself only.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::borrowed::{DhcpOptionIterator, Message};
+use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+
+use super::option;
+use crate::boot::{Client, ClientKind, FirmwareType, MacAddress};
+
+/// Where options begin: 236 bytes of BOOTP and the cookie.
+const OPTIONS: usize = 240;
+/// The cookie before the options (RFC 2131 section 3).
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Largest packet that is read; relays add at most 255 bytes to an Ethernet frame's worth.
+pub const MAX_PACKET: usize = 2048;
+/// Option bytes that one packet may join; more than a packet of [`MAX_PACKET`] holds.
+const BOOTREQUEST: u8 = 1;
+/// Hardware type Ethernet (RFC 1700).
+const ETHERNET: u8 = 1;
+
+/// A request that can be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What it asks.
+    pub kind: RequestKind,
+    /// Transaction id.
+    pub xid: u32,
+    /// Seconds since the client began.
+    pub secs: u16,
+    /// The broadcast flag: the client cannot take a unicast yet.
+    pub broadcast: bool,
+    /// The flags as they came, for the reply.
+    pub flags: u16,
+    /// The address that the client has and answers for.
+    pub ciaddr: Ipv4Addr,
+    /// The relay's address; unspecified without one.
+    pub giaddr: Ipv4Addr,
+    /// Hardware type.
+    pub htype: u8,
+    /// Hardware address, at most 16 bytes.
+    pub chaddr: Vec<u8>,
+    /// Who asks.
+    pub client: Client,
+    /// The options, joined, by code.
+    options: BTreeMap<u8, Vec<u8>>,
+}
+
+/// What a request asks; RFC 2131 section 3.1 to 3.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RequestKind {
+    /// Any address.
+    Discover,
+    /// This address.
+    Request,
+    /// This address is in use by somebody else.
+    Decline,
+    /// This address is not needed any more.
+    Release,
+    /// Settings only.
+    Inform,
+}
+
+/// Why a packet is no request that we answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Malformed {
+    /// Shorter than the fixed part.
+    TooShort,
+    /// Longer than [`MAX_PACKET`].
+    TooLong,
+    /// A reply: another server's, or our own reflected.
+    NotARequest,
+    /// No DHCP cookie.
+    NoCookie,
+    /// No message type: plain BOOTP (RFC 951).
+    Bootp,
+    /// A message type that only servers send, or none that we know.
+    MessageType,
+    /// No hardware address and no client identifier: nobody to answer.
+    NoIdentity,
+}
+
+impl Malformed {
+    /// Its name in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooShort => "packet-too-short",
+            Self::TooLong => "packet-too-long",
+            Self::NotARequest => "not-a-request",
+            Self::NoCookie => "no-dhcp-cookie",
+            Self::Bootp => "plain-bootp",
+            Self::MessageType => "message-type-unknown",
+            Self::NoIdentity => "no-client-identity",
+        }
+    }
+}
+
+impl RequestKind {
+    /// Its name in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Discover => "discover",
+            Self::Request => "request",
+            Self::Decline => "decline",
+            Self::Release => "release",
+            Self::Inform => "inform",
+        }
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// Reads a packet of any bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] names why it is not answered.
+    pub fn parse(packet: &[u8]) -> Result<Self, Malformed> {
+        if packet.len() > MAX_PACKET {
+            return Err(Malformed::TooLong);
+        }
+        let message = Message::new(packet).map_err(|_| Malformed::TooShort)?;
+        if packet.first() != Some(&BOOTREQUEST) {
+            return Err(Malformed::NotARequest);
+        }
+        if packet.get(OPTIONS - COOKIE.len()..OPTIONS) != Some(&COOKIE) {
+            return Err(Malformed::NoCookie);
+        }
+        let options = collect_options(packet);
+        let kind = kind(&options)?;
+        let chaddr = hardware_address(packet);
+        let htype = packet.get(1).copied().unwrap_or_default();
+        let flags = u16::from(message.flags());
+        let mac = mac(htype, &chaddr);
+        if mac.is_none()
+            && options
+                .get(&option::CLIENT_ID)
+                .is_none_or(|id| id.len() < 2)
+        {
+            return Err(Malformed::NoIdentity);
+        }
+        Ok(Self {
+            kind,
+            xid: message.xid(),
+            secs: message.secs(),
+            broadcast: message.flags().broadcast(),
+            flags,
+            ciaddr: message.ciaddr(),
+            giaddr: message.giaddr(),
+            htype,
+            chaddr,
+            client: Client {
+                mac,
+                kind: client_kind(&options),
+                firmware: firmware(&options),
+            },
+            options,
+        })
+    }
+
+    /// The bytes of an option, joined.
+    #[must_use]
+    pub fn option(&self, code: u8) -> Option<&[u8]> {
+        self.options.get(&code).map(Vec::as_slice)
+    }
+
+    /// Every option, by code.
+    pub fn options(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        self.options
+            .iter()
+            .map(|(code, data)| (*code, data.as_slice()))
+    }
+
+    /// The address that the client asks for (option 50).
+    #[must_use]
+    pub fn requested(&self) -> Option<Ipv4Addr> {
+        match self.typed(option::REQUESTED_ADDRESS) {
+            Some(DhcpOption::RequestedIpAddress(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// The server that the client chose (option 54).
+    #[must_use]
+    pub fn server_id(&self) -> Option<Ipv4Addr> {
+        match self.typed(option::SERVER_ID) {
+            Some(DhcpOption::ServerIdentifier(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// The client identifier (option 61), two bytes at least (RFC 2132 9.14).
+    #[must_use]
+    pub fn client_id(&self) -> Option<&[u8]> {
+        self.option(option::CLIENT_ID).filter(|id| id.len() >= 2)
+    }
+
+    /// The host name that the client gives itself (option 12), if it is one.
+    #[must_use]
+    pub fn hostname(&self) -> Option<&str> {
+        let name = self.option(option::HOST_NAME)?;
+        let name = std::str::from_utf8(name).ok()?.trim_end_matches('\0');
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        (!name.is_empty() && name.len() <= 253 && name.chars().all(fits)).then_some(name)
+    }
+
+    /// The largest DHCP message that the client takes, in bytes of UDP
+    /// payload: option 57 less IP and UDP heads, 548 without (RFC 2131 section
+    /// 2), 1472 at most, since PXE ROMs drop fragments.
+    #[must_use]
+    pub fn max_size(&self) -> usize {
+        const HEADS: u16 = 28;
+        match self.typed(option::MAX_SIZE) {
+            Some(DhcpOption::MaxMessageSize(size)) => usize::from(size.clamp(576, 1500) - HEADS),
+            _ => 576 - usize::from(HEADS),
+        }
+    }
+
+    /// Whether the client asks for option `code` (option 55).
+    #[must_use]
+    pub fn asks_for(&self, code: u8) -> bool {
+        self.option(option::PARAMETER_LIST)
+            .is_some_and(|list| list.contains(&code))
+    }
+
+    /// An option as dhcproto reads it; `None` where it is not there or bad.
+    fn typed(&self, code: u8) -> Option<DhcpOption> {
+        let data = self.options.get(&code)?;
+        let size = u8::try_from(data.len()).ok()?;
+        let mut encoded = vec![code, size];
+        encoded.extend_from_slice(data);
+        let parsed = DhcpOptionIterator::new(&encoded).next()?;
+        parsed.into_option().ok()
+    }
+}
+
+/// All options of the packet: those of the option field, then, where option 52
+/// says so, those in `file` and in `sname` (RFC 2131 section 4.1); repeats are
+/// joined in that order (RFC 3396 section 7).
+fn collect_options(packet: &[u8]) -> BTreeMap<u8, Vec<u8>> {
+    const SNAME: std::ops::Range<usize> = 44..108;
+    const FILE: std::ops::Range<usize> = 108..236;
+    let mut options = BTreeMap::new();
+    walk(packet.get(OPTIONS..).unwrap_or_default(), &mut options);
+    let overload = options
+        .get(&option::OVERLOAD)
+        .and_then(|data: &Vec<u8>| data.first().copied())
+        .unwrap_or_default();
+    if overload & 1 != 0 {
+        walk(packet.get(FILE).unwrap_or_default(), &mut options);
+    }
+    if overload & 2 != 0 {
+        walk(packet.get(SNAME).unwrap_or_default(), &mut options);
+    }
+    options
+}
+
+fn walk(field: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) {
+    for parsed in DhcpOptionIterator::new(field) {
+        options
+            .entry(u8::from(parsed.code()))
+            .or_default()
+            .extend_from_slice(parsed.data());
+    }
+}
+
+fn kind(options: &BTreeMap<u8, Vec<u8>>) -> Result<RequestKind, Malformed> {
+    let data = options.get(&u8::from(OptionCode::MessageType));
+    let value = match data.map(Vec::as_slice) {
+        None => return Err(Malformed::Bootp),
+        Some([value]) => *value,
+        Some(_) => return Err(Malformed::MessageType),
+    };
+    match value {
+        v if v == u8::from(MessageType::Discover) => Ok(RequestKind::Discover),
+        v if v == u8::from(MessageType::Request) => Ok(RequestKind::Request),
+        v if v == u8::from(MessageType::Decline) => Ok(RequestKind::Decline),
+        v if v == u8::from(MessageType::Release) => Ok(RequestKind::Release),
+        v if v == u8::from(MessageType::Inform) => Ok(RequestKind::Inform),
+        _ => Err(Malformed::MessageType),
+    }
+}
+
+/// The hardware address: as many bytes as `hlen` says, 16 at most.
+fn hardware_address(packet: &[u8]) -> Vec<u8> {
+    let length = packet.get(2).copied().unwrap_or_default().min(16);
+    let field = packet.get(28..28 + usize::from(length));
+    field.unwrap_or_default().to_vec()
+}
+
+fn mac(htype: u8, chaddr: &[u8]) -> Option<MacAddress> {
+    let bytes: [u8; 6] = chaddr.try_into().ok()?;
+    let mac = MacAddress::new(bytes);
+    (htype == ETHERNET && mac.is_station()).then_some(mac)
+}
+
+/// iPXE by user class: the bare text that it sends, or in a list of RFC 3004.
+/// Then firmware by vendor class.
+fn client_kind(options: &BTreeMap<u8, Vec<u8>>) -> ClientKind {
+    let user_class = options.get(&option::USER_CLASS).map(Vec::as_slice);
+    let vendor_class = options.get(&option::VENDOR_CLASS).map(Vec::as_slice);
+    if user_class.is_some_and(|class| class == b"iPXE" || class == b"\x04iPXE") {
+        ClientKind::Ipxe
+    } else if vendor_class.is_some_and(|class| class.starts_with(b"PXEClient")) {
+        ClientKind::Pxe
+    } else if vendor_class.is_some_and(|class| class.starts_with(b"HTTPClient")) {
+        ClientKind::HttpBoot
+    } else {
+        ClientKind::Plain
+    }
+}
+
+/// Option 93 is a list (RFC 4578 section 2.1); the first that we can boot
+/// counts. Without it, the vendor class may name one: `PXEClient:Arch:00007:…`.
+fn firmware(options: &BTreeMap<u8, Vec<u8>>) -> Option<FirmwareType> {
+    let listed: Vec<FirmwareType> = options
+        .get(&option::ARCHITECTURE)
+        .map(|data| {
+            data.chunks_exact(2)
+                .map(|pair| {
+                    FirmwareType(pair.iter().fold(0, |acc, byte| acc << 8 | u16::from(*byte)))
+                })
+                .collect()
+        })
+        .unwrap_or_default();
+    let bootable = listed.iter().find(|kind| kind.meaning().is_some());
+    bootable.or_else(|| listed.first()).copied().or_else(|| {
+        let class = options.get(&option::VENDOR_CLASS)?;
+        let text = std::str::from_utf8(class).ok()?;
+        let number = text.split(":Arch:").nth(1)?.get(..5)?;
+        number.parse().ok().map(FirmwareType)
+    })
+}

@@ -1,0 +1,444 @@
+//! The DHCP loops: one listener an interface, one engine for all.
+//!
+//! Listeners hear packets and hand requests on. The engine owns the lease
+//! table, decides one request after the other, and lets replies leave: at
+//! once where nothing changed that must last, after the commit otherwise.
+
+use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
+use super::destination::{Destination, SERVER_PORT};
+use super::metrics::DhcpMetrics;
+use super::reply::ReplyKind;
+use super::request::{MAX_PACKET, Request};
+use super::socket::DhcpSocket;
+use crate::api::Cidr;
+use crate::boot::Client;
+use crate::clock::{self, Millis};
+use crate::events::EventSender;
+use crate::lease::{Change, Committer, LeaseIndex, LeaseState, LeaseTable};
+use crate::net::{Link, Table, bind_error, find_link};
+use crate::snapshot::{Reader, Snapshot, SubnetEntry};
+use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
+
+/// Requests that may wait for the engine. It takes some 10 µs for each, so
+/// none waits longer than some 10 ms; what does not fit is asked again.
+pub const QUEUE: usize = 1024;
+/// How often a listener looks whether its interface is still as it was.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the table is swept and counted.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Records that one sweep ends at most.
+const SWEEP_LIMIT: usize = 1000;
+
+/// A request on its way to the engine.
+#[derive(Debug)]
+pub struct Incoming {
+    request: Request,
+    received: Millis,
+    door: Arc<Door>,
+}
+
+/// The interface that a request came by.
+#[derive(Debug)]
+struct Door {
+    subnet: String,
+    socket: DhcpSocket,
+}
+
+/// What a listener serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The Subnet, as `namespace/name`.
+    pub subnet: String,
+    /// Its interface, as the manifest names it.
+    pub interface: String,
+    /// Its network.
+    pub cidr: Cidr,
+    /// The address that is ours where the interface has several.
+    pub preferred: Option<Ipv4Addr>,
+}
+
+/// The engine's parts; shared by its runs, so that a fault loses no lease.
+#[derive(Debug)]
+pub struct Engine {
+    /// The requests.
+    pub queue: mpsc::Receiver<Incoming>,
+    /// The leases.
+    pub table: LeaseTable,
+    /// What it works with.
+    pub tools: Tools,
+}
+
+/// What the engine works with; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// Where snapshots come from.
+    pub snapshots: Reader,
+    /// Where changes become durable.
+    pub committer: Committer,
+    /// Where the other doors look addresses up.
+    pub index: LeaseIndex,
+    /// Which machines were sent our loader.
+    pub recent: RecentLoaders,
+    /// Where events go.
+    pub events: EventSender,
+    /// What is counted.
+    pub metrics: DhcpMetrics,
+}
+
+/// A reply that is ready to leave.
+struct Outgoing {
+    door: Arc<Door>,
+    packet: Vec<u8>,
+    kind: ReplyKind,
+    address: Ipv4Addr,
+    destination: Destination,
+    client: Client,
+    next: Option<NextStep>,
+    machine: Option<String>,
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The listener that `subnet` needs.
+    #[must_use]
+    pub fn of(subnet: &SubnetEntry) -> Self {
+        Self {
+            subnet: subnet.key.clone(),
+            interface: subnet.spec.interface.clone(),
+            cidr: subnet.spec.cidr,
+            preferred: subnet.spec.next_server,
+        }
+    }
+
+    /// Hears requests until `token` is cancelled. `bound` is called once the
+    /// interface is served.
+    ///
+    /// # Errors
+    /// Expected trouble: the interface is absent, changed or went down, or the
+    /// port is taken.
+    pub async fn run(
+        self,
+        queue: mpsc::Sender<Incoming>,
+        metrics: DhcpMetrics,
+        bound: impl FnOnce(&Link),
+        token: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let link = find_link(&self.interface, self.cidr, self.preferred)?;
+        let socket = DhcpSocket::bind(link.clone()).map_err(|error| {
+            let what = format!("DHCP on {}", link.name);
+            let address = format!("0.0.0.0:{SERVER_PORT}");
+            anyhow::Error::msg(bind_error(Table::Udp, &what, address, SERVER_PORT, &error))
+        })?;
+        if !socket.can_unicast() {
+            tracing::warn!(
+                interface = link.name,
+                "no raw socket (CAP_NET_RAW): replies to machines without an address are broadcast"
+            );
+        }
+        bound(&link);
+        let door = Arc::new(Door {
+            subnet: self.subnet.clone(),
+            socket,
+        });
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffer = vec![0; MAX_PACKET + 1];
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                _ = look.tick() => {
+                    let now = find_link(&self.interface, self.cidr, self.preferred)?;
+                    anyhow::ensure!(now == link, "interface {} changed", link.name);
+                }
+                received = door.socket.receive(&mut buffer) => {
+                    let (length, _) = received?;
+                    let packet = buffer.get(..length).unwrap_or_default();
+                    hand_on(packet, &door, &queue, &metrics);
+                }
+            }
+        }
+    }
+}
+
+/// Reads a packet and hands it to the engine.
+fn hand_on(packet: &[u8], door: &Arc<Door>, queue: &mpsc::Sender<Incoming>, metrics: &DhcpMetrics) {
+    // The guard does not panic; a second line costs nothing.
+    let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
+    let request = match parsed {
+        Ok(Ok(request)) => request,
+        Ok(Err(malformed)) => {
+            count(metrics, "none", Ignored::Malformed(malformed).as_str());
+            tracing::debug!(
+                subnet = door.subnet,
+                bytes = packet.len(),
+                ignored = malformed.as_str(),
+                "packet ignored"
+            );
+            return;
+        }
+        Err(_) => {
+            count(metrics, "none", Ignored::Fault.as_str());
+            return;
+        }
+    };
+    let kind = request.kind.as_str();
+    let incoming = Incoming {
+        request,
+        received: clock::now(),
+        door: Arc::clone(door),
+    };
+    if queue.try_send(incoming).is_err() {
+        count(metrics, kind, Ignored::QueueFull.as_str());
+    }
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Decides until `token` is cancelled.
+    ///
+    /// # Errors
+    /// None of its own; the supervisor wants the type.
+    pub async fn run(this: Arc<Mutex<Self>>, token: CancellationToken) -> anyhow::Result<()> {
+        let mut this = this.lock().await;
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut generation = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return Ok(()),
+                _ = sweep.tick() => this.sweep(&mut generation),
+                incoming = this.queue.recv() => match incoming {
+                    Some(incoming) => this.handle(&incoming),
+                    // Every listener is gone, and with them the app.
+                    None => { token.cancelled().await; return Ok(()); }
+                },
+            }
+        }
+    }
+
+    fn handle(&mut self, incoming: &Incoming) {
+        let Some(snapshot) = self.tools.snapshots.current() else {
+            return;
+        };
+        let Incoming {
+            request,
+            received,
+            door,
+        } = incoming;
+        let mac = request.client.mac;
+        let arrival = Arrival {
+            now: *received,
+            subnet: &door.subnet,
+            server: door.socket.link().address,
+            loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
+        };
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            decide(&snapshot, &self.table, arrival, request)
+        }));
+        let Ok(decision) = decided else {
+            count(
+                &self.tools.metrics,
+                request.kind.as_str(),
+                Ignored::Fault.as_str(),
+            );
+            tracing::error!(?request, "a request made us panic; it is ignored");
+            return;
+        };
+        self.tools.say(&snapshot, incoming, &decision);
+        self.apply(&decision.changes);
+        let durable = durable(&decision.changes);
+        match Outgoing::new(incoming, decision) {
+            Some(reply) if durable.is_empty() => reply.send(&self.tools),
+            reply => self.tools.commit(durable, reply),
+        }
+    }
+
+    /// Ends what is over, files leases under Subnets that were renamed, counts.
+    fn sweep(&mut self, generation: &mut u64) {
+        let now = clock::now();
+        let mut changes = self.table.expire(now, SWEEP_LIMIT);
+        let Some(snapshot) = self.tools.snapshots.current() else {
+            return;
+        };
+        if snapshot.generation != *generation {
+            *generation = snapshot.generation;
+            let subnets: Vec<(String, Cidr)> = snapshot
+                .subnets
+                .iter()
+                .map(|subnet| (subnet.key.clone(), subnet.spec.cidr))
+                .collect();
+            changes.extend(self.table.rehome(&subnets));
+            self.tools.metrics.addresses.reset();
+        }
+        self.apply(&changes);
+        let durable = durable(&changes);
+        if !durable.is_empty() {
+            self.tools.commit(durable, None);
+        }
+        for subnet in &snapshot.subnets {
+            self.count(&subnet.key);
+        }
+    }
+
+    fn count(&self, subnet: &str) {
+        let counts = self.table.counts(subnet);
+        for (state, count) in [
+            ("bound", counts.bound),
+            ("offered", counts.offered),
+            ("declined", counts.declined),
+        ] {
+            let gauge = &self.tools.metrics.addresses;
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            gauge.with_label_values(&[subnet, state]).set(count);
+        }
+    }
+
+    fn apply(&mut self, changes: &[Change]) {
+        self.table.apply_all(changes);
+        for change in changes {
+            match change {
+                Change::Put(lease) => match (lease.state, lease.mac) {
+                    (LeaseState::Bound, Some(mac)) => self.tools.index.insert(lease.address, mac),
+                    _ => self.tools.index.remove(lease.address),
+                },
+                Change::Remove(address) => self.tools.index.remove(*address),
+            }
+        }
+    }
+}
+
+/// The changes that must be on disk before a reply leaves: an offer is no promise.
+fn durable(changes: &[Change]) -> Vec<Change> {
+    changes
+        .iter()
+        .filter(|change| match change {
+            Change::Put(lease) => lease.state.is_durable(),
+            Change::Remove(_) => true,
+        })
+        .cloned()
+        .collect()
+}
+
+fn count(metrics: &DhcpMetrics, kind: &str, outcome: &str) {
+    metrics.requests.with_label_values(&[kind, outcome]).inc();
+}
+
+// === impl Tools ===
+
+impl Tools {
+    /// Lets `reply` leave once `changes` are on disk; never, where they cannot be.
+    fn commit(&self, changes: Vec<Change>, reply: Option<Outgoing>) {
+        let tools = self.clone();
+        let done = move |result: Result<(), crate::lease::StoreError>| {
+            // The writer says what is wrong with the disk, once.
+            if let (Ok(()), Some(reply)) = (result, reply) {
+                reply.send(&tools);
+            }
+        };
+        if self.committer.submit(changes, Box::new(done)).is_err() {
+            count(&self.metrics, "any", "store-queue-full");
+        }
+    }
+
+    /// The log line and the counters of a decision.
+    fn say(&self, snapshot: &Snapshot, incoming: &Incoming, decision: &Decision) {
+        let request = &incoming.request;
+        let outcome = match &decision.outcome {
+            Outcome::Reply(reply) => reply.kind.as_str(),
+            Outcome::Ignored(ignored) => ignored.as_str(),
+        };
+        let refused = decision.boot.as_ref().and_then(|boot| boot.refused);
+        count(&self.metrics, request.kind.as_str(), outcome);
+        if let Some(reason) = refused {
+            let unbootable = &self.metrics.unbootable;
+            unbootable.with_label_values(&[reason.as_str()]).inc();
+            tracing::warn!(
+                target: "reveille::dhcp",
+                machine = decision.machine,
+                mac = request.client.mac.map(tracing::field::display),
+                firmware = request.client.firmware.map_or("none", |kind| kind.name()),
+                reason = reason.as_str(),
+                "nothing here boots this machine; it gets an address only"
+            );
+        }
+        tracing::debug!(
+            target: "reveille::dhcp",
+            generation = snapshot.generation,
+            subnet = incoming.door.subnet,
+            kind = request.kind.as_str(),
+            mac = request.client.mac.map(tracing::field::display),
+            machine = decision.machine,
+            client = request.client.kind.as_str(),
+            outcome,
+            file = decision.boot.as_ref().map(|boot| boot.file.as_str()),
+            "request"
+        );
+    }
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    fn new(incoming: &Incoming, decision: Decision) -> Option<Self> {
+        let Outcome::Reply(reply) = decision.outcome else {
+            return None;
+        };
+        let packet = match reply.encode(&incoming.request) {
+            Ok(packet) => packet,
+            Err(error) => {
+                tracing::error!(%error, "reply dropped");
+                return None;
+            }
+        };
+        Some(Self {
+            door: Arc::clone(&incoming.door),
+            packet,
+            kind: reply.kind,
+            address: reply.yiaddr,
+            destination: reply.destination,
+            client: incoming.request.client,
+            next: decision.boot.map(|boot| boot.next),
+            machine: decision.machine,
+        })
+    }
+
+    fn send(self, tools: &Tools) {
+        if let Err(error) = self.door.socket.send(&self.packet, self.destination) {
+            tools.metrics.send_errors.inc();
+            tracing::warn!(
+                target: "reveille::dhcp",
+                interface = self.door.socket.link().name,
+                machine = self.machine,
+                destination = self.destination.as_str(),
+                %error,
+                "reply could not be sent"
+            );
+            return;
+        }
+        let Some(mac) = self.client.mac else { return };
+        let (client, address) = (self.client, self.address);
+        let fact = match self.kind {
+            ReplyKind::Offer => Fact::Offer { client, address },
+            ReplyKind::Ack => Fact::Ack {
+                client,
+                address,
+                next: self.next.unwrap_or(NextStep::Nothing),
+            },
+            ReplyKind::Nak => return,
+        };
+        let at = clock::now();
+        tools.events.emit(BootEvent { mac, at, fact });
+    }
+}

@@ -1,0 +1,224 @@
+//! The end of an answer: one log line, the counters, and what the timeline
+//! is told.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+
+use super::metrics::HttpMetrics;
+use crate::boot::{MacAddress, Transport};
+use crate::clock;
+use crate::events::EventSender;
+use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
+
+/// Where reports go.
+#[derive(Clone, Debug)]
+pub(super) struct Sinks {
+    pub(super) events: EventSender,
+    pub(super) metrics: HttpMetrics,
+}
+
+/// What is known of a request when it comes in.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) started: Instant,
+    pub(super) peer: SocketAddr,
+    /// The machine that the lease table has at the peer's address.
+    pub(super) mac: Option<MacAddress>,
+    pub(super) method: Method,
+    /// Decoded, where it can be.
+    pub(super) path: String,
+    /// Of the snapshot that answered; 0 without one.
+    pub(super) generation: u64,
+}
+
+/// What an answer carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A file or text.
+    Content(Purpose),
+    /// A folder.
+    Listing,
+    /// A reason.
+    Refusal,
+}
+
+/// What the timeline is told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) purpose: Purpose,
+    pub(super) name: String,
+    /// The whole of it, in bytes.
+    pub(super) size: u64,
+    /// The machine that it was made for, where it was made for one.
+    pub(super) machine: Option<MacAddress>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All of it left for the client.
+    Complete,
+    /// The client went away or took nothing for too long, or we were stopped.
+    Broken,
+    /// The file became shorter than its `Content-Length` said.
+    FileShrank,
+    /// The file could not be read on.
+    ReadFailed,
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) exchange: Exchange,
+    pub(super) status: StatusCode,
+    pub(super) kind: Kind,
+    /// The refusal's name.
+    pub(super) reason: Option<&'static str>,
+    /// `None` where no content is sent, as for HEAD.
+    pub(super) content: Option<Content>,
+    /// Bytes of body that were handed on.
+    pub(super) sent: u64,
+}
+
+/// Answers whose last byte was handed to hyper but may not have left yet.
+/// Shared by the bodies of a connection and its [`Wire`](super::wire::Wire).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outbox(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    deliveries: Vec<Delivery>,
+    closed: bool,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Content(purpose) => purpose.as_str(),
+            Self::Listing => "listing",
+            Self::Refusal => "refusal",
+        }
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Broken => "connection-broken",
+            Self::FileShrank => "file-shrank",
+            Self::ReadFailed => "read-failed",
+        }
+    }
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// Keeps a delivery until its bytes have left.
+    pub(super) fn push(&self, delivery: Delivery) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.closed {
+            drop(waiting);
+            delivery.report(Ended::Broken);
+        } else {
+            waiting.deliveries.push(delivery);
+        }
+    }
+
+    /// All bytes of the waiting deliveries are with the kernel.
+    pub(super) fn flushed(&self) {
+        for delivery in self.take(false) {
+            delivery.report(Ended::Complete);
+        }
+    }
+
+    /// The connection is gone with whatever was waiting.
+    pub(super) fn close(&self) {
+        for delivery in self.take(true) {
+            delivery.report(Ended::Broken);
+        }
+    }
+
+    fn take(&self, closed: bool) -> Vec<Delivery> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.closed |= closed;
+        std::mem::take(&mut waiting.deliveries)
+    }
+}
+
+// === impl Delivery ===
+
+impl Delivery {
+    /// Says how it ended: log line, counters, timeline.
+    pub(super) fn report(self, ended: Ended) {
+        let duration = self.exchange.started.elapsed();
+        self.count(ended);
+        self.log(ended, duration);
+        self.tell(ended, duration);
+    }
+
+    /// The machine: whom the content is for, else who is at the address.
+    fn machine(&self) -> Option<MacAddress> {
+        let named = self.content.as_ref().and_then(|content| content.machine);
+        named.or(self.exchange.mac)
+    }
+
+    fn count(&self, ended: Ended) {
+        let metrics = &self.exchange.sinks.metrics;
+        let (code, kind) = (self.status.as_str(), self.kind.as_str());
+        metrics.requests.with_label_values(&[code, kind]).inc();
+        metrics.sent.with_label_values(&[kind]).inc_by(self.sent);
+        if let Some(reason) = self.reason {
+            metrics.refused.with_label_values(&[reason]).inc();
+        }
+        if ended != Ended::Complete {
+            metrics.cut.with_label_values(&[ended.as_str()]).inc();
+        }
+    }
+
+    fn log(&self, ended: Ended, duration: Duration) {
+        let exchange = &self.exchange;
+        tracing::info!(
+            target: "reveille::http",
+            method = exchange.method.as_str(),
+            path = exchange.path.as_str(),
+            status = self.status.as_u16(),
+            reason = self.reason,
+            bytes = self.sent,
+            duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            ended = ended.as_str(),
+            peer = %exchange.peer,
+            mac = self.machine().map(tracing::field::display),
+            generation = exchange.generation,
+            "answered"
+        );
+    }
+
+    fn tell(self, ended: Ended, duration: Duration) {
+        let (Some(mac), Some(content)) = (self.machine(), self.content) else {
+            return;
+        };
+        self.exchange.sinks.events.emit(BootEvent {
+            mac,
+            at: clock::now(),
+            fact: Fact::Transfer(Transfer {
+                purpose: content.purpose,
+                name: content.name,
+                transport: Transport::Http,
+                bytes: self.sent,
+                size: content.size,
+                duration,
+                complete: ended == Ended::Complete,
+            }),
+        });
+    }
+}

@@ -1,0 +1,355 @@
+//! A door: the accept loop of one HTTP listener, with bounds on what stands
+//! in it, and a drain.
+//!
+//! hyper speaks HTTP/1.1 on each connection; what is answered is the caller's
+//! business. Boot clients speak nothing newer.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::Outbox;
+use super::metrics::HttpMetrics;
+use super::wire::Wire;
+
+/// Connections of one door. At 256 KiB a transfer that is 256 MiB of chunks;
+/// machines beyond it wait in the kernel's queue.
+pub const CONNECTIONS: usize = 1024;
+
+/// Connections of one client address. iPXE opens one, a browser six, and a
+/// few machines may stand behind one translated address.
+pub const CONNECTIONS_PER_CLIENT: usize = 64;
+
+/// From the moment a connection is idle to the end of the next request's
+/// head. UEFI asks HEAD and GET within one second on one connection.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Without any progress of a write. nginx waits as long (`send_timeout`).
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// For transfers in flight when the service ends. Kubernetes kills after 30 s.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Bytes of a request's head; iPXE's longest URL is a tenth of it. It also
+/// keeps hyper from taking a second chunk before the first has left.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// Connections that the kernel keeps for us until we accept them.
+const BACKLOG: u32 = 1024;
+
+/// Before accepting again when we are out of something, such as descriptors.
+const SCARCE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The name of what happens to a client's connection beyond its share.
+const TOO_MANY: &str = "too-many-connections-of-client";
+
+/// What a door bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once. Beyond it new ones wait, none is refused.
+    pub connections: usize,
+    /// Connections of one client address at once. Beyond it new ones are closed.
+    pub connections_per_client: usize,
+    /// For a request's head, and between two requests.
+    pub head_timeout: Duration,
+    /// For a write to make progress.
+    pub stall_timeout: Duration,
+    /// For transfers in flight at the end.
+    pub drain_timeout: Duration,
+}
+
+/// A listener that is bound.
+#[derive(Debug)]
+pub(super) struct Door {
+    name: &'static str,
+    listener: TcpListener,
+    limits: Limits,
+    metrics: HttpMetrics,
+    slots: Slots,
+}
+
+/// Who is at the other end of a connection, and at which of our addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// Where deliveries wait for their bytes to leave.
+    pub(super) outbox: Outbox,
+}
+
+/// The open connections by client address.
+#[derive(Clone, Debug, Default)]
+struct Slots(Arc<Mutex<HashMap<IpAddr, Client>>>);
+
+#[derive(Debug, Default)]
+struct Client {
+    open: usize,
+    told: bool,
+}
+
+/// A place among the connections, given back at its drop.
+#[derive(Debug)]
+struct Slot {
+    slots: Slots,
+    client: IpAddr,
+    gauge: prometheus::IntGauge,
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS,
+            connections_per_client: CONNECTIONS_PER_CLIENT,
+            head_timeout: HEAD_TIMEOUT,
+            stall_timeout: STALL_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    /// Binds `listen`; `name` stands in log lines and metrics.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub(super) fn bind(
+        name: &'static str,
+        listen: SocketAddr,
+        limits: Limits,
+        metrics: HttpMetrics,
+    ) -> io::Result<Self> {
+        let socket = match listen {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // Else a restart waits for the old connections to time out.
+        socket.set_reuseaddr(true)?;
+        socket.bind(listen)?;
+        Ok(Self {
+            name,
+            listener: socket.listen(BACKLOG)?,
+            limits,
+            metrics,
+            slots: Slots::default(),
+        })
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `cancel`, then lets the answers in flight end.
+    ///
+    /// # Errors
+    /// Where the listener itself is broken.
+    pub(super) async fn run<F, S, B>(self, cancel: CancellationToken, service: F) -> io::Result<()>
+    where
+        F: Fn(Caller) -> S,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let mut tasks = JoinSet::new();
+        let mut full = false;
+        let result = loop {
+            let was_full = std::mem::replace(&mut full, tasks.len() >= self.limits.connections);
+            if full && !was_full {
+                self.metrics.full.with_label_values(&[self.name]).inc();
+                tracing::warn!(door = self.name, "connections are full, new ones wait");
+            }
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break Ok(()),
+                Some(done) = tasks.join_next() => reap(done),
+                accepted = self.listener.accept(), if !full => match accepted {
+                    Ok((stream, peer)) => {
+                        let Some((slot, caller)) = self.admit(&stream, peer) else { continue };
+                        let service = service(caller.clone());
+                        let talk = talk(stream, caller, service, self.limits, cancel.clone());
+                        tasks.spawn(async move {
+                            talk.await;
+                            drop(slot);
+                        });
+                    }
+                    Err(error) => if let Err(error) = survive(self.name, error).await {
+                        break Err(error);
+                    }
+                },
+            }
+        };
+        let (name, deadline) = (self.name, self.limits.drain_timeout);
+        drop(self);
+        // A broken listener leaves its connections whole, until they end.
+        cancel.cancel();
+        drain(name, tasks, deadline).await;
+        result
+    }
+
+    /// Gives a new connection a place; `None` where its client has too many.
+    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<(Slot, Caller)> {
+        let gauge = self.metrics.connections.with_label_values(&[self.name]);
+        let most = self.limits.connections_per_client;
+        if let Err(told) = self.slots.take(peer.ip(), most) {
+            let refused = &self.metrics.refused;
+            refused.with_label_values(&[TOO_MANY]).inc();
+            if !told {
+                tracing::warn!(door = self.name, %peer, most, "client has too many connections");
+            }
+            return None;
+        }
+        gauge.inc();
+        let slot = Slot {
+            slots: self.slots.clone(),
+            client: peer.ip(),
+            gauge,
+        };
+        // Heads and short answers must not wait for more.
+        let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+        match local {
+            Ok(local) => Some((
+                slot,
+                Caller {
+                    peer,
+                    local,
+                    outbox: Outbox::default(),
+                },
+            )),
+            Err(error) => {
+                tracing::debug!(door = self.name, %peer, %error, "client left before its request");
+                None
+            }
+        }
+    }
+}
+
+// === impl Slots ===
+
+impl Slots {
+    /// Takes a place. The error says whether this client was refused before.
+    fn take(&self, client: IpAddr, most: usize) -> Result<(), bool> {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = clients.entry(client).or_default();
+        if entry.open >= most {
+            return Err(std::mem::replace(&mut entry.told, true));
+        }
+        entry.open += 1;
+        Ok(())
+    }
+
+    fn give_back(&self, client: IpAddr) {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = clients.get_mut(&client) {
+            entry.open = entry.open.saturating_sub(1);
+            if entry.open == 0 {
+                clients.remove(&client);
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.give_back(self.client);
+        self.gauge.dec();
+    }
+}
+
+/// Speaks HTTP/1.1 on `stream` until either side ends it.
+async fn talk<S, B>(
+    stream: TcpStream,
+    caller: Caller,
+    service: S,
+    limits: Limits,
+    cancel: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    let wire = Wire::new(stream, caller.outbox, limits.stall_timeout);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(HEAD_BYTES)
+        // Small programs look for `Content-Length` in just this case.
+        .title_case_headers(true)
+        // Small programs close their side once they have asked.
+        .half_close(true)
+        .serve_connection(TokioIo::new(wire), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        let error: &dyn Error = &error;
+        tracing::debug!(peer = %caller.peer, error, "connection ended");
+    }
+}
+
+/// Goes on after a failed accept, or says that the listener is broken.
+async fn survive(door: &'static str, error: io::Error) -> io::Result<()> {
+    match Errno::from_io_error(&error) {
+        Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK) => return Err(error),
+        // The client's trouble, not ours: accept(2).
+        Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::INTR | Errno::PROTO) => {}
+        Some(_) | None => {
+            tracing::warn!(door, %error, "cannot accept");
+            tokio::time::sleep(SCARCE_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the connections to end, until the deadline.
+async fn drain(door: &'static str, mut tasks: JoinSet<()>, deadline: Duration) {
+    let ended = tokio::time::timeout(deadline, async {
+        while let Some(done) = tasks.join_next().await {
+            reap(done);
+        }
+    });
+    if ended.await.is_err() {
+        tracing::warn!(door, connections = tasks.len(), "cut at the drain deadline");
+        tasks.shutdown().await;
+    }
+}
+
+/// Looks at how a connection's task ended.
+fn reap(done: Result<(), JoinError>) {
+    if let Err(error) = done
+        && error.is_panic()
+    {
+        tracing::error!(%error, "connection panicked");
+    }
+}

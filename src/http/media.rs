@@ -1,0 +1,54 @@
+//! What kind of content a file is, by its name.
+//!
+//! Core: UEFI HTTP boot decides by this how it boots what it loaded (UEFI
+//! specification section 24.7.3.2), so three kinds are ours and not a guess.
+
+/// The kind of text that we make ourselves.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+/// The kind of a folder's page.
+pub const HTML: &str = "text/html; charset=utf-8";
+/// The kind of a folder for programs.
+pub const JSON: &str = "application/json";
+
+/// The `Content-Type` of a file.
+#[must_use]
+pub fn content_type(name: &str) -> String {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    match extension.to_ascii_lowercase().as_str() {
+        "efi" => "application/efi".to_owned(),
+        "iso" => "application/vnd.efi-iso".to_owned(),
+        "img" => "application/vnd.efi-img".to_owned(),
+        "ipxe" => TEXT.to_owned(),
+        extension => {
+            let kind = mime_guess::from_ext(extension).first_or_octet_stream();
+            if kind.type_() == mime_guess::mime::TEXT {
+                format!("{}; charset=utf-8", kind.essence_str())
+            } else {
+                kind.essence_str().to_owned()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_firmware_goes_by() {
+        for (name, want) in [
+            ("bootx64.EFI", "application/efi"),
+            ("debian.iso", "application/vnd.efi-iso"),
+            ("disk.img", "application/vnd.efi-img"),
+            ("boot.ipxe", "text/plain; charset=utf-8"),
+            ("README.txt", "text/plain; charset=utf-8"),
+            ("index.html", "text/html; charset=utf-8"),
+            ("data.json", "application/json"),
+            ("vmlinuz", "application/octet-stream"),
+            ("vmlinuz-6.1.0-18-amd64", "application/octet-stream"),
+            ("", "application/octet-stream"),
+        ] {
+            assert_eq!(content_type(name), want, "{name}");
+        }
+    }
+}

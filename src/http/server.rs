@@ -1,0 +1,311 @@
+//! The HTTP door for boot clients: takes requests, asks `route`, sends.
+//!
+//! It stands on hyper itself, not on axum's router: `route` decides every
+//! path, and a router in front of it would have an opinion of its own about
+//! doubled slashes, encoded ones and methods. It never redirects.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{
+    ACCEPT, CONNECTION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    RANGE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use jiff::tz::TimeZone;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Answer;
+use super::body::{Body, Reading};
+use super::delivery::{Content, Exchange, Kind, Sinks};
+use super::door::{Caller, Door, Limits};
+use super::files::{self, Found};
+use super::listing::Folder;
+use super::media;
+use super::metrics::HttpMetrics;
+use super::range::Conditions;
+use super::refusal::Refusal;
+use super::route::{Route, route};
+use super::target::{Format, decode_path, format};
+use crate::boot::MacAddress;
+use crate::events::EventSender;
+use crate::files::{ArtifactPath, Roots};
+use crate::lease::LeaseIndex;
+use crate::script;
+use crate::snapshot::{Reader, Snapshot};
+
+/// What the server needs.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where it listens; port 0 takes any. IPv4: so are the addresses in scripts.
+    pub listen: SocketAddrV4,
+    /// Whether folders are shown.
+    pub listing: bool,
+    /// What it bears.
+    pub limits: Limits,
+    /// The table that answers come from.
+    pub snapshots: Reader,
+    /// The files.
+    pub roots: Arc<Roots>,
+    /// Which machine has which address.
+    pub leases: LeaseIndex,
+    /// The road to the timeline.
+    pub events: EventSender,
+    /// The counters, shared with other doors.
+    pub metrics: HttpMetrics,
+}
+
+/// The server, bound.
+#[derive(Debug)]
+pub struct HttpServer {
+    door: Door,
+    boot: Arc<Boot>,
+}
+
+/// What every request needs.
+#[derive(Debug)]
+struct Boot {
+    snapshots: Reader,
+    roots: Arc<Roots>,
+    leases: LeaseIndex,
+    sinks: Arc<Sinks>,
+    listing: bool,
+    zone: TimeZone,
+    reading: Reading,
+}
+
+// === impl HttpServer ===
+
+impl HttpServer {
+    /// Binds the address; connections wait until [`run`](Self::run).
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub fn bind(config: HttpConfig) -> io::Result<Self> {
+        let HttpConfig {
+            listen,
+            listing,
+            limits,
+            snapshots,
+            roots,
+            leases,
+            events,
+            metrics,
+        } = config;
+        let door = Door::bind("boot", SocketAddr::V4(listen), limits, metrics.clone())?;
+        let boot = Boot {
+            snapshots,
+            roots,
+            leases,
+            sinks: Arc::new(Sinks { events, metrics }),
+            listing,
+            zone: files::local_zone(),
+            reading: Reading::default(),
+        };
+        Ok(Self {
+            door,
+            boot: Arc::new(boot),
+        })
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.door.local_addr()
+    }
+
+    /// Serves until `cancel`; then no new connection is taken, answers in
+    /// flight get the drain time, and idle connections end at once.
+    ///
+    /// # Errors
+    /// Where the listener breaks.
+    pub async fn run(self, cancel: CancellationToken) -> io::Result<()> {
+        let Self { door, boot } = self;
+        // Its own token: a broken listener must end this door alone.
+        let cancel = cancel.child_token();
+        let stopping = cancel.clone();
+        door.run(cancel, move |caller| {
+            let (boot, stopping) = (Arc::clone(&boot), stopping.clone());
+            service_fn(move |request| {
+                let (boot, caller) = (Arc::clone(&boot), caller.clone());
+                let stopping = stopping.is_cancelled();
+                async move { Ok::<_, Infallible>(boot.serve(request, caller, stopping).await) }
+            })
+        })
+        .await
+    }
+}
+
+// === impl Boot ===
+
+impl Boot {
+    /// Answers a request and says how the connection goes on.
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        caller: Caller,
+        stopping: bool,
+    ) -> Response<Body> {
+        let (head, _) = request.into_parts();
+        #[expect(clippy::disallowed_methods, reason = "the shell times its answers")]
+        let started = Instant::now();
+        // One request, one snapshot.
+        let snapshot = self.snapshots.current();
+        let mut exchange = Exchange {
+            sinks: Arc::clone(&self.sinks),
+            started,
+            peer: caller.peer,
+            mac: self.machine_at(caller.peer),
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
+        };
+        let answer = self
+            .answer(snapshot.as_deref(), &head, &caller, &mut exchange)
+            .await
+            .unwrap_or_else(|refusal| Answer::refusal(&refusal));
+        let keep_alive = persists(&head) && !stopping;
+        answer.send(exchange, keep_alive, caller.outbox)
+    }
+
+    async fn answer(
+        &self,
+        snapshot: Option<&Snapshot>,
+        head: &Parts,
+        caller: &Caller,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, Refusal> {
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Err(Refusal::Method);
+        }
+        let snapshot = snapshot.ok_or(Refusal::NoSnapshot)?;
+        exchange.path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
+        let server = reached_at(caller.local);
+        let asking = script::Caller {
+            address: ipv4(caller.peer),
+            mac: exchange.mac,
+        };
+        let route = route(snapshot, asking, server, &exchange.path).map_err(Refusal::Route)?;
+        match route {
+            Route::Text {
+                name,
+                body,
+                purpose,
+                machine,
+            } => {
+                let content = Content {
+                    purpose,
+                    name,
+                    size: body.len() as u64,
+                    machine,
+                };
+                Ok(Answer::made(Kind::Content(purpose), media::TEXT, body).telling(content))
+            }
+            Route::File {
+                path,
+                purpose,
+                machine,
+            } => {
+                let content = Content {
+                    purpose,
+                    name: path.as_str().to_owned(),
+                    size: 0,
+                    machine,
+                };
+                self.look_up(path, content, head).await
+            }
+        }
+    }
+
+    /// Looks a path up where blocking is allowed, and sends what is there.
+    async fn look_up(
+        &self,
+        path: ArtifactPath,
+        content: Content,
+        head: &Parts,
+    ) -> Result<Answer, Refusal> {
+        let (roots, listing) = (Arc::clone(&self.roots), self.listing);
+        let found = spawn_blocking(move || files::find(&roots, path, listing)).await;
+        Ok(match found.map_err(|_| Refusal::ReadFailed)?? {
+            Found::File(opened) => {
+                let size = opened.len;
+                let content = Content { size, ..content };
+                Answer::file(opened, content, &conditions(head), &self.reading)
+            }
+            Found::Folder(folder) => self.folder(&folder, head),
+        })
+    }
+
+    fn folder(&self, folder: &Folder, head: &Parts) -> Answer {
+        let accept = joined(&head.headers, &ACCEPT);
+        match format(head.uri.query(), accept.as_deref()) {
+            Format::Html => Answer::made(Kind::Listing, media::HTML, folder.html(&self.zone)),
+            Format::Json => Answer::made(Kind::Listing, media::JSON, folder.json()),
+        }
+    }
+
+    fn machine_at(&self, peer: SocketAddr) -> Option<MacAddress> {
+        match peer {
+            SocketAddr::V4(peer) => self.leases.mac_of(*peer.ip()),
+            SocketAddr::V6(_) => None,
+        }
+    }
+}
+
+/// Our address as the client has it. The listener is IPv4, so it is one.
+fn reached_at(local: SocketAddr) -> (Ipv4Addr, u16) {
+    (ipv4(local), local.port())
+}
+
+/// The IPv4 address of a socket's end; the door listens on no other kind.
+const fn ipv4(end: SocketAddr) -> Ipv4Addr {
+    match end {
+        SocketAddr::V4(end) => *end.ip(),
+        SocketAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+/// Whether the client keeps the connection: RFC 9112 section 9.3. A request
+/// that we do not serve may have a body that nobody reads.
+fn persists(head: &Parts) -> bool {
+    let says = |word: &str| {
+        let options = joined(&head.headers, &CONNECTION).unwrap_or_default();
+        options
+            .split(',')
+            .any(|option| option.trim().eq_ignore_ascii_case(word))
+    };
+    let serves = head.method == Method::GET || head.method == Method::HEAD;
+    serves && !says("close") && (head.version >= Version::HTTP_11 || says("keep-alive"))
+}
+
+/// The headers that choose what is sent of a file.
+fn conditions(head: &Parts) -> Conditions {
+    let header = |name| joined(&head.headers, &name);
+    Conditions {
+        range: header(RANGE).filter(|_| head.method == Method::GET),
+        if_range: header(IF_RANGE),
+        if_match: header(IF_MATCH),
+        if_none_match: header(IF_NONE_MATCH),
+        if_modified_since: header(IF_MODIFIED_SINCE),
+        if_unmodified_since: header(IF_UNMODIFIED_SINCE),
+    }
+}
+
+/// All lines of a header as one; `None` without any.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}

@@ -1,0 +1,111 @@
+//! Interfaces of the host.
+
+use std::net::Ipv4Addr;
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::{if_indextoname, if_nametoindex};
+
+use crate::api::Cidr;
+use crate::boot::MacAddress;
+
+/// An interface that can serve a Subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name as the kernel has it.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Our address on it, inside the Subnet's network.
+    pub address: Ipv4Addr,
+}
+
+/// Why an interface cannot serve a Subnet now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// No interface has this name, alternative name or MAC address.
+    #[error("there is no interface {0}; the host has {1}")]
+    Absent(String, String),
+    /// It has no address in the network.
+    #[error("interface {0} has no address in {1}; give it one: `ip address add … dev {0}`")]
+    NoAddress(String, Cidr),
+    /// The host does not tell its interfaces.
+    #[error("interfaces cannot be listed: {0}")]
+    Unreadable(String),
+}
+
+/// Finds the interface that `wanted` names (name, alternative name or MAC
+/// address), and our address on it in `cidr`; `preferred` where it is one.
+///
+/// # Errors
+/// [`LinkError`] says what is missing. It may come later: ask again.
+pub fn find_link(wanted: &str, cidr: Cidr, preferred: Option<Ipv4Addr>) -> Result<Link, LinkError> {
+    let unreadable = |errno: nix::Error| LinkError::Unreadable(errno.to_string());
+    let all: Vec<_> = getifaddrs().map_err(unreadable)?.collect();
+    let by_mac = wanted.parse::<MacAddress>().ok().and_then(|mac| {
+        let found = all.iter().find(|entry| {
+            let link = entry
+                .address
+                .as_ref()
+                .and_then(|address| address.as_link_addr());
+            link.and_then(nix::sys::socket::LinkAddr::addr) == Some(mac.bytes())
+        });
+        found.map(|entry| entry.interface_name.clone())
+    });
+    // The kernel finds alternative names by itself; its own name is asked back.
+    let name = by_mac.or_else(|| {
+        let index = if_nametoindex(wanted).ok()?;
+        if_indextoname(index).ok()?.into_string().ok()
+    });
+    let Some((name, index)) = name.and_then(|name| {
+        let index = if_nametoindex(name.as_str()).ok()?;
+        Some((name, index))
+    }) else {
+        let mut names: Vec<_> = all.iter().map(|e| e.interface_name.clone()).collect();
+        names.sort();
+        names.dedup();
+        return Err(LinkError::Absent(wanted.to_owned(), names.join(", ")));
+    };
+    let mut addresses = all
+        .iter()
+        .filter(|entry| entry.interface_name == name)
+        .filter_map(|entry| Some(entry.address.as_ref()?.as_sockaddr_in()?.ip()))
+        .filter(|address| cidr.contains(*address));
+    let first = addresses.next();
+    match first {
+        Some(first) => {
+            let preferred = preferred.filter(|wanted| addresses.any(|found| found == *wanted));
+            let address = preferred.unwrap_or(first);
+            Ok(Link {
+                name,
+                index,
+                address,
+            })
+        }
+        None => Err(LinkError::NoAddress(name, cidr)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_loopback_by_name() {
+        let cidr = "127.0.0.0/8".parse().unwrap();
+        let link = find_link("lo", cidr, None).unwrap();
+        assert_eq!(link.address, Ipv4Addr::LOCALHOST);
+        assert_eq!(link.name, "lo");
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        let cidr = "192.0.2.0/24".parse().unwrap();
+        let absent = find_link("nope0", cidr, None).unwrap_err();
+        assert!(absent.to_string().contains("the host has"), "{absent}");
+        let bare = find_link("lo", cidr, None).unwrap_err();
+        assert!(
+            bare.to_string().contains("no address in 192.0.2.0/24"),
+            "{bare}"
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! What the host's network looks like: interfaces, and who holds a port. Shell.
+
+mod interface;
+mod ports;
+
+pub use self::interface::{Link, LinkError, find_link};
+pub use self::ports::{Holder, Table, bind_error, holders};

@@ -1,0 +1,71 @@
+//! From root to a user that may do little. Shell.
+
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use anyhow::Context as _;
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl;
+use nix::unistd::{Gid, User, geteuid, setgid, setgroups, setuid};
+
+/// What stays: ports below 1024, and frames to machines without an address.
+const KEPT: [Capability; 2] = [Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW];
+
+/// Becomes `user`, keeping the two capabilities that serving needs; `owned`
+/// folders become the user's. Capabilities are a thread's: call this before
+/// any other thread is started.
+///
+/// # Errors
+/// Not root, no such user, or the kernel refuses.
+pub fn become_user(name: &str, owned: &[&Path]) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        geteuid().is_root(),
+        "--user {name}: only root can become another user; start as root or leave --user out"
+    );
+    let user = User::from_name(name)
+        .with_context(|| format!("--user {name}"))?
+        .with_context(|| {
+            format!("--user {name}: there is no such user; `adduser --system {name}` makes one")
+        })?;
+    for folder in owned {
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        chown_tree(folder, uid, gid)
+            .with_context(|| format!("{} cannot be given to {name}", folder.display()))?;
+    }
+    drop_to(user.gid, &user).with_context(|| format!("--user {name}"))
+}
+
+fn drop_to(gid: Gid, user: &User) -> anyhow::Result<()> {
+    prctl::set_keepcaps(true)?;
+    setgroups(&[gid])?;
+    setgid(gid)?;
+    setuid(user.uid)?;
+    keep_capabilities()?;
+    prctl::set_no_new_privs()?;
+    Ok(())
+}
+
+/// Gives up every capability but [`KEPT`], as far as the process has them.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn keep_capabilities() -> anyhow::Result<()> {
+    let have = caps::read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = KEPT.into_iter().filter(|cap| have.contains(cap)).collect();
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    Ok(())
+}
+
+/// Changes the owner of a folder and of the files right in it.
+fn chown_tree(folder: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
+    chown(folder, Some(uid), Some(gid))?;
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            chown(entry.path(), Some(uid), Some(gid))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! iPXE scripts.
+//!
+//! They run on any iPXE since 2019: no `params`, no `--autofree`, and every
+//! failure leads to a message and another try, never to a prompt.
+
+use std::fmt::Write as _;
+
+use super::{Context, Urls, render};
+use crate::api::{LinuxSource, LocalBoot};
+use crate::boot::MacAddress;
+use crate::timeline::Purpose;
+
+/// Seconds between two tries of a machine that cannot go on. The whole script
+/// is fetched anew each time, so that a cure reaches the machine that waits.
+const RETRY_SECS: u32 = 5;
+
+/// Words that end an iPXE command when they stand alone; they cannot be said
+/// as kernel arguments.
+const COMMAND_ENDS: [&str; 4] = ["||", "&&", ";", "#"];
+
+/// The script that boots `linux` on the machine with `mac`. A template that
+/// fails becomes a script that says so on the machine's screen and tries again.
+#[must_use]
+pub fn machine_script(
+    linux: &LinuxSource,
+    context: &Context,
+    urls: &Urls,
+    mac: MacAddress,
+) -> String {
+    match arguments(linux, context) {
+        Ok(arguments) => linux_script(linux, context, urls, mac, &arguments),
+        Err(reason) => waiting(context, urls, mac, &reason),
+    }
+}
+
+fn linux_script(
+    linux: &LinuxSource,
+    context: &Context,
+    urls: &Urls,
+    mac: MacAddress,
+    arguments: &str,
+) -> String {
+    let kernel = urls.file(mac, Purpose::Kernel, &linux.kernel.path);
+    let initrds: Vec<(String, String)> = linux
+        .initrd
+        .iter()
+        .map(|initrd| {
+            let name = initrd.name.clone();
+            let name = name.unwrap_or_else(|| base_name(&initrd.path).to_owned());
+            (name, urls.file(mac, Purpose::Initrd, &initrd.path))
+        })
+        .collect();
+    // An EFI stub asks for its initrds by name; a BIOS kernel finds them in
+    // memory and shows the argument to user space for nothing.
+    let named: Vec<String> = initrds
+        .iter()
+        .map(|(name, _)| format!("initrd={name}"))
+        .collect();
+
+    let mut script = header(context);
+    line(&mut script, "imgfree");
+    if !named.is_empty() {
+        let named = named.join(" ");
+        line(
+            &mut script,
+            &format!("iseq ${{platform}} efi && set initrds {named} || clear initrds"),
+        );
+    }
+    let name = base_name(&linux.kernel.path);
+    let arguments = [arguments, if named.is_empty() { "" } else { "${initrds}" }]
+        .iter()
+        .filter(|part| !part.is_empty())
+        .fold(String::new(), |all, part| all + " " + part);
+    line(
+        &mut script,
+        &format!("kernel --name {name} {kernel}{arguments} || goto failed"),
+    );
+    for (name, url) in &initrds {
+        line(
+            &mut script,
+            &format!("initrd --name {name} {url} || goto failed"),
+        );
+    }
+    line(&mut script, "boot || goto failed");
+    retry(&mut script, urls, mac, "the boot failed");
+    script
+}
+
+/// The script that sends a machine to its disk; `None` where a 404 does that.
+#[must_use]
+pub fn local(how: LocalBoot, machine: &str) -> Option<String> {
+    let mut script = String::from("#!ipxe\n");
+    line(
+        &mut script,
+        &format!("echo Reveille: {machine} boots its disk"),
+    );
+    match how {
+        LocalBoot::Exit => line(&mut script, "exit"),
+        LocalBoot::SanBoot => {
+            // sanboot of a local drive is a BIOS affair; UEFI goes on by itself.
+            line(&mut script, "iseq ${platform} efi && exit ||");
+            line(&mut script, "sanboot --no-describe --drive 0x80 || exit");
+        }
+        LocalBoot::NotFound => return None,
+    }
+    Some(script)
+}
+
+/// The script for an iPXE that we cannot tell yet: it gets an address and asks
+/// for its own.
+#[must_use]
+pub fn bootstrap(urls: &Urls) -> String {
+    let mut script = String::from("#!ipxe\n:start\n");
+    line(&mut script, "isset ${ip} || dhcp || goto failed");
+    let base = urls.base();
+    line(
+        &mut script,
+        &format!(
+            "chain --replace {base}/reveille/machines/${{netX/mac:hexhyp}}/boot.ipxe || goto failed"
+        ),
+    );
+    line(&mut script, ":failed");
+    line(
+        &mut script,
+        &format!("echo Reveille: no script yet; next try in {RETRY_SECS} s"),
+    );
+    line(&mut script, &format!("sleep {RETRY_SECS}"));
+    line(&mut script, "goto start");
+    script
+}
+
+/// A script that shows `reason` on the machine's screen and tries again.
+fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
+    let mut script = header(context);
+    retry(&mut script, urls, mac, reason);
+    script
+}
+
+fn header(context: &Context) -> String {
+    let mut script = String::from("#!ipxe\n");
+    line(
+        &mut script,
+        &format!(
+            "echo Reveille: {} boots {}",
+            context.machine.name, context.machine.profile
+        ),
+    );
+    script
+}
+
+fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &str) {
+    line(script, ":failed");
+    line(
+        script,
+        &format!(
+            "echo Reveille: {}; next try in {RETRY_SECS} s",
+            one_line(reason)
+        ),
+    );
+    line(script, &format!("sleep {RETRY_SECS}"));
+    // The address may be what is missing: a switch port that came up late.
+    line(script, "isset ${ip} || dhcp ||");
+    line(
+        script,
+        &format!("chain --replace {} || goto failed", urls.script(mac)),
+    );
+}
+
+/// The kernel's arguments, rendered and joined; the reason where they cannot be said.
+fn arguments(linux: &LinuxSource, context: &Context) -> Result<String, String> {
+    let mut words = Vec::new();
+    for template in &linux.args {
+        let text = render(template, context).map_err(|error| error.to_string())?;
+        if text.chars().any(char::is_control) {
+            return Err(format!("argument {template} has control characters"));
+        }
+        words.extend(
+            text.split(' ')
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned),
+        );
+    }
+    match words
+        .iter()
+        .find(|word| COMMAND_ENDS.contains(&word.as_str()))
+    {
+        Some(word) => Err(format!("the argument {word} would end iPXE's command")),
+        None => Ok(words.join(" ")),
+    }
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn one_line(text: &str) -> String {
+    let text = text.replace("${", "$ {");
+    text.split_whitespace()
+        .filter(|word| !COMMAND_ENDS.contains(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn line(script: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(script, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{FileSource, InitrdSource};
+
+    fn linux(args: &[&str]) -> LinuxSource {
+        LinuxSource {
+            kernel: FileSource {
+                path: "debian/linux".to_owned(),
+            },
+            initrd: vec![InitrdSource {
+                path: "debian/initrd 1.gz".to_owned(),
+                name: Some("initrd.gz".to_owned()),
+            }],
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        }
+    }
+
+    fn script(args: &[&str]) -> String {
+        let mut context = Context::default();
+        context.machine.name = "node-7".to_owned();
+        context.machine.profile = "debian".to_owned();
+        let urls = Urls {
+            server: [192, 0, 2, 1].into(),
+            port: 80,
+        };
+        let mac = MacAddress::new([0x52, 0x54, 0, 0, 0, 7]);
+        machine_script(&linux(args), &context, &urls, mac)
+    }
+
+    #[test]
+    fn boots_linux_with_its_arguments() {
+        let want = "#!ipxe
+echo Reveille: node-7 boots debian
+imgfree
+iseq ${platform} efi && set initrds initrd=initrd.gz || clear initrds
+kernel --name linux http://192.0.2.1/reveille/machines/52-54-00-00-00-07/kernel/debian/linux console=ttyS0 hostname=node-7 ${initrds} || goto failed
+initrd --name initrd.gz http://192.0.2.1/reveille/machines/52-54-00-00-00-07/initrd/debian/initrd%201.gz || goto failed
+boot || goto failed
+:failed
+echo Reveille: the boot failed; next try in 5 s
+sleep 5
+isset ${ip} || dhcp ||
+chain --replace http://192.0.2.1/reveille/machines/52-54-00-00-00-07/boot.ipxe || goto failed
+";
+        assert_eq!(
+            script(&["console=ttyS0", "hostname={{ machine.name }}"]),
+            want
+        );
+    }
+
+    #[test]
+    fn shows_a_broken_template_on_the_machine_and_tries_again() {
+        let script = script(&["x={{ machine.nam }}"]);
+        assert!(!script.contains("kernel --name"), "{script}");
+        assert!(script.contains("echo Reveille: template"), "{script}");
+        assert!(script.contains("chain --replace"), "{script}");
+    }
+
+    #[test]
+    fn never_lets_an_argument_end_the_command() {
+        for args in ["a || shell", "a ; shell", "&& shell", "# x"] {
+            let script = script(&[args]);
+            assert!(!script.contains("kernel --name"), "{script}");
+        }
+        assert!(!script(&["a\nshell"]).contains("\nshell"));
+    }
+
+    #[test]
+    fn ends_a_template_that_does_not_end() {
+        let script = script(&[
+            "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        ]);
+        assert!(script.contains("fuel"), "{script}");
+    }
+}

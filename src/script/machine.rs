@@ -1,0 +1,135 @@
+//! The script of one machine, by the plan that every door asks.
+
+use std::net::Ipv4Addr;
+
+use super::template::{Context, MachineContext, ServerContext};
+use super::{Urls, local, machine_script};
+use crate::api::UnknownMachines;
+use crate::boot::MacAddress;
+use crate::snapshot::{LocalReason, Plan, Snapshot, SubnetEntry, Verdict};
+use crate::timeline::Purpose;
+
+/// Who asks at a door that sees addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The machine that has the address, as far as the leases tell.
+    pub mac: Option<MacAddress>,
+}
+
+/// A script for a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineScript {
+    /// Its text.
+    pub body: String,
+    /// Whether it boots a profile or the disk.
+    pub purpose: Purpose,
+}
+
+/// Why there is no script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoScript {
+    /// The machine boots its disk, and its firmware takes a missing file for that.
+    LocalBoot(LocalReason),
+    /// The Subnet ignores machines that no object names.
+    MachineUnknown,
+    /// Neither the caller nor we are in a network that is served.
+    NetworkUnknown,
+    /// The profile's loader is a file that needs no script.
+    ProfileHasNone,
+}
+
+impl NoScript {
+    /// Its name in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LocalBoot(reason) => reason.as_str(),
+            Self::MachineUnknown => "machine-unknown",
+            Self::NetworkUnknown => "network-unknown",
+            Self::ProfileHasNone => "profile-has-no-script",
+        }
+    }
+}
+
+/// The script for the machine with `mac`, asked for by `caller`.
+///
+/// # Errors
+/// [`NoScript`] says why there is none.
+pub fn script_for(
+    snapshot: &Snapshot,
+    mac: MacAddress,
+    caller: Caller,
+    urls: &Urls,
+) -> Result<MachineScript, NoScript> {
+    let subnet = subnet_for(snapshot, caller, urls.server).ok_or(NoScript::NetworkUnknown)?;
+    let plan = snapshot.plan(subnet, Some(mac));
+    if plan.machine.is_none() && subnet.spec.unknown_machines == UnknownMachines::Ignore {
+        return Err(NoScript::MachineUnknown);
+    }
+    let context = context(subnet, &plan, mac, caller, urls);
+    match (plan.verdict, plan.profile) {
+        (Verdict::Local(reason), _) => local(plan.local_boot(), &context.machine.name)
+            .map(|body| MachineScript {
+                body,
+                purpose: Purpose::LocalScript,
+            })
+            .ok_or(NoScript::LocalBoot(reason)),
+        (Verdict::Boot, profile) => {
+            let linux = profile.and_then(|profile| profile.spec.linux.as_ref());
+            let linux = linux.ok_or(NoScript::ProfileHasNone)?;
+            Ok(MachineScript {
+                body: machine_script(linux, &context, urls, mac),
+                purpose: Purpose::Script,
+            })
+        }
+    }
+}
+
+/// The Subnet that decides about `caller`: its own network's, else, for one
+/// that comes from elsewhere, that of the address it reached us at.
+#[must_use]
+pub fn subnet_for(snapshot: &Snapshot, caller: Caller, server: Ipv4Addr) -> Option<&SubnetEntry> {
+    snapshot
+        .subnet_of(caller.address)
+        .or_else(|| snapshot.subnet_of(server))
+}
+
+/// What templates of this boot can name.
+fn context(
+    subnet: &SubnetEntry,
+    plan: &Plan<'_>,
+    mac: MacAddress,
+    caller: Caller,
+    urls: &Urls,
+) -> Context {
+    let name = plan
+        .machine_name()
+        .map_or_else(|| mac.hyphenated(), str::to_owned);
+    let interface = plan.machine.map(|(_, interface)| interface);
+    let hostname = interface.and_then(|interface| interface.hostname.clone());
+    let reserved = interface.and_then(|interface| interface.ip);
+    let profile = plan.profile.map(|profile| &profile.spec.params);
+    let machine = plan.machine.map(|(machine, _)| &machine.spec.params);
+    let params = profile.into_iter().chain(machine).flatten();
+    Context {
+        machine: MachineContext {
+            hostname: hostname.unwrap_or_else(|| name.clone()),
+            name,
+            namespace: subnet.name.namespace.clone(),
+            mac: mac.to_string(),
+            ip: reserved.unwrap_or(caller.address).to_string(),
+            profile: plan
+                .profile
+                .map_or_else(|| "none".to_owned(), |profile| profile.name.name.clone()),
+        },
+        params: params
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        server: ServerContext {
+            address: urls.server.to_string(),
+            http: urls.base(),
+        },
+    }
+}

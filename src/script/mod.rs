@@ -1,0 +1,13 @@
+//! What iPXE is told: scripts, made of a profile and a machine.
+//!
+//! Core: text in, text out.
+
+mod ipxe;
+mod machine;
+mod template;
+mod url;
+
+pub use self::ipxe::{bootstrap, local, machine_script};
+pub use self::machine::{Caller, MachineScript, NoScript, script_for, subnet_for};
+pub use self::template::{Context, MachineContext, ServerContext, TemplateError, render};
+pub use self::url::{MACHINES, SCRIPT_NAME, Urls};

@@ -1,0 +1,68 @@
+//! The URLs of a machine: stable, by address, never redirected.
+
+use std::net::Ipv4Addr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::boot::MacAddress;
+use crate::timeline::Purpose;
+
+/// Where the URLs of machines begin. The artifact tree owns every other path.
+pub const MACHINES: &str = "reveille/machines";
+
+/// The file name of a machine's script.
+pub const SCRIPT_NAME: &str = "boot.ipxe";
+
+/// What stays as it is in a path: RFC 3986's unreserved characters and `/`.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'+');
+
+/// Makes the URLs that a client of one server address is told. They hold an
+/// address, not a name: firmware has no DNS before the offer (UEFI 24.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Urls {
+    /// Our address as the client reaches it.
+    pub server: Ipv4Addr,
+    /// Our HTTP port.
+    pub port: u16,
+}
+
+impl Urls {
+    /// `http://192.0.2.1`, with the port where it is not 80.
+    #[must_use]
+    pub fn base(&self) -> String {
+        if self.port == 80 {
+            format!("http://{}", self.server)
+        } else {
+            format!("http://{}:{}", self.server, self.port)
+        }
+    }
+
+    /// The script of the machine with `mac`.
+    #[must_use]
+    pub fn script(&self, mac: MacAddress) -> String {
+        format!("{}/{SCRIPT_NAME}", self.machine(mac))
+    }
+
+    /// A file of the tree for the machine with `mac`: the path tells the
+    /// timeline which machine loads what, the file is the same for all.
+    #[must_use]
+    pub fn file(&self, mac: MacAddress, purpose: Purpose, path: &str) -> String {
+        let path = path.trim_start_matches('/');
+        format!(
+            "{}/{}/{}",
+            self.machine(mac),
+            purpose.as_str(),
+            utf8_percent_encode(path, PATH)
+        )
+    }
+
+    fn machine(&self, mac: MacAddress) -> String {
+        format!("{}/{MACHINES}/{}", self.base(), mac.hyphenated())
+    }
+}

@@ -1,0 +1,204 @@
+//! From manifests to the table: total, pure, the whole world at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::entries::{MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry};
+use super::select::select;
+use super::{Inputs, check_world, validate_machine, validate_profile, validate_subnet};
+use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Severity};
+use crate::boot::Architecture;
+
+/// The namespace of objects that name none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// What the process adds to the manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The port of the HTTP service, as clients reach it.
+    pub http_port: u16,
+    /// The loader file that is there for each architecture.
+    pub loaders: BTreeMap<Architecture, String>,
+    /// The host's own addresses: no machine gets one.
+    pub own_addresses: Vec<Ipv4Addr>,
+}
+
+/// What `compile` makes.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The table.
+    pub snapshot: Snapshot,
+    /// Every mistake found; an object with an error is not in the table.
+    pub report: Vec<Problem>,
+}
+
+/// Compiles the world. Total: a bad object costs that object only, and lands
+/// in the report.
+#[must_use]
+pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compiled {
+    let mut report = Vec::new();
+    report.extend(inputs.subnets.iter().flat_map(validate_subnet));
+    report.extend(inputs.profiles.iter().flat_map(validate_profile));
+    report.extend(inputs.machines.iter().flat_map(validate_machine));
+    report.extend(check_world(inputs));
+    let refused: BTreeSet<ObjectRef> = report
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(|problem| problem.place.object.clone())
+        .collect();
+
+    let profiles = compile_profiles(inputs, &refused);
+    let machines = compile_machines(inputs, &refused, &profiles);
+    let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
+    for subnet in &mut subnets {
+        subnet
+            .excluded
+            .extend(settings.own_addresses.iter().copied());
+    }
+    let snapshot = Snapshot {
+        generation,
+        by_mac: index_macs(&machines),
+        namespace_defaults: namespace_defaults(&profiles),
+        loaders: settings.loaders.clone(),
+        http_port: settings.http_port,
+        subnets,
+        profiles,
+        machines,
+    };
+    Compiled { snapshot, report }
+}
+
+fn compile_profiles(inputs: &Inputs, refused: &BTreeSet<ObjectRef>) -> Vec<ProfileEntry> {
+    let mut profiles = Vec::new();
+    for profile in &inputs.profiles {
+        let name = name_of(&profile.metadata);
+        if !is_refused(refused, Kind::BootProfile, &name) {
+            let spec = profile.spec.clone();
+            profiles.push(ProfileEntry { name, spec });
+        }
+    }
+    profiles
+}
+
+fn compile_machines(
+    inputs: &Inputs,
+    refused: &BTreeSet<ObjectRef>,
+    profiles: &[ProfileEntry],
+) -> Vec<MachineEntry> {
+    let mut machines = Vec::new();
+    for machine in &inputs.machines {
+        let name = name_of(&machine.metadata);
+        if is_refused(refused, Kind::Machine, &name) {
+            continue;
+        }
+        let labels = machine.metadata.labels.clone().unwrap_or_default();
+        machines.push(MachineEntry {
+            selection: selection(machine, &name, &labels, profiles),
+            spec: machine.spec.clone(),
+            name,
+            labels,
+        });
+    }
+    machines
+}
+
+fn selection(
+    machine: &Machine,
+    name: &ObjectName,
+    labels: &BTreeMap<String, String>,
+    profiles: &[ProfileEntry],
+) -> Selection {
+    match &machine.spec.profile_ref {
+        Some(reference) => {
+            find(profiles, &name.namespace, reference).map_or(Selection::Missing, Selection::Named)
+        }
+        None => select(profiles, &name.namespace, labels)
+            .map_or(Selection::Default, Selection::Selected),
+    }
+}
+
+fn compile_subnets(
+    inputs: &Inputs,
+    refused: &BTreeSet<ObjectRef>,
+    profiles: &[ProfileEntry],
+    machines: &[MachineEntry],
+) -> Vec<SubnetEntry> {
+    let mut subnets = Vec::new();
+    for subnet in &inputs.subnets {
+        let name = name_of(&subnet.metadata);
+        if is_refused(refused, Kind::Subnet, &name) || subnet.spec.mode == Mode::Disabled {
+            continue;
+        }
+        let spec = subnet.spec.clone();
+        let reserved = machines
+            .iter()
+            .filter(|machine| machine.name.namespace == name.namespace)
+            .flat_map(|machine| &machine.spec.interfaces)
+            .filter_map(|interface| interface.ip);
+        let fixed = [&spec.routers, &spec.dns.servers, &spec.ntp];
+        let excluded = reserved
+            .chain(fixed.into_iter().flatten().copied())
+            .chain(spec.next_server)
+            .filter(|address| spec.cidr.contains(*address))
+            .collect();
+        subnets.push(SubnetEntry {
+            default_profile: spec
+                .default_profile_ref
+                .as_ref()
+                .and_then(|reference| find(profiles, &name.namespace, reference)),
+            key: name.to_string(),
+            name,
+            excluded,
+            spec,
+        });
+    }
+    subnets
+}
+
+fn index_macs(
+    machines: &[MachineEntry],
+) -> HashMap<(String, crate::boot::MacAddress), (usize, usize)> {
+    let mut by_mac = HashMap::new();
+    for (index, machine) in machines.iter().enumerate() {
+        for (position, interface) in machine.spec.interfaces.iter().enumerate() {
+            by_mac
+                .entry((machine.name.namespace.clone(), interface.mac))
+                .or_insert((index, position));
+        }
+    }
+    by_mac
+}
+
+fn namespace_defaults(profiles: &[ProfileEntry]) -> BTreeMap<String, usize> {
+    let mut defaults = BTreeMap::new();
+    for (index, profile) in profiles.iter().enumerate() {
+        if profile.spec.default {
+            defaults
+                .entry(profile.name.namespace.clone())
+                .or_insert(index);
+        }
+    }
+    defaults
+}
+
+fn find(profiles: &[ProfileEntry], namespace: &str, reference: &NameRef) -> Option<usize> {
+    profiles.iter().position(|profile| {
+        profile.name.namespace == namespace && profile.name.name == reference.name
+    })
+}
+
+fn is_refused(refused: &BTreeSet<ObjectRef>, kind: Kind, name: &ObjectName) -> bool {
+    refused.contains(&ObjectRef::new(kind, &name.namespace, &name.name))
+}
+
+fn name_of(metadata: &ObjectMeta) -> ObjectName {
+    ObjectName {
+        namespace: metadata
+            .namespace
+            .clone()
+            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,148 @@
+//! The rows of the snapshot.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec};
+use crate::boot::{Architecture, MacAddress};
+use crate::lease::AddressSet;
+
+/// Everything that is served, at one moment. Made by `compile`, never changed.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts snapshots up from 1; in every log span.
+    pub generation: u64,
+    /// The Subnets that are served, oldest first.
+    pub subnets: Vec<SubnetEntry>,
+    /// The profiles, oldest first.
+    pub profiles: Vec<ProfileEntry>,
+    /// The machines, oldest first.
+    pub machines: Vec<MachineEntry>,
+    /// The loader file that is there for each architecture.
+    pub loaders: BTreeMap<Architecture, String>,
+    /// The port of our HTTP service, for URLs.
+    pub http_port: u16,
+    pub(super) by_mac: HashMap<(String, MacAddress), (usize, usize)>,
+    pub(super) namespace_defaults: BTreeMap<String, usize>,
+}
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A Subnet that is served.
+#[derive(Clone, Debug)]
+pub struct SubnetEntry {
+    /// Its name.
+    pub name: ObjectName,
+    /// `namespace/name`, the key of its leases.
+    pub key: String,
+    /// What its manifest says.
+    pub spec: SubnetSpec,
+    /// Addresses that are never lent to just anyone: reserved for machines,
+    /// routers, name servers, next-server, the host's own.
+    pub excluded: AddressSet,
+    /// The profile of its `defaultProfileRef`.
+    pub default_profile: Option<usize>,
+}
+
+/// A profile.
+#[derive(Clone, Debug)]
+pub struct ProfileEntry {
+    /// Its name.
+    pub name: ObjectName,
+    /// What its manifest says.
+    pub spec: BootProfileSpec,
+}
+
+/// A machine.
+#[derive(Clone, Debug)]
+pub struct MachineEntry {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What its manifest says.
+    pub spec: MachineSpec,
+    /// The profile that it gets of its own, before any default.
+    pub selection: Selection,
+}
+
+/// The profile that a machine gets of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The one that its `profileRef` names.
+    Named(usize),
+    /// Its `profileRef` names none that there is.
+    Missing,
+    /// The one whose selector matches best.
+    Selected(usize),
+    /// None: defaults decide.
+    Default,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The Subnet of this key (`namespace/name`).
+    #[must_use]
+    pub fn subnet(&self, key: &str) -> Option<&SubnetEntry> {
+        self.subnets.iter().find(|subnet| subnet.key == key)
+    }
+
+    /// The Subnet whose network `address` lies in; the narrowest of several.
+    #[must_use]
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&SubnetEntry> {
+        self.subnets
+            .iter()
+            .filter(|subnet| subnet.spec.cidr.contains(address))
+            .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len())
+    }
+
+    /// The machine with this interface, and the interface, in a namespace.
+    #[must_use]
+    pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {
+        let (machine, interface) = self.by_mac.get(&(namespace.to_owned(), mac))?;
+        let machine = self.machines.get(*machine)?;
+        Some((machine, machine.spec.interfaces.get(*interface)?))
+    }
+
+    /// The machine that `address` is reserved for.
+    #[must_use]
+    pub fn reserved_for(&self, address: Ipv4Addr) -> Option<MacAddress> {
+        self.machines
+            .iter()
+            .flat_map(|machine| &machine.spec.interfaces)
+            .find(|interface| interface.ip == Some(address))
+            .map(|interface| interface.mac)
+    }
+}
+
+// === impl SubnetEntry ===
+
+impl SubnetEntry {
+    /// The addresses that no pool gives away where we are `server`.
+    #[must_use]
+    pub fn taken(&self, server: Ipv4Addr) -> Cow<'_, AddressSet> {
+        if self.excluded.contains(server) {
+            return Cow::Borrowed(&self.excluded);
+        }
+        // An address that the host got after the snapshot was made.
+        let mut taken = self.excluded.clone();
+        taken.insert(server);
+        Cow::Owned(taken)
+    }
+}

@@ -1,0 +1,224 @@
+//! Whether a machine may boot, and what: decided here for every door.
+
+use super::{MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry};
+use crate::api::{BootPolicy, Interface, LoaderKind, LocalBoot};
+use crate::boot::{Architecture, Client, MacAddress};
+
+/// What a machine is to do, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// The machine and the interface that asks; `None` for one without an object.
+    pub machine: Option<(&'a MachineEntry, &'a Interface)>,
+    /// The profile that the rules chose, whether or not it is booted.
+    pub profile: Option<&'a ProfileEntry>,
+    /// The rule that chose.
+    pub rule: Rule,
+    /// What it is to do.
+    pub verdict: Verdict,
+}
+
+/// The rule that chose a profile; the first that applies does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// `Machine.spec.profileRef`.
+    ProfileRef,
+    /// `BootProfile.spec.machineSelector`.
+    Selector,
+    /// `Subnet.spec.defaultProfileRef`.
+    SubnetDefault,
+    /// `BootProfile.spec.default`.
+    NamespaceDefault,
+    /// None applied.
+    None,
+}
+
+/// What a machine is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Boot the profile.
+    Boot,
+    /// Boot its disk, for this reason.
+    Local(LocalReason),
+}
+
+/// Why a machine is sent to its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalReason {
+    /// Its `boot.policy` is `Local`.
+    Policy,
+    /// Its interface has `netboot: false`.
+    Interface,
+    /// Its profile is `local`.
+    Profile,
+    /// Its `profileRef` names a profile that is not there.
+    ProfileMissing,
+    /// No rule gives it a profile.
+    NoProfile,
+}
+
+/// The first file for a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoaderChoice {
+    /// Its path in the tree or name among the loaders.
+    pub file: String,
+    /// For which architecture.
+    pub architecture: Architecture,
+}
+
+/// Why there is no loader for a client that may boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoLoader {
+    /// Its architecture is none that we can boot.
+    ArchitectureUnknown,
+    /// The profile is not for its architecture.
+    ArchitectureNotInProfile,
+    /// There is no loader file for its architecture.
+    LoaderMissing,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// What the machine with `mac` is to do on `subnet`: the one function that
+    /// DHCP, TFTP and HTTP ask.
+    #[must_use]
+    pub fn plan<'a>(&'a self, subnet: &'a SubnetEntry, mac: Option<MacAddress>) -> Plan<'a> {
+        let namespace = &subnet.name.namespace;
+        let machine = mac.and_then(|mac| self.machine(namespace, mac));
+        let (profile, rule) = self.choose(subnet, machine.map(|(machine, _)| machine));
+        let verdict = match (machine, profile) {
+            (Some((machine, _)), _) if machine.spec.boot.policy == BootPolicy::Local => {
+                Verdict::Local(LocalReason::Policy)
+            }
+            (Some((_, interface)), _) if !interface.netboot => {
+                Verdict::Local(LocalReason::Interface)
+            }
+            (_, Some(profile)) if profile.spec.local.is_some() => {
+                Verdict::Local(LocalReason::Profile)
+            }
+            (_, Some(_)) => Verdict::Boot,
+            (_, None) if rule == Rule::ProfileRef => Verdict::Local(LocalReason::ProfileMissing),
+            (_, None) => Verdict::Local(LocalReason::NoProfile),
+        };
+        Plan {
+            machine,
+            profile,
+            rule,
+            verdict,
+        }
+    }
+
+    fn choose(
+        &self,
+        subnet: &SubnetEntry,
+        machine: Option<&MachineEntry>,
+    ) -> (Option<&ProfileEntry>, Rule) {
+        let selection = machine.map_or(Selection::Default, |machine| machine.selection);
+        let (index, rule) = match selection {
+            Selection::Named(index) => (Some(index), Rule::ProfileRef),
+            Selection::Missing => (None, Rule::ProfileRef),
+            Selection::Selected(index) => (Some(index), Rule::Selector),
+            Selection::Default => match subnet.default_profile {
+                Some(index) => (Some(index), Rule::SubnetDefault),
+                None => match self.namespace_defaults.get(&subnet.name.namespace) {
+                    Some(index) => (Some(*index), Rule::NamespaceDefault),
+                    None => (None, Rule::None),
+                },
+            },
+        };
+        (index.and_then(|index| self.profiles.get(index)), rule)
+    }
+
+    /// The first file for `client`, which boots `profile`; a profile's own
+    /// file wins over the usual one.
+    ///
+    /// # Errors
+    /// [`NoLoader`] says why it cannot boot.
+    pub fn loader(
+        &self,
+        profile: &ProfileEntry,
+        client: &Client,
+    ) -> Result<LoaderChoice, NoLoader> {
+        let architecture = client.architecture().ok_or(NoLoader::ArchitectureUnknown)?;
+        let allowed = &profile.spec.architectures;
+        if !allowed.is_empty() && !allowed.contains(&architecture) {
+            return Err(NoLoader::ArchitectureNotInProfile);
+        }
+        let file = match profile.spec.loader.files.get(&architecture) {
+            Some(file) => Some(file),
+            None if profile.spec.loader.kind == LoaderKind::File => {
+                return Err(NoLoader::ArchitectureNotInProfile);
+            }
+            None => self.loaders.get(&architecture),
+        };
+        file.map(|file| LoaderChoice {
+            file: file.trim_start_matches('/').to_owned(),
+            architecture,
+        })
+        .ok_or(NoLoader::LoaderMissing)
+    }
+}
+
+// === impl Plan ===
+
+impl Plan<'_> {
+    /// The name under which the machine appears in logs and templates; `None`
+    /// without an object.
+    #[must_use]
+    pub fn machine_name(&self) -> Option<&str> {
+        self.machine.map(|(machine, _)| machine.name.name.as_str())
+    }
+
+    /// How its firmware is sent to the disk.
+    #[must_use]
+    pub fn local_boot(&self) -> LocalBoot {
+        self.machine
+            .map_or_else(LocalBoot::default, |(machine, _)| machine.spec.local_boot)
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// Its name in log lines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProfileRef => "profile-ref",
+            Self::Selector => "machine-selector",
+            Self::SubnetDefault => "subnet-default",
+            Self::NamespaceDefault => "namespace-default",
+            Self::None => "none",
+        }
+    }
+}
+
+// === impl LocalReason ===
+
+impl LocalReason {
+    /// Its name in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy-local",
+            Self::Interface => "interface-not-netboot",
+            Self::Profile => "profile-local",
+            Self::ProfileMissing => "profile-missing",
+            Self::NoProfile => "no-profile",
+        }
+    }
+}
+
+// === impl NoLoader ===
+
+impl NoLoader {
+    /// Its name in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ArchitectureUnknown => "architecture-unknown",
+            Self::ArchitectureNotInProfile => "architecture-not-in-profile",
+            Self::LoaderMissing => "loader-missing",
+        }
+    }
+}

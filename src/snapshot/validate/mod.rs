@@ -1,0 +1,81 @@
+//! The rules that one object shows by itself.
+//!
+//! What a schema says (types, ranges, syntax) is checked before; here is what
+//! fields mean together. Core: pure, and total.
+
+mod machine;
+mod profile;
+mod subnet;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::Ipv4Addr;
+
+use crate::api::{ObjectRef, Problem};
+
+pub use self::machine::validate_machine;
+pub use self::profile::validate_profile;
+pub use self::subnet::validate_subnet;
+
+/// The problems of one object, as they are found.
+struct Found {
+    object: ObjectRef,
+    problems: Vec<Problem>,
+}
+
+impl Found {
+    const fn of(object: ObjectRef) -> Self {
+        Self {
+            object,
+            problems: Vec::new(),
+        }
+    }
+
+    fn error(
+        &mut self,
+        pointer: impl Into<String>,
+        reason: &'static str,
+        what: impl Into<String>,
+        cure: impl Into<String>,
+    ) {
+        self.problems
+            .push(Problem::error(&self.object, pointer, reason, what, cure));
+    }
+
+    fn warn(
+        &mut self,
+        pointer: impl Into<String>,
+        reason: &'static str,
+        what: impl Into<String>,
+        cure: impl Into<String>,
+    ) {
+        self.problems
+            .push(Problem::error(&self.object, pointer, reason, what, cure).warning());
+    }
+
+    /// Adds a second place of the same object to the last problem.
+    fn see(&mut self, pointer: &str, note: &str) {
+        if let Some(last) = self.problems.pop() {
+            self.problems.push(last.with(&self.object, pointer, note));
+        }
+    }
+
+    /// An address that a host can have: no group, no loopback, not all zero.
+    fn unicast(&mut self, pointer: &str, address: Ipv4Addr) {
+        if !is_unicast(address) {
+            self.error(
+                pointer,
+                "BadAddress",
+                format!("no host can have the address {address}"),
+                "name the address of a host",
+            );
+        }
+    }
+}
+
+/// Whether a host on a network can have `address` (RFC 1122 section 3.2.1.3).
+fn is_unicast(address: Ipv4Addr) -> bool {
+    let [first, ..] = address.octets();
+    first != 0 && first != 127 && first < 224
+}

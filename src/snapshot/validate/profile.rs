@@ -1,0 +1,241 @@
+//! What a BootProfile must be.
+
+use std::collections::BTreeMap;
+
+use super::Found;
+use crate::api::{
+    BootProfile, BootProfileSpec, InitrdSource, Kind, LinuxSource, LoaderKind, ObjectRef, Operator,
+    Problem, Selector,
+};
+use crate::files::ArtifactPath;
+use crate::snapshot::{names, template};
+
+/// Every rule that `profile` breaks.
+#[must_use]
+pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
+    let mut found = Found::of(ObjectRef::of(Kind::BootProfile, &profile.metadata));
+    let spec = &profile.spec;
+    source(&mut found, spec);
+    loader(&mut found, spec);
+    if let Some(linux) = &spec.linux {
+        self::linux(&mut found, linux);
+    }
+    if let Some(selector) = &spec.machine_selector {
+        self::selector(&mut found, selector);
+    }
+    found.problems
+}
+
+fn source(found: &mut Found, spec: &BootProfileSpec) {
+    let is_file = spec.loader.kind == LoaderKind::File;
+    match (&spec.linux, &spec.local) {
+        (Some(_), Some(_)) => {
+            found.error(
+                "/spec/local",
+                "TwoSources",
+                "a profile boots `linux` or `local`, not both",
+                "remove one of the two",
+            );
+            found.see("/spec/linux", "the other one");
+        }
+        // A loader of kind File is all that is sent.
+        (None, None) if !is_file => found.error(
+            "/spec",
+            "NoSource",
+            "the profile boots nothing",
+            "add `linux` or `local: {}`",
+        ),
+        (Some(_), None) if is_file => {
+            let what = "`linux` is not used: a loader of kind File is all that is sent";
+            found.warn(
+                "/spec/linux",
+                "SourceUnused",
+                what,
+                "remove it, or use `kind: Ipxe`",
+            );
+        }
+        (None, Some(_)) if is_file => {
+            let what = "`local` and a loader of kind File contradict each other";
+            found.error("/spec/local", "TwoSources", what, "remove one of the two");
+            found.see("/spec/loader/kind", "the loader");
+        }
+        (Some(_), None) | (None, Some(_) | None) => {}
+    }
+}
+
+fn loader(found: &mut Found, spec: &BootProfileSpec) {
+    let files = &spec.loader.files;
+    for (arch, path) in files {
+        self::path(found, &format!("/spec/loader/files/{arch}"), path);
+    }
+    if spec.loader.kind != LoaderKind::File {
+        return;
+    }
+    if files.is_empty() {
+        found.error(
+            "/spec/loader/files",
+            "NoLoaderFile",
+            "a loader of kind File names no file",
+            "name one for each architecture in `files`",
+        );
+        return;
+    }
+    for (index, arch) in spec.architectures.iter().enumerate() {
+        if !files.contains_key(arch) {
+            found.error(
+                format!("/spec/architectures/{index}"),
+                "NoLoaderFile",
+                format!("there is no loader file for {arch}"),
+                "name it in `loader.files`, or remove the architecture",
+            );
+        }
+    }
+}
+
+fn linux(found: &mut Found, linux: &LinuxSource) {
+    path(found, "/spec/linux/kernel/path", &linux.kernel.path);
+    let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+    for (index, initrd) in linux.initrd.iter().enumerate() {
+        let at = format!("/spec/linux/initrd/{index}");
+        path(found, &format!("{at}/path"), &initrd.path);
+        let (name, field) = initrd_name(initrd);
+        let pointer = format!("{at}/{field}");
+        if name.is_empty()
+            || name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
+        {
+            found.error(
+                &pointer,
+                "BadInitrdName",
+                format!("`{}` cannot be the name of an initrd", name.escape_debug()),
+                "give it a `name` without spaces and slashes",
+            );
+        }
+        if let Some(first) = taken.get(name) {
+            let what = format!("two initrds have the name `{}`", name.escape_debug());
+            found.error(
+                &pointer,
+                "DuplicateInitrd",
+                what,
+                "give one a `name` of its own",
+            );
+            found.see(first, "first used here");
+        } else {
+            taken.insert(name, pointer);
+        }
+    }
+    for (index, arg) in linux.args.iter().enumerate() {
+        argument(found, &format!("/spec/linux/args/{index}"), arg);
+    }
+}
+
+/// The name under which the kernel finds it, and the field that says so.
+fn initrd_name(initrd: &InitrdSource) -> (&str, &'static str) {
+    match &initrd.name {
+        Some(name) => (name, "name"),
+        None => (
+            initrd
+                .path
+                .trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .unwrap_or_default(),
+            "path",
+        ),
+    }
+}
+
+fn argument(found: &mut Found, pointer: &str, arg: &str) {
+    if arg.trim().is_empty() {
+        found.error(
+            pointer,
+            "EmptyArgument",
+            "the argument is empty",
+            "remove it",
+        );
+    } else if arg.contains(char::is_control) {
+        let what = format!("`{}` has control characters", arg.escape_debug());
+        found.error(pointer, "BadArgument", what, "write it on one line");
+    }
+    for (reason, what, cure) in template::check(arg) {
+        found.error(pointer, reason, what, cure);
+    }
+}
+
+fn path(found: &mut Found, pointer: &str, path: &str) {
+    let shown = path.escape_debug();
+    let what = match ArtifactPath::parse(path) {
+        Err(error) => format!("`{shown}`: {error}"),
+        Ok(parsed) if parsed.is_root() => format!("`{shown}` names no file"),
+        Ok(_) if path.ends_with('/') => format!("`{shown}` names a folder"),
+        Ok(_) => return,
+    };
+    let cure = "write the path of a file in the artifact tree, such as debian/linux";
+    found.error(pointer, "BadPath", what, cure);
+}
+
+fn selector(found: &mut Found, selector: &Selector) {
+    let at = "/spec/machineSelector";
+    if selector.match_labels.is_empty() && selector.match_expressions.is_empty() {
+        let what = "an empty selector would match every machine";
+        let cure = "add a requirement, or remove it and set `default: true`";
+        found.error(at, "EmptySelector", what, cure);
+    }
+    for (key, value) in &selector.match_labels {
+        let pointer = format!(
+            "{at}/matchLabels/{}",
+            key.replace('~', "~0").replace('/', "~1")
+        );
+        label(found, &pointer, key, [value]);
+    }
+    for (index, requirement) in selector.match_expressions.iter().enumerate() {
+        let pointer = format!("{at}/matchExpressions/{index}");
+        label(found, &pointer, &requirement.key, &requirement.values);
+        let (wants_values, operator) = match requirement.operator {
+            Operator::In => (true, "In"),
+            Operator::NotIn => (true, "NotIn"),
+            Operator::Exists => (false, "Exists"),
+            Operator::DoesNotExist => (false, "DoesNotExist"),
+        };
+        if wants_values && requirement.values.is_empty() {
+            let what = format!("`{operator}` compares with no value");
+            found.error(
+                format!("{pointer}/operator"),
+                "BadSelector",
+                what,
+                "add `values`",
+            );
+        } else if !wants_values && !requirement.values.is_empty() {
+            let what = format!("`{operator}` takes no values");
+            found.error(
+                format!("{pointer}/values"),
+                "BadSelector",
+                what,
+                "remove them",
+            );
+        }
+    }
+}
+
+fn label<'a>(
+    found: &mut Found,
+    pointer: &str,
+    key: &str,
+    values: impl IntoIterator<Item = &'a String>,
+) {
+    if !names::is_label_key(key) {
+        let what = format!("`{}` cannot be the key of a label", key.escape_debug());
+        found.error(
+            pointer,
+            "BadLabelKey",
+            what,
+            "write it as role or example.net/role",
+        );
+    }
+    for value in values {
+        if !names::is_label_value(value) {
+            let what = format!("`{}` cannot be the value of a label", value.escape_debug());
+            let cure = "use at most 63 letters, digits, `-`, `_` and `.`";
+            found.error(pointer, "BadLabel", what, cure);
+        }
+    }
+}

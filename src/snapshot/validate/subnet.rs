@@ -1,0 +1,175 @@
+//! What a Subnet must be.
+
+use super::{Found, is_unicast};
+use crate::api::{Kind, Lifetimes, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
+use crate::snapshot::names;
+
+/// Shortest lease in seconds. A machine asks again after half of it; less is
+/// a storm, not a lease.
+const MIN_VALID: u32 = 60;
+
+/// Every rule that `subnet` breaks.
+#[must_use]
+pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
+    let mut found = Found::of(ObjectRef::of(Kind::Subnet, &subnet.metadata));
+    let spec = &subnet.spec;
+    if !is_unicast(spec.cidr.net().network()) {
+        let what = format!("{} holds no addresses of hosts", spec.cidr);
+        let cure = "name a unicast network such as 10.33.0.0/16";
+        found.error("/spec/cidr", "BadCidr", what, cure);
+    }
+    interface(&mut found, &spec.interface);
+    lifetimes(&mut found, &spec.lifetimes);
+    pools(&mut found, spec);
+    addresses(&mut found, spec);
+    for (index, domain) in spec.dns.search.iter().enumerate() {
+        if !names::is_host_name(domain.strip_suffix('.').unwrap_or(domain)) {
+            found.error(
+                format!("/spec/dns/search/{index}"),
+                "BadDomain",
+                format!("`{}` is not a domain", domain.escape_debug()),
+                "write it as example.net",
+            );
+        }
+    }
+    found.problems
+}
+
+fn interface(found: &mut Found, name: &str) {
+    /// Longest alternative name of an interface (`ALTIFNAMSIZ` less its NUL);
+    /// plain names have 15 bytes at most.
+    const LONGEST: usize = 127;
+    let what = if name.is_empty() {
+        "the interface has no name".to_owned()
+    } else if name.len() > LONGEST {
+        format!("no interface has a name of {} bytes", name.len())
+    } else if matches!(name, "." | "..")
+        || name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':')
+            && name.parse::<crate::boot::MacAddress>().is_err()
+    {
+        format!("`{}` cannot be an interface", name.escape_debug())
+    } else {
+        return;
+    };
+    let cure = "write its name as `ip link` shows it, or its MAC address";
+    found.error("/spec/interface", "BadInterface", what, cure);
+}
+
+fn lifetimes(found: &mut Found, times: &Lifetimes) {
+    let valid = times.valid.secs();
+    if valid < MIN_VALID {
+        found.error(
+            "/spec/lifetimes/valid",
+            "LeaseTooShort",
+            format!("a lease of {} is too short", times.valid),
+            format!("write {MIN_VALID}s at least"),
+        );
+    }
+    if times.renew.is_some_and(|renew| renew.secs() == 0) {
+        let what = "machines would renew at once and for ever";
+        found.error(
+            "/spec/lifetimes/renew",
+            "BadLifetimes",
+            what,
+            "write 1s at least",
+        );
+    }
+    let (renew, rebind) = (times.renew_secs(), times.rebind_secs());
+    if rebind >= valid && times.rebind.is_some() {
+        found.error(
+            "/spec/lifetimes/rebind",
+            "BadLifetimes",
+            format!("rebind ({rebind}s) must come before the lease ends ({valid}s)"),
+            "write renew < rebind < valid",
+        );
+    }
+    if renew >= rebind && (times.renew.is_some() || times.rebind.is_some()) {
+        let field = if times.renew.is_some() {
+            "renew"
+        } else {
+            "rebind"
+        };
+        found.error(
+            format!("/spec/lifetimes/{field}"),
+            "BadLifetimes",
+            format!("renew ({renew}s) must come before rebind ({rebind}s)"),
+            "write renew < rebind < valid",
+        );
+    }
+}
+
+fn pools(found: &mut Found, spec: &SubnetSpec) {
+    for (index, pool) in spec.pools.iter().enumerate() {
+        for (field, address) in [("start", pool.start), ("end", pool.end)] {
+            if !spec.cidr.is_host(address) {
+                found.error(
+                    format!("/spec/pools/{index}/{field}"),
+                    "OutsideCidr",
+                    format!("{address} is no address of a host in {}", spec.cidr),
+                    "keep the pool inside the network",
+                );
+                found.see("/spec/cidr", "the network");
+            }
+        }
+        if pool.start > pool.end {
+            found.error(
+                format!("/spec/pools/{index}/end"),
+                "BadRange",
+                format!(
+                    "the pool ends at {} before it starts at {}",
+                    pool.end, pool.start
+                ),
+                "swap `start` and `end`",
+            );
+        }
+        let older = spec.pools.iter().take(index).enumerate();
+        for (first, other) in older.filter(|(_, other)| overlap(pool, other)) {
+            found.error(
+                format!("/spec/pools/{index}/start"),
+                "PoolsOverlap",
+                format!(
+                    "{}-{} overlaps {}-{}",
+                    pool.start, pool.end, other.start, other.end
+                ),
+                "make the pools disjoint",
+            );
+            found.see(&format!("/spec/pools/{first}/start"), "the other pool");
+        }
+    }
+}
+
+fn overlap(one: &Pool, other: &Pool) -> bool {
+    one.start <= other.end && other.start <= one.end
+}
+
+fn addresses(found: &mut Found, spec: &SubnetSpec) {
+    for (index, router) in spec.routers.iter().enumerate() {
+        let pointer = format!("/spec/routers/{index}");
+        found.unicast(&pointer, *router);
+        if is_unicast(*router) && !spec.cidr.is_host(*router) {
+            let what = format!("the router {router} is no host in {}", spec.cidr);
+            found.warn(&pointer, "OutsideCidr", what, "machines cannot reach it");
+        }
+        in_pool(found, spec, &pointer, *router);
+    }
+    let lists = [("dns/servers", &spec.dns.servers), ("ntp", &spec.ntp)];
+    for (field, list) in lists {
+        for (index, address) in list.iter().enumerate() {
+            found.unicast(&format!("/spec/{field}/{index}"), *address);
+        }
+    }
+    if let Some(server) = spec.next_server {
+        found.unicast("/spec/nextServer", server);
+        in_pool(found, spec, "/spec/nextServer", server);
+    }
+}
+
+/// A server that is there already must not be lent to a machine.
+fn in_pool(found: &mut Found, spec: &SubnetSpec, pointer: &str, address: std::net::Ipv4Addr) {
+    let holds = |pool: &Pool| pool.start <= address && address <= pool.end;
+    if let Some(index) = spec.pools.iter().position(holds) {
+        let what = format!("{address} stands in a pool and would be lent to a machine");
+        found.warn(pointer, "AddressInPool", what, "keep it out of the pools");
+        found.see(&format!("/spec/pools/{index}/start"), "the pool");
+    }
+}

@@ -1,0 +1,427 @@
+//! The rules that only all objects together show.
+//!
+//! The older object wins and the younger carries the problem; both are named.
+//! Core: pure, and total.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::{Inputs, suggest};
+use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet};
+
+/// Every rule that the objects break between them.
+#[must_use]
+pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    subnets(&inputs.subnets, &mut problems);
+    defaults(inputs, &mut problems);
+    references(inputs, &mut problems);
+    machines(&inputs.machines, &mut problems);
+    reservations(inputs, &mut problems);
+    problems
+}
+
+/// Two Subnets must share neither an interface nor addresses: a packet has to
+/// belong to one of them. Disabled ones take no packets.
+fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
+    let served: Vec<(&Subnet, ObjectRef)> = subnets
+        .iter()
+        .filter(|subnet| subnet.spec.mode == Mode::Server)
+        .map(|subnet| (subnet, ObjectRef::of(Kind::Subnet, &subnet.metadata)))
+        .collect();
+    let mut interfaces: BTreeMap<&str, &ObjectRef> = BTreeMap::new();
+    for (index, (subnet, object)) in served.iter().enumerate() {
+        let (interface, cidr) = (subnet.spec.interface.as_str(), subnet.spec.cidr);
+        if let Some(older) = interfaces.get(interface) {
+            let what = format!("{older} serves the interface `{interface}` already");
+            let cure = "use one Subnet for each interface";
+            problems.push(
+                Problem::error(object, "/spec/interface", "InterfaceTaken", what, cure).with(
+                    older,
+                    "/spec/interface",
+                    "served here",
+                ),
+            );
+        } else {
+            interfaces.insert(interface, object);
+        }
+        for (older, at) in served.iter().take(index) {
+            let (net, other) = (cidr.net(), older.spec.cidr.net());
+            if net.contains(&other) || other.contains(&net) {
+                let what = format!("{cidr} overlaps {} of {at}", older.spec.cidr);
+                let cure = "make the networks disjoint, or set one to `mode: Disabled`";
+                problems.push(
+                    Problem::error(object, "/spec/cidr", "SubnetsOverlap", what, cure).with(
+                        at,
+                        "/spec/cidr",
+                        "the other network",
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Of two default profiles in a namespace the older one is the default.
+fn defaults(inputs: &Inputs, problems: &mut Vec<Problem>) {
+    let mut first: BTreeMap<String, ObjectRef> = BTreeMap::new();
+    for profile in inputs.profiles.iter().filter(|p| p.spec.default) {
+        let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
+        if let Some(older) = first.get(&object.namespace) {
+            let what = format!("{older} is the default already and wins, being older");
+            let cure = "set `default: true` on one profile only";
+            problems.push(
+                Problem::error(&object, "/spec/default", "TwoDefaults", what, cure)
+                    .warning()
+                    .with(older, "/spec/default", "the default"),
+            );
+        } else {
+            first.insert(object.namespace.clone(), object);
+        }
+    }
+}
+
+/// Profiles that are named must be there, in the same namespace.
+fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
+    let profiles: BTreeSet<ObjectRef> = inputs
+        .profiles
+        .iter()
+        .map(|profile| ObjectRef::of(Kind::BootProfile, &profile.metadata))
+        .collect();
+    for subnet in &inputs.subnets {
+        let object = ObjectRef::of(Kind::Subnet, &subnet.metadata);
+        let named = &subnet.spec.default_profile_ref;
+        problems.extend(missing(
+            &object,
+            "/spec/defaultProfileRef/name",
+            named.as_ref(),
+            &profiles,
+        ));
+    }
+    for machine in &inputs.machines {
+        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+        let named = &machine.spec.profile_ref;
+        problems.extend(missing(
+            &object,
+            "/spec/profileRef/name",
+            named.as_ref(),
+            &profiles,
+        ));
+    }
+}
+
+fn missing(
+    object: &ObjectRef,
+    pointer: &str,
+    named: Option<&NameRef>,
+    profiles: &BTreeSet<ObjectRef>,
+) -> Option<Problem> {
+    let name = &named?.name;
+    let wanted = ObjectRef::new(Kind::BootProfile, &object.namespace, name);
+    if profiles.contains(&wanted) {
+        return None;
+    }
+    let known = profiles
+        .iter()
+        .filter(|profile| profile.namespace == object.namespace)
+        .map(|profile| profile.name.as_str());
+    let elsewhere = profiles.iter().find(|profile| profile.name == *name);
+    let cure = match (elsewhere, suggest::nearest(name, known)) {
+        (Some(other), _) => format!(
+            "the one in namespace {} cannot be named: references never cross namespaces",
+            other.namespace
+        ),
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) => "add it, or remove the reference".to_owned(),
+    };
+    let what = format!("there is no {wanted}");
+    Some(Problem::error(
+        object,
+        pointer,
+        "ProfileNotFound",
+        what,
+        cure,
+    ))
+}
+
+/// No two machines of a namespace share a MAC or an address.
+fn machines(machines: &[Machine], problems: &mut Vec<Problem>) {
+    let mut macs: BTreeMap<(String, _), (ObjectRef, String)> = BTreeMap::new();
+    let mut ips: BTreeMap<(String, Ipv4Addr), (ObjectRef, String)> = BTreeMap::new();
+    for machine in machines {
+        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+        for (index, interface) in machine.spec.interfaces.iter().enumerate() {
+            let key = (object.namespace.clone(), interface.mac);
+            let here = (object.clone(), format!("/spec/interfaces/{index}/mac"));
+            let first = macs.entry(key).or_insert_with(|| here.clone());
+            if first.0 != object {
+                let what = format!("{} has the MAC {} already", first.0, interface.mac);
+                problems.push(twice("DuplicateMac", what, first, &here));
+            }
+            let Some(ip) = interface.ip else { continue };
+            let key = (object.namespace.clone(), ip);
+            let here = (object.clone(), format!("/spec/interfaces/{index}/ip"));
+            let first = ips.entry(key).or_insert_with(|| here.clone());
+            if first.0 != object {
+                let what = format!("{} has the address {ip} already", first.0);
+                problems.push(twice("DuplicateIp", what, first, &here));
+            }
+        }
+    }
+}
+
+fn twice(
+    reason: &'static str,
+    what: String,
+    (first, first_at): &(ObjectRef, String),
+    (object, at): &(ObjectRef, String),
+) -> Problem {
+    let cure = "give it to one machine only";
+    Problem::error(object, at, reason, what, cure).with(first, first_at, "first used here")
+}
+
+/// Reserved addresses lie in a Subnet and are not its servers' own.
+fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
+    let subnets: Vec<(&Subnet, ObjectRef)> = inputs
+        .subnets
+        .iter()
+        .map(|subnet| (subnet, ObjectRef::of(Kind::Subnet, &subnet.metadata)))
+        .collect();
+    for machine in &inputs.machines {
+        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+        let mut near = subnets
+            .iter()
+            .filter(|(_, subnet)| subnet.namespace == object.namespace)
+            .peekable();
+        if near.peek().is_none() {
+            continue;
+        }
+        let near: Vec<_> = near.collect();
+        for (index, interface) in machine.spec.interfaces.iter().enumerate() {
+            let pointer = format!("/spec/interfaces/{index}/ip");
+            let Some(ip) = interface.ip else { continue };
+            match near
+                .iter()
+                .find(|(subnet, _)| subnet.spec.cidr.contains(ip))
+            {
+                Some((subnet, at)) => problems.extend(reserved(&object, &pointer, ip, subnet, at)),
+                None => problems.push(
+                    Problem::error(
+                        &object,
+                        pointer,
+                        "NoSubnet",
+                        format!("{ip} lies in no Subnet of namespace {}", object.namespace),
+                        "correct the address, or add its Subnet",
+                    )
+                    .warning(),
+                ),
+            }
+        }
+    }
+}
+
+fn reserved(
+    object: &ObjectRef,
+    pointer: &str,
+    ip: Ipv4Addr,
+    subnet: &Subnet,
+    at: &ObjectRef,
+) -> Option<Problem> {
+    let cure = "reserve another address";
+    let spec = &subnet.spec;
+    if !spec.cidr.is_host(ip) {
+        let what = format!("no host can have {ip} in {}", spec.cidr);
+        return Some(
+            Problem::error(object, pointer, "BadAddress", what, cure).with(
+                at,
+                "/spec/cidr",
+                "the network",
+            ),
+        );
+    }
+    let router = spec.routers.iter().position(|router| *router == ip);
+    let (role, field) = match router {
+        Some(index) => ("a router", format!("/spec/routers/{index}")),
+        None if spec.next_server == Some(ip) => ("nextServer", "/spec/nextServer".to_owned()),
+        None => return None,
+    };
+    let what = format!("{ip} is {role} of {at}");
+    Some(Problem::error(object, pointer, "AddressTaken", what, cure).with(at, &field, "named here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::Severity;
+
+    fn object<T: serde::de::DeserializeOwned>(kind: Kind, name: &str, spec: Value) -> T {
+        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+        let metadata = json!({"name": name, "namespace": namespace});
+        let api = crate::api::API_VERSION;
+        let object =
+            json!({"apiVersion": api, "kind": kind.as_str(), "metadata": metadata, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn subnet(name: &str, interface: &str, cidr: &str, mode: &str, more: Value) -> Subnet {
+        let mut spec = json!({"mode": mode, "cidr": cidr, "interface": interface});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        object(Kind::Subnet, name, spec)
+    }
+
+    fn machine(name: &str, mac: u8, ip: Option<&str>, profile: Option<&str>) -> Machine {
+        let profile = profile.map(|name| json!({"name": name}));
+        let mac = format!("52:54:00:00:00:{mac:02x}");
+        let spec = json!({"interfaces": [{"mac": mac, "ip": ip}], "profileRef": profile});
+        object(Kind::Machine, name, spec)
+    }
+
+    /// `Kind namespace/name pointer reason -> related object`, `?` for warnings.
+    fn told(inputs: &Inputs) -> Vec<String> {
+        check_world(inputs)
+            .iter()
+            .map(|problem| {
+                let mark = if problem.severity == Severity::Warning {
+                    "?"
+                } else {
+                    ""
+                };
+                let related: Vec<_> = problem
+                    .related
+                    .iter()
+                    .map(|(place, _)| place.object.name.as_str())
+                    .collect();
+                let place = &problem.place;
+                format!(
+                    "{mark}{} {} {} {}",
+                    place.object,
+                    place.pointer,
+                    problem.reason,
+                    related.join(",")
+                )
+                .trim_end()
+                .to_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn gives_an_interface_and_a_network_to_the_older_subnet() {
+        let none = json!({});
+        let inputs = Inputs {
+            subnets: vec![
+                subnet("off", "e1", "10.0.0.0/8", "Disabled", none.clone()),
+                subnet("a", "e1", "10.0.0.0/16", "Server", none.clone()),
+                subnet("b", "e1", "10.1.0.0/16", "Server", none.clone()),
+                subnet("other/c", "e2", "10.0.5.0/24", "Server", none),
+            ],
+            ..Inputs::default()
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "Subnet default/b /spec/interface InterfaceTaken a",
+                "Subnet other/c /spec/cidr SubnetsOverlap a",
+            ]
+        );
+    }
+
+    #[test]
+    fn finds_machines_that_are_twice_there() {
+        let inputs = Inputs {
+            machines: vec![
+                machine("a", 1, Some("10.0.0.1"), None),
+                machine("b", 1, Some("10.0.0.1"), None),
+                machine("other/c", 1, Some("10.0.0.1"), None),
+            ],
+            ..Inputs::default()
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "Machine default/b /spec/interfaces/0/mac DuplicateMac a",
+                "Machine default/b /spec/interfaces/0/ip DuplicateIp a",
+            ]
+        );
+    }
+
+    #[test]
+    fn holds_reservations_against_subnets() {
+        let more = json!({"routers": ["10.0.0.1"], "nextServer": "10.0.0.2"});
+        let inputs = Inputs {
+            subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
+            machines: vec![
+                machine("router", 1, Some("10.0.0.1"), None),
+                machine("next", 2, Some("10.0.0.2"), None),
+                machine("net", 3, Some("10.0.0.255"), None),
+                machine("far", 4, Some("10.9.0.1"), None),
+                machine("fine", 5, Some("10.0.0.9"), None),
+                machine("other/unserved", 6, Some("10.9.0.1"), None),
+            ],
+            ..Inputs::default()
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "Machine default/router /spec/interfaces/0/ip AddressTaken a",
+                "Machine default/next /spec/interfaces/0/ip AddressTaken a",
+                "Machine default/net /spec/interfaces/0/ip BadAddress a",
+                "?Machine default/far /spec/interfaces/0/ip NoSubnet",
+            ]
+        );
+    }
+
+    #[test]
+    fn finds_profiles_that_are_not_there() {
+        let profile = |name| {
+            object(
+                Kind::BootProfile,
+                name,
+                json!({"default": true, "local": {}}),
+            )
+        };
+        let more = json!({"defaultProfileRef": {"name": "debina"}});
+        let inputs = Inputs {
+            subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
+            profiles: vec![profile("debian"), profile("rescue"), profile("other/far")],
+            machines: vec![
+                machine("m", 1, None, Some("debian")),
+                machine("n", 2, None, Some("far")),
+            ],
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "?BootProfile default/rescue /spec/default TwoDefaults debian",
+                "Subnet default/a /spec/defaultProfileRef/name ProfileNotFound",
+                "Machine default/n /spec/profileRef/name ProfileNotFound",
+            ]
+        );
+        let cures: Vec<_> = check_world(&inputs).into_iter().map(|p| p.cure).collect();
+        assert_eq!(cures[1], "did you mean `debian`?");
+        assert!(cures[2].contains("namespace other"), "{}", cures[2]);
+    }
+
+    #[test]
+    fn is_quick_with_ten_thousand_machines() {
+        let machines = (0..10_000_u32)
+            .map(|n| {
+                let mut one = machine(&format!("m{n}"), 0, None, None);
+                let [a, b, c, d] = n.to_be_bytes();
+                one.spec.interfaces[0].mac = crate::boot::MacAddress::new([2, 0, a, b, c, d]);
+                one.spec.interfaces[0].ip = Some(Ipv4Addr::from(0x0a00_0001 + n));
+                one
+            })
+            .collect();
+        let inputs = Inputs {
+            subnets: vec![subnet("a", "e1", "10.0.0.0/8", "Server", json!({}))],
+            machines,
+            ..Inputs::default()
+        };
+        assert_eq!(told(&inputs), [""; 0]);
+    }
+}

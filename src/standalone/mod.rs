@@ -1,0 +1,20 @@
+//! Manifests from a folder: read, checked, shown.
+//!
+//! Shell: opens files. Knows neither packets nor a cluster.
+
+pub mod diagnostics;
+mod folder;
+mod keep;
+mod located;
+mod manifest;
+pub mod schema;
+mod source;
+mod summary;
+mod watch;
+pub mod yaml;
+
+pub use self::folder::{MAX_FILES, MAX_FOLDER_DEPTH};
+pub use self::located::Located;
+pub use self::manifest::{Loaded, MAX_TOTAL_BYTES, MAX_TOTAL_NODES, read_paths, read_text};
+pub use self::source::{Position, SourceFile, Spot};
+pub use self::watch::Source;

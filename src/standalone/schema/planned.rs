@@ -1,0 +1,195 @@
+//! What the resources will have one day and this version does not serve.
+//!
+//! Refused like any unknown field, but with a sentence that says so: a reader
+//! of the plan should not search for a slip of the finger.
+
+use serde_json::Value;
+
+use crate::api::Kind;
+
+/// One such field or value.
+struct Planned {
+    /// The kind; `None` for all.
+    kind: Option<Kind>,
+    /// Pointer to the field; `*` stands for an index.
+    pointer: &'static str,
+    /// The one value that is meant; `None` for the field as such.
+    value: Option<&'static str>,
+    /// What to do instead.
+    cure: &'static str,
+}
+
+/// Kinds that are not served yet, and what to do instead.
+const KINDS: &[(&str, &str)] = &[
+    (
+        "Artifact",
+        "put the files into the artifact tree and name them by `path`",
+    ),
+    ("DhcpLease", "remove it; Reveille keeps its own leases"),
+];
+
+/// Planned fields that stand in place of a field required today.
+pub(super) const REPLACING: [&str; 3] = ["artifactRef", "url", "interfaceSelector"];
+
+const NAME_A_PATH: &str = "put the file into the artifact tree and name it by `path`";
+const OTHER_SOURCE: &str = "use `linux` or `local`, or `loader` of kind File for a boot program";
+const KNOWN_BY_MAC: &str = "remove it; machines are known by the MACs in `interfaces`";
+
+const FIELDS: &[Planned] = &[
+    value(
+        Kind::Subnet,
+        "/spec/mode",
+        "Proxy",
+        "let Reveille be the DHCP server (`Server`), or set `Disabled`",
+    ),
+    value(
+        Kind::Subnet,
+        "/spec/unknownMachines",
+        "Discover",
+        "use `Boot` or `Ignore`",
+    ),
+    field(
+        Kind::Subnet,
+        "/spec/relays",
+        "remove it; name the interface that faces the machines",
+    ),
+    field(
+        Kind::Subnet,
+        "/spec/interfaceSelector",
+        "name the interface in `interface`",
+    ),
+    field(
+        Kind::Subnet,
+        "/spec/identity",
+        "remove it; machines are known by their MAC",
+    ),
+    field(
+        Kind::Subnet,
+        "/spec/conflictProbe",
+        "remove it; keep foreign addresses out of the pools",
+    ),
+    field(
+        Kind::Subnet,
+        "/spec/options",
+        "remove it; `routers`, `dns`, `ntp` and `mtu` are there",
+    ),
+    field(Kind::BootProfile, "/spec/script", OTHER_SOURCE),
+    field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
+    field(Kind::BootProfile, "/spec/efi", OTHER_SOURCE),
+    field(Kind::BootProfile, "/spec/iso", OTHER_SOURCE),
+    field(Kind::BootProfile, "/spec/chain", OTHER_SOURCE),
+    field(
+        Kind::BootProfile,
+        "/spec/config",
+        "put answer files into the artifact tree and name them in `args`",
+    ),
+    field(
+        Kind::BootProfile,
+        "/spec/linux/kernel/artifactRef",
+        NAME_A_PATH,
+    ),
+    field(Kind::BootProfile, "/spec/linux/kernel/url", NAME_A_PATH),
+    field(
+        Kind::BootProfile,
+        "/spec/linux/initrd/*/artifactRef",
+        NAME_A_PATH,
+    ),
+    field(Kind::BootProfile, "/spec/linux/initrd/*/url", NAME_A_PATH),
+    value(
+        Kind::BootProfile,
+        "/spec/loader/kind",
+        "GrubShim",
+        "use `File` and name the shim in `files`",
+    ),
+    field(Kind::Machine, "/spec/uuid", KNOWN_BY_MAC),
+    field(Kind::Machine, "/spec/serial", KNOWN_BY_MAC),
+    field(Kind::Machine, "/spec/assetTag", KNOWN_BY_MAC),
+    field(
+        Kind::Machine,
+        "/spec/approved",
+        "remove it; a Machine that is written down is approved",
+    ),
+    field(
+        Kind::Machine,
+        "/spec/options",
+        "remove it; the Subnet says what machines are told",
+    ),
+    field(
+        Kind::Machine,
+        "/spec/boot/generation",
+        "remove it; `policy` says whether it boots",
+    ),
+    value(
+        Kind::Machine,
+        "/spec/boot/policy",
+        "Once",
+        "use `Always`, and `Local` once it is installed",
+    ),
+    Planned {
+        kind: None,
+        pointer: "/status",
+        value: None,
+        cure: "remove it; `status` is for Reveille to write",
+    },
+];
+
+/// What to do instead of the field at `pointer`, if it is a planned one.
+pub(super) fn field_cure(kind: Kind, pointer: &str) -> Option<&'static str> {
+    find(kind, pointer, None)
+}
+
+/// What to do instead of `text` at `pointer`, if it is a planned value.
+pub(super) fn value_cure(kind: Kind, pointer: &str, value: &Value) -> Option<&'static str> {
+    find(kind, pointer, Some(value.as_str()?))
+}
+
+/// What to do instead of an object of the kind `kind`, if it is a planned one.
+pub(super) fn kind_cure(kind: &str) -> Option<&'static str> {
+    KINDS
+        .iter()
+        .find(|(planned, _)| *planned == kind)
+        .map(|(_, cure)| *cure)
+}
+
+fn find(kind: Kind, pointer: &str, value: Option<&str>) -> Option<&'static str> {
+    FIELDS
+        .iter()
+        .find(|planned| {
+            planned.kind.is_none_or(|of| of == kind)
+                && planned.value == value
+                && matches_pointer(planned.pointer, pointer)
+        })
+        .map(|planned| planned.cure)
+}
+
+fn matches_pointer(pattern: &str, pointer: &str) -> bool {
+    let mut tokens = pointer.split('/');
+    pattern.split('/').all(|want| {
+        tokens
+            .next()
+            .is_some_and(|token| want == "*" || want == token)
+    }) && tokens.next().is_none()
+}
+
+const fn field(kind: Kind, pointer: &'static str, cure: &'static str) -> Planned {
+    Planned {
+        kind: Some(kind),
+        pointer,
+        value: None,
+        cure,
+    }
+}
+
+const fn value(
+    kind: Kind,
+    pointer: &'static str,
+    value: &'static str,
+    cure: &'static str,
+) -> Planned {
+    Planned {
+        kind: Some(kind),
+        pointer,
+        value: Some(value),
+        cure,
+    }
+}

@@ -1,0 +1,98 @@
+//! What the service says of a snapshot when it starts serving it. Shell.
+
+use std::collections::BTreeSet;
+
+use crate::files::{ArtifactPath, Roots};
+use crate::snapshot::{ProfileEntry, Snapshot, SubnetEntry};
+
+/// Says what `snapshot` serves: a line each for Subnets and profiles the first
+/// time, one line in all later.
+pub(super) fn tell(snapshot: &Snapshot, first: bool) {
+    tracing::info!(
+        generation = snapshot.generation,
+        subnets = snapshot.subnets.len(),
+        profiles = snapshot.profiles.len(),
+        machines = snapshot.machines.len(),
+        "manifests are served"
+    );
+    if snapshot.subnets.is_empty() {
+        tracing::warn!("no Subnet is served: DHCP answers nobody");
+    }
+    if !first {
+        return;
+    }
+    for subnet in &snapshot.subnets {
+        tracing::info!("{}", describe_subnet(subnet));
+    }
+    for profile in &snapshot.profiles {
+        tracing::info!("{}", describe_profile(profile));
+    }
+    if snapshot.loaders.is_empty() {
+        tracing::warn!(
+            "no iPXE loader was found: machines get addresses but no first file; install the package `ipxe` or name a folder with --loaders"
+        );
+    } else {
+        let loaders: Vec<String> = snapshot
+            .loaders
+            .iter()
+            .map(|(architecture, file)| format!("{file} for {architecture}"))
+            .collect();
+        tracing::info!("loaders: {}", loaders.join(", "));
+    }
+}
+
+fn describe_subnet(subnet: &SubnetEntry) -> String {
+    let spec = &subnet.spec;
+    let pools: Vec<String> = spec
+        .pools
+        .iter()
+        .map(|pool| format!("{} to {}", pool.start, pool.end))
+        .collect();
+    let lends = if pools.is_empty() {
+        "reserved addresses only".to_owned()
+    } else {
+        format!("lends {}", pools.join(", "))
+    };
+    format!(
+        "Subnet {}: {} on {}, {lends}",
+        subnet.key, spec.cidr, spec.interface
+    )
+}
+
+fn describe_profile(profile: &ProfileEntry) -> String {
+    let spec = &profile.spec;
+    let boots = match (&spec.linux, spec.local) {
+        (Some(linux), _) => format!(
+            "kernel {} and {} initrd(s)",
+            linux.kernel.path,
+            linux.initrd.len()
+        ),
+        (None, Some(_)) => "the machine's disk".to_owned(),
+        (None, None) => "a loader of its own".to_owned(),
+    };
+    let default = if spec.default { ", the default" } else { "" };
+    format!("BootProfile {}: {boots}{default}", profile.name)
+}
+
+/// A line for each file that a profile names and that is not there.
+pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
+    let mut missing = BTreeSet::new();
+    for profile in &snapshot.profiles {
+        let linux = profile.spec.linux.as_ref();
+        let kernel = linux.map(|linux| &linux.kernel.path);
+        let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
+        let files = kernel
+            .into_iter()
+            .chain(initrds.map(|initrd| &initrd.path))
+            .chain(profile.spec.loader.files.values());
+        for file in files {
+            if !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)) {
+                missing.insert(format!(
+                    "BootProfile {}: {file} is not in the artifact tree; machines wait for it",
+                    profile.name
+                ));
+            }
+        }
+    }
+    missing.into_iter().collect()
+}

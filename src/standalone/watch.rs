@@ -1,0 +1,214 @@
+//! A folder of manifests as a source: read, compiled, published, watched. Shell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nix::ifaddrs::getifaddrs;
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::keep::Kept;
+use super::manifest::{Loaded, read_paths};
+use super::summary;
+use crate::boot::Architecture;
+use crate::config::ServeConfig;
+use crate::files::{ArtifactPath, Roots};
+use crate::snapshot::{Compiled, Inputs, Publisher, Settings, compile};
+
+/// How often the files are looked at where no notice of a change arrives:
+/// network file systems send none, and a folder that vanished has no watch.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A change is often one of several: an editor writes twice, a ConfigMap
+/// swaps a link. Waiting this long makes one reading of them.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// Reads the manifests and publishes what they say.
+pub struct Source {
+    paths: Vec<PathBuf>,
+    roots: Arc<Roots>,
+    http_port: u16,
+    publisher: Publisher,
+    generation: u64,
+    kept: Kept,
+    seen: Option<(Fingerprint, Settings)>,
+    said: BTreeSet<String>,
+}
+
+/// What tells one state of the files from another: path, time, length.
+type Fingerprint = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+
+// === impl Source ===
+
+impl Source {
+    /// A source that publishes to `publisher`.
+    #[must_use]
+    pub fn new(config: &ServeConfig, roots: Arc<Roots>, publisher: Publisher) -> Self {
+        Self {
+            paths: config.manifests.clone(),
+            http_port: config.http.port(),
+            roots,
+            publisher,
+            generation: 0,
+            kept: Kept::default(),
+            seen: None,
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// Reads and publishes for the first time, and says what is served.
+    ///
+    /// # Errors
+    /// A path that is not there: most likely a slip in the command.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        for path in &self.paths {
+            anyhow::ensure!(
+                path.exists(),
+                "there are no manifests at {}; name a folder or a file that is there",
+                path.display()
+            );
+        }
+        self.look();
+        Ok(())
+    }
+
+    /// Watches until `token` is cancelled.
+    ///
+    /// # Errors
+    /// None of its own; the supervisor wants the type.
+    pub async fn run(this: Arc<Mutex<Self>>, token: CancellationToken) -> anyhow::Result<()> {
+        let mut this = this.lock().await;
+        let (notice, mut notices) = mpsc::channel(1);
+        // Without a watcher the looks every few seconds find every change.
+        let mut watcher = notify::recommended_watcher(move |_| {
+            let _ = notice.try_send(());
+        })
+        .ok();
+        if let Some(watcher) = &mut watcher {
+            for path in &this.paths {
+                let _ = watcher.watch(path, RecursiveMode::Recursive);
+            }
+        }
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                _ = look.tick() => {}
+                Some(()) = notices.recv() => {
+                    sleep(SETTLE).await;
+                    while notices.try_recv().is_ok() {}
+                }
+            }
+            tokio::task::block_in_place(|| this.look());
+        }
+    }
+
+    /// Publishes anew if the files, the loaders or the host's addresses changed.
+    fn look(&mut self) {
+        let settings = self.settings();
+        let now = (fingerprint(&self.paths), settings.clone());
+        if self.seen.as_ref() == Some(&now) {
+            return;
+        }
+        self.seen = Some(now);
+        let loaded = read_paths(&self.paths);
+        let (inputs, retained) = self.kept.merge(&loaded, &self.paths);
+        self.publish(&loaded, inputs, retained, &settings);
+    }
+
+    fn publish(
+        &mut self,
+        loaded: &Loaded,
+        inputs: Inputs,
+        retained: Vec<String>,
+        settings: &Settings,
+    ) {
+        let first = self.generation == 0;
+        let Compiled { snapshot, report } = compile(self.generation + 1, &inputs, settings);
+        let mut words: Vec<(bool, String)> = loaded
+            .problems
+            .iter()
+            .map(|problem| (problem.is_error(), problem.line(&loaded.files)))
+            .collect();
+        words.extend(report.iter().map(|problem| {
+            let located = loaded.locate(problem);
+            (located.is_error(), located.line(&loaded.files))
+        }));
+        words.extend(
+            summary::missing_files(&snapshot, &self.roots)
+                .into_iter()
+                .map(|line| (false, line)),
+        );
+        let now: BTreeSet<String> = words.iter().map(|(_, line)| line.clone()).collect();
+        for (is_error, line) in &words {
+            match (self.said.contains(line), is_error) {
+                (true, _) => tracing::debug!("{line}"),
+                (false, true) => tracing::error!("not served: {line}"),
+                (false, false) => tracing::warn!("{line}"),
+            }
+        }
+        self.said = now;
+        for object in retained {
+            tracing::warn!("{object} is served as it was before");
+        }
+        self.generation += 1;
+        summary::tell(&snapshot, first);
+        self.publisher.publish(snapshot);
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            http_port: self.http_port,
+            loaders: loaders(&self.roots),
+            own_addresses: getifaddrs()
+                .map(|all| {
+                    let mut own: Vec<_> = all
+                        .filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()))
+                        .collect();
+                    own.sort();
+                    own
+                })
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The loader file that is there for each architecture.
+fn loaders(roots: &Roots) -> BTreeMap<Architecture, String> {
+    let there = |name: &&&str| ArtifactPath::parse(name).is_ok_and(|path| roots.has_file(&path));
+    Architecture::ALL
+        .into_iter()
+        .filter_map(|arch| {
+            let file = arch.ipxe_files().iter().find(there)?;
+            Some((arch, (*file).to_owned()))
+        })
+        .collect()
+}
+
+fn fingerprint(paths: &[PathBuf]) -> Fingerprint {
+    let mut files = Fingerprint::new();
+    for path in paths {
+        collect(path, &mut files, 0);
+    }
+    files
+}
+
+/// Folders deeper than this are not looked at; links may form a ring.
+const MAX_DEPTH: usize = 16;
+
+fn collect(path: &Path, files: &mut Fingerprint, depth: usize) {
+    let Ok(metadata) = path.metadata() else {
+        files.insert(path.to_owned(), (None, 0));
+        return;
+    };
+    files.insert(path.to_owned(), (metadata.modified().ok(), metadata.len()));
+    if metadata.is_dir() && depth < MAX_DEPTH {
+        for entry in path.read_dir().into_iter().flatten().flatten() {
+            collect(&entry.path(), files, depth + 1);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What is said of a transfer at its end: a log line, counters, an event.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::session::Shared;
+use super::transfer::{Outcome, Transfer};
+use crate::boot::{MacAddress, Transport};
+use crate::clock;
+use crate::timeline::{self, BootEvent, Fact, Purpose};
+
+/// What is sent, and to whom; for the log and the timeline.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) machine: Option<MacAddress>,
+    pub(super) generation: u64,
+    pub(super) name: String,
+    pub(super) purpose: Purpose,
+    /// Bytes of content that there are.
+    pub(super) len: u64,
+    pub(super) started: Instant,
+}
+
+// === impl Served ===
+
+impl Served {
+    /// Counts, logs and reports a transfer's end.
+    pub(super) fn report(
+        &self,
+        shared: &Shared,
+        peer: SocketAddrV4,
+        transfer: &Transfer,
+        outcome: &Outcome,
+    ) {
+        let bytes = transfer.bytes_sent();
+        let duration = self.started.elapsed();
+        shared.metrics.ended(outcome, bytes, transfer.retransmits());
+        self.log(peer, transfer, outcome, duration);
+        // A probe moved no content.
+        if let (Some(mac), false) = (self.machine, *outcome == Outcome::Probe) {
+            shared.events.emit(BootEvent {
+                mac,
+                at: clock::now(),
+                fact: Fact::Transfer(timeline::Transfer {
+                    purpose: self.purpose,
+                    name: self.name.clone(),
+                    transport: Transport::Tftp,
+                    bytes,
+                    size: self.len,
+                    duration,
+                    complete: *outcome == Outcome::Complete,
+                }),
+            });
+        }
+    }
+
+    fn log(&self, peer: SocketAddrV4, transfer: &Transfer, outcome: &Outcome, duration: Duration) {
+        // A macro because a level of `tracing` is fixed where it is written.
+        macro_rules! line {
+            ($level:ident, $($field:tt)*) => {
+                $level!(
+                    target: "reveille::tftp",
+                    %peer,
+                    machine = self.machine.map(tracing::field::display),
+                    name = %self.name,
+                    bytes = transfer.bytes_sent(),
+                    duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                    blksize = transfer.blksize(),
+                    windowsize = transfer.windowsize(),
+                    retransmits = transfer.retransmits(),
+                    generation = self.generation,
+                    outcome = outcome.as_str(),
+                    $($field)*
+                )
+            };
+        }
+        match outcome {
+            Outcome::Complete => line!(info, "transfer ended"),
+            Outcome::Probe => line!(debug, "transfer ended"),
+            Outcome::ClientError { code, text } => {
+                line!(warn, code, text = %text.escape_debug(), "transfer failed");
+            }
+            Outcome::Unconfirmed
+            | Outcome::TimedOut
+            | Outcome::Unreachable
+            | Outcome::Replaced
+            | Outcome::Truncated
+            | Outcome::ReadFailed
+            | Outcome::SocketFailed
+            | Outcome::Stopped => line!(warn, "transfer failed"),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The loop with the listening socket.
+//!
+//! It lets requests in, refuses them or ignores them, and owns the transfers:
+//! dropping the server ends them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use super::metrics::TftpMetrics;
+use super::refuse::Refusal;
+use super::session::{Session, Shared, Stop};
+use super::socket::{Listener, Received};
+use super::transfer::{Limits, MAX_WINDOWSIZE, Outcome};
+use super::wire::{MAX_BLKSIZE, MIN_BLKSIZE, Packet, Request};
+use crate::events::EventSender;
+use crate::files::Roots;
+use crate::lease::LeaseIndex;
+use crate::snapshot::Reader;
+
+/// What [`TftpLimits::transfers`] may be. Each transfer has a socket: above the
+/// usual limits for open files more would only fail later.
+pub const TRANSFERS: RangeInclusive<usize> = 1..=65_536;
+
+/// What [`TftpLimits::drain`] may be: an orchestrator kills after some minutes.
+pub const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(300);
+
+/// How long transfers that are told to stop may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What the TFTP service is given. Cheap to clone: the supervisor binds again
+/// after trouble.
+#[derive(Clone, Debug)]
+pub struct TftpConfig {
+    /// Where requests come to; the standard port is 69.
+    pub listen: SocketAddrV4,
+    /// What strangers may take.
+    pub limits: TftpLimits,
+    /// The snapshots.
+    pub snapshots: Reader,
+    /// The files.
+    pub roots: Arc<Roots>,
+    /// Which machine has which address.
+    pub leases: LeaseIndex,
+    /// Where the ends of transfers are reported.
+    pub events: EventSender,
+    /// The counters.
+    pub metrics: TftpMetrics,
+}
+
+/// What strangers may take. Values out of range are taken as the nearest in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TftpLimits {
+    /// Transfers at a time; default 1024, within [`TRANSFERS`]. At 384 KiB each
+    /// that is 384 MiB where all read large files.
+    pub transfers: usize,
+    /// Transfers at a time of one address; default 16. A machine needs one or
+    /// two, several behind one NAT share it.
+    pub per_client: usize,
+    /// How long transfers may go on after the service was told to stop;
+    /// default 10 s, within [`DRAIN`].
+    pub drain: Duration,
+    /// What one transfer may take.
+    pub transfer: Limits,
+}
+
+/// The TFTP service: bound, but not yet serving.
+#[derive(Debug)]
+pub struct TftpServer {
+    listener: Listener,
+    limits: TftpLimits,
+    shared: Arc<Shared>,
+    /// Every transfer, also those that were replaced and are about to end.
+    tasks: JoinSet<Option<Outcome>>,
+    /// Whose transfer a task is.
+    peers: BTreeMap<Id, SocketAddrV4>,
+    /// The transfer that each client port has.
+    active: BTreeMap<SocketAddrV4, Active>,
+}
+
+/// What the loop knows of a transfer.
+#[derive(Debug)]
+struct Active {
+    task: Id,
+    /// The request, as it came.
+    datagram: Vec<u8>,
+    answered: Arc<AtomicBool>,
+    stop: oneshot::Sender<Stop>,
+    /// The same request again, which came before the client answered ours.
+    repeated: Option<Received>,
+}
+
+// === impl TftpLimits ===
+
+impl Default for TftpLimits {
+    fn default() -> Self {
+        Self {
+            transfers: 1024,
+            per_client: 16,
+            drain: Duration::from_secs(10),
+            transfer: Limits::default(),
+        }
+    }
+}
+
+impl TftpLimits {
+    fn in_range(self) -> Self {
+        let Self {
+            transfers,
+            per_client,
+            drain,
+            transfer,
+        } = self;
+        let transfers = transfers.clamp(*TRANSFERS.start(), *TRANSFERS.end());
+        Self {
+            transfers,
+            per_client: per_client.clamp(1, transfers),
+            drain: drain.clamp(*DRAIN.start(), *DRAIN.end()),
+            transfer: Limits {
+                blksize: transfer.blksize.clamp(MIN_BLKSIZE, MAX_BLKSIZE),
+                windowsize: transfer.windowsize.clamp(1, MAX_WINDOWSIZE),
+                ..transfer
+            },
+        }
+    }
+}
+
+// === impl TftpServer ===
+
+impl TftpServer {
+    /// Binds the listening socket.
+    ///
+    /// # Errors
+    /// Where the address is taken, not ours, or the port needs a privilege.
+    pub fn bind(config: TftpConfig) -> io::Result<Self> {
+        let TftpConfig {
+            listen,
+            limits,
+            snapshots,
+            roots,
+            leases,
+            events,
+            metrics,
+        } = config;
+        let limits = limits.in_range();
+        let shared = Shared {
+            snapshots,
+            roots,
+            leases,
+            events,
+            metrics,
+            limits: limits.transfer.clone(),
+        };
+        Ok(Self {
+            listener: Listener::bind(listen)?,
+            limits,
+            shared: Arc::new(shared),
+            tasks: JoinSet::new(),
+            peers: BTreeMap::new(),
+            active: BTreeMap::new(),
+        })
+    }
+
+    /// The address that requests come to.
+    ///
+    /// # Errors
+    /// Where the kernel does not say it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`, then lets the transfers in flight come to their end
+    /// within [`TftpLimits::drain`].
+    ///
+    /// # Errors
+    /// Where the listening socket cannot receive any more; transfers in flight
+    /// have come to their end then, too.
+    pub async fn run(mut self, stop: CancellationToken) -> io::Result<()> {
+        let result = loop {
+            tokio::select! {
+                () = stop.cancelled() => break Ok(()),
+                received = self.listener.receive() => match received {
+                    Ok(received) => self.on_datagram(&received),
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        self.shared.metrics.ignored("peer-not-ipv4");
+                    }
+                    Err(error) => break Err(error),
+                },
+                Some(ended) = self.tasks.join_next_with_id() => self.on_end(ended),
+            }
+        };
+        self.drain().await;
+        result
+    }
+
+    fn on_datagram(&mut self, received: &Received) {
+        let Received {
+            datagram,
+            peer,
+            local,
+        } = received;
+        if peer.port() == 0 {
+            // Nobody can be answered there.
+            return self.ignore(*peer, "peer-port-zero");
+        }
+        match Packet::decode(datagram) {
+            Ok(Packet::Read(request)) => self.on_read(&request, received),
+            Ok(Packet::Write(request)) => {
+                let refusal = Refusal::Write;
+                self.shared.refuse(*local, *peer, request.name, refusal);
+            }
+            // No ERROR for those, not to be a mirror for forged packets.
+            Ok(
+                Packet::Data { .. }
+                | Packet::Ack { .. }
+                | Packet::Error { .. }
+                | Packet::OptionAck(_),
+            ) => self.ignore(*peer, "no-request"),
+            Err(unreadable) => self.ignore(*peer, unreadable.as_str()),
+        }
+    }
+
+    fn ignore(&self, peer: SocketAddrV4, reason: &str) {
+        debug!(target: "reveille::tftp", %peer, reason, "ignored");
+        self.shared.metrics.ignored(reason);
+    }
+
+    /// Lets a read request in. From a port that has a transfer, the same
+    /// request is a repetition as long as the client has not answered (its own
+    /// timer was faster than ours); anything else replaces the transfer.
+    fn on_read(&mut self, request: &Request<'_>, received: &Received) {
+        let peer = received.peer;
+        if let Some(active) = self.active.get_mut(&peer) {
+            let answered = active.answered.load(Ordering::Relaxed);
+            if active.datagram == received.datagram && !answered {
+                active.repeated = Some(received.clone());
+                return self.ignore(peer, "request-repeated");
+            }
+        }
+        if let Some(replaced) = self.active.remove(&peer) {
+            // Where nobody listens any more it has ended by itself.
+            let _ = replaced.stop.send(Stop::Replaced);
+        }
+        match self.room_for(*peer.ip()) {
+            Ok(()) => self.start(request, received),
+            Err(refusal) => {
+                let shared = &self.shared;
+                shared.refuse(received.local, peer, request.name, refusal);
+            }
+        }
+        self.shared.metrics.set_active(self.active.len());
+    }
+
+    fn room_for(&self, client: Ipv4Addr) -> Result<(), Refusal> {
+        // Transfers that were replaced end at once, but one that waits for a
+        // slow disk cannot: those are bounded by the second condition.
+        let most = self.limits.transfers;
+        if self.active.len() >= most || self.tasks.len() >= most.saturating_mul(2) {
+            return Err(Refusal::Busy);
+        }
+        let ports = SocketAddrV4::new(client, 0)..=SocketAddrV4::new(client, u16::MAX);
+        if self.active.range(ports).count() >= self.limits.per_client {
+            return Err(Refusal::ClientBusy);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, request: &Request<'_>, received: &Received) {
+        let peer = received.peer;
+        let answered = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = oneshot::channel();
+        let session = Session {
+            shared: Arc::clone(&self.shared),
+            peer,
+            local: received.local,
+            name: request.name.to_vec(),
+            mode: request.mode,
+            options: request.options,
+            answered: Arc::clone(&answered),
+            stop: stopped,
+        };
+        let task = self.tasks.spawn(session.serve()).id();
+        self.peers.insert(task, peer);
+        let active = Active {
+            task,
+            datagram: received.datagram.clone(),
+            answered,
+            stop,
+            repeated: None,
+        };
+        self.active.insert(peer, active);
+    }
+
+    /// Forgets a transfer that has ended. A request that looked like a
+    /// repetition was a new one where the client has ended the transfer itself:
+    /// its ERROR and its next request come to different sockets.
+    fn on_end(&mut self, ended: Result<(Id, Option<Outcome>), JoinError>) {
+        let (task, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(fault) => {
+                error!(target: "reveille::tftp", error = %fault, "transfer died");
+                (fault.id(), None)
+            }
+        };
+        let Some(peer) = self.peers.remove(&task) else {
+            return;
+        };
+        let current = self.active.get(&peer).is_some_and(|a| a.task == task);
+        let Some(active) = current.then(|| self.active.remove(&peer)).flatten() else {
+            return;
+        };
+        self.shared.metrics.set_active(self.active.len());
+        let by_client = match outcome {
+            Some(Outcome::Probe | Outcome::ClientError { .. }) => true,
+            Some(
+                Outcome::Complete
+                | Outcome::Unconfirmed
+                | Outcome::TimedOut
+                | Outcome::Unreachable
+                | Outcome::Replaced
+                | Outcome::Truncated
+                | Outcome::ReadFailed
+                | Outcome::SocketFailed
+                | Outcome::Stopped,
+            )
+            | None => false,
+        };
+        if let (true, Some(received)) = (by_client, active.repeated) {
+            self.on_datagram(&received);
+        }
+    }
+
+    /// Lets transfers end, and ends them after a while.
+    async fn drain(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let transfers = self.tasks.len();
+        info!(target: "reveille::tftp", transfers, "waiting for transfers to end");
+        self.join_until(Instant::now() + self.limits.drain).await;
+        for (_, active) in std::mem::take(&mut self.active) {
+            let _ = active.stop.send(Stop::Shutdown);
+        }
+        self.join_until(Instant::now() + LAST_WORDS).await;
+        self.shared.metrics.set_active(0);
+    }
+
+    async fn join_until(&mut self, deadline: Instant) {
+        while let Ok(Some(ended)) = timeout_at(deadline, self.tasks.join_next()).await {
+            if let Err(fault) = ended {
+                error!(target: "reveille::tftp", error = %fault, "transfer died");
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! One transfer on its way: what `transfer` says, done with a socket, a file
+//! and the clock.
+
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::metrics::TftpMetrics;
+use super::refuse::Refusal;
+use super::report::Served;
+use super::resolve::{Content, resolve};
+use super::socket::{PeerSocket, is_unreachable, send_once};
+use super::source::Source;
+use super::transfer::{Limits, Outcome, Step, Transfer};
+use super::wire::{self, DATA_HEADER, ErrorCode, Mode, Options, to_netascii};
+use crate::events::EventSender;
+use crate::files::{ArtifactPath, Roots};
+use crate::lease::LeaseIndex;
+use crate::script::Caller;
+use crate::snapshot::Reader;
+
+/// Longest file that is translated to netascii, in bytes: it is held in memory,
+/// and nothing that boots is sent so.
+const NETASCII_MAX: u64 = 256 * 1024;
+
+/// What a client sends during a read is short: an ACK has 4 bytes, and of an
+/// ERROR's words the first are enough.
+const MAX_PACKET: usize = 256;
+
+/// What all transfers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) snapshots: Reader,
+    pub(super) roots: Arc<Roots>,
+    pub(super) leases: LeaseIndex,
+    pub(super) events: EventSender,
+    pub(super) metrics: TftpMetrics,
+    pub(super) limits: Limits,
+}
+
+/// A read request that was let in.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) peer: SocketAddrV4,
+    /// Our address that it came to.
+    pub(super) local: Ipv4Addr,
+    pub(super) name: Vec<u8>,
+    pub(super) mode: Mode,
+    pub(super) options: Options,
+    /// Set as soon as the client acknowledges something.
+    pub(super) answered: Arc<AtomicBool>,
+    /// Ends the transfer from outside.
+    pub(super) stop: oneshot::Receiver<Stop>,
+}
+
+/// Why a transfer is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The client has asked for something else: it is not told anything.
+    Replaced,
+    /// The server stops.
+    Shutdown,
+}
+
+/// A transfer and what it runs on.
+#[derive(Debug)]
+struct Run {
+    shared: Arc<Shared>,
+    answered: Arc<AtomicBool>,
+    stop: oneshot::Receiver<Stop>,
+    socket: PeerSocket,
+    source: Source,
+    transfer: Transfer,
+    started: Instant,
+    /// The packets of a window; kept for the next one.
+    packets: Vec<u8>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Answers a request with an ERROR packet, at once: a client that is left
+    /// without an answer waits up to a minute.
+    pub(super) fn refuse(&self, local: Ipv4Addr, peer: SocketAddrV4, name: &[u8], why: Refusal) {
+        let reason = why.as_str();
+        let machine = self.leases.mac_of(*peer.ip()).map(tracing::field::display);
+        let name = String::from_utf8_lossy(name);
+        let name = name.escape_debug();
+        info!(target: "reveille::tftp", %peer, machine, %name, reason, "refused");
+        self.metrics.refused(why);
+        if let Err(error) = send_once(local, peer, &wire::error(why.code(), reason)) {
+            debug!(target: "reveille::tftp", %peer, %error, "refusal could not be sent");
+        }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Serves the request to its end. `None` where it was refused.
+    pub(super) async fn serve(mut self) -> Option<Outcome> {
+        let opened = self.open().await;
+        // Whatever came of it, the client has gone on: an answer now would be
+        // taken for one to its next request.
+        if self.stop.try_recv().is_ok() {
+            self.shared.metrics.ignored("request-replaced");
+            return None;
+        }
+        let connected = opened.and_then(|opened| Ok((opened, self.connect()?)));
+        let ((served, source), socket) = match connected {
+            Ok(connected) => connected,
+            Err(refusal) => {
+                let shared = &self.shared;
+                shared.refuse(self.local, self.peer, &self.name, refusal);
+                return None;
+            }
+        };
+        let limits = &self.shared.limits;
+        let (transfer, first) = Transfer::start(&self.options, limits, served.len, Duration::ZERO);
+        let mut run = Run {
+            shared: self.shared,
+            answered: self.answered,
+            stop: self.stop,
+            socket,
+            source,
+            transfer,
+            started: served.started,
+            packets: Vec::new(),
+        };
+        let outcome = run.play(first).await;
+        served.report(&run.shared, self.peer, &run.transfer, &outcome);
+        Some(outcome)
+    }
+
+    fn connect(&self) -> Result<PeerSocket, Refusal> {
+        PeerSocket::connect(self.local, self.peer).map_err(|error| {
+            warn!(target: "reveille::tftp", peer = %self.peer, %error, "no socket to answer from");
+            Refusal::NoSocket
+        })
+    }
+
+    /// Finds out what the name means, by one snapshot, and opens it.
+    async fn open(&self) -> Result<(Served, Source), Refusal> {
+        let started = Instant::now();
+        let translate = match self.mode {
+            Mode::Octet => false,
+            Mode::Netascii => true,
+            Mode::Mail => return Err(Refusal::Mail),
+            Mode::Unknown => return Err(Refusal::UnknownMode),
+        };
+        let shared = &self.shared;
+        let snapshot = shared.snapshots.current().ok_or(Refusal::NoSnapshot)?;
+        let machine = shared.leases.mac_of(*self.peer.ip());
+        let caller = Caller {
+            address: *self.peer.ip(),
+            mac: machine,
+        };
+        let content = resolve(&snapshot, caller, self.local, &self.name).map_err(Refusal::Name)?;
+        let (name, purpose, (source, len)) = match content {
+            Content::File { path, purpose } => {
+                let roots = Arc::clone(&shared.roots);
+                let name = path.to_string();
+                let opening = spawn_blocking(move || open_file(&roots, &path, translate));
+                let opened = opening.await.map_err(|_| Refusal::ReadFailed)?;
+                (name, purpose, opened?)
+            }
+            Content::Text {
+                name,
+                body,
+                purpose,
+            } => {
+                let body = body.into_bytes();
+                let body = if translate { to_netascii(&body) } else { body };
+                (name, purpose, in_memory(body))
+            }
+        };
+        let served = Served {
+            machine,
+            generation: snapshot.generation,
+            name,
+            purpose,
+            len,
+            started,
+        };
+        Ok((served, source))
+    }
+}
+
+/// Opens a file, and reads it where it is to be translated. Blocks.
+fn open_file(
+    roots: &Roots,
+    path: &ArtifactPath,
+    translate: bool,
+) -> Result<(Source, u64), Refusal> {
+    let opened = roots.open(path).map_err(|error| not_opened(path, &error))?;
+    if opened.is_dir {
+        return Err(Refusal::Folder);
+    }
+    if !translate {
+        return Ok((Source::file(opened.file, opened.len), opened.len));
+    }
+    if opened.len > NETASCII_MAX {
+        return Err(Refusal::NetasciiTooLong);
+    }
+    let mut text = Vec::new();
+    let mut file = opened.file.take(NETASCII_MAX);
+    file.read_to_end(&mut text)
+        .map_err(|_| Refusal::ReadFailed)?;
+    Ok(in_memory(to_netascii(&text)))
+}
+
+fn not_opened(path: &ArtifactPath, error: &io::Error) -> Refusal {
+    // No name that is too long for the file system is a file's.
+    let missing = [io::ErrorKind::NotFound, io::ErrorKind::InvalidFilename];
+    if missing.contains(&error.kind()) {
+        return Refusal::NotFound;
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Refusal::Denied;
+    }
+    warn!(target: "reveille::tftp", %path, %error, "file cannot be opened");
+    Refusal::ReadFailed
+}
+
+fn in_memory(bytes: Vec<u8>) -> (Source, u64) {
+    let len = bytes.len() as u64;
+    (Source::Memory(bytes), len)
+}
+
+// === impl Run ===
+
+impl Run {
+    /// Plays the transfer to its end.
+    async fn play(&mut self, first: Step) -> Outcome {
+        let wake = sleep_until(self.started + self.transfer.deadline());
+        tokio::pin!(wake);
+        let mut datagram = [0; MAX_PACKET];
+        let mut step = first;
+        loop {
+            if let Err(outcome) = self.carry_out(step).await {
+                return outcome;
+            }
+            // The timer is moved only where it would ring too late: moving it
+            // with every packet costs more than waking up for nothing at times.
+            let deadline = self.started + self.transfer.deadline();
+            if deadline < wake.deadline() {
+                wake.as_mut().reset(deadline);
+            }
+            step = tokio::select! {
+                received = self.socket.receive(&mut datagram) => match received {
+                    Ok(len) => self.on_packet(datagram.get(..len).unwrap_or_default()),
+                    Err(error) => Step::End(socket_trouble(&self.transfer, &error)),
+                },
+                () = &mut wake => {
+                    wake.as_mut().reset(deadline);
+                    self.on_wake()
+                }
+                stop = &mut self.stop => self.stopped(stop.unwrap_or(Stop::Shutdown)).await,
+            };
+        }
+    }
+
+    fn on_packet(&mut self, packet: &[u8]) -> Step {
+        let step = self.transfer.on_packet(self.started.elapsed(), packet);
+        if self.transfer.answered() {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        step
+    }
+
+    fn on_wake(&mut self) -> Step {
+        let now = self.started.elapsed();
+        if now < self.transfer.deadline() {
+            return Step::Wait;
+        }
+        self.transfer.on_timeout(now)
+    }
+
+    /// Does what `step` says; `Err` is the end.
+    async fn carry_out(&mut self, step: Step) -> Result<(), Outcome> {
+        let sent = match step {
+            Step::Packet(packet) => self.socket.send(&packet).await,
+            Step::Blocks(blocks) => {
+                if let Err(error) = self.source.packets(&blocks, &mut self.packets).await {
+                    return Err(self.source_trouble(&error).await);
+                }
+                let size = usize::from(blocks.blksize()) + DATA_HEADER;
+                self.socket.send_all(&self.packets, size).await
+            }
+            Step::Wait => Ok(()),
+            Step::Ignore(ignored) => {
+                self.shared.metrics.ignored(ignored.as_str());
+                Ok(())
+            }
+            Step::End(outcome) => return Err(outcome),
+        };
+        sent.map_err(|error| socket_trouble(&self.transfer, &error))
+    }
+
+    async fn stopped(&self, stop: Stop) -> Step {
+        match stop {
+            Stop::Replaced => Step::End(self.transfer.on_replaced()),
+            Stop::Shutdown => {
+                self.tell("server stops").await;
+                Step::End(Outcome::Stopped)
+            }
+        }
+    }
+
+    async fn source_trouble(&self, error: &io::Error) -> Outcome {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            self.tell("file became shorter").await;
+            return Outcome::Truncated;
+        }
+        warn!(target: "reveille::tftp", %error, "file cannot be read");
+        self.tell("file cannot be read").await;
+        Outcome::ReadFailed
+    }
+
+    /// Tells the client that it is over. It is over whether it hears it or not.
+    async fn tell(&self, words: &str) {
+        let packet = wire::error(ErrorCode::Undefined, words);
+        if let Err(error) = self.socket.send(&packet).await {
+            debug!(target: "reveille::tftp", %error, "last words could not be sent");
+        }
+    }
+}
+
+fn socket_trouble(transfer: &Transfer, error: &io::Error) -> Outcome {
+    if is_unreachable(error) {
+        return transfer.on_unreachable();
+    }
+    warn!(target: "reveille::tftp", %error, "socket failed");
+    Outcome::SocketFailed
+}

@@ -1,0 +1,115 @@
+//! The CRDs in `crds/` are those of the types, and ones that a cluster takes.
+//!
+//! Run `make crds` (or this test with `UPDATE_GOLDEN=1`) after a change.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
+
+use std::path::Path;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use reveille::api::{self, Kind};
+use reveille::cli::crds::CrdsArgs;
+use reveille::standalone::yaml;
+
+#[test]
+fn the_folder_is_up_to_date() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let fresh = tempfile::tempdir().unwrap();
+    let target = if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        folder.as_path()
+    } else {
+        fresh.path()
+    };
+    let args = CrdsArgs {
+        output_dir: Some(target.to_owned()),
+    };
+    args.run(&mut Vec::new()).unwrap();
+    let names = |path: &Path| {
+        let entries = std::fs::read_dir(path).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(target), names(&folder), "run `make crds`");
+    for name in names(target) {
+        let (new, old) = (target.join(&name), folder.join(&name));
+        let same = std::fs::read(new).unwrap() == std::fs::read(old).unwrap();
+        assert!(
+            same,
+            "crds/{} is not up to date: run `make crds`",
+            name.display()
+        );
+    }
+}
+
+#[test]
+fn the_yaml_means_to_kubectl_what_we_mean() {
+    let mut text = Vec::new();
+    CrdsArgs { output_dir: None }.run(&mut text).unwrap();
+    let parsed = yaml::parse(std::str::from_utf8(&text).unwrap());
+    assert_eq!(parsed.errors, []);
+    assert_eq!(parsed.documents.len(), Kind::ALL.len());
+    for (document, kind) in parsed.documents.iter().zip(Kind::ALL) {
+        // 576.0 is 576 after a way through YAML, here as in a cluster.
+        let mut value = serde_json::to_value(api::crd(kind)).unwrap();
+        whole(&mut value);
+        assert_eq!(document.value, value, "{kind}");
+    }
+}
+
+fn whole(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) => {
+            let text = number.to_string();
+            if let Some(whole) = text.strip_suffix(".0") {
+                *value = whole.parse::<i64>().unwrap().into();
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(whole),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(whole),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_schemas_are_structural_and_described() {
+    for kind in Kind::ALL {
+        let crd = api::crd(kind);
+        let schema = crd.spec.versions[0].schema.clone().unwrap();
+        let root = schema.open_api_v3_schema.unwrap();
+        assert!(root.description.as_deref().unwrap().len() > 30);
+        visit(kind.as_str(), &root, true);
+    }
+}
+
+/// The rules of structural schemas as far as ours could break them.
+fn visit(at: &str, schema: &JSONSchemaProps, is_field: bool) {
+    assert!(schema.type_.is_some(), "{at}: no type");
+    if is_field {
+        let text = schema.description.as_deref().unwrap_or_default();
+        assert!(!text.is_empty(), "{at}: no description");
+        assert!(!text.contains("Auto-generated"), "{at}: {text}");
+    }
+    let composed = [&schema.all_of, &schema.any_of, &schema.one_of];
+    assert!(composed.into_iter().all(Option::is_none), "{at}: composed");
+    assert!(schema.not.is_none() && schema.ref_path.is_none(), "{at}");
+    assert!(schema.unique_items != Some(true), "{at}: uniqueItems");
+    if let Some(rest) = &schema.additional_properties {
+        let JSONSchemaPropsOrBool::Schema(rest) = rest else {
+            unreachable!("{at}: additionalProperties is a boolean");
+        };
+        assert!(schema.properties.is_none(), "{at}: two kinds of properties");
+        visit(&format!("{at}.*"), rest, false);
+    }
+    for (name, schema) in schema.properties.iter().flatten() {
+        visit(&format!("{at}.{name}"), schema, true);
+    }
+    if schema.type_.as_deref() == Some("array") {
+        let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items else {
+            unreachable!("{at}: items is not one schema");
+        };
+        visit(&format!("{at}[]"), items, false);
+    }
+}

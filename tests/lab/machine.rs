@@ -1,0 +1,188 @@
+//! A virtual machine, from power-on to its first words on the serial port.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::assets::Assets;
+use crate::{disk, ns};
+
+/// A machine to switch on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    /// Its name in the manifests.
+    pub(crate) name: &'static str,
+    pub(crate) mac: &'static str,
+    pub(crate) firmware: Firmware,
+    /// Whether it has a disk that it can boot.
+    pub(crate) disk: bool,
+}
+
+/// What asks the network for a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Firmware {
+    /// A BIOS; the NIC's ROM is an iPXE.
+    Bios,
+    /// UEFI with its own PXE client.
+    UefiPxe,
+    /// UEFI with its own HTTP client.
+    UefiHttp,
+}
+
+impl Firmware {
+    /// How a person calls it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bios => "BIOS PXE",
+            Self::UefiPxe => "UEFI PXE",
+            Self::UefiHttp => "UEFI HTTP boot",
+        }
+    }
+}
+
+/// A machine that is on. It is switched off with this value.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) machine: Machine,
+    child: Child,
+    serial: PathBuf,
+    since: Instant,
+}
+
+impl Machine {
+    /// Plugs it into the bridge and switches it on. Its serial log is in `folder`.
+    #[expect(clippy::disallowed_methods, reason = "measures real time")]
+    pub(crate) fn power_on(self, assets: &Assets, folder: &Path) -> Result<Running> {
+        let name = self.name;
+        // A device name has at most 15 bytes; the end of the MAC tells the machines apart.
+        let tap = format!("tap{}", self.mac[9..].replace(':', ""));
+        ns::tap(&tap)?;
+        let serial = folder.join(format!("serial-{name}.log"));
+        File::create(&serial)?;
+        let log = File::create(folder.join(format!("qemu-{name}.log")))?;
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-accel", "tcg", "-m", "512", "-display", "none"])
+            .args(["-name", name, "-serial"])
+            .arg(format!("file:{}", serial.display()))
+            .arg("-netdev")
+            .arg(format!("tap,id=net,ifname={tap},script=no,downscript=no"))
+            .arg("-device")
+            .arg(self.network_card());
+        match self.firmware {
+            // Without graphics SeaBIOS and the ROM write on the serial port.
+            Firmware::Bios => command.args(["-machine", "pc,graphics=off"]),
+            Firmware::UefiPxe | Firmware::UefiHttp => {
+                self.uefi_arguments(&mut command, assets, folder)?
+            }
+        };
+        if self.disk {
+            self.disk_arguments(&mut command, folder)?;
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("qemu-system-x86_64")?;
+        Ok(Running {
+            machine: self,
+            child,
+            serial,
+            since: Instant::now(),
+        })
+    }
+
+    fn network_card(self) -> String {
+        // Without a ROM it is the firmware's own client that asks.
+        let rom = match self.firmware {
+            Firmware::Bios => "",
+            Firmware::UefiPxe | Firmware::UefiHttp => ",romfile=",
+        };
+        format!(
+            "virtio-net-pci,netdev=net,mac={},bootindex=0{rom}",
+            self.mac
+        )
+    }
+
+    fn uefi_arguments<'a>(
+        self,
+        command: &'a mut Command,
+        assets: &Assets,
+        folder: &Path,
+    ) -> Result<&'a mut Command> {
+        let vars = folder.join(format!("vars-{}.fd", self.name));
+        std::fs::copy(&assets.ovmf_vars, &vars).context("UEFI variables")?;
+        let code = assets.ovmf_code.display();
+        let flash = "if=pflash,format=raw";
+        command
+            .args(["-machine", "q35", "-drive"])
+            .arg(format!("{flash},readonly=on,file={code}"))
+            .arg("-drive")
+            .arg(format!("{flash},file={}", vars.display()));
+        // Each client that finds nothing costs the firmware a minute. IPv6 is not what we ask about;
+        // with both PXE clients off, OVMF goes straight to HTTP boot.
+        let off: &[&str] = match self.firmware {
+            Firmware::UefiHttp => &["IPv6PXESupport", "IPv4PXESupport"],
+            Firmware::Bios | Firmware::UefiPxe => &["IPv6PXESupport"],
+        };
+        for client in off {
+            command
+                .arg("-fw_cfg")
+                .arg(format!("name=opt/org.tianocore/{client},string=no"));
+        }
+        Ok(command)
+    }
+
+    fn disk_arguments(self, command: &mut Command, folder: &Path) -> Result<()> {
+        let path = folder.join(format!("disk-{}", self.name));
+        let file = match self.firmware {
+            Firmware::Bios => {
+                disk::bios(&path)?;
+                path.display().to_string()
+            }
+            Firmware::UefiPxe | Firmware::UefiHttp => {
+                disk::uefi(&path)?;
+                format!("fat:{}", path.display())
+            }
+        };
+        command
+            .arg("-drive")
+            .arg(format!(
+                "if=none,id=disk,format=raw,readonly=on,file={file}"
+            ))
+            .args(["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
+        Ok(())
+    }
+}
+
+impl Running {
+    /// The first whole line with `marker` that the machine printed, from the marker on.
+    pub(crate) fn said(&self, marker: &str) -> Option<String> {
+        let bytes = std::fs::read(&self.serial).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (line, _) = text[text.find(marker)?..].split_once('\n')?;
+        Some(line.trim_end().to_owned())
+    }
+
+    /// Time since power-on.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Whether it has switched itself off, or QEMU failed.
+    pub(crate) fn is_off(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,113 @@
+//! The walls of the lab: a process in network, pid and mount namespaces of its own.
+//!
+//! [`enter`] runs this same program again behind those walls. Nothing has a name on the host, so runs
+//! do not meet each other, and nothing is left: the kernel ends every process of the room when its
+//! first one ends, and the room's first process ends when we do, however we end.
+
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The bridge that every machine of a room is plugged into.
+pub(crate) const BRIDGE: &str = "br0";
+
+/// Our address on the bridge.
+pub(crate) const ADDRESS: &str = "192.0.2.1";
+
+/// Whether this account may make namespaces at all; the error says what is missing.
+pub(crate) fn possible() -> Result<()> {
+    let output = walls()
+        .args(["ip", "link", "set", "lo", "up"])
+        .output()
+        .context("unshare or setpriv is missing (package util-linux)")?;
+    ensure!(
+        output.status.success(),
+        "cannot make namespaces: {}; run as root, or allow unprivileged user namespaces",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    match std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+    {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            bail!("cannot open /dev/net/tun as this account; run as root")
+        }
+        Err(error) => Err(error).context("cannot open /dev/net/tun; is the tun module there?"),
+    }
+}
+
+/// The command that runs this program again, with `arguments`, behind the walls.
+pub(crate) fn enter(arguments: &[&str]) -> Result<Command> {
+    let program = std::env::current_exe().context("own program's path")?;
+    let mut command = walls();
+    command.arg(program).args(arguments).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// `setpriv` ends `unshare` when we die, `unshare` ends the room's first process when it dies, and
+/// the kernel ends the rest of the room with it.
+fn walls() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare"]);
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command
+}
+
+/// Whether we run with root's rights on the host.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+// === behind the walls ===
+
+/// Brings loopback and the bridge up. Only for a process that came through [`enter`].
+pub(crate) fn furnish() -> Result<()> {
+    run("ip link set lo up")?;
+    run(&format!("ip link add {BRIDGE} type bridge"))?;
+    run(&format!("ip address add {ADDRESS}/24 dev {BRIDGE}"))?;
+    run(&format!("ip link set {BRIDGE} up"))
+}
+
+/// Plugs a new tap device into the bridge.
+pub(crate) fn tap(name: &str) -> Result<()> {
+    run(&format!("ip tuntap add dev {name} mode tap"))?;
+    run(&format!("ip link set {name} master {BRIDGE} up"))
+}
+
+/// Runs a command of plain words to its end; an error carries what it printed.
+pub(crate) fn run(line: &str) -> Result<()> {
+    let mut words = line.split_whitespace();
+    let program = words.next().context("an empty command")?;
+    let output = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| line.to_owned())?;
+    ensure!(
+        output.status.success(),
+        "{line}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+/// Starts to record what crosses the bridge, if tcpdump is here: all of UDP, and of TCP the heads.
+pub(crate) fn capture(file: &Path) -> Option<Child> {
+    Command::new("tcpdump")
+        .args(["-i", BRIDGE, "-U", "-s", "600", "-Z", "root", "-w"])
+        .arg(file)
+        .arg("arp or udp or icmp or icmp6 or (tcp and less 700)")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()
+}

@@ -1,0 +1,144 @@
+//! A room behind the walls: a bridge, the server, machines, and a folder for what they leave.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::assets::Assets;
+use crate::boots::Boot;
+use crate::machine::{Machine, Running};
+use crate::ns;
+use crate::server::Server;
+
+/// How long a machine may take, whatever else the host does. It decides the test; [`PROMISE`] does not.
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
+
+/// From power-on to user space: what we promise, with emulation in software.
+pub(crate) const PROMISE: Duration = Duration::from_secs(60);
+
+/// How long the server's account of a boot may lag behind the machine.
+const ACCOUNT: Duration = Duration::from_secs(10);
+
+/// How often we look.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// The room, furnished, with the server ready.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) server: Server,
+    assets: Assets,
+    folder: PathBuf,
+    capture: Option<std::process::Child>,
+}
+
+impl Room {
+    /// Furnishes the room and starts the server on a folder of manifests.
+    pub(crate) fn open(manifests: &Path, assets: Assets, folder: &Path) -> Result<Self> {
+        ns::furnish()?;
+        let capture = ns::capture(&folder.join("capture.pcap"));
+        let server = Server::start(manifests, &assets, folder)?;
+        Ok(Self {
+            server,
+            assets,
+            folder: folder.to_owned(),
+            capture,
+        })
+    }
+
+    /// Switches a machine on.
+    pub(crate) fn power_on(&self, machine: Machine) -> Result<Running> {
+        machine.power_on(&self.assets, &self.folder)
+    }
+
+    /// Waits for the machine to print a line with `marker`; says it, and the time since power-on.
+    pub(crate) fn wait_for(
+        &mut self,
+        running: &mut Running,
+        marker: &str,
+    ) -> Result<(String, Duration)> {
+        loop {
+            // In this order: what a machine said last is read after it went off.
+            let off = running.is_off();
+            if let Some(line) = running.said(marker) {
+                return Ok((line, running.uptime()));
+            }
+            if off {
+                bail!("the machine went off without a word of {marker}");
+            }
+            if running.uptime() > LIMIT {
+                bail!("no {marker} within {} s", LIMIT.as_secs());
+            }
+            self.server.alive()?;
+            sleep(TICK);
+        }
+    }
+
+    /// The server's account of a machine: its boots, once there is one and all have ended with
+    /// `result`; an error when that does not come.
+    pub(crate) fn account(&self, mac: &str, result: &str) -> Result<Vec<Boot>> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let boots = Boot::of(self.server.boots()?, mac);
+            let other = boots.iter().find(|boot| boot.result != result);
+            match other {
+                None if !boots.is_empty() => return Ok(boots),
+                None if waited >= ACCOUNT => bail!("/boots knows no boot of {mac}"),
+                Some(boot) if waited >= ACCOUNT => bail!(
+                    "the result of the boot is {}, expected {result}; stages: {}",
+                    boot.result,
+                    boot.story()
+                ),
+                None | Some(_) => sleep(TICK),
+            }
+            waited += TICK;
+        }
+    }
+
+    /// The same for a machine that was switched on once and was handed off: one power-on is one boot.
+    pub(crate) fn one_boot(&self, mac: &str) -> Result<Boot> {
+        let mut boots = self.account(mac, "HandedOff")?;
+        match (boots.pop(), boots.len()) {
+            (Some(boot), 0) => Ok(boot),
+            (_, more) => bail!("/boots makes {} boots of one power-on", more + 1),
+        }
+    }
+
+    /// Leaves the server's account beside the other evidence.
+    pub(crate) fn keep_account(&self) {
+        let boots = crate::server::get("/boots").unwrap_or_else(|error| error.to_string());
+        let _ = std::fs::write(self.folder.join("boots.json"), boots);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.keep_account();
+        if let Some(capture) = &mut self.capture {
+            let _ = capture.kill();
+            let _ = capture.wait();
+        }
+    }
+}
+
+/// Checks what a machine printed: its name, and the command line that its manifest names.
+///
+/// Two words are allowed that the manifest does not name, because UEFI kernels take them there: the
+/// kernel's own file name first, and `initrd=`.
+pub(crate) fn expect_command_line(said: &str, machine: &str, expected: &str) -> Result<()> {
+    let (name, line) = said
+        .strip_prefix("REVEILLE-USERSPACE ")
+        .and_then(|rest| rest.split_once(" cmdline: "))
+        .with_context(|| format!("not the marker: {said}"))?;
+    let words: Vec<&str> = line
+        .split(' ')
+        .enumerate()
+        .filter(|(index, word)| !(word.starts_with("initrd=") || *index == 0 && *word == "vmlinuz"))
+        .map(|(_, word)| word)
+        .collect();
+    if name != machine || words.join(" ") != expected {
+        bail!("{machine} booted as {name} with `{line}`, expected `{expected}`");
+    }
+    Ok(())
+}

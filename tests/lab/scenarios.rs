@@ -1,0 +1,217 @@
+//! What the lab proves, one scenario after the other.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::assets::Assets;
+use crate::boots::Boot;
+use crate::disk;
+use crate::machine::{Firmware, Machine};
+use crate::room::{PROMISE, Room, expect_command_line};
+
+/// What the initrd prints.
+pub(crate) const AWAKE: &str = "REVEILLE-USERSPACE";
+
+/// Resident memory of the server that we promise, after a few boots.
+pub(crate) const MEMORY: u64 = 40 << 20;
+
+/// One scenario, run in a room of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// The folder of manifests, from the project's root.
+    manifests: &'static str,
+    machine: Machine,
+    expected: Expected,
+}
+
+/// How it must end.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    /// Linux wakes up, by way of a loader whose name holds this; `None`: the ROM's own iPXE.
+    Linux { loader: Option<&'static str> },
+    /// The disk boots.
+    Disk,
+}
+
+/// The machines of `examples/first-light`.
+pub(crate) const FIRST_LIGHT: [Machine; 3] = [
+    machine("bios-pxe", "52:54:00:00:00:01", Firmware::Bios),
+    machine("uefi-pxe", "52:54:00:00:00:02", Firmware::UefiPxe),
+    machine("uefi-http", "52:54:00:00:00:03", Firmware::UefiHttp),
+];
+
+/// Where their manifests are.
+pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
+
+/// All scenarios, the longest first so that two at a time end early.
+pub(crate) const ALL: [Scenario; 6] = [
+    Scenario {
+        name: "uefi-disk",
+        manifests: "tests/lab/manifests/local-disk",
+        machine: Machine {
+            disk: true,
+            ..machine("uefi-disk", "52:54:00:00:00:06", Firmware::UefiPxe)
+        },
+        expected: Expected::Disk,
+    },
+    Scenario {
+        name: "rom-replaced",
+        manifests: "tests/lab/manifests/rom-replaced",
+        machine: machine("rom-replaced", "52:54:00:00:00:04", Firmware::Bios),
+        expected: Expected::Linux {
+            loader: Some("undionly"),
+        },
+    },
+    Scenario {
+        name: "bios-pxe",
+        manifests: FIRST_LIGHT_MANIFESTS,
+        machine: FIRST_LIGHT[0],
+        expected: Expected::Linux { loader: None },
+    },
+    Scenario {
+        name: "uefi-pxe",
+        manifests: FIRST_LIGHT_MANIFESTS,
+        machine: FIRST_LIGHT[1],
+        expected: Expected::Linux {
+            loader: Some(".efi"),
+        },
+    },
+    Scenario {
+        name: "uefi-http",
+        manifests: FIRST_LIGHT_MANIFESTS,
+        machine: FIRST_LIGHT[2],
+        expected: Expected::Linux {
+            loader: Some(".efi"),
+        },
+    },
+    Scenario {
+        name: "bios-disk",
+        manifests: "tests/lab/manifests/local-disk",
+        machine: Machine {
+            disk: true,
+            ..machine("bios-disk", "52:54:00:00:00:05", Firmware::Bios)
+        },
+        expected: Expected::Disk,
+    },
+];
+
+const fn machine(name: &'static str, mac: &'static str, firmware: Firmware) -> Machine {
+    Machine {
+        name,
+        mac,
+        firmware,
+        disk: false,
+    }
+}
+
+/// A path from the project's root.
+pub(crate) fn project(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The kernel command line that the lab's manifests name.
+pub(crate) fn command_line(machine: Machine) -> String {
+    let Machine { name, mac, .. } = machine;
+    format!("console=ttyS0 hostname={name} reveille.mac={mac}")
+}
+
+impl Scenario {
+    /// Runs behind the walls; says what was seen, in lines.
+    pub(crate) fn run(self, assets: Assets, folder: &Path) -> Result<Vec<String>> {
+        let mut room = Room::open(&project(self.manifests), assets, folder)?;
+        let mut running = room.power_on(self.machine)?;
+        match self.expected {
+            Expected::Linux { loader } => {
+                let (said, after) = room.wait_for(&mut running, AWAKE)?;
+                expect_command_line(&said, self.machine.name, &command_line(self.machine))?;
+                let boot = room.one_boot(self.machine.mac)?;
+                self.expect_linux(&boot, loader)?;
+                let mut lines = vec![format!("{}; awake {}", boot.story(), seconds(after))];
+                if after > PROMISE {
+                    lines.push(format!(
+                        "warning: awake within {} is promised",
+                        seconds(PROMISE)
+                    ));
+                }
+                lines.extend(memory(&room)?);
+                Ok(lines)
+            }
+            Expected::Disk => {
+                let (_, after) = room.wait_for(&mut running, disk::MARKER)?;
+                // Each client of the firmware that asks, and is told no, is a boot of its own.
+                let boots = room.account(self.machine.mac, "LocalBoot")?;
+                let mut lines = Vec::new();
+                for boot in &boots {
+                    self.expect_local(boot)?;
+                    lines.push(boot.story());
+                }
+                lines.push(format!("at its disk after {}", seconds(after)));
+                lines.extend(memory(&room)?);
+                Ok(lines)
+            }
+        }
+    }
+
+    fn expect_linux(self, boot: &Boot, loader: Option<&str>) -> Result<()> {
+        self.expect_name(boot)?;
+        let Some(part) = loader else {
+            ensure!(
+                boot.at("Loader").is_none(),
+                "the ROM's iPXE was sent a loader, {}",
+                boot.loader
+            );
+            return boot.expect_stages(&["Offer", "Ack", "Script", "Kernel", "Initrd", "HandOff"]);
+        };
+        ensure!(
+            boot.loader.contains(part),
+            "the loader was `{}`, expected one with {part} in its name",
+            boot.loader
+        );
+        boot.expect_stages(&[
+            "Offer", "Ack", "Loader", "Script", "Kernel", "Initrd", "HandOff",
+        ])
+    }
+
+    fn expect_local(self, boot: &Boot) -> Result<()> {
+        self.expect_name(boot)?;
+        boot.expect_stages(&["Offer", "LocalBoot"])?;
+        ensure!(
+            boot.at("Kernel").is_none(),
+            "a kernel was sent to a machine that boots its disk: {}",
+            boot.story()
+        );
+        Ok(())
+    }
+
+    fn expect_name(self, boot: &Boot) -> Result<()> {
+        ensure!(
+            boot.machine == self.machine.name,
+            "/boots calls the machine `{}`, its manifest {}",
+            boot.machine,
+            self.machine.name
+        );
+        Ok(())
+    }
+}
+
+/// What the server takes. Neither times nor memory decide a test.
+fn memory(room: &Room) -> Result<Vec<String>> {
+    let memory = room.server.resident()?;
+    let mut lines = vec![format!(
+        "server ready after {} ms, {} MiB resident",
+        room.server.ready_after.as_millis(),
+        memory >> 20
+    )];
+    if memory > MEMORY {
+        lines.push(format!("warning: below {} MiB is promised", MEMORY >> 20));
+    }
+    Ok(lines)
+}
+
+/// Seconds with one digit behind the point.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

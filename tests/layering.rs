@@ -1,0 +1,111 @@
+//! The wall around the core: its files name nothing that does I/O, knows the
+//! time or runs tasks.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The core: folders and files of `src`.
+const CORE: [&str; 20] = [
+    "boot",
+    "dhcp/answer.rs",
+    "dhcp/decide.rs",
+    "dhcp/destination.rs",
+    "dhcp/option.rs",
+    "dhcp/reply.rs",
+    "dhcp/request.rs",
+    "files/path.rs",
+    "http/listing.rs",
+    "http/range.rs",
+    "http/route.rs",
+    "lease/allocate.rs",
+    "lease/kea.rs",
+    "lease/record.rs",
+    "lease/request.rs",
+    "lease/table.rs",
+    "lease/transfer.rs",
+    "script",
+    "snapshot",
+    "tftp/resolve.rs",
+];
+const CORE_TOO: [&str; 4] = [
+    "lease/addresses.rs",
+    "tftp/transfer.rs",
+    "tftp/wire.rs",
+    "timeline",
+];
+/// Doors in the wall, each with its reason.
+const DOORS: [(&str, &str); 3] = [
+    (
+        "snapshot/handle.rs",
+        "hands snapshots from the writer to the readers",
+    ),
+    ("timeline/keeper.rs", "takes events in and tells the story"),
+    (
+        "timeline/recent.rs",
+        "state that DHCP and the timeline share",
+    ),
+];
+const FORBIDDEN: [&str; 15] = [
+    "tokio",
+    "axum",
+    "hyper",
+    "socket2",
+    "nix::",
+    "rustix",
+    "kube::",
+    "redb",
+    "std::fs",
+    "std::net::Udp",
+    "std::net::Tcp",
+    "async fn",
+    "Instant::now",
+    "SystemTime::now",
+    "clock::now",
+];
+
+#[test]
+fn the_core_does_no_io_and_knows_no_time() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    for entry in CORE.iter().chain(&CORE_TOO) {
+        let path = src.join(entry);
+        assert!(
+            path.exists(),
+            "{entry} is not there: the list is out of date"
+        );
+        collect(&path, &mut files);
+    }
+    let mut broken = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&src).unwrap().display().to_string();
+        if DOORS.iter().any(|(door, _)| *door == name) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in FORBIDDEN {
+                if code.contains(word) {
+                    broken.push(format!("src/{name}:{}: `{word}`", number + 1));
+                }
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "the core reaches out:\n{}",
+        broken.join("\n")
+    );
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            collect(&entry.unwrap().path(), files);
+        }
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        files.push(path.to_owned());
+    }
+}

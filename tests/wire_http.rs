@@ -1,0 +1,815 @@
+//! The HTTP doors over real sockets: hand-written requests on loopback.
+//!
+//! Needs no root; ports are the kernel's choice.
+
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "the lints know test functions, not what they call"
+)]
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use prometheus::{Registry, TextEncoder};
+use reveille::boot::{MacAddress, Transport};
+use reveille::events;
+use reveille::files::Roots;
+use reveille::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
+use reveille::lease::LeaseIndex;
+use reveille::snapshot::{self, Publisher, Snapshot};
+use reveille::timeline::{BootEvent, Fact, Transfer};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Longest that anything here may take; nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const MAC: MacAddress = MacAddress::new([0x52, 0x54, 0, 0, 0, 1]);
+
+// What the seed's manual has: 29 bytes of text, changed at 0x68e664ee.
+const HELLO: &str = "This is a test file for http\n";
+const HELLO_TAG: &str = "\"68e664ee-1d\"";
+const HELLO_DATE: &str = "Wed, 08 Oct 2025 13:19:42 GMT";
+
+#[test]
+fn a_file_comes_with_the_headers_that_nginx_sends() {
+    let server = Server::start();
+    let reply = server.get("/hello.txt");
+    assert_eq!((reply.status, reply.text()), (200, HELLO));
+    let names: BTreeSet<_> = reply
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    // Title case throughout: some small clients look for just these bytes.
+    let want = BTreeSet::from([
+        "Server",
+        "Date",
+        "Content-Type",
+        "Content-Length",
+        "Last-Modified",
+        "Connection",
+        "Etag",
+        "Accept-Ranges",
+    ]);
+    assert_eq!(names, want);
+    for (name, value) in [
+        ("server", "reveille"),
+        ("content-type", "text/plain; charset=utf-8"),
+        ("content-length", "29"),
+        ("last-modified", HELLO_DATE),
+        ("connection", "keep-alive"),
+        ("etag", HELLO_TAG),
+        ("accept-ranges", "bytes"),
+    ] {
+        assert_eq!(reply.header(name), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn firmware_asks_head_then_get_on_one_connection() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let head = client.ask("HEAD /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("29"))
+    );
+    assert!(head.body.is_empty());
+    let get = client.ask("GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!((get.status, get.text()), (200, HELLO));
+    let folder = client.ask("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_ne!(folder.header("content-length"), Some("0"));
+    let part = client.ask("HEAD /hello.txt HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\n\r\n");
+    assert_eq!(
+        (part.status, part.header("content-length")),
+        (200, Some("29"))
+    );
+    let again = client.ask("GET /hello.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_eq!(again.header("connection"), Some("close"));
+    assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn conditions_and_ranges_work_on_the_wire() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let mut ask = |headers: &str| {
+        client.ask(&format!(
+            "GET /hello.txt HTTP/1.1\r\nHost: x\r\n{headers}\r\n"
+        ))
+    };
+    let part = ask("Range: bytes=5-6\r\n");
+    assert_eq!((part.status, part.text()), (206, "is"));
+    assert_eq!(part.header("content-range"), Some("bytes 5-6/29"));
+    assert_eq!(part.header("content-length"), Some("2"));
+    assert_eq!(part.header("etag"), Some(HELLO_TAG));
+    for nonsense in [
+        "bytes=u-u",
+        "bytes=-2147483648--2147483137",
+        "bytes=0-0,2-2",
+    ] {
+        let whole = ask(&format!("Range: {nonsense}\r\n"));
+        assert_eq!((whole.status, whole.text()), (200, HELLO), "{nonsense}");
+    }
+    let lines = ask("Range: bytes=0-0\r\nRange: bytes=2-2\r\n");
+    assert_eq!(lines.status, 200);
+    let behind = ask("Range: bytes=29-\r\n");
+    assert_eq!((behind.status, behind.text()), (416, "range-behind-end\n"));
+    assert_eq!(behind.header("content-range"), Some("bytes */29"));
+    for (if_range, status) in [(HELLO_TAG, 206), (HELLO_DATE, 206), ("\"0-1d\"", 200)] {
+        let reply = ask(&format!("Range: bytes=0-0\r\nIf-Range: {if_range}\r\n"));
+        assert_eq!(reply.status, status, "{if_range}");
+    }
+    for headers in [
+        format!("If-None-Match: {HELLO_TAG}\r\n"),
+        format!("If-None-Match: \"a\"\r\nIf-None-Match: W/{HELLO_TAG}\r\n"),
+        format!("If-Modified-Since: {HELLO_DATE}\r\n"),
+    ] {
+        let reply = ask(&headers);
+        assert_eq!((reply.status, reply.body.len()), (304, 0), "{headers}");
+        assert_eq!(reply.header("etag"), Some(HELLO_TAG));
+        assert_eq!(reply.header("content-length"), None);
+    }
+    let other = ask("If-Match: \"other\"\r\n");
+    assert_eq!(
+        (other.status, other.text()),
+        (412, "file-is-another-version\n")
+    );
+}
+
+#[test]
+fn files_past_four_gibibytes_have_ends() {
+    let server = Server::start();
+    let path = server.tree().join("big.img");
+    let mut file = File::create(&path).unwrap();
+    file.set_len(5 << 30).unwrap();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::End(-3)).unwrap();
+    file.write_all(b"end").unwrap();
+    let mut client = server.connect();
+    let head = client.ask("HEAD /big.img HTTP/1.1\r\n\r\n");
+    assert_eq!(head.header("content-length"), Some("5368709120"));
+    assert_eq!(head.header("content-type"), Some("application/vnd.efi-img"));
+    let end = client.ask("GET /big.img HTTP/1.1\r\nRange: bytes=5368709115-\r\n\r\n");
+    assert_eq!((end.status, &end.body[..]), (206, &b"\0\0end"[..]));
+    let end = client.ask("GET /big.img HTTP/1.1\r\nRange: bytes=-3\r\n\r\n");
+    assert_eq!(
+        end.header("content-range"),
+        Some("bytes 5368709117-5368709119/5368709120")
+    );
+}
+
+#[test]
+fn paths_are_taken_as_firmware_sends_them() {
+    let server = Server::start();
+    std::fs::create_dir(server.tree().join("ü")).unwrap();
+    std::fs::write(server.tree().join("ü/große datei.txt"), "ja").unwrap();
+    for path in [
+        "/ü/große%20datei.txt",
+        "/%C3%BC/gro%C3%9Fe%20datei.txt",
+        "//%C3%BC//./gro%C3%9Fe%20datei.txt",
+        "/%C3%BC%2Fgro%C3%9Fe%20datei.txt",
+        "/ü/große%20datei.txt?time=now",
+        "http://anything.example:99/ü/große%20datei.txt",
+    ] {
+        let reply = server.get(path);
+        assert_eq!((reply.status, reply.text()), (200, "ja"), "{path}");
+    }
+    assert_eq!(server.get("//hello.txt").status, 200);
+}
+
+#[test]
+fn nothing_leads_out_of_the_root() {
+    let server = Server::start();
+    std::os::unix::fs::symlink("../secret", server.tree().join("out")).unwrap();
+    for (path, status, reason) in [
+        ("/../secret", 400, "path-escapes-root\n"),
+        ("/%2e%2e/secret", 400, "path-escapes-root\n"),
+        ("/..%2fsecret", 400, "path-escapes-root\n"),
+        ("/a/..%2F..%2Fsecret", 400, "path-escapes-root\n"),
+        ("//../../secret", 400, "path-escapes-root\n"),
+        ("/hello.txt%00.efi", 400, "path-has-control-characters\n"),
+        ("/hello%zz", 400, "path-has-bad-percent-encoding\n"),
+        ("/hello%ff", 400, "path-is-not-utf-8\n"),
+        ("/%252e%252e/secret", 404, "not-found\n"),
+        ("/..\\secret", 404, "not-found\n"),
+        ("/out", 403, "not-readable\n"),
+        ("/missing", 404, "not-found\n"),
+        ("/hello.txt/x", 404, "not-found\n"),
+    ] {
+        let reply = server.get(path);
+        assert_eq!((reply.status, reply.text()), (status, reason), "{path}");
+        assert_eq!(
+            reply.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+    }
+    let long = server.get(&format!("/{}", "a".repeat(2000)));
+    assert_eq!((long.status, long.text()), (400, "path-too-long\n"));
+}
+
+#[test]
+fn any_host_and_any_http_1_will_do() {
+    let server = Server::start();
+    for head in [
+        "GET /hello.txt HTTP/1.1\r\n\r\n",
+        "GET /hello.txt HTTP/1.1\r\nHost: some.where:8080\r\n\r\n",
+        "GET /hello.txt HTTP/1.0\r\n\r\n",
+        "GET /hello.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    ] {
+        let reply = server.connect().ask(head);
+        assert_eq!((reply.status, reply.text()), (200, HELLO), "{head}");
+        let keeps = !head.ends_with("1.0\r\n\r\n");
+        let want = if keeps { "keep-alive" } else { "close" };
+        assert_eq!(reply.header("connection"), Some(want), "{head}");
+    }
+    // netcat closes its side once it has asked.
+    let mut client = server.connect();
+    client.send("GET /hello.txt HTTP/1.0\r\n\r\n");
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(client.reply(false).text(), HELLO);
+}
+
+#[test]
+fn other_methods_are_refused_by_name() {
+    let server = Server::start();
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+        let reply = server.connect().ask(&format!(
+            "{method} /hello.txt HTTP/1.1\r\nContent-Length: 2\r\n\r\nxx"
+        ));
+        assert_eq!((reply.status, reply.text()), (405, "method-not-allowed\n"));
+        assert_eq!(reply.header("allow"), Some("GET, HEAD"));
+    }
+}
+
+#[test]
+fn folders_are_shown_without_a_redirect() {
+    let server = Server::start();
+    std::fs::create_dir(server.tree().join("debian")).unwrap();
+    std::fs::write(server.tree().join("debian/linux"), "kernel").unwrap();
+    for path in ["/debian", "/debian/", "//debian//"] {
+        let page = server.get(path);
+        assert_eq!(page.status, 200, "{path}");
+        assert_eq!(
+            page.header("content-type"),
+            Some("text/html; charset=utf-8")
+        );
+        assert!(page.text().contains("href=\"/debian/linux\""), "{path}");
+    }
+    let json = server.get("/debian?format=json");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    let entries: serde_json::Value = serde_json::from_str(json.text()).unwrap();
+    assert_eq!(
+        (&entries[0]["name"], &entries[0]["size"]),
+        (&"linux".into(), &6.into())
+    );
+    let json = server
+        .connect()
+        .ask("GET / HTTP/1.1\r\nAccept: application/json\r\n\r\n");
+    assert!(json.text().contains("\"debian\""));
+    let closed = Server::with(|config| config.listing = false);
+    let reply = closed.get("/");
+    assert_eq!((reply.status, reply.text()), (403, "listing-is-off\n"));
+    assert_eq!(closed.get("/hello.txt").status, 200);
+}
+
+#[test]
+fn without_a_snapshot_clients_are_told_to_come_back() {
+    let server = Server::build(false, |_| {});
+    let reply = server.get("/hello.txt");
+    assert_eq!((reply.status, reply.text()), (503, "no-snapshot\n"));
+    assert_eq!(reply.header("retry-after"), Some("5"));
+    server.publisher.publish(Snapshot::default());
+    assert_eq!(server.get("/hello.txt").status, 200);
+}
+
+#[test]
+fn the_timeline_and_the_counters_learn_of_transfers() {
+    let mut server = Server::start();
+    server.get("/hello.txt");
+    let transfer = server.transfer();
+    assert_eq!(
+        (transfer.bytes, transfer.size, transfer.complete),
+        (29, 29, true)
+    );
+    assert_eq!(
+        (transfer.name.as_str(), transfer.transport),
+        ("hello.txt", Transport::Http)
+    );
+    let mut client = server.connect();
+    client.ask("HEAD /hello.txt HTTP/1.1\r\n\r\n");
+    client.ask("GET /missing HTTP/1.1\r\n\r\n");
+    client.ask("GET /hello.txt HTTP/1.1\r\nRange: bytes=0-9\r\n\r\n");
+    // Nothing for HEAD and the 404: the part is next.
+    let part = server.transfer();
+    assert_eq!((part.bytes, part.size, part.complete), (10, 29, true));
+    for line in [
+        "reveille_http_requests_total{code=\"200\",kind=\"other\"} 2",
+        "reveille_http_requests_total{code=\"206\",kind=\"other\"} 1",
+        "reveille_http_requests_total{code=\"404\",kind=\"refusal\"} 1",
+        "reveille_http_refused_total{reason=\"not-found\"} 1",
+        "reveille_http_sent_bytes_total{kind=\"other\"} 39",
+        "reveille_http_connections{door=\"boot\"} 1",
+    ] {
+        server.wait_for_metric(line);
+    }
+}
+
+#[test]
+fn a_file_that_is_replaced_on_its_way_stays_one_version() {
+    let server = Server::start();
+    let path = server.tree().join("initrd");
+    let size = 48 << 20;
+    std::fs::write(&path, vec![b'a'; size]).unwrap();
+    let mut client = server.connect();
+    client.send("GET /initrd HTTP/1.1\r\n\r\n");
+    let head = client.head();
+    let new = server.tree().join("initrd.new");
+    std::fs::write(&new, vec![b'b'; size]).unwrap();
+    std::fs::rename(&new, &path).unwrap();
+    let body = client.take(size);
+    assert!(body.iter().all(|byte| *byte == b'a'));
+    let etag = head.header("etag").unwrap();
+    let resumed = client.ask(&format!(
+        "GET /initrd HTTP/1.1\r\nRange: bytes=0-0\r\nIf-Range: {etag}\r\nIf-Match: *\r\n\r\n"
+    ));
+    // Same size, and maybe the same second: either the whole new file or its part.
+    assert!(resumed.body.iter().all(|byte| *byte == b'b'));
+}
+
+#[test]
+fn a_file_that_shrinks_on_its_way_ends_the_connection() {
+    let mut server = Server::start();
+    let file = File::create(server.tree().join("initrd")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let mut client = server.connect();
+    client.send("GET /initrd HTTP/1.1\r\n\r\n");
+    assert_eq!(client.head().header("content-length"), Some("67108864"));
+    file.set_len(1 << 20).unwrap();
+    assert!(client.rest().len() < 64 << 20);
+    let transfer = server.transfer();
+    assert!(!transfer.complete && transfer.bytes < transfer.size);
+    server.wait_for_metric("reveille_http_cut_total{reason=\"file-shrank\"} 1");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut() {
+    let mut server = Server::with(|config| {
+        config.limits.stall_timeout = Duration::from_millis(200);
+    });
+    let file = File::create(server.tree().join("initrd")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let mut client = server.connect();
+    client.send("GET /initrd HTTP/1.1\r\n\r\n");
+    let transfer = server.transfer();
+    assert!(!transfer.complete && transfer.bytes < transfer.size);
+    server.wait_for_metric("reveille_http_cut_total{reason=\"connection-broken\"} 1");
+    server.wait_for_metric("reveille_http_connections{door=\"boot\"} 0");
+}
+
+#[test]
+fn a_client_that_leaves_did_not_get_all() {
+    let mut server = Server::start();
+    let file = File::create(server.tree().join("initrd")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let mut client = server.connect();
+    client.send("GET /initrd HTTP/1.1\r\n\r\n");
+    client.take(1000);
+    drop(client);
+    assert!(!server.transfer().complete);
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut() {
+    let server = Server::with(|config| {
+        config.limits.head_timeout = Duration::from_millis(100);
+    });
+    let mut slow = server.connect();
+    slow.send("GET /hello.txt HTTP/1.1\r\nHost: ");
+    assert_eq!(slow.rest(), b"");
+    let mut idle = server.connect();
+    assert_eq!(idle.ask("GET /hello.txt HTTP/1.1\r\n\r\n").status, 200);
+    assert_eq!(idle.rest(), b"");
+    let mut big = server.connect();
+    let reply = big.ask(&format!(
+        "GET / HTTP/1.1\r\nX: {}\r\n\r\n",
+        "x".repeat(20_000)
+    ));
+    assert_eq!(reply.status, 431);
+}
+
+#[test]
+fn one_client_has_a_share_of_the_connections() {
+    let server = Server::with(|config| config.limits.connections_per_client = 2);
+    let (mut first, mut second) = (server.connect(), server.connect());
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.ask("GET /hello.txt HTTP/1.1\r\n\r\n").status, 200);
+    }
+    assert_eq!(server.connect().rest(), b"");
+    server.wait_for_metric(
+        "reveille_http_refused_total{reason=\"too-many-connections-of-client\"} 1",
+    );
+    drop(first);
+    server.wait_for_metric("reveille_http_connections{door=\"boot\"} 1");
+    assert_eq!(server.get("/hello.txt").status, 200);
+}
+
+#[test]
+fn beyond_all_connections_new_ones_wait() {
+    let server = Server::with(|config| config.limits.connections = 1);
+    let mut first = server.connect();
+    assert_eq!(first.ask("GET /hello.txt HTTP/1.1\r\n\r\n").status, 200);
+    server.wait_for_metric("reveille_http_full_total{door=\"boot\"} 1");
+    let mut second = server.connect();
+    second.send("GET /hello.txt HTTP/1.1\r\n\r\n");
+    second
+        .stream
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let waits = second.stream.read(&mut [0]).unwrap_err().kind();
+    assert_eq!(waits, ErrorKind::WouldBlock);
+    second.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    drop(first);
+    assert_eq!(second.reply(false).text(), HELLO);
+}
+
+#[test]
+fn the_end_waits_for_transfers_but_not_for_ever() {
+    let mut server = Server::start();
+    let size = 48 << 20;
+    let file = File::create(server.tree().join("initrd")).unwrap();
+    file.set_len(size).unwrap();
+    let mut idle = server.connect();
+    assert_eq!(idle.ask("GET /hello.txt HTTP/1.1\r\n\r\n").status, 200);
+    let mut busy = server.connect();
+    busy.send("GET /initrd HTTP/1.1\r\n\r\n");
+    busy.head();
+    server.cancel.cancel();
+    assert_eq!(idle.rest(), b"");
+    assert_eq!(busy.rest().len() as u64, size);
+    server.join();
+    assert!(TcpStream::connect(server.address).is_err());
+
+    let mut server = Server::with(|config| {
+        config.limits.drain_timeout = Duration::from_millis(100);
+    });
+    let file = File::create(server.tree().join("initrd")).unwrap();
+    file.set_len(size).unwrap();
+    let mut stuck = server.connect();
+    stuck.send("GET /initrd HTTP/1.1\r\n\r\n");
+    stuck.head();
+    server.cancel.cancel();
+    server.join();
+    assert!(!server.transfer().complete);
+}
+
+#[test]
+fn many_at_once_get_what_they_asked_for() {
+    let server = Server::start();
+    let size = 3 << 20;
+    let content: Vec<u8> = (0..size)
+        .map(|n: u32| n.to_le_bytes()[n as usize % 3])
+        .collect();
+    std::fs::write(server.tree().join("initrd"), &content).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut client = server.connect();
+                for _ in 0..4 {
+                    let reply = client.ask("GET /initrd HTTP/1.1\r\n\r\n");
+                    assert!(reply.body == content);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn curl_agrees() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        println!("skipped: no curl");
+        return;
+    }
+    let server = Server::start();
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    let curl = |args: &[&str]| {
+        let output = Command::new("curl")
+            .args(["-sS", "--noproxy", "*"])
+            .args(args)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let hello = url("/hello.txt");
+    let shown = curl(&["-i", &hello]);
+    assert!(shown.starts_with("HTTP/1.1 200 OK\r\n") && shown.ends_with(HELLO));
+    assert!(curl(&["-I", &hello]).contains("Content-Length: 29\r\n"));
+    assert_eq!(curl(&["-r", "0-3", &hello]), "This");
+    assert_eq!(curl(&["-C", "20", &hello]), &HELLO[20..]);
+    assert_eq!(
+        curl(&["-z", HELLO_DATE, "-w", "%{http_code}", &hello]),
+        "304"
+    );
+    assert_eq!(
+        curl(&["--path-as-is", &url("/../secret")]),
+        "path-escapes-root\n"
+    );
+    // -L with -w: what would be followed if there were redirects.
+    let code = curl(&[
+        "-L",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{num_redirects}",
+        &url("//"),
+    ]);
+    assert_eq!(code, "200 0");
+}
+
+#[test]
+fn the_admin_port_says_how_it_is() {
+    let runtime = Runtime::new().unwrap();
+    let registry = Registry::new();
+    let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_ready = Arc::clone(&ready);
+    let admin = runtime.block_on(async {
+        AdminServer::bind(AdminConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            limits: Limits::default(),
+            ready: Arc::new(move || {
+                let ready = is_ready.load(std::sync::atomic::Ordering::SeqCst);
+                ready
+                    .then_some(())
+                    .ok_or_else(|| "no snapshot yet".to_owned())
+            }),
+            boots: Arc::new(|| serde_json::json!([{"mac": "52:54:00:00:00:01"}])),
+            registry: registry.clone(),
+            metrics: HttpMetrics::register(&registry).unwrap(),
+        })
+        .unwrap()
+    });
+    let address = admin.local_addr().unwrap();
+    let cancel = CancellationToken::new();
+    let stopped = runtime.spawn(admin.run(cancel.clone()));
+    let mut client = Client::connect(address);
+    let mut get = |path: &str| client.ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_eq!(
+        (get("/healthz").status, get("/healthz").text()),
+        (200, "ok\n")
+    );
+    let waiting = get("/readyz");
+    assert_eq!((waiting.status, waiting.text()), (503, "no snapshot yet\n"));
+    ready.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(get("/readyz").status, 200);
+    let metrics = get("/metrics");
+    assert_eq!(
+        metrics.header("content-type"),
+        Some("text/plain; version=0.0.4")
+    );
+    assert!(
+        metrics
+            .text()
+            .contains("reveille_http_connections{door=\"admin\"} 1")
+    );
+    assert_eq!(get("/boots").text(), "[{\"mac\":\"52:54:00:00:00:01\"}]\n");
+    assert!(get("/").text().contains("/boots"));
+    assert_eq!(get("/nothing").status, 404);
+    let post = client.ask("POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(post.status, 405);
+    let head = client.ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    cancel.cancel();
+    runtime.block_on(stopped).unwrap().unwrap();
+}
+
+// === the server under test ===
+
+struct Server {
+    runtime: Runtime,
+    dir: TempDir,
+    address: SocketAddr,
+    cancel: CancellationToken,
+    running: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    publisher: Publisher,
+    events: mpsc::Receiver<BootEvent>,
+    registry: Registry,
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut HttpConfig)) -> Self {
+        Self::build(true, change)
+    }
+
+    fn build(publish: bool, change: impl FnOnce(&mut HttpConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(dir.path().join("secret"), "secret").unwrap();
+        std::fs::write(tree.join("hello.txt"), HELLO).unwrap();
+        let hello = File::options()
+            .write(true)
+            .open(tree.join("hello.txt"))
+            .unwrap();
+        hello
+            .set_modified(UNIX_EPOCH + Duration::from_secs(0x68e6_64ee))
+            .unwrap();
+        let (publisher, snapshots) = snapshot::channel();
+        if publish {
+            publisher.publish(Snapshot::default());
+        }
+        let (sender, events) = events::queue();
+        let leases = LeaseIndex::default();
+        leases.insert(Ipv4Addr::LOCALHOST, MAC);
+        let registry = Registry::new();
+        let mut config = HttpConfig {
+            listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+            listing: true,
+            limits: Limits::default(),
+            snapshots,
+            roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
+            leases,
+            events: sender,
+            metrics: HttpMetrics::register(&registry).unwrap(),
+        };
+        change(&mut config);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let cancel = CancellationToken::new();
+        let server = runtime.block_on(async { HttpServer::bind(config).unwrap() });
+        let address = server.local_addr().unwrap();
+        let running = runtime.spawn(server.run(cancel.clone()));
+        Self {
+            runtime,
+            dir,
+            address,
+            cancel,
+            running: Some(running),
+            publisher,
+            events,
+            registry,
+        }
+    }
+
+    fn tree(&self) -> std::path::PathBuf {
+        Path::new(self.dir.path()).join("tree")
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        self.connect()
+            .ask(&format!("GET {path} HTTP/1.1\r\nHost: reveille\r\n\r\n"))
+    }
+
+    /// The next transfer that the timeline is told of.
+    fn transfer(&mut self) -> Transfer {
+        let next = async { tokio::time::timeout(PATIENCE, self.events.recv()).await };
+        let event = self.runtime.block_on(next).unwrap().unwrap();
+        assert_eq!(event.mac, MAC);
+        let Fact::Transfer(transfer) = event.fact else {
+            panic!("{event:?} is no transfer");
+        };
+        transfer
+    }
+
+    fn wait_for_metric(&self, line: &str) {
+        let mut text = String::new();
+        for _ in 0..2000 {
+            text = TextEncoder::new()
+                .encode_to_string(&self.registry.gather())
+                .unwrap();
+            if text.lines().any(|have| have == line) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("no {line} in\n{text}");
+    }
+
+    /// Waits until the server has ended.
+    fn join(&mut self) {
+        let running = self.running.take().unwrap();
+        let ended = async { tokio::time::timeout(PATIENCE, running).await };
+        self.runtime.block_on(ended).unwrap().unwrap().unwrap();
+    }
+}
+
+// === a client that speaks HTTP by hand ===
+
+struct Client {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream,
+            read: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn ask(&mut self, request: &str) -> Reply {
+        self.send(request);
+        self.reply(request.starts_with("HEAD "))
+    }
+
+    /// The next answer, its body by `Content-Length`.
+    fn reply(&mut self, is_head: bool) -> Reply {
+        let mut reply = self.head();
+        let length = reply.header("content-length").map(|n| n.parse().unwrap());
+        if let (Some(length), false) = (length, is_head) {
+            reply.body = self.take(length);
+        }
+        reply
+    }
+
+    fn head(&mut self) -> Reply {
+        let end = loop {
+            if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end;
+            }
+            assert_ne!(self.fill(), 0, "closed within a head");
+        };
+        let head = String::from_utf8(self.take(end + 4)).unwrap();
+        let mut lines = head.trim_end().lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+        Reply {
+            status: status.parse().unwrap(),
+            headers: lines
+                .map(|line| line.split_once(": ").unwrap())
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            body: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.read.len() < length {
+            assert_ne!(self.fill(), 0, "closed within a body");
+        }
+        self.read.drain(..length).collect()
+    }
+
+    /// Everything until the server closes.
+    fn rest(&mut self) -> Vec<u8> {
+        while self.fill() != 0 {}
+        std::mem::take(&mut self.read)
+    }
+
+    fn fill(&mut self) -> usize {
+        let mut buffer = [0; 64 << 10];
+        let count = match self.stream.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+            Err(error) => panic!("{error}"),
+        };
+        self.read.extend_from_slice(&buffer[..count]);
+        count
+    }
+}
+
+impl Reply {
+    fn header(&self, wanted: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}

@@ -160,7 +160,13 @@ impl fmt::Debug for Disk {
 impl Disk {
     /// The database file at `path`, made when it is missing.
     pub(super) fn create(path: &Path) -> Self {
-        Self::with_opener(path, Box::new(|path| builder().create(path)))
+        let open = |path: &Path| {
+            if !path.exists() {
+                create_whole(path)?;
+            }
+            builder().create(path)
+        };
+        Self::with_opener(path, Box::new(open))
     }
 
     /// The database file at `path`, which must be there.
@@ -187,9 +193,7 @@ impl Disk {
         let StoreError::Broken { reason, detail, .. } = &error else {
             return Err(error);
         };
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".broken-{}", clock::now().0));
-        let aside = PathBuf::from(name);
+        let aside = beside(&self.path, &format!("broken-{}", clock::now().0));
         // Where it cannot be moved the first error is the one to cure.
         fs::rename(&self.path, &aside).map_err(|_| error.clone())?;
         let opened = self.open()?;
@@ -336,6 +340,32 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE);
     builder
+}
+
+/// Makes an empty database under another name and gives it its own when it is
+/// whole: a death on the way must not leave half a file that looks damaged.
+/// By a link, which unlike a rename never replaces what another process made
+/// in the meantime; by a rename where the file system has no links.
+fn create_whole(path: &Path) -> Result<(), DatabaseError> {
+    let draft = beside(path, &format!("new-{}", std::process::id()));
+    if draft.exists() {
+        fs::remove_file(&draft)?;
+    }
+    builder().create(&draft)?.close()?;
+    match fs::hard_link(&draft, path) {
+        Ok(()) => fs::remove_file(&draft)?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::remove_file(&draft)?,
+        Err(_) => fs::rename(&draft, path)?,
+    }
+    Ok(())
+}
+
+/// `path` with another ending: `leases.redb.<ending>`.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
 }
 
 /// The schema version; `None` in a database that is new.

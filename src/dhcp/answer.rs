@@ -43,18 +43,7 @@ pub fn boot_answer(
         _ if client.kind == ClientKind::Plain => return nothing(NextStep::Nothing),
         (Verdict::Boot, Some(profile)) => profile,
         (Verdict::Boot | Verdict::Local(_), _) => {
-            // Firmware goes on to its next boot entry when no file is named;
-            // iPXE has to be told by a script.
-            return match (client.kind, client.mac) {
-                (ClientKind::Ipxe, Some(mac)) => BootAnswer {
-                    file: urls.script(mac),
-                    ..nothing(match plan.local_boot() {
-                        LocalBoot::NotFound => NextStep::Local,
-                        LocalBoot::Exit | LocalBoot::SanBoot => NextStep::LocalScript,
-                    })
-                },
-                _ => nothing(NextStep::Local),
-            };
+            return local_answer(snapshot, plan, request, urls);
         }
     };
     let loader = match snapshot.loader(profile, client) {
@@ -93,6 +82,39 @@ pub fn boot_answer(
     BootAnswer {
         file,
         next,
+        refused: None,
+    }
+}
+
+/// How a client is sent to its disk. iPXE is told by a script. A BIOS ROM goes
+/// on at once when no file is named. UEFI does not: EDK2 ignores an offer
+/// without a file and waits for another, a minute for each of its boot
+/// entries, so it is sent our iPXE, whose script exits.
+fn local_answer(
+    snapshot: &Snapshot,
+    plan: &Plan<'_>,
+    request: &Request,
+    urls: &Urls,
+) -> BootAnswer {
+    let client = &request.client;
+    let architecture = client.architecture().filter(|arch| arch.is_uefi());
+    let loader = architecture.and_then(|arch| snapshot.loaders.get(&arch));
+    let file = match (client.kind, client.mac, loader) {
+        (ClientKind::Ipxe, Some(mac), _) => Some(urls.script(mac)),
+        (ClientKind::HttpBoot, Some(mac), Some(loader)) => {
+            Some(urls.file(mac, Purpose::Loader, loader))
+        }
+        (ClientKind::Pxe, _, Some(loader)) => Some(loader.clone()),
+        _ => None,
+    };
+    let by_script = file.is_some() && plan.local_boot() != LocalBoot::NotFound;
+    BootAnswer {
+        file: file.unwrap_or_default(),
+        next: if by_script {
+            NextStep::LocalScript
+        } else {
+            NextStep::Local
+        },
         refused: None,
     }
 }

@@ -51,7 +51,7 @@ pub enum Refused {
     NoSuchDoor,
     /// 404: there is no script for the machine.
     Script(NoScript),
-    /// 403: the machine boots its disk: it gets no file, whichever door it tries.
+    /// 403: the machine boots its disk: it gets no kernel and no initrd.
     LocalBoot(LocalReason),
 }
 
@@ -119,7 +119,9 @@ pub fn route(
     if path.file_name() == AUTOEXEC {
         return script(snapshot, mac, caller, &urls);
     }
-    if let Some(subnet) = subnet_for(snapshot, caller, server.0)
+    // A loader is sent all the same: its script tells the machine to go on.
+    if purpose != Purpose::Loader
+        && let Some(subnet) = subnet_for(snapshot, caller, server.0)
         && let Verdict::Local(reason) = snapshot.plan(subnet, Some(mac)).verdict
     {
         return Err(Refused::LocalBoot(reason));

@@ -58,6 +58,7 @@ fn linux_script(
         .collect();
 
     let mut script = header(context);
+    open(&mut script);
     line(&mut script, "imgfree");
     if !named.is_empty() {
         let named = named.join(" ");
@@ -110,7 +111,9 @@ pub fn local(how: LocalBoot, machine: &str) -> Option<String> {
 /// for its own.
 #[must_use]
 pub fn bootstrap(urls: &Urls) -> String {
-    let mut script = String::from("#!ipxe\n:start\n");
+    let mut script = String::from("#!ipxe\n");
+    open(&mut script);
+    line(&mut script, ":start");
     line(&mut script, "isset ${ip} || dhcp || goto failed");
     let base = urls.base();
     line(
@@ -125,6 +128,7 @@ pub fn bootstrap(urls: &Urls) -> String {
         &format!("echo Reveille: no script yet; next try in {RETRY_SECS} s"),
     );
     line(&mut script, &format!("sleep {RETRY_SECS}"));
+    line(&mut script, "dhcp ||");
     line(&mut script, "goto start");
     script
 }
@@ -158,12 +162,18 @@ fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &str) {
         ),
     );
     line(script, &format!("sleep {RETRY_SECS}"));
-    // The address may be what is missing: a switch port that came up late.
-    line(script, "isset ${ip} || dhcp ||");
-    line(
-        script,
-        &format!("chain --replace {} || goto failed", urls.script(mac)),
-    );
+    // Where the script cannot be had the network is what is missing: a switch
+    // port that came up late, a lease that ran out while the machine waited.
+    let script_url = urls.script(mac);
+    line(script, &format!("chain --replace {script_url} || dhcp ||"));
+    line(script, "goto failed");
+}
+
+/// An iPXE that runs this as `autoexec.ipxe` took its address over from the
+/// firmware and has not opened the interface: without this the network is
+/// unreachable. Where it is open already nothing happens.
+fn open(script: &mut String) {
+    line(script, "ifopen ||");
 }
 
 /// The kernel's arguments, rendered and joined; the reason where they cannot be said.
@@ -240,6 +250,7 @@ mod tests {
     fn boots_linux_with_its_arguments() {
         let want = "#!ipxe
 echo Reveille: node-7 boots debian
+ifopen ||
 imgfree
 iseq ${platform} efi && set initrds initrd=initrd.gz || clear initrds
 kernel --name linux http://192.0.2.1/reveille/machines/52-54-00-00-00-07/kernel/debian/linux console=ttyS0 hostname=node-7 ${initrds} || goto failed
@@ -248,8 +259,8 @@ boot || goto failed
 :failed
 echo Reveille: the boot failed; next try in 5 s
 sleep 5
-isset ${ip} || dhcp ||
-chain --replace http://192.0.2.1/reveille/machines/52-54-00-00-00-07/boot.ipxe || goto failed
+chain --replace http://192.0.2.1/reveille/machines/52-54-00-00-00-07/boot.ipxe || dhcp ||
+goto failed
 ";
         assert_eq!(
             script(&["console=ttyS0", "hostname={{ machine.name }}"]),

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use crate::files::{ArtifactPath, BadPath};
-use crate::script::{Caller, Urls, bootstrap, script_for, subnet_for};
-use crate::snapshot::{LocalReason, Snapshot, Verdict};
+use crate::script::{Caller, Urls, bootstrap, script_for};
+use crate::snapshot::Snapshot;
 use crate::timeline::Purpose;
 
 /// The script that iPXE asks for by itself, in its loader's folder.
@@ -38,8 +38,6 @@ pub enum Refused {
     Path(BadPath),
     /// The name has no characters at all.
     EmptyName,
-    /// The machine boots its disk: it gets no loader, whichever door it tries.
-    LocalBoot(LocalReason),
 }
 
 impl Refused {
@@ -49,7 +47,6 @@ impl Refused {
         match self {
             Self::Path(bad) => bad.as_str(),
             Self::EmptyName => "name-empty",
-            Self::LocalBoot(reason) => reason.as_str(),
         }
     }
 }
@@ -82,13 +79,6 @@ pub fn resolve(
         return autoexec(snapshot, caller, server);
     }
     let purpose = purpose(snapshot, &path);
-    if purpose == Purpose::Loader
-        && let Some(subnet) = subnet_for(snapshot, caller, server)
-        && let Some(mac) = caller.mac
-        && let Verdict::Local(reason) = snapshot.plan(subnet, Some(mac)).verdict
-    {
-        return Err(Refused::LocalBoot(reason));
-    }
     Ok(Content::File { path, purpose })
 }
 

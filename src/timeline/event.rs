@@ -59,7 +59,7 @@ pub enum NextStep {
     },
     /// Boot the disk; no file is named, or a 404 says so.
     Local,
-    /// Load a script that says to boot the disk.
+    /// Load a script, over our loader where need be, that says to boot the disk.
     LocalScript,
 }
 

@@ -63,9 +63,7 @@ lab: ## virtual machines boot; only="bios uefi-pxe" chooses by name
 
 .PHONY: crds
 crds: ## write crds/ anew from the types
-	@mkdir -p crds
-	cargo run --quiet -- crds >crds/.new
-	mv crds/.new crds/reveille.yaml
+	cargo run --quiet -- crds --output-dir crds
 
 .PHONY: setup
 setup: ## install and fetch what demo, test and lab need (root)

@@ -16,6 +16,9 @@ use crate::room::{LIMIT, Room, TICK, expect_command_line};
 use crate::scenarios::{AWAKE, FIRST_LIGHT, FIRST_LIGHT_MANIFESTS, command_line, project, seconds};
 use crate::server::Server;
 
+/// The boots as the timeline tells them, without a line for each file.
+const LOG: &str = "info,reveille::tftp=warn,reveille::http=warn";
+
 /// The host's side: opens the room and lets it talk to this terminal.
 pub(crate) fn invite(assets: &Assets, folder: &Path) -> Result<ExitCode> {
     std::fs::write(folder.join("assets"), assets.write())?;
@@ -37,10 +40,11 @@ pub(crate) fn tell(assets: Assets, folder: &Path) -> Result<ExitCode> {
     println!("\n{}\n", style.bold("First light"));
     println!("  Three machines without a disk are switched on; Reveille wakes them up.");
     println!("  Manifests: {FIRST_LIGHT_MANIFESTS}. Emulated in software: about a minute.\n");
-    let room = Room::open(&project(FIRST_LIGHT_MANIFESTS), assets, folder)?;
+    let room = Room::open(&project(FIRST_LIGHT_MANIFESTS), assets, folder, LOG)?;
     let mut story = Story::begin(&room.server, style);
+    story.follow();
     story.say(&format!(
-        "server ready {} ms after its start",
+        "ready {} ms after its start",
         room.server.ready_after.as_millis()
     ));
     let ends = boot_all(room, &mut story)?;
@@ -68,11 +72,7 @@ struct Ends {
 fn boot_all(mut room: Room, story: &mut Story) -> Result<Ends> {
     let mut on: Vec<Running> = Vec::new();
     for machine in FIRST_LIGHT {
-        story.say(&format!(
-            "{}: power on ({})",
-            machine.name,
-            machine.firmware.as_str()
-        ));
+        story.say(&event(machine, "power-on", machine.firmware.as_str()));
         on.push(room.power_on(machine)?);
     }
     let mut ends: Vec<End> = Vec::new();
@@ -110,17 +110,26 @@ fn look(room: &Room, running: &mut Running, story: &mut Story) -> Option<Result<
         } else {
             return None;
         };
-        story.say(&format!("{}: {trouble}", machine.name));
+        story.shout(&event(machine, "asleep", &trouble));
         return Some(Err(anyhow::anyhow!(trouble)));
     };
     let after = running.uptime();
     story.follow();
-    story.shout(&format!("{}: awake after {}", machine.name, seconds(after)));
+    story.shout(&event(
+        machine,
+        "awake",
+        &format!("in user space, {} after power-on", seconds(after)),
+    ));
     Some(
         expect_command_line(&said, machine.name, &command_line(machine))
             .and_then(|()| room.one_boot(machine.mac))
             .map(|boot| (boot, after)),
     )
+}
+
+/// Our own event, in the shape of the server's lines about a boot.
+fn event(machine: Machine, what: &str, how: &str) -> String {
+    format!("{:<16} {:>7}  {what:<10} {how}", machine.name, "")
 }
 
 // === the end of the story ===
@@ -269,7 +278,7 @@ impl Story {
         };
         self.read += whole.len() as u64 + 1;
         for line in whole.lines() {
-            self.line(line);
+            self.line(without_clock(line));
         }
     }
 
@@ -283,6 +292,14 @@ impl Story {
 
     fn line(&self, line: &str) {
         println!("  {:5.1}  {line}", self.begun.elapsed().as_secs_f64());
+    }
+}
+
+/// A log line without the time of day in front of it: the story has its own seconds.
+fn without_clock(line: &str) -> &str {
+    match line.split_once(' ') {
+        Some((clock, rest)) if clock.len() == 8 && clock.matches(':').count() == 2 => rest,
+        _ => line,
     }
 }
 

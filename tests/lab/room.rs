@@ -34,11 +34,12 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Furnishes the room and starts the server on a folder of manifests.
-    pub(crate) fn open(manifests: &Path, assets: Assets, folder: &Path) -> Result<Self> {
+    /// Furnishes the room and starts the server on a folder of manifests; `log` says which lines the
+    /// server writes.
+    pub(crate) fn open(manifests: &Path, assets: Assets, folder: &Path, log: &str) -> Result<Self> {
         ns::furnish()?;
         let capture = ns::capture(&folder.join("capture.pcap"));
-        let server = Server::start(manifests, &assets, folder)?;
+        let server = Server::start(manifests, &assets, folder, log)?;
         Ok(Self {
             server,
             assets,

@@ -121,7 +121,7 @@ pub(crate) fn command_line(machine: Machine) -> String {
 impl Scenario {
     /// Runs behind the walls; says what was seen, in lines.
     pub(crate) fn run(self, assets: Assets, folder: &Path) -> Result<Vec<String>> {
-        let mut room = Room::open(&project(self.manifests), assets, folder)?;
+        let mut room = Room::open(&project(self.manifests), assets, folder, "info")?;
         let mut running = room.power_on(self.machine)?;
         match self.expected {
             Expected::Linux { loader } => {

@@ -36,16 +36,23 @@ impl Server {
     }
 
     /// Starts it on a folder of manifests and waits until it is ready. All of its state, the
-    /// artifact tree and the log are in `folder`.
+    /// artifact tree and the log are in `folder`; `log` says which lines it writes.
     #[expect(clippy::disallowed_methods, reason = "measures real time")]
-    pub(crate) fn start(manifests: &Path, assets: &Assets, folder: &Path) -> Result<Self> {
+    pub(crate) fn start(
+        manifests: &Path,
+        assets: &Assets,
+        folder: &Path,
+        log: &str,
+    ) -> Result<Self> {
+        let state = folder.join("state");
+        std::fs::create_dir_all(&state)?;
         let tree = folder.join("artifacts");
         std::fs::create_dir_all(tree.join("linux"))?;
         std::fs::copy(&assets.kernel, tree.join("linux/vmlinuz")).context("kernel")?;
         std::fs::copy(&assets.initrd, tree.join("linux/initrd.img")).context("initrd")?;
 
-        let log = folder.join("server.log");
-        let output = File::create(&log)?;
+        let file = folder.join("server.log");
+        let output = File::create(&file)?;
         let started = Instant::now();
         let mut command = Command::new(Self::program());
         for (name, _) in std::env::vars_os() {
@@ -57,12 +64,12 @@ impl Server {
             .arg("serve")
             .arg(manifests)
             .arg("--state")
-            .arg(folder.join("state"))
+            .arg(&state)
             .arg("--artifacts")
             .arg(&tree)
             .arg("--loaders")
             .arg(&assets.loaders)
-            .args(["--log-format", "text"])
+            .args(["--log-format", "text", "--log", log])
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -71,7 +78,7 @@ impl Server {
             .with_context(|| Self::program().display().to_string())?;
         let mut server = Self {
             child,
-            log,
+            log: file,
             ready_after: Duration::ZERO,
         };
         while get("/readyz").is_err() {

@@ -2,18 +2,19 @@
 //! supervisor, then drains. Shell.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use prometheus::Registry;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ServeConfig;
 use crate::dhcp::metrics::DhcpMetrics;
-use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools};
+use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
 use crate::events;
 use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
@@ -94,10 +95,26 @@ impl App {
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
-        let admin = bind_admin(&parts, &supervisor, boots.clone())?;
+        let (ask, asks) = mpsc::channel(1);
+        let admin = bind_admin(&parts, &supervisor, boots.clone(), ask)?;
         let recent = RecentLoaders::default();
         start_timeline(&parts, &supervisor, boots, recent.clone(), receiver)?;
-        start_dhcp(&parts, &supervisor, &store, table, recent)?;
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let metrics = DhcpMetrics::register(&parts.registry)?;
+        let engine = Engine {
+            queue: requests,
+            asks,
+            table,
+            tools: Tools {
+                snapshots: parts.snapshots.clone(),
+                committer: store.committer(),
+                index: parts.leases.clone(),
+                recent,
+                events: parts.events,
+                metrics,
+            },
+        };
+        start_dhcp(&supervisor, engine, queue);
         let source = Arc::new(Mutex::new(source));
         supervisor.service("manifests", move |token| {
             Source::run(Arc::clone(&source), token)
@@ -162,8 +179,9 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
 }
 
 fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+    let at = parts.config.http;
     let config = HttpConfig {
-        listen: parts.config.http,
+        listen: at,
         listing: !parts.config.no_listing,
         limits: Limits::default(),
         snapshots: parts.snapshots.clone(),
@@ -173,26 +191,19 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         metrics: HttpMetrics::register(&parts.registry)?,
     };
     let bind = move || {
-        let at = config.listen;
-        HttpServer::bind(config.clone()).map_err(|error| {
-            anyhow::Error::msg(bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
-        })
+        HttpServer::bind(config.clone())
+            .map_err(|error| bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
     };
-    let mut first = Some(bind()?);
-    let address = match &first {
-        Some(server) => server.local_addr()?,
-        None => parts.config.http.into(),
-    };
-    supervisor.service("http", move |token| {
-        let server = first.take().map_or_else(&bind, Ok);
-        async move { Ok(server?.run(token).await?) }
-    });
+    let first = bind().map_err(anyhow::Error::msg)?;
+    let address = first.local_addr()?;
+    serve_bound(supervisor, "http", first, bind, HttpServer::run);
     Ok(address)
 }
 
 fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+    let at = parts.config.tftp;
     let config = TftpConfig {
-        listen: parts.config.tftp,
+        listen: at,
         limits: TftpLimits::default(),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
@@ -201,56 +212,80 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         metrics: TftpMetrics::register(&parts.registry)?,
     };
     let bind = move || {
-        let at = config.listen;
-        TftpServer::bind(config.clone()).map_err(|error| {
-            anyhow::Error::msg(bind_error(Table::Udp, "TFTP", at, at.port(), &error))
-        })
+        TftpServer::bind(config.clone())
+            .map_err(|error| bind_error(Table::Udp, "TFTP", at, at.port(), &error))
     };
-    let mut first = Some(bind()?);
-    let address = match &first {
-        Some(server) => server.local_addr()?,
-        None => parts.config.tftp.into(),
-    };
-    supervisor.service("tftp", move |token| {
-        let server = first.take().map_or_else(&bind, Ok);
-        async move { Ok(server?.run(token).await?) }
-    });
+    let first = bind().map_err(anyhow::Error::msg)?;
+    let address = first.local_addr()?;
+    serve_bound(supervisor, "tftp", first, bind, TftpServer::run);
     Ok(address)
 }
 
-fn bind_admin(parts: &Parts, supervisor: &Supervisor, boots: Boots) -> anyhow::Result<SocketAddr> {
+fn bind_admin(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    boots: Boots,
+    ask: mpsc::Sender<Ask>,
+) -> anyhow::Result<SocketAddr> {
+    let at = parts.config.admin;
     let health = supervisor.clone();
     let snapshots = parts.snapshots.clone();
     let config = AdminConfig {
-        listen: parts.config.admin,
+        listen: at,
         limits: Limits::default(),
         ready: Arc::new(move || ready(&snapshots, &health.health())),
         boots: Arc::new(move || boots.to_json()),
+        leases: Arc::new(move || Box::pin(lease_lines(ask.clone()))),
         registry: parts.registry.clone(),
+        // Counted apart from what machines fetch, and shown nowhere.
         metrics: HttpMetrics::register(&Registry::new())?,
     };
     let bind = move || {
-        let at = config.listen;
-        AdminServer::bind(config.clone()).map_err(|error| {
-            anyhow::Error::msg(bind_error(
-                Table::Tcp,
-                "the admin port",
-                at,
-                at.port(),
-                &error,
-            ))
-        })
+        AdminServer::bind(config.clone())
+            .map_err(|error| bind_error(Table::Tcp, "the admin port", at, at.port(), &error))
     };
-    let mut first = Some(bind()?);
-    let address = match &first {
-        Some(server) => server.local_addr()?,
-        None => parts.config.admin,
-    };
-    supervisor.service("admin", move |token| {
-        let server = first.take().map_or_else(&bind, Ok);
-        async move { Ok(server?.run(token).await?) }
-    });
+    let first = bind().map_err(anyhow::Error::msg)?;
+    let address = first.local_addr()?;
+    serve_bound(supervisor, "admin", first, bind, AdminServer::run);
     Ok(address)
+}
+
+/// Runs a server that is bound already, and binds it anew after trouble.
+fn serve_bound<S, F>(
+    supervisor: &Supervisor,
+    name: &'static str,
+    first: S,
+    bind: impl Fn() -> Result<S, String> + Send + 'static,
+    run: impl Fn(S, CancellationToken) -> F + Copy + Send + 'static,
+) where
+    S: Send + 'static,
+    F: Future<Output = io::Result<()>> + Send,
+{
+    let mut first = Some(first);
+    let settled = supervisor.clone();
+    supervisor.service(name, move |token| {
+        let server = first.take().map_or_else(&bind, Ok);
+        if server.is_ok() {
+            settled.settled(name);
+        }
+        async move {
+            let server = server.map_err(anyhow::Error::msg)?;
+            Ok(run(server, token).await?)
+        }
+    });
+}
+
+/// Every lease, a line of JSON each.
+async fn lease_lines(engine: mpsc::Sender<Ask>) -> Result<String, String> {
+    let gone = || "the DHCP service is restarting; ask again".to_owned();
+    let (answer, leases) = oneshot::channel();
+    engine.send(answer).await.map_err(|_| gone())?;
+    let mut lines = String::new();
+    for lease in leases.await.map_err(|_| gone())? {
+        lines.push_str(&crate::lease::export(&lease).map_err(|error| error.to_string())?);
+        lines.push('\n');
+    }
+    Ok(lines)
 }
 
 /// Ready is: a snapshot, and no service down for want of something.
@@ -294,38 +329,18 @@ fn start_timeline(
     Ok(())
 }
 
-fn start_dhcp(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    store: &LeaseStore,
-    table: LeaseTable,
-    recent: RecentLoaders,
-) -> anyhow::Result<()> {
-    let (queue, requests) = mpsc::channel(QUEUE);
-    let metrics = DhcpMetrics::register(&parts.registry)?;
-    let engine = Arc::new(Mutex::new(Engine {
-        queue: requests,
-        table,
-        tools: Tools {
-            snapshots: parts.snapshots.clone(),
-            committer: store.committer(),
-            index: parts.leases.clone(),
-            recent,
-            events: parts.events.clone(),
-            metrics: metrics.clone(),
-        },
-    }));
-    supervisor.service("dhcp", move |token| Engine::run(Arc::clone(&engine), token));
+fn start_dhcp(supervisor: &Supervisor, engine: Engine, queue: mpsc::Sender<Incoming>) {
     let listeners = Listeners {
         supervisor: supervisor.clone(),
+        metrics: engine.tools.metrics.clone(),
         queue,
-        metrics,
     };
-    let snapshots = parts.snapshots.clone();
+    let snapshots = engine.tools.snapshots.clone();
+    let engine = Arc::new(Mutex::new(engine));
+    supervisor.service("dhcp", move |token| Engine::run(Arc::clone(&engine), token));
     supervisor.service("subnets", move |token| {
         listeners.clone().run(snapshots.clone(), token)
     });
-    Ok(())
 }
 
 /// Starts and stops listeners as Subnets come and go, without touching others.

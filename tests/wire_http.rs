@@ -554,6 +554,7 @@ fn the_admin_port_says_how_it_is() {
                     .ok_or_else(|| "no snapshot yet".to_owned())
             }),
             boots: Arc::new(|| serde_json::json!([{"mac": "52:54:00:00:00:01"}])),
+            leases: Arc::new(|| Box::pin(async { Ok("{\"address\":\"192.0.2.1\"}\n".to_owned()) })),
             registry: registry.clone(),
             metrics: HttpMetrics::register(&registry).unwrap(),
         })

@@ -61,7 +61,7 @@ pub struct BootProfileSpec {
     pub loader: Loader,
 
     /// A Linux kernel, its initrds and arguments. Exactly one of `linux` and
-    /// `local` must be there.
+    /// `local` must be there; neither with a loader of kind `File`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linux: Option<LinuxSource>,
 

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
 use crate::events::EventSender;
-use crate::lease::{Change, Committer, LeaseIndex, LeaseState, LeaseTable};
+use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable};
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::{Reader, Snapshot, SubnetEntry};
 use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
@@ -45,6 +45,9 @@ pub struct Incoming {
     received: Millis,
     door: Arc<Door>,
 }
+
+/// A wish to see every lease.
+pub type Ask = oneshot::Sender<Vec<Lease>>;
 
 /// The interface that a request came by.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub struct Listener {
 pub struct Engine {
     /// The requests.
     pub queue: mpsc::Receiver<Incoming>,
+    /// Who wants to see the leases.
+    pub asks: mpsc::Receiver<Ask>,
     /// The leases.
     pub table: LeaseTable,
     /// What it works with.
@@ -211,6 +216,7 @@ impl Engine {
     /// None of its own; the supervisor wants the type.
     pub async fn run(this: Arc<Mutex<Self>>, token: CancellationToken) -> anyhow::Result<()> {
         let mut this = this.lock().await;
+        let this = &mut *this;
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut generation = 0;
@@ -219,6 +225,10 @@ impl Engine {
                 biased;
                 () = token.cancelled() => return Ok(()),
                 _ = sweep.tick() => this.sweep(&mut generation),
+                Some(ask) = this.asks.recv() => {
+                    // Who asked may have gone.
+                    let _ = ask.send(this.table.iter().cloned().collect());
+                }
                 incoming = this.queue.recv() => match incoming {
                     Some(incoming) => this.handle(&incoming),
                     // Every listener is gone, and with them the app.

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper_util::service::TowerToHyperService;
@@ -25,6 +26,7 @@ const INDEX: &str = "\
 /readyz   200 when it can serve boots, else 503 and why not
 /metrics  counters for Prometheus
 /boots    the boots of the machines, as JSON
+/leases   the leases, a line of JSON each, as `reveille leases export` has them
 ";
 
 /// Says whether boots can be served; the error is the reason why not. It must
@@ -33,6 +35,9 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Gives the boots as JSON. It must not block.
 pub type Boots = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// Gives the leases as lines of JSON; the error says why it cannot now.
+pub type Leases = Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 /// What the admin server needs.
 #[derive(Clone)]
@@ -45,6 +50,8 @@ pub struct AdminConfig {
     pub ready: Readiness,
     /// What `/boots` says.
     pub boots: Boots,
+    /// What `/leases` says.
+    pub leases: Leases,
     /// What `/metrics` says.
     pub registry: Registry,
     /// The counters of the doors, registered in `registry` by whoever made it.
@@ -62,6 +69,7 @@ pub struct AdminServer {
 struct Sources {
     ready: Readiness,
     boots: Boots,
+    leases: Leases,
     registry: Registry,
 }
 
@@ -85,12 +93,14 @@ impl AdminServer {
             limits,
             ready,
             boots,
+            leases,
             registry,
             metrics,
         } = config;
         let sources = Sources {
             ready,
             boots,
+            leases,
             registry,
         };
         Ok(Self {
@@ -137,6 +147,10 @@ fn router(sources: Sources) -> Router {
             "/boots",
             get(|State(sources)| async move { boots(&sources) }),
         )
+        .route(
+            "/leases",
+            get(|State(sources)| async move { leases(&sources).await }),
+        )
         .fallback(|| async { text(StatusCode::NOT_FOUND, "not-found\n") })
         .with_state(sources)
 }
@@ -161,6 +175,13 @@ fn metrics(sources: &Sources) -> Response {
 fn boots(sources: &Sources) -> Response {
     let body = format!("{}\n", (sources.boots)());
     made(StatusCode::OK, media::JSON, body)
+}
+
+async fn leases(sources: &Sources) -> Response {
+    match (sources.leases)().await {
+        Ok(lines) => made(StatusCode::OK, media::JSON_LINES, lines),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response {

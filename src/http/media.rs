@@ -10,6 +10,9 @@ pub const HTML: &str = "text/html; charset=utf-8";
 /// The kind of a folder for programs.
 pub const JSON: &str = "application/json";
 
+/// The kind of lines of JSON.
+pub const JSON_LINES: &str = "application/x-ndjson";
+
 /// The `Content-Type` of a file.
 #[must_use]
 pub fn content_type(name: &str) -> String {

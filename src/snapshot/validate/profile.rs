@@ -47,12 +47,13 @@ fn source(found: &mut Found, spec: &BootProfileSpec) {
         ),
         (Some(_), None) if is_file => {
             let what = "`linux` is not used: a loader of kind File is all that is sent";
-            found.warn(
+            found.error(
                 "/spec/linux",
                 "SourceUnused",
                 what,
                 "remove it, or use `kind: Ipxe`",
             );
+            found.see("/spec/loader/kind", "the loader");
         }
         (None, Some(_)) if is_file => {
             let what = "`local` and a loader of kind File contradict each other";

@@ -1,4 +1,37 @@
-//! Reveille.
+//! Reveille wakes bare metal: one program that gives machines without a disk
+//! their address (DHCP), their first file (TFTP, HTTP) and their script, as a
+//! few manifests say.
+//!
+//! Three facts shape the code.
+//!
+//! 1. **One table.** A source turns manifests into [`snapshot::Inputs`];
+//!    [`snapshot::compile`] makes one immutable [`snapshot::Snapshot`] of them,
+//!    and every answer on every port comes from that. One writer publishes
+//!    snapshots; a request takes one and keeps it to its end.
+//! 2. **A pure core.** `compile`, [`dhcp::decide`], [`lease::allocate`],
+//!    [`tftp::resolve`], [`http::route`] and [`timeline::Timeline::observe`] do
+//!    no I/O and know no clock: time and facts of the host come in as
+//!    arguments. `tests/layering.rs` is the wall around them, and
+//!    `tests/scenarios/` says in examples what they do.
+//! 3. **Every silence has a name.** What is not answered, or is refused, is an
+//!    enum; its `as_str()` is the log field, the metric label and the value in
+//!    tests.
+//!
+//! In the order of the data:
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`api`] | the resources that people write |
+//! | [`standalone`] | reads them from a folder, says what is wrong, watches |
+//! | [`snapshot`] | compiles them into the table; whether a machine boots, and what |
+//! | [`boot`] | the words: MAC addresses, architectures, clients |
+//! | [`dhcp`], [`tftp`], [`http`] | the doors, each a core and a shell |
+//! | [`script`] | what iPXE is told |
+//! | [`lease`] | who has which address, on disk before it is promised |
+//! | [`files`] | the files that boot machines, confined to their roots |
+//! | [`events`], [`timeline`] | what the doors saw, folded into boots |
+//! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
+//! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
 
 pub mod api;
 pub mod app;

@@ -45,7 +45,8 @@ fn drop_to(gid: Gid, user: &User) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives up every capability but [`KEPT`], as far as the process has them.
+/// Gives up every capability but CAP_NET_BIND_SERVICE and CAP_NET_RAW; keeps
+/// those as far as the process has them.
 ///
 /// # Errors
 /// The kernel refuses.

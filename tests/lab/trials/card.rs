@@ -111,7 +111,11 @@ impl Card {
         loop {
             let length = match self.wire.read(&mut buffer) {
                 Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error.into()),
             };
             let bytes = &buffer[..length];

@@ -53,6 +53,7 @@ pub(super) fn leases_survive_kill(site: &mut Site) -> Result<Vec<String>> {
     for _ in 0..ROUNDS {
         let before = witness.count();
         until("acks under load", || {
+            ensure!(!witness.thread.is_finished(), "the witness is gone");
             ensure!(
                 load.try_wait()?.is_none(),
                 "perfdhcp ended; see perfdhcp.log"

@@ -130,3 +130,38 @@ fn add(inputs: &mut Inputs, object: &Object) {
         Object::Machine(machine) => inputs.machines.push((**machine).clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::standalone::read_paths;
+
+    const PROFILE: &str = "\
+apiVersion: reveille.dev/v1alpha1
+kind: BootProfile
+metadata: {name: linux}
+spec: {linux: {kernel: {path: vmlinuz}}}
+";
+
+    #[test]
+    fn keeps_what_an_empty_file_held_until_the_file_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().to_owned()];
+        let file = folder.path().join("profile.yaml");
+        let mut kept = Kept::default();
+        let mut profiles = |text: Option<&str>| {
+            match text {
+                Some(text) => std::fs::write(&file, text).unwrap(),
+                None => std::fs::remove_file(&file).unwrap(),
+            }
+            let (inputs, retained) = kept.merge(&read_paths(&paths), &paths);
+            (inputs.profiles.len(), retained.len())
+        };
+        assert_eq!(profiles(Some(PROFILE)), (1, 0));
+        assert_eq!(profiles(Some("")), (1, 1));
+        assert_eq!(profiles(Some("")), (1, 1));
+        assert_eq!(profiles(Some("# nothing\n")), (0, 0));
+        assert_eq!(profiles(Some(PROFILE)), (1, 0));
+        assert_eq!(profiles(None), (0, 0));
+    }
+}

@@ -96,15 +96,22 @@ pub fn local(how: LocalBoot, machine: &str) -> Option<String> {
         &format!("echo Reveille: {machine} boots its disk"),
     );
     match how {
-        LocalBoot::Exit => line(&mut script, "exit"),
+        LocalBoot::Exit => leave(&mut script),
         LocalBoot::SanBoot => {
             // sanboot of a local drive is a BIOS affair; UEFI goes on by itself.
-            line(&mut script, "iseq ${platform} efi && exit ||");
+            line(&mut script, "iseq ${platform} efi && exit 1 ||");
             line(&mut script, "sanboot --no-describe --drive 0x80 || exit");
         }
         LocalBoot::NotFound => return None,
     }
     Some(script)
+}
+
+/// Back to the firmware. UEFI takes success for the end and shows its menu
+/// (UEFI 2.10 section 3.1.1); after an error it goes on to its next boot entry.
+fn leave(script: &mut String) {
+    line(script, "iseq ${platform} efi && exit 1 ||");
+    line(script, "exit");
 }
 
 /// The script for an iPXE that we cannot tell yet: it gets an address and asks

@@ -9,7 +9,7 @@ use super::entries::{MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot
 use super::select::select;
 use super::{Inputs, check_world, validate_machine, validate_profile, validate_subnet};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Severity};
-use crate::boot::Architecture;
+use crate::boot::{Architecture, MacAddress};
 
 /// The namespace of objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -21,6 +21,8 @@ pub struct Settings {
     pub http_port: u16,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
+    /// The architectures whose loader runs `autoexec.ipxe`: iPXE of 2021 and later.
+    pub autoexec: BTreeSet<Architecture>,
     /// The host's own addresses: no machine gets one.
     pub own_addresses: Vec<Ipv4Addr>,
 }
@@ -62,6 +64,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         by_mac: index_macs(&machines),
         namespace_defaults: namespace_defaults(&profiles),
         loaders: settings.loaders.clone(),
+        autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
         subnets,
         profiles,
@@ -157,15 +160,13 @@ fn compile_subnets(
     subnets
 }
 
-fn index_macs(
-    machines: &[MachineEntry],
-) -> HashMap<(String, crate::boot::MacAddress), (usize, usize)> {
-    let mut by_mac = HashMap::new();
+/// Where each MAC address is, by namespace: machine and interface.
+fn index_macs(machines: &[MachineEntry]) -> BTreeMap<String, HashMap<MacAddress, (usize, usize)>> {
+    let mut by_mac: BTreeMap<String, HashMap<_, _>> = BTreeMap::new();
     for (index, machine) in machines.iter().enumerate() {
+        let namespace = by_mac.entry(machine.name.namespace.clone()).or_default();
         for (position, interface) in machine.spec.interfaces.iter().enumerate() {
-            by_mac
-                .entry((machine.name.namespace.clone(), interface.mac))
-                .or_insert((index, position));
+            namespace.entry(interface.mac).or_insert((index, position));
         }
     }
     by_mac

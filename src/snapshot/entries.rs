@@ -1,7 +1,7 @@
 //! The rows of the snapshot.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -22,9 +22,11 @@ pub struct Snapshot {
     pub machines: Vec<MachineEntry>,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
+    /// The architectures whose loader runs `autoexec.ipxe`.
+    pub autoexec: BTreeSet<Architecture>,
     /// The port of our HTTP service, for URLs.
     pub http_port: u16,
-    pub(super) by_mac: HashMap<(String, MacAddress), (usize, usize)>,
+    pub(super) by_mac: BTreeMap<String, HashMap<MacAddress, (usize, usize)>>,
     pub(super) namespace_defaults: BTreeMap<String, usize>,
 }
 
@@ -115,7 +117,7 @@ impl Snapshot {
     /// The machine with this interface, and the interface, in a namespace.
     #[must_use]
     pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {
-        let (machine, interface) = self.by_mac.get(&(namespace.to_owned(), mac))?;
+        let (machine, interface) = self.by_mac.get(namespace)?.get(&mac)?;
         let machine = self.machines.get(*machine)?;
         Some((machine, machine.spec.interfaces.get(*interface)?))
     }

@@ -12,11 +12,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::keep::Kept;
+use super::loaders::Loaders;
 use super::manifest::{Loaded, read_paths};
 use super::summary;
-use crate::boot::Architecture;
 use crate::config::ServeConfig;
-use crate::files::{ArtifactPath, Roots};
+use crate::files::Roots;
 use crate::snapshot::{Compiled, Inputs, Publisher, Settings, compile};
 
 /// How often the files are looked at where no notice of a change arrives:
@@ -32,6 +32,7 @@ pub struct Source {
     roots: Arc<Roots>,
     http_port: u16,
     publisher: Publisher,
+    loaders: Loaders,
     generation: u64,
     kept: Kept,
     seen: Option<(Fingerprint, Settings)>,
@@ -52,6 +53,7 @@ impl Source {
             http_port: config.http.port(),
             roots,
             publisher,
+            loaders: Loaders::default(),
             generation: 0,
             kept: Kept::default(),
             seen: None,
@@ -160,10 +162,12 @@ impl Source {
         self.publisher.publish(snapshot);
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&mut self) -> Settings {
+        let found = self.loaders.find(&self.roots);
         Settings {
             http_port: self.http_port,
-            loaders: loaders(&self.roots),
+            loaders: found.files,
+            autoexec: found.autoexec,
             own_addresses: getifaddrs()
                 .map(|all| {
                     let mut own: Vec<_> = all
@@ -175,18 +179,6 @@ impl Source {
                 .unwrap_or_default(),
         }
     }
-}
-
-/// The loader file that is there for each architecture.
-fn loaders(roots: &Roots) -> BTreeMap<Architecture, String> {
-    let there = |name: &&&str| ArtifactPath::parse(name).is_ok_and(|path| roots.has_file(&path));
-    Architecture::ALL
-        .into_iter()
-        .filter_map(|arch| {
-            let file = arch.ipxe_files().iter().find(there)?;
-            Some((arch, (*file).to_owned()))
-        })
-        .collect()
 }
 
 fn fingerprint(paths: &[PathBuf]) -> Fingerprint {

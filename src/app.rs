@@ -90,7 +90,7 @@ impl App {
         };
         let (store, table) = open_leases(&parts)?;
         let mut source = Source::new(&parts.config, Arc::clone(&parts.roots), publisher);
-        source.start()?;
+        source.start();
 
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;

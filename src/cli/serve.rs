@@ -33,6 +33,13 @@ impl ServeArgs {
         let config = self.config;
         telemetry::init(config.log.log_format, &config.log.log)?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "reveille starts");
+        for path in &config.manifests {
+            anyhow::ensure!(
+                path.exists(),
+                "there are no manifests at {}; name a folder or a file that is there",
+                path.display()
+            );
+        }
         make_folder(&config.state, 0o750).context("--state")?;
         make_folder(&config.artifacts, 0o755).context("--artifacts")?;
         for (name, folder) in &config.roots {

@@ -263,6 +263,9 @@ impl Loaded {
             &metadata("name").unwrap_or_else(|| "(unnamed)".to_owned()),
         );
         let mut problems = schema::check(&object, &mut value);
+        if !problems.is_empty() && intact {
+            problems.extend(deeper(kind, &object, value.clone(), &problems));
+        }
         if !intact {
             // What is broken as YAML reads as empty, and was not forgotten.
             problems.retain(|problem| problem.reason != "MissingField");
@@ -341,5 +344,53 @@ const fn spot(file: usize, span: &Range<usize>) -> Spot {
         file,
         start: span.start,
         end: span.end,
+    }
+}
+
+/// The mistakes in meaning of an object that has others in its form: what is
+/// wrong is left out, and what is left is looked at, if it is an object still.
+fn deeper(kind: Kind, object: &ObjectRef, mut value: Value, found: &[Problem]) -> Vec<Problem> {
+    for problem in found {
+        remove(&mut value, &problem.place.pointer);
+    }
+    if let (Kind::Subnet, Some(spec)) = (kind, value.pointer_mut("/spec")) {
+        // What must be there and is wrong: anything that is an object does.
+        for (field, stand_in) in [("mode", "Disabled"), ("interface", "eth0")] {
+            if spec.get(field).is_none() && spec.is_object() {
+                spec[field] = Value::from(stand_in);
+            }
+        }
+    }
+    let problems = match kind {
+        Kind::Subnet => serde_json::from_value(value).map(|it| validate_subnet(&it)),
+        Kind::BootProfile => serde_json::from_value(value).map(|it| validate_profile(&it)),
+        Kind::Machine => serde_json::from_value(value).map(|it| validate_machine(&it)),
+    };
+    let is_told = |problem: &Problem| {
+        // What stands above or below a place that was left out says nothing new.
+        found.iter().any(|known| {
+            let (one, other) = (&known.place.pointer, &problem.place.pointer);
+            one.starts_with(other.as_str()) || other.starts_with(one.as_str())
+        })
+    };
+    problems
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|problem| !is_told(problem))
+        .map(|mut problem| {
+            // Its name may be what was left out.
+            problem.place.object = object.clone();
+            problem
+        })
+        .collect()
+}
+
+/// Takes the value at `pointer` out of its object; out of a list nothing is
+/// taken, since that would move its neighbours.
+fn remove(value: &mut Value, pointer: &str) {
+    if let Some((parent, key)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(map)) = value.pointer_mut(parent)
+    {
+        map.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
     }
 }

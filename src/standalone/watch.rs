@@ -61,20 +61,9 @@ impl Source {
         }
     }
 
-    /// Reads and publishes for the first time, and says what is served.
-    ///
-    /// # Errors
-    /// A path that is not there: most likely a slip in the command.
-    pub fn start(&mut self) -> anyhow::Result<()> {
-        for path in &self.paths {
-            anyhow::ensure!(
-                path.exists(),
-                "there are no manifests at {}; name a folder or a file that is there",
-                path.display()
-            );
-        }
+    /// Reads and publishes for the first time, and says what is served. Blocks.
+    pub fn start(&mut self) {
         self.look();
-        Ok(())
     }
 
     /// Watches until `token` is cancelled.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use super::select::ties;
 use super::{Inputs, suggest};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet};
 
@@ -18,6 +19,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     references(inputs, &mut problems);
     machines(&inputs.machines, &mut problems);
     reservations(inputs, &mut problems);
+    problems.extend(ties(inputs));
     problems
 }
 

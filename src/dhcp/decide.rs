@@ -10,14 +10,13 @@ use super::destination::destination;
 use super::option;
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
-use crate::api::UnknownMachines;
 use crate::clock::Millis;
 use crate::lease::{
     AllocateRequest, Answer, Change, Intent, LeaseKey, LeaseTable, NakReason, SilentReason,
     allocate,
 };
 use crate::script::Urls;
-use crate::snapshot::{Plan, Snapshot, SubnetEntry};
+use crate::snapshot::{Plan, Selection, Snapshot, SubnetEntry};
 
 /// What the shell knows beside the packet.
 #[derive(Clone, Copy, Debug)]
@@ -161,9 +160,7 @@ impl Decision {
 
 impl Case<'_> {
     fn decide(&self) -> Decision {
-        if self.plan.machine.is_none()
-            && self.subnet.spec.unknown_machines == UnknownMachines::Ignore
-        {
+        if self.subnet.ignores(&self.plan) {
             return Decision::silent(Ignored::MachineUnknown);
         }
         if self.request.kind == RequestKind::Inform {
@@ -332,3 +329,6 @@ impl Case<'_> {
         Some(interface.hostname.as_deref().unwrap_or(&machine.name.name))
     }
 }
+        if machine.selection == Selection::Refused {
+            return None;
+        }

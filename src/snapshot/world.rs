@@ -9,6 +9,10 @@ use std::net::Ipv4Addr;
 use super::{Inputs, suggest};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet};
 
+/// A reference to a profile that is not there. It costs the boot, not the
+/// object: leases and reservations go on, and the machine is sent to its disk.
+pub(crate) const PROFILE_NOT_FOUND: &str = "ProfileNotFound";
+
 /// Every rule that the objects break between them.
 #[must_use]
 pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
@@ -138,7 +142,7 @@ fn missing(
     Some(Problem::error(
         object,
         pointer,
-        "ProfileNotFound",
+        PROFILE_NOT_FOUND,
         what,
         cure,
     ))

@@ -10,14 +10,13 @@ use super::destination::destination;
 use super::option;
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
-use crate::api::UnknownMachines;
 use crate::clock::Millis;
 use crate::lease::{
     AllocateRequest, Answer, Change, Intent, LeaseKey, LeaseTable, NakReason, SilentReason,
     allocate,
 };
 use crate::script::Urls;
-use crate::snapshot::{Plan, Snapshot, SubnetEntry};
+use crate::snapshot::{Plan, Selection, Snapshot, SubnetEntry};
 
 /// What the shell knows beside the packet.
 #[derive(Clone, Copy, Debug)]
@@ -119,13 +118,7 @@ pub fn decide(
     arrival: Arrival<'_>,
     request: &Request,
 ) -> Decision {
-    let found = if request.giaddr.is_unspecified() {
-        snapshot.subnet(arrival.subnet).ok_or(Ignored::SubnetGone)
-    } else {
-        let subnet = snapshot.subnet_of(request.giaddr);
-        subnet.ok_or(Ignored::RelayUnknown)
-    };
-    let subnet = match found {
+    let subnet = match subnet_for(snapshot, arrival, request) {
         Ok(subnet) => subnet,
         Err(ignored) => return Decision::silent(ignored),
     };
@@ -141,6 +134,34 @@ pub fn decide(
     decision.subnet = Some(subnet.key.clone());
     decision.machine = case.plan.machine_name().map(str::to_owned);
     decision
+}
+
+/// The Subnet that a request belongs to: its relay's, else that of the address
+/// that it is sent from, else that of the interface.
+///
+/// A machine behind a relay renews, informs and releases past it, by unicast
+/// and without giaddr; the server trusts its ciaddr (RFC 2131 section 4.3.2).
+/// One that was moved here and still rebinds its old address hears nothing of
+/// the answer, which leaves for that address.
+fn subnet_for<'a>(
+    snapshot: &'a Snapshot,
+    arrival: Arrival<'_>,
+    request: &Request,
+) -> Result<&'a SubnetEntry, Ignored> {
+    if !request.giaddr.is_unspecified() {
+        let relayed = snapshot.subnet_of(request.giaddr);
+        return relayed.ok_or(Ignored::RelayUnknown);
+    }
+    let here = snapshot.subnet(arrival.subnet).ok_or(Ignored::SubnetGone)?;
+    let uses_address = match request.kind {
+        RequestKind::Request => request.server_id().is_none(),
+        RequestKind::Release | RequestKind::Inform => true,
+        RequestKind::Discover | RequestKind::Decline => false,
+    };
+    if !uses_address || here.spec.cidr.contains(request.ciaddr) {
+        return Ok(here);
+    }
+    Ok(snapshot.subnet_of(request.ciaddr).unwrap_or(here))
 }
 
 // === impl Decision ===
@@ -161,9 +182,7 @@ impl Decision {
 
 impl Case<'_> {
     fn decide(&self) -> Decision {
-        if self.plan.machine.is_none()
-            && self.subnet.spec.unknown_machines == UnknownMachines::Ignore
-        {
+        if self.subnet.ignores(&self.plan) {
             return Decision::silent(Ignored::MachineUnknown);
         }
         if self.request.kind == RequestKind::Inform {
@@ -329,6 +348,9 @@ impl Case<'_> {
 
     fn hostname(&self) -> Option<&str> {
         let (machine, interface) = self.plan.machine?;
+        if machine.selection == Selection::Refused {
+            return None;
+        }
         Some(interface.hostname.as_deref().unwrap_or(&machine.name.name))
     }
 }

@@ -53,7 +53,7 @@ pub enum Refused {
     NoSuchDoor,
     /// 404: the name that is never there; the firmware goes on to its disk.
     Disk,
-    /// 404: there is no script for the machine.
+    /// 404: there is no script for the machine, or nothing at all.
     Script(NoScript),
     /// 403: the machine boots its disk: it gets no kernel and no initrd.
     LocalBoot(LocalReason),
@@ -130,9 +130,14 @@ pub fn route(
     // A loader is sent all the same: its script tells the machine to go on.
     if purpose != Purpose::Loader
         && let Some(subnet) = subnet_for(snapshot, caller, server.0)
-        && let Verdict::Local(reason) = snapshot.plan(subnet, Some(mac)).verdict
     {
-        return Err(Refused::LocalBoot(reason));
+        let plan = snapshot.plan(subnet, Some(mac));
+        if subnet.ignores(&plan) {
+            return Err(Refused::Script(NoScript::MachineUnknown));
+        }
+        if let Verdict::Local(reason) = plan.verdict {
+            return Err(Refused::LocalBoot(reason));
+        }
     }
     Ok(Route::File {
         path,

@@ -5,8 +5,12 @@ use std::net::Ipv4Addr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::entries::{MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry};
+use super::entries::{
+    DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
+};
+use super::names::is_object_name;
 use super::select::select;
+use super::world::PROFILE_NOT_FOUND;
 use super::{Inputs, check_world, validate_machine, validate_profile, validate_subnet};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Severity};
 use crate::boot::{Architecture, MacAddress};
@@ -48,6 +52,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     let refused: BTreeSet<ObjectRef> = report
         .iter()
         .filter(|problem| problem.severity == Severity::Error)
+        .filter(|problem| problem.reason != PROFILE_NOT_FOUND)
         .map(|problem| problem.place.object.clone())
         .collect();
 
@@ -94,6 +99,7 @@ fn compile_machines(
     for machine in &inputs.machines {
         let name = name_of(&machine.metadata);
         if is_refused(refused, Kind::Machine, &name) {
+            machines.push(refused_machine(machine, name));
             continue;
         }
         let labels = machine.metadata.labels.clone().unwrap_or_default();
@@ -105,6 +111,26 @@ fn compile_machines(
         });
     }
     machines
+}
+
+/// What is kept of a machine whose object has a mistake: who it is. Without
+/// that it would be an unknown machine and boot whatever those boot.
+fn refused_machine(machine: &Machine, mut name: ObjectName) -> MachineEntry {
+    if !is_object_name(&name.name) {
+        // It gets into scripts.
+        "refused".clone_into(&mut name.name);
+    }
+    let mut spec = machine.spec.clone();
+    for interface in &mut spec.interfaces {
+        interface.ip = None;
+        interface.hostname = None;
+    }
+    MachineEntry {
+        name,
+        labels: BTreeMap::new(),
+        spec,
+        selection: Selection::Refused,
+    }
 }
 
 fn selection(
@@ -147,10 +173,11 @@ fn compile_subnets(
             .filter(|address| spec.cidr.contains(*address))
             .collect();
         subnets.push(SubnetEntry {
-            default_profile: spec
-                .default_profile_ref
-                .as_ref()
-                .and_then(|reference| find(profiles, &name.namespace, reference)),
+            default_profile: match &spec.default_profile_ref {
+                Some(reference) => find(profiles, &name.namespace, reference)
+                    .map_or(DefaultProfile::Missing, DefaultProfile::Named),
+                None => DefaultProfile::Unset,
+            },
             key: name.to_string(),
             name,
             excluded,

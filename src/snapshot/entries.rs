@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec};
+use super::Plan;
+use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
 use crate::boot::{Architecture, MacAddress};
 use crate::lease::AddressSet;
 
@@ -58,7 +59,7 @@ pub struct SubnetEntry {
     /// routers, name servers, next-server, the host's own.
     pub excluded: AddressSet,
     /// The profile of its `defaultProfileRef`.
-    pub default_profile: Option<usize>,
+    pub default_profile: DefaultProfile,
 }
 
 /// A profile.
@@ -83,6 +84,17 @@ pub struct MachineEntry {
     pub selection: Selection,
 }
 
+/// The profile of a Subnet's `defaultProfileRef`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultProfile {
+    /// The one that it names.
+    Named(usize),
+    /// It names none that there is.
+    Missing,
+    /// It is not set: the namespace's default decides.
+    Unset,
+}
+
 /// The profile that a machine gets of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -94,6 +106,9 @@ pub enum Selection {
     Selected(usize),
     /// None: defaults decide.
     Default,
+    /// None, and no default either: the object has a mistake. Only its MAC
+    /// addresses are used, so that the machine is not taken for an unknown one.
+    Refused,
 }
 
 // === impl Snapshot ===
@@ -136,6 +151,12 @@ impl Snapshot {
 // === impl SubnetEntry ===
 
 impl SubnetEntry {
+    /// Whether a machine with this plan gets no answer here at any door.
+    #[must_use]
+    pub fn ignores(&self, plan: &Plan<'_>) -> bool {
+        plan.machine.is_none() && self.spec.unknown_machines == UnknownMachines::Ignore
+    }
+
     /// The addresses that no pool gives away where we are `server`.
     #[must_use]
     pub fn taken(&self, server: Ipv4Addr) -> Cow<'_, AddressSet> {

@@ -1,6 +1,6 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
-use super::{MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry};
+use super::{DefaultProfile, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry};
 use crate::api::{BootPolicy, Interface, LoaderKind, LocalBoot};
 use crate::boot::{Architecture, Client, MacAddress};
 
@@ -50,10 +50,12 @@ pub enum LocalReason {
     Interface,
     /// Its profile is `local`.
     Profile,
-    /// Its `profileRef` names a profile that is not there.
+    /// The profile that it or its Subnet names is not there.
     ProfileMissing,
     /// No rule gives it a profile.
     NoProfile,
+    /// Its object has a mistake: what it was to boot is not known.
+    MachineRefused,
 }
 
 /// The first file for a client.
@@ -87,6 +89,9 @@ impl Snapshot {
         let machine = mac.and_then(|mac| self.machine(namespace, mac));
         let (profile, rule) = self.choose(subnet, machine.map(|(machine, _)| machine));
         let verdict = match (machine, profile) {
+            (Some((machine, _)), _) if machine.selection == Selection::Refused => {
+                Verdict::Local(LocalReason::MachineRefused)
+            }
             (Some((machine, _)), _) if machine.spec.boot.policy == BootPolicy::Local => {
                 Verdict::Local(LocalReason::Policy)
             }
@@ -97,8 +102,8 @@ impl Snapshot {
                 Verdict::Local(LocalReason::Profile)
             }
             (_, Some(_)) => Verdict::Boot,
-            (_, None) if rule == Rule::ProfileRef => Verdict::Local(LocalReason::ProfileMissing),
-            (_, None) => Verdict::Local(LocalReason::NoProfile),
+            (_, None) if rule == Rule::None => Verdict::Local(LocalReason::NoProfile),
+            (_, None) => Verdict::Local(LocalReason::ProfileMissing),
         };
         Plan {
             machine,
@@ -118,12 +123,16 @@ impl Snapshot {
             Selection::Named(index) => (Some(index), Rule::ProfileRef),
             Selection::Missing => (None, Rule::ProfileRef),
             Selection::Selected(index) => (Some(index), Rule::Selector),
+            Selection::Refused => (None, Rule::None),
             Selection::Default => match subnet.default_profile {
-                Some(index) => (Some(index), Rule::SubnetDefault),
-                None => match self.namespace_defaults.get(&subnet.name.namespace) {
-                    Some(index) => (Some(*index), Rule::NamespaceDefault),
-                    None => (None, Rule::None),
-                },
+                DefaultProfile::Named(index) => (Some(index), Rule::SubnetDefault),
+                DefaultProfile::Missing => (None, Rule::SubnetDefault),
+                DefaultProfile::Unset => {
+                    match self.namespace_defaults.get(&subnet.name.namespace) {
+                        Some(index) => (Some(*index), Rule::NamespaceDefault),
+                        None => (None, Rule::None),
+                    }
+                }
             },
         };
         (index.and_then(|index| self.profiles.get(index)), rule)
@@ -205,6 +214,7 @@ impl LocalReason {
             Self::Profile => "profile-local",
             Self::ProfileMissing => "profile-missing",
             Self::NoProfile => "no-profile",
+            Self::MachineRefused => "machine-refused",
         }
     }
 }

@@ -10,6 +10,10 @@ use super::select::ties;
 use super::{Inputs, suggest};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet};
 
+/// A reference to a profile that is not there. It costs the boot, not the
+/// object: leases and reservations go on, and the machine is sent to its disk.
+pub(crate) const PROFILE_NOT_FOUND: &str = "ProfileNotFound";
+
 /// Every rule that the objects break between them.
 #[must_use]
 pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
@@ -140,7 +144,7 @@ fn missing(
     Some(Problem::error(
         object,
         pointer,
-        "ProfileNotFound",
+        PROFILE_NOT_FOUND,
         what,
         cure,
     ))

@@ -152,6 +152,10 @@ impl Timeline {
     pub fn observe(&mut self, event: &BootEvent, known: &Known) -> Vec<Note> {
         let mut notes = Vec::new();
         if !self.machines.contains_key(&event.mac) {
+            if !begins_boot(event, None) {
+                // What does not boot takes no room from what does.
+                return notes;
+            }
             self.make_room();
         }
         let history = self.machines.entry(event.mac).or_default();
@@ -364,10 +368,11 @@ impl Boot {
         what: String,
         notes: &mut Vec<Note>,
     ) {
-        self.last_seen = at.0;
+        // The wall clock may be set back; a story goes forwards.
+        self.last_seen = self.last_seen.max(at.0);
         let record = StageRecord {
             stage,
-            at_ms: at.0.saturating_sub(self.started),
+            at_ms: self.last_seen.saturating_sub(self.started),
             duration_ms,
             bytes,
             what,

@@ -74,6 +74,8 @@ pub enum Ignored {
     Lease(SilentReason),
     /// More requests wait than are worth answering: clients ask again.
     QueueFull,
+    /// It waited so long that the client has asked again or gone.
+    Stale,
     /// A fault of ours; the packet is lost, nothing else.
     Fault,
     /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
@@ -93,6 +95,7 @@ impl Ignored {
             Self::NoAddress => "no-address-named",
             Self::Lease(reason) => reason.as_str(),
             Self::QueueFull => "queue-full",
+            Self::Stale => "stale",
             Self::Fault => "internal-fault",
             Self::Noted => "noted",
         }

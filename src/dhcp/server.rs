@@ -1,8 +1,8 @@
 //! The DHCP loops: one listener an interface, one engine for all.
 //!
 //! Listeners hear packets and hand requests on. The engine owns the lease
-//! table, decides one request after the other, and lets replies leave: at
-//! once where nothing changed that must last, after the commit otherwise.
+//! table, decides one request after the other, and lets replies leave: offers
+//! and what changed nothing that must last at once, the rest after the commit.
 
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
 use super::destination::{Destination, SERVER_PORT};
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
-use super::request::{MAX_PACKET, Request};
+use super::request::{MAX_PACKET, Request, RequestKind};
 use super::socket::DhcpSocket;
 use crate::api::Cidr;
 use crate::boot::Client;
@@ -31,6 +31,15 @@ use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
 /// Requests that may wait for the engine. It takes some 10 µs for each, so
 /// none waits longer than some 10 ms; what does not fit is asked again.
 pub const QUEUE: usize = 1024;
+/// Places in the queue that DISCOVERs leave to everything else. Who sends a
+/// REQUEST is half through; were both refused alike, most exchanges that are
+/// begun under load would come to nothing.
+const KEPT_FREE: usize = QUEUE / 2;
+/// Milliseconds after which a request is not worth an answer: the most
+/// impatient clients ask again after a second, and an answer to the first
+/// question would keep the second waiting. Only a process that was held up, by
+/// a suspended host say, ever gets here.
+const STALE_MILLIS: u64 = 1000;
 /// How often a listener looks whether its interface is still as it was.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the table is swept and counted.
@@ -196,14 +205,34 @@ fn hand_on(packet: &[u8], door: &Arc<Door>, queue: &mpsc::Sender<Incoming>, metr
             return;
         }
     };
-    let kind = request.kind.as_str();
+    let kind = request.kind;
     let incoming = Incoming {
         request,
         received: clock::now(),
         door: Arc::clone(door),
     };
-    if queue.try_send(incoming).is_err() {
-        count(metrics, kind, Ignored::QueueFull.as_str());
+    if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
+        count(metrics, kind.as_str(), Ignored::QueueFull.as_str());
+    }
+}
+
+/// Whether a request of this kind may queue where `free` places are left.
+const fn has_room(kind: RequestKind, free: usize) -> bool {
+    match kind {
+        RequestKind::Discover => free > KEPT_FREE,
+        RequestKind::Request
+        | RequestKind::Decline
+        | RequestKind::Release
+        | RequestKind::Inform => free > 0,
+    }
+}
+
+/// Whether a request is not worth an answer after so many milliseconds. A
+/// RELEASE or DECLINE is said once and gets none, so it always counts.
+const fn is_stale(kind: RequestKind, waited: u64) -> bool {
+    match kind {
+        RequestKind::Discover | RequestKind::Request | RequestKind::Inform => waited > STALE_MILLIS,
+        RequestKind::Decline | RequestKind::Release => false,
     }
 }
 
@@ -247,6 +276,11 @@ impl Engine {
             received,
             door,
         } = incoming;
+        if is_stale(request.kind, clock::now().since(*received)) {
+            let kind = request.kind.as_str();
+            count(&self.tools.metrics, kind, Ignored::Stale.as_str());
+            return;
+        }
         let mac = request.client.mac;
         let arrival = Arrival {
             now: *received,
@@ -269,9 +303,19 @@ impl Engine {
         self.tools.say(&snapshot, incoming, &decision);
         self.apply(&decision.changes);
         let durable = durable(&decision.changes);
-        match Outgoing::new(incoming, decision) {
-            Some(reply) if durable.is_empty() => reply.send(&self.tools),
-            reply => self.tools.commit(durable, reply),
+        let reply = Outgoing::new(incoming, decision);
+        // An offer is no promise: what changes with it, such as the end of an
+        // older memory, becomes durable behind it.
+        let waits = |reply: &Outgoing| !durable.is_empty() && reply.kind != ReplyKind::Offer;
+        let (waiting, at_once) = match reply {
+            Some(reply) if waits(&reply) => (Some(reply), None),
+            reply => (None, reply),
+        };
+        if let Some(reply) = at_once {
+            reply.send(&self.tools);
+        }
+        if !durable.is_empty() {
+            self.tools.commit(durable, waiting);
         }
     }
 
@@ -450,5 +494,27 @@ impl Outgoing {
         };
         let at = clock::now();
         tools.events.emit(BootEvent { mac, at, fact });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_conversations_are_refused_before_those_under_way() {
+        assert!(has_room(RequestKind::Discover, QUEUE));
+        assert!(!has_room(RequestKind::Discover, KEPT_FREE));
+        assert!(has_room(RequestKind::Request, KEPT_FREE));
+        assert!(!has_room(RequestKind::Request, 0));
+    }
+
+    #[test]
+    fn questions_grow_stale_and_farewells_do_not() {
+        assert!(!is_stale(RequestKind::Discover, STALE_MILLIS));
+        assert!(is_stale(RequestKind::Discover, STALE_MILLIS + 1));
+        assert!(is_stale(RequestKind::Request, STALE_MILLIS + 1));
+        assert!(!is_stale(RequestKind::Release, u64::MAX));
+        assert!(!is_stale(RequestKind::Decline, u64::MAX));
     }
 }

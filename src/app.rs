@@ -18,7 +18,7 @@ use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
 use crate::events;
 use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
-use crate::lease::{LeaseIndex, LeaseMetrics, LeaseState, LeaseStore, LeaseTable};
+use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseState, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
 use crate::snapshot::{self, Reader};
 use crate::standalone::Source;
@@ -29,8 +29,6 @@ use crate::timeline::{BootMetrics, Boots, Keeper, RecentLoaders};
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
 const DRAIN: Duration = Duration::from_secs(25);
-/// The lease database in the state folder.
-pub const LEASES: &str = "leases.redb";
 
 /// The service, bound and not yet running.
 pub struct App {
@@ -153,7 +151,7 @@ impl App {
 }
 
 fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
-    let path = parts.config.state.join(LEASES);
+    let path = parts.config.state.join(lease::FILE);
     let metrics = LeaseMetrics::register(&parts.registry)?;
     let (store, leases, trouble) = LeaseStore::open(&path, metrics)
         .with_context(|| format!("leases cannot be kept in {}", parts.config.state.display()))?;
@@ -170,7 +168,7 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
         if let (LeaseState::Bound, Some(mac)) = (lease.state, lease.mac) {
             parts.leases.insert(lease.address, mac);
         }
-        table.apply(&crate::lease::Change::Put(lease));
+        table.apply(&lease::Change::Put(lease));
     }
     if !table.is_empty() {
         tracing::info!(leases = table.len(), "leases read");
@@ -282,7 +280,7 @@ async fn lease_lines(engine: mpsc::Sender<Ask>) -> Result<String, String> {
     engine.send(answer).await.map_err(|_| gone())?;
     let mut lines = String::new();
     for lease in leases.await.map_err(|_| gone())? {
-        lines.push_str(&crate::lease::export(&lease).map_err(|error| error.to_string())?);
+        lines.push_str(&lease::export(&lease).map_err(|error| error.to_string())?);
         lines.push('\n');
     }
     Ok(lines)

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
-use nix::unistd::{Gid, User, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, getegid, geteuid, setgid, setgroups, setuid};
 
 /// What stays: ports below 1024, and frames to machines without an address.
 const KEPT: [Capability; 2] = [Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW];
@@ -28,8 +28,7 @@ pub fn become_user(name: &str, owned: &[&Path]) -> anyhow::Result<()> {
             format!("--user {name}: there is no such user; `adduser --system {name}` makes one")
         })?;
     for folder in owned {
-        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-        chown_tree(folder, uid, gid)
+        chown_tree(folder, user.uid, user.gid)
             .with_context(|| format!("{} cannot be given to {name}", folder.display()))?;
     }
     drop_to(user.gid, &user).with_context(|| format!("--user {name}"))
@@ -43,6 +42,20 @@ fn drop_to(gid: Gid, user: &User) -> anyhow::Result<()> {
     keep_capabilities()?;
     prctl::set_no_new_privs()?;
     Ok(())
+}
+
+/// Takes `owned` folders back for root from the user of an earlier start: with
+/// [`KEPT`] alone, root may read no more than its own. Where that cannot be
+/// done, whoever opens the files says what is wrong.
+pub fn take_back(owned: &[&Path]) {
+    if !geteuid().is_root() {
+        return;
+    }
+    for folder in owned {
+        if let Err(error) = chown_tree(folder, geteuid(), getegid()) {
+            tracing::debug!(folder = %folder.display(), %error, "the folder keeps its owner");
+        }
+    }
 }
 
 /// Gives up every capability but CAP_NET_BIND_SERVICE and CAP_NET_RAW; keeps
@@ -60,7 +73,8 @@ pub fn keep_capabilities() -> anyhow::Result<()> {
 }
 
 /// Changes the owner of a folder and of the files right in it.
-fn chown_tree(folder: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
+fn chown_tree(folder: &Path, uid: Uid, gid: Gid) -> std::io::Result<()> {
+    let (uid, gid) = (uid.as_raw(), gid.as_raw());
     chown(folder, Some(uid), Some(gid))?;
     for entry in folder.read_dir()? {
         let entry = entry?;

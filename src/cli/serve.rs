@@ -1,6 +1,7 @@
 //! `reveille serve`.
 
 use std::fs::{self, DirBuilder};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::ServeConfig;
-use crate::net::{Table, holders};
+use crate::dhcp::destination::SERVER_PORT;
+use crate::lease;
+use crate::net::{Table, bind_error, file_holders, holders, try_bind};
 use crate::privileges;
 use crate::telemetry;
 
@@ -49,12 +52,16 @@ impl ServeArgs {
                 folder.display()
             );
         }
-        warn_of_neighbours(&config);
+        claim(&config)?;
+        warn_of_neighbours();
         raise_file_limit();
         // Before the first thread: capabilities are a thread's own.
         match &config.user {
             Some(user) => privileges::become_user(user, &[&config.state])?,
-            None => privileges::keep_capabilities()?,
+            None => {
+                privileges::take_back(&[&config.state]);
+                privileges::keep_capabilities()?;
+            }
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -112,24 +119,42 @@ fn make_folder(folder: &Path, mode: u32) -> anyhow::Result<()> {
     if metadata.permissions().mode() & 0o002 != 0 {
         tracing::warn!(
             folder = %folder.display(),
-            "anyone on this host may change what machines boot from here; `chmod o-w` it"
+            "anyone on this host may write here, and decide what machines boot; `chmod o-w` it"
         );
     }
     Ok(())
 }
 
-/// Says which programs hold ports that we are about to bind, while we are
-/// still allowed to see them. DHCP servers share port 67 without an error and
-/// then answer in turns.
-fn warn_of_neighbours(config: &ServeConfig) {
-    for (table, name, port) in [
-        (Table::Udp, "DHCP", 67),
-        (Table::Udp, "TFTP", config.tftp.port()),
-        (Table::Tcp, "HTTP", config.http.port()),
+/// Makes sure that the state and the ports are nobody else's. Their owners are
+/// named now, while we may still see them.
+fn claim(config: &ServeConfig) -> anyhow::Result<()> {
+    if let Some(holder) = file_holders(&config.state.join(lease::FILE)).first() {
+        anyhow::bail!(
+            "--state {}: {holder} has the lease database open; stop it, or name another folder",
+            config.state.display()
+        );
+    }
+    for (table, what, address) in [
+        (Table::Tcp, "HTTP", SocketAddr::V4(config.http)),
+        (Table::Udp, "TFTP", SocketAddr::V4(config.tftp)),
+        (Table::Tcp, "the admin port", config.admin),
     ] {
-        for holder in holders(table, port) {
-            tracing::warn!(port, program = %holder, "another program serves {name} here");
-        }
+        try_bind(table, address).map_err(|error| {
+            anyhow::Error::msg(bind_error(table, what, address, address.port(), &error))
+        })?;
+    }
+    Ok(())
+}
+
+/// Says who else serves DHCP here. DHCP servers share the port without an
+/// error and then answer in turns.
+fn warn_of_neighbours() {
+    for holder in holders(Table::Udp, SERVER_PORT) {
+        tracing::warn!(
+            port = SERVER_PORT,
+            program = %holder,
+            "another program serves DHCP here"
+        );
     }
 }
 

@@ -23,8 +23,8 @@ pub struct Link {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// No interface has this name, alternative name or MAC address.
-    #[error("there is no interface {0}; the host has {1}")]
-    Absent(String, String),
+    #[error("there is no interface {0}")]
+    Absent(String, #[source] HostHas),
     /// It has no address in the network.
     #[error("interface {0} has no address in {1}; give it one: `ip address add … dev {0}`")]
     NoAddress(String, Cidr),
@@ -32,6 +32,12 @@ pub enum LinkError {
     #[error("interfaces cannot be listed: {0}")]
     Unreadable(String),
 }
+
+/// The interfaces that are there: for whoever mistyped one. A source of its
+/// own, because containers come and go and that is no other trouble.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host has {0}")]
+pub struct HostHas(String);
 
 /// Finds the interface that `wanted` names (name, alternative name or MAC
 /// address), and our address on it in `cidr`; `preferred` where it is one.
@@ -63,7 +69,10 @@ pub fn find_link(wanted: &str, cidr: Cidr, preferred: Option<Ipv4Addr>) -> Resul
         let mut names: Vec<_> = all.iter().map(|e| e.interface_name.clone()).collect();
         names.sort();
         names.dedup();
-        return Err(LinkError::Absent(wanted.to_owned(), names.join(", ")));
+        return Err(LinkError::Absent(
+            wanted.to_owned(),
+            HostHas(names.join(", ")),
+        ));
     };
     let mut addresses = all
         .iter()
@@ -101,7 +110,9 @@ mod tests {
     fn says_what_is_missing() {
         let cidr = "192.0.2.0/24".parse().unwrap();
         let absent = find_link("nope0", cidr, None).unwrap_err();
-        assert!(absent.to_string().contains("the host has"), "{absent}");
+        assert_eq!(absent.to_string(), "there is no interface nope0");
+        let whole = format!("{:#}", anyhow::Error::new(absent));
+        assert!(whole.contains(": the host has "), "{whole}");
         let bare = find_link("lo", cidr, None).unwrap_err();
         assert!(
             bare.to_string().contains("no address in 192.0.2.0/24"),

@@ -3,5 +3,5 @@
 mod interface;
 mod ports;
 
-pub use self::interface::{Link, LinkError, find_link};
-pub use self::ports::{Holder, Table, bind_error, holders};
+pub use self::interface::{HostHas, Link, LinkError, find_link};
+pub use self::ports::{Holder, Table, bind_error, file_holders, holders, try_bind};

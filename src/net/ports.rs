@@ -1,10 +1,13 @@
-//! Who holds a port that we want.
+//! Who holds a port, or a file, that we want.
 
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
-/// A process that holds a port.
+/// A process that holds a port or a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder {
     /// Its process id.
@@ -12,6 +15,9 @@ pub struct Holder {
     /// Its name, as `ps` shows it.
     pub name: String,
 }
+
+/// DHCP's port: servers cannot choose another.
+const DHCP: u16 = 67;
 
 /// Transports as `/proc/net` names its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +37,53 @@ impl fmt::Display for Holder {
 /// The processes, other than ours, that hold `port`; as far as this user may see.
 #[must_use]
 pub fn holders(table: Table, port: u16) -> Vec<Holder> {
-    let own = std::process::id();
     let inodes = inodes(table, port);
     if inodes.is_empty() {
         return Vec::new();
     }
+    processes(|pid| holds(pid, &inodes))
+}
+
+/// The processes, other than ours, that have the file at `path` open; as far
+/// as this user may see.
+#[must_use]
+pub fn file_holders(path: &Path) -> Vec<Holder> {
+    let id = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let Some(wanted) = id(path) else {
+        return Vec::new();
+    };
+    // By device and inode: in another container its path is another one.
+    processes(|pid| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| id(&file.path()) == Some(wanted))
+    })
+}
+
+/// Binds `address` and lets go of it.
+///
+/// # Errors
+/// The kernel's, as whoever binds it next would get them.
+pub fn try_bind(table: Table, address: SocketAddr) -> io::Result<()> {
+    match table {
+        Table::Udp => UdpSocket::bind(address).map(drop),
+        Table::Tcp => TcpListener::bind(address).map(drop),
+    }
+}
+
+/// The processes, other than ours, of which `is_one` is true.
+fn processes(is_one: impl Fn(u32) -> bool) -> Vec<Holder> {
+    let own = std::process::id();
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let mut found: Vec<Holder> = processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != own && holds(*pid, &inodes))
+        .filter(|pid| *pid != own && is_one(*pid))
         .map(|pid| Holder {
             pid,
             name: fs::read_to_string(format!("/proc/{pid}/comm"))
@@ -70,13 +111,15 @@ pub fn bind_error(
         io::ErrorKind::AddrInUse => {
             let holders: Vec<String> = holders(table, port).iter().map(Holder::to_string).collect();
             let who = if holders.is_empty() {
-                "another program".to_owned()
+                format!("another program (`ss -anp 'sport = :{port}'` names it)")
             } else {
                 holders.join(", ")
             };
-            format!(
-                "{what} cannot bind {address}: {who} holds port {port}; stop it or choose another port"
-            )
+            let cure = match port {
+                DHCP => "stop it",
+                _ => "stop it or choose another port",
+            };
+            format!("{what} cannot bind {address}: {who} holds port {port}; {cure}")
         }
         io::ErrorKind::PermissionDenied => format!(
             "{what} cannot bind {address}: not permitted; run as root, or give CAP_NET_BIND_SERVICE and CAP_NET_RAW"
@@ -127,7 +170,7 @@ mod tests {
 
     #[test]
     fn finds_the_inode_of_a_bound_port() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let inodes = inodes(Table::Udp, port);
         assert_eq!(inodes.len(), 1, "{inodes:?}");

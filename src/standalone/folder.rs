@@ -165,7 +165,12 @@ fn cannot_read(path: &Path, error: &io::Error) -> Located {
     let text = error.to_string().to_lowercase();
     let text = text.split(" (os error").next().unwrap_or_default();
     let what = format!("cannot read {}: {text}", shown(&path.display().to_string()));
-    Located::path(path.to_owned(), "CannotRead", what, "")
+    let cure = if error.kind() == io::ErrorKind::PermissionDenied {
+        "let the user read it that the service runs as"
+    } else {
+        ""
+    };
+    Located::path(path.to_owned(), "CannotRead", what, cure)
 }
 
 #[cfg(test)]

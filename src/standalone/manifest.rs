@@ -57,6 +57,9 @@ pub fn read_paths(paths: &[PathBuf]) -> Loaded {
     for path in files {
         match folder::read(&path) {
             Ok(text) => {
+                if text.is_empty() {
+                    loaded.problems.push(empty(&path));
+                }
                 bytes = bytes.saturating_add(text.len());
                 nodes = nodes.saturating_add(loaded.file(path.clone(), text));
             }
@@ -124,12 +127,16 @@ impl Loaded {
         self.refused.iter().cloned().chain(invalid).collect()
     }
 
-    /// The files and folders that could not be read, or not to their end.
+    /// The files and folders that could not be read, or not to their end, and
+    /// files without a byte: an editor or a shell is not done with them, or
+    /// the disk is full.
     #[must_use]
     pub fn broken_paths(&self) -> BTreeSet<PathBuf> {
         self.problems
             .iter()
-            .filter(|problem| problem.object.is_none() && problem.is_error())
+            .filter(|problem| {
+                problem.object.is_none() && (problem.is_error() || problem.reason == EMPTY)
+            })
             .map(|problem| problem.path.clone())
             .collect()
     }
@@ -320,6 +327,17 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+/// The reason of [`empty`].
+const EMPTY: &str = "EmptyFile";
+
+/// A file without a byte.
+fn empty(path: &Path) -> Located {
+    let what = "the file is empty".to_owned();
+    let mut problem = Located::path(path.to_owned(), EMPTY, what, "write it, or delete it");
+    problem.severity = Severity::Warning;
+    problem
 }
 
 fn of_yaml(file: usize, path: &Path, error: YamlError) -> Located {

@@ -10,9 +10,12 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -83,7 +86,7 @@ struct Metrics {
 /// Why one run of a service ended.
 enum End {
     Stopped,
-    Trouble(String),
+    Trouble(anyhow::Error),
     Fault(String),
 }
 
@@ -124,7 +127,8 @@ impl Supervisor {
         let stop = token.clone();
         let this = self.clone();
         let start = self.0.starts.fetch_add(1, Ordering::Relaxed);
-        self.states().insert(name.clone(), (start, State::Up));
+        let starting = State::Down("it starts".to_owned());
+        self.states().insert(name.clone(), (start, starting));
         self.0.tasks.spawn(async move {
             this.supervise(&name, start, &token, &mut make).await;
             this.forget(&name, start);
@@ -141,13 +145,23 @@ impl Supervisor {
         let mut faults: Vec<Instant> = Vec::new();
         loop {
             let started = Instant::now();
-            self.set(name, start, State::Up);
             let run = AssertUnwindSafe(async { make(token.child_token()).await });
-            let cause = match end(run.catch_unwind().await, token) {
+            let mut run = pin!(run.catch_unwind());
+            // It is up once it waits for something: what fails at once never
+            // was, and readiness must not flicker at each try.
+            let first = poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await;
+            let result = match first {
+                Poll::Ready(result) => result,
+                Poll::Pending => {
+                    self.set(name, start, State::Up);
+                    run.await
+                }
+            };
+            let cause = match end(result, token) {
                 End::Stopped => return,
-                End::Trouble(cause) => {
-                    self.trouble(name, &cause);
-                    cause
+                End::Trouble(error) => {
+                    self.trouble(name, &error);
+                    format!("{error:#}")
                 }
                 End::Fault(cause) => {
                     tracing::error!(service = name, cause, "service died");
@@ -175,13 +189,15 @@ impl Supervisor {
         }
     }
 
-    /// Says what is wrong once, not at every restart.
-    fn trouble(&self, name: &str, cause: &str) {
-        if self.said().get(name).is_some_and(|said| said == cause) {
+    /// Says what is wrong once, not at every restart. What lies behind it (the
+    /// error's chain) may change meanwhile: that is no news.
+    fn trouble(&self, name: &str, error: &anyhow::Error) {
+        let (what, cause) = (error.to_string(), format!("{error:#}"));
+        if self.said().get(name) == Some(&what) {
             tracing::debug!(service = name, cause, "service still waits");
         } else {
             tracing::warn!(service = name, cause, "service waits; it is tried again");
-            self.said().insert(name.to_owned(), cause.to_owned());
+            self.said().insert(name.to_owned(), what);
         }
     }
 
@@ -259,7 +275,7 @@ fn end(result: Result<anyhow::Result<()>, Box<dyn Any + Send>>, token: &Cancella
     match result {
         Ok(_) if token.is_cancelled() => End::Stopped,
         Ok(Ok(())) => End::Fault("it returned though nobody asked".to_owned()),
-        Ok(Err(error)) => End::Trouble(format!("{error:#}")),
+        Ok(Err(error)) => End::Trouble(error),
         Err(panic) => End::Fault(format!("panic: {}", message(panic.as_ref()))),
     }
 }
@@ -322,6 +338,25 @@ mod tests {
         assert_eq!(supervisor.health()["link"], State::Up);
         assert!(supervisor.drain(Duration::from_secs(1)).await);
         assert_eq!(supervisor.wait(faults).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_never_up_between_two_tries_that_fail_at_once() {
+        let (supervisor, _faults) = supervisor();
+        let seen = supervisor.clone();
+        let ups = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&ups);
+        supervisor.service("link", move |_| {
+            let up = seen.health()["link"] == State::Up;
+            count.fetch_add(usize::from(up), Ordering::Relaxed);
+            async { anyhow::bail!("no interface") }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(ups.load(Ordering::Relaxed), 0);
+        let State::Down(cause) = supervisor.health()["link"].clone() else {
+            panic!("it is up");
+        };
+        assert_eq!(cause, "no interface");
     }
 
     #[tokio::test(start_paused = true)]

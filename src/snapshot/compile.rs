@@ -11,8 +11,10 @@ use super::entries::{
 use super::names::is_object_name;
 use super::select::select;
 use super::world::PROFILE_NOT_FOUND;
-use super::{Inputs, check_world, validate_machine, validate_profile, validate_subnet};
-use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Severity};
+use super::{Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet};
+use crate::api::{
+    Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem, Severity,
+};
 use crate::boot::{Architecture, MacAddress};
 
 /// The namespace of objects that name none.
@@ -57,7 +59,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         .collect();
 
     let profiles = compile_profiles(inputs, &refused);
-    let machines = compile_machines(inputs, &refused, &profiles);
+    let machines = compile_machines(inputs, &report, &refused, &profiles);
     let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
     for subnet in &mut subnets {
         subnet
@@ -71,6 +73,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         loaders: settings.loaders.clone(),
         autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
+        incomplete: inputs.incomplete,
         subnets,
         profiles,
         machines,
@@ -92,6 +95,7 @@ fn compile_profiles(inputs: &Inputs, refused: &BTreeSet<ObjectRef>) -> Vec<Profi
 
 fn compile_machines(
     inputs: &Inputs,
+    report: &[Problem],
     refused: &BTreeSet<ObjectRef>,
     profiles: &[ProfileEntry],
 ) -> Vec<MachineEntry> {
@@ -99,7 +103,11 @@ fn compile_machines(
     for machine in &inputs.machines {
         let name = name_of(&machine.metadata);
         if is_refused(refused, Kind::Machine, &name) {
-            machines.push(refused_machine(machine, name));
+            let object = ObjectRef::new(Kind::Machine, &name.namespace, &name.name);
+            let bad_address = report.iter().any(|problem| {
+                problem.place.object == object && problem.place.pointer.ends_with("/ip")
+            });
+            machines.push(refused_machine(&machine.spec, name, !bad_address));
             continue;
         }
         let labels = machine.metadata.labels.clone().unwrap_or_default();
@@ -110,19 +118,23 @@ fn compile_machines(
             labels,
         });
     }
+    // Last: an object that is good wins over one that is not.
+    machines.extend(inputs.withheld.iter().map(withheld_machine));
     machines
 }
 
-/// What is kept of a machine whose object has a mistake: who it is. Without
-/// that it would be an unknown machine and boot whatever those boot.
-fn refused_machine(machine: &Machine, mut name: ObjectName) -> MachineEntry {
+/// What is kept of a machine whose object has a mistake: who it is, and its
+/// address unless that is the mistake. Without that it would be an unknown
+/// machine and boot whatever those boot, and one that runs would lose its
+/// address at its next renewal.
+fn refused_machine(spec: &MachineSpec, mut name: ObjectName, keep_address: bool) -> MachineEntry {
     if !is_object_name(&name.name) {
         // It gets into scripts.
         "refused".clone_into(&mut name.name);
     }
-    let mut spec = machine.spec.clone();
+    let mut spec = spec.clone();
     for interface in &mut spec.interfaces {
-        interface.ip = None;
+        interface.ip = interface.ip.filter(|_| keep_address);
         interface.hostname = None;
     }
     MachineEntry {
@@ -131,6 +143,24 @@ fn refused_machine(machine: &Machine, mut name: ObjectName) -> MachineEntry {
         spec,
         selection: Selection::Refused,
     }
+}
+
+/// A machine of which no more than a MAC address can be read.
+fn withheld_machine(withheld: &Withheld) -> MachineEntry {
+    let spec = MachineSpec {
+        interfaces: vec![Interface {
+            mac: withheld.mac,
+            ip: None,
+            hostname: None,
+            netboot: false,
+        }],
+        ..MachineSpec::default()
+    };
+    let name = ObjectName {
+        namespace: withheld.object.namespace.clone(),
+        name: withheld.object.name.clone(),
+    };
+    refused_machine(&spec, name, false)
 }
 
 fn selection(

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub loaders: BTreeMap<Architecture, String>,
     /// The architectures whose loader runs `autoexec.ipxe`.
     pub autoexec: BTreeSet<Architecture>,
+    /// Whether manifests are missing that may name any machine.
+    pub incomplete: bool,
     /// The port of our HTTP service, for URLs.
     pub http_port: u16,
     pub(super) by_mac: BTreeMap<String, HashMap<MacAddress, (usize, usize)>>,

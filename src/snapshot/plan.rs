@@ -56,6 +56,8 @@ pub enum LocalReason {
     NoProfile,
     /// Its object has a mistake: what it was to boot is not known.
     MachineRefused,
+    /// No object names it, but some of the manifests could not be read.
+    ManifestsIncomplete,
 }
 
 /// The first file for a client.
@@ -89,6 +91,7 @@ impl Snapshot {
         let machine = mac.and_then(|mac| self.machine(namespace, mac));
         let (profile, rule) = self.choose(subnet, machine.map(|(machine, _)| machine));
         let verdict = match (machine, profile) {
+            (None, _) if self.incomplete => Verdict::Local(LocalReason::ManifestsIncomplete),
             (Some((machine, _)), _) if machine.selection == Selection::Refused => {
                 Verdict::Local(LocalReason::MachineRefused)
             }
@@ -215,6 +218,7 @@ impl LocalReason {
             Self::ProfileMissing => "profile-missing",
             Self::NoProfile => "no-profile",
             Self::MachineRefused => "machine-refused",
+            Self::ManifestsIncomplete => "manifests-incomplete",
         }
     }
 }

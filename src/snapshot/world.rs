@@ -398,6 +398,7 @@ mod tests {
                 machine("m", 1, None, Some("debian")),
                 machine("n", 2, None, Some("far")),
             ],
+            ..Inputs::default()
         };
         assert_eq!(
             told(&inputs),

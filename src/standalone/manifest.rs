@@ -12,13 +12,19 @@ use super::schema::{self, Header, Stray};
 use super::source::{SourceFile, Spot};
 use super::yaml::{self, YamlError, shown};
 use crate::api::{Kind, ObjectRef, Place, Problem, Severity};
-use crate::snapshot::{Inputs, check_world, validate_machine, validate_profile, validate_subnet};
+use crate::boot::MacAddress;
+use crate::snapshot::{
+    Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet,
+};
 
 /// Most text that is read in all, in bytes.
 pub const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 /// Most values that are read in all, aliases expanded: five times what ten
 /// thousand machines need.
 pub const MAX_TOTAL_NODES: u64 = 4_000_000;
+
+/// What an object is called that has no name.
+const UNNAMED: &str = "(unnamed)";
 
 /// What the files hold.
 #[derive(Debug, Default)]
@@ -127,18 +133,29 @@ impl Loaded {
         self.refused.iter().cloned().chain(invalid).collect()
     }
 
-    /// The files and folders that could not be read, or not to their end, and
-    /// files without a byte: an editor or a shell is not done with them, or
-    /// the disk is full.
+    /// The files and folders that could not be read, or not to their end, or
+    /// that hold an object without a name, and files without a byte: an editor
+    /// or a shell is not done with them, or the disk is full.
     #[must_use]
     pub fn broken_paths(&self) -> BTreeSet<PathBuf> {
         self.problems
             .iter()
-            .filter(|problem| {
-                problem.object.is_none() && (problem.is_error() || problem.reason == EMPTY)
-            })
+            .filter(|problem| hides_objects(problem) || problem.reason == EMPTY)
             .map(|problem| problem.path.clone())
             .collect()
+    }
+
+    /// Whether every object is known by name: no file was broken or left out.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.is_cut() && !self.problems.iter().any(hides_objects)
+    }
+
+    /// Whether there is more than is read: files after a limit.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let mut reasons = self.problems.iter().map(|problem| problem.reason);
+        reasons.any(|reason| matches!(reason, "TooManyFiles" | "TooManyManifests"))
     }
 
     /// The file that an object is written in.
@@ -267,7 +284,7 @@ impl Loaded {
         let object = ObjectRef::new(
             kind,
             &metadata("namespace").unwrap_or_else(|| "default".to_owned()),
-            &metadata("name").unwrap_or_else(|| "(unnamed)".to_owned()),
+            &metadata("name").unwrap_or_else(|| UNNAMED.to_owned()),
         );
         let mut problems = schema::check(&object, &mut value);
         if !problems.is_empty() && intact {
@@ -276,6 +293,14 @@ impl Loaded {
         if !intact {
             // What is broken as YAML reads as empty, and was not forgotten.
             problems.retain(|problem| problem.reason != "MissingField");
+        }
+        if kind == Kind::Machine && (self.origins.contains_key(&object) || !problems.is_empty()) {
+            let macs = macs(&value);
+            let withheld = macs.map(|mac| Withheld {
+                object: object.clone(),
+                mac,
+            });
+            self.inputs.withheld.extend(withheld);
         }
         if self.origins.contains_key(&object) && problems.is_empty() {
             let twice = self.twice(origin, &object);
@@ -363,6 +388,21 @@ const fn spot(file: usize, span: &Range<usize>) -> Spot {
         start: span.start,
         end: span.end,
     }
+}
+
+/// Whether a mistake leaves open which objects there are.
+fn hides_objects(problem: &Located) -> bool {
+    let object = problem.object.as_ref();
+    problem.is_error() && object.is_none_or(|object| object.name == UNNAMED)
+}
+
+/// The MAC addresses that a machine's document names, whatever else it says.
+fn macs(value: &Value) -> impl Iterator<Item = MacAddress> {
+    let interfaces = value.pointer("/spec/interfaces").and_then(Value::as_array);
+    interfaces
+        .into_iter()
+        .flatten()
+        .filter_map(|interface| interface.get("mac")?.as_str()?.parse().ok())
 }
 
 /// The mistakes in meaning of an object that has others in its form: what is

@@ -1,11 +1,7 @@
 //! The behaviour book: every file of `tests/scenarios` is a story that the
 //! core must live up to. `tests/scenarios/README.md` says how to write one.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests stand outside of them"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
 mod scenarios_runner;
 

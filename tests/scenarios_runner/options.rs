@@ -109,7 +109,7 @@ pub(crate) fn unhex(text: &str) -> Result<Vec<u8>, String> {
                 .ok_or_else(|| format!("`{c}` is no hex digit"))
         })
         .collect::<Result<_, _>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err("half a byte is left over".to_owned());
     }
     let byte = |pair: &[u32]| u8::try_from(pair.iter().fold(0, |all, digit| all << 4 | digit));

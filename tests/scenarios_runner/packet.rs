@@ -21,6 +21,9 @@ const TYPES: [(&str, u8); 9] = [
     ("force-renew", 9),
 ];
 
+/// Options by code, their parts joined.
+type Joined = BTreeMap<u8, Vec<u8>>;
+
 /// A packet, taken apart.
 #[derive(Debug)]
 pub(crate) struct Packet {
@@ -30,7 +33,7 @@ pub(crate) struct Packet {
     pub(crate) siaddr: Ipv4Addr,
     pub(crate) sname: String,
     pub(crate) file: String,
-    pub(crate) options: BTreeMap<u8, Vec<u8>>,
+    pub(crate) options: Joined,
 }
 
 /// The bytes of a request.
@@ -132,8 +135,8 @@ pub(crate) fn take_apart(packet: &[u8], request: &[u8]) -> Result<Packet, String
 
 /// The options of a packet's field up to END, joined (RFC 3396), and in which
 /// order their codes came. Nothing but PAD may follow END.
-fn walk(field: &[u8]) -> Result<(BTreeMap<u8, Vec<u8>>, Vec<u8>), String> {
-    let (mut options, mut order): (BTreeMap<u8, Vec<u8>>, Vec<u8>) = Default::default();
+fn walk(field: &[u8]) -> Result<(Joined, Vec<u8>), String> {
+    let (mut options, mut order): (Joined, Vec<u8>) = Default::default();
     let mut at = 0;
     loop {
         let code = *field.get(at).ok_or("    END is absent\n")?;

@@ -1,7 +1,8 @@
 //! Laws of DHCP and of the timeline that hold for whatever a stranger sends.
 //!
 //! A few seconds of cases run always. A million of each:
-//! `REVEILLE_CASES=1000000 cargo test --release --test properties_dhcp`
+//! `REVEILLE_CASES=1000000 cargo test --release --test properties_dhcp`, some
+//! minutes.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 

@@ -1,7 +1,8 @@
-//! The lab: virtual machines that Reveille wakes, in network namespaces on this host.
+//! The lab: the real program in network namespaces on this host. [`scenarios`] are virtual machines that
+//! it wakes; [`trials`] are what else a night can bring, without machines.
 //!
-//! `cargo test` skips it. `REVEILLE_LAB=1 cargo test --test lab` runs every [`scenarios`] entry, each in
-//! a room of its own ([`ns`]); words behind `--` choose scenarios by name. `-- demo` tells the story of
+//! `cargo test` skips it. `REVEILLE_LAB=1 cargo test --test lab` runs every scenario and trial, each in
+//! a room of its own ([`ns`]); words behind `--` choose them by name. `-- demo` tells the story of
 //! `examples/first-light` instead.
 #![expect(
     clippy::print_stdout,
@@ -18,6 +19,7 @@ mod room;
 mod runner;
 mod scenarios;
 mod server;
+mod trials;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,11 +67,14 @@ fn outside(work: impl FnOnce(&Assets, &Path) -> Result<ExitCode>) -> Result<Exit
     outcome
 }
 
-/// Runs behind the wall: one scenario, or the demo.
+/// Runs behind the wall: one scenario, one trial, or the demo.
 fn inside(name: &str, folder: &Path) -> Result<ExitCode> {
     let assets = Assets::read(&std::fs::read_to_string(folder.join("assets"))?)?;
     if name == "demo" {
         return demo::tell(assets, folder);
+    }
+    if let Some(trial) = trials::ALL.iter().find(|trial| trial.name == name) {
+        return trial.run(assets, folder);
     }
     let scenario = scenarios::ALL
         .iter()

@@ -5,7 +5,7 @@
 //! first one ends, and the room's first process ends when we do, however we end.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -70,15 +70,61 @@ pub(crate) fn is_root() -> bool {
 /// Brings loopback and the bridge up. Only for a process that came through [`enter`].
 pub(crate) fn furnish() -> Result<()> {
     run("ip link set lo up")?;
-    run(&format!("ip link add {BRIDGE} type bridge"))?;
-    run(&format!("ip address add {ADDRESS}/24 dev {BRIDGE}"))?;
-    run(&format!("ip link set {BRIDGE} up"))
+    bridge(BRIDGE, ADDRESS)
 }
 
 /// Plugs a new tap device into the bridge.
 pub(crate) fn tap(name: &str) -> Result<()> {
     run(&format!("ip tuntap add dev {name} mode tap"))?;
     run(&format!("ip link set {name} master {BRIDGE} up"))
+}
+
+/// Makes a bridge with our address on it.
+pub(crate) fn bridge(name: &str, address: &str) -> Result<()> {
+    run(&format!("ip link add {name} type bridge"))?;
+    run(&format!("ip address add {address}/24 dev {name}"))?;
+    run(&format!("ip link set {name} up"))
+}
+
+/// Plugs a new pair of virtual cards into a bridge: `name` is the free end.
+pub(crate) fn veth(name: &str, bridge: &str) -> Result<()> {
+    run(&format!(
+        "ip link add {name} type veth peer name {name}-port"
+    ))?;
+    run(&format!("ip link set {name}-port master {bridge} up"))?;
+    run(&format!("ip link set {name} up"))
+}
+
+/// Makes a host of its own: a network namespace with a card called `name` in it, of this MAC address,
+/// that is plugged into the bridge. [`on`] runs commands there.
+pub(crate) fn host(name: &str, mac: &str) -> Result<()> {
+    veth(name, BRIDGE)?;
+    run(&format!("ip netns add {name}"))?;
+    run(&format!("ip link set {name} address {mac} netns {name}"))?;
+    run(&format!("ip -n {name} link set lo up"))?;
+    run(&format!("ip -n {name} link set {name} up"))
+}
+
+/// A command that runs on a [`host`].
+pub(crate) fn on(host: &str, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", host, program]);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Gives the room a `/run` of its own, for namespaces with names and pid files, and shows `folder`
+/// there: the path that is returned is one that every user may walk.
+pub(crate) fn own_run(folder: &Path) -> Result<PathBuf> {
+    run("mount -t tmpfs -o mode=755 tmpfs /run")?;
+    let site = PathBuf::from("/run/site");
+    std::fs::create_dir(&site)?;
+    run(&format!(
+        "mount --bind {} {}",
+        folder.display(),
+        site.display()
+    ))?;
+    Ok(site)
 }
 
 /// Runs a command of plain words to its end; an error carries what it printed.

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::assets::Assets;
 use crate::boots::Boot;
@@ -28,39 +30,23 @@ pub(crate) struct Server {
     pub(crate) ready_after: Duration,
 }
 
-impl Server {
-    /// The program: the one cargo built, or the one that `REVEILLE_LAB_BIN` names.
-    pub(crate) fn program() -> PathBuf {
-        std::env::var_os("REVEILLE_LAB_BIN")
-            .map_or_else(|| env!("CARGO_BIN_EXE_reveille").into(), PathBuf::from)
-    }
+/// `reveille serve` before its start. Its state, its artifact tree and its log are in one folder.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    command: Command,
+    log: PathBuf,
+}
 
-    /// Starts it on a folder of manifests and waits until it is ready. All of its state, the
-    /// artifact tree and the log are in `folder`; `log` says which lines it writes.
-    #[expect(clippy::disallowed_methods, reason = "measures real time")]
-    pub(crate) fn start(
-        manifests: &Path,
-        assets: &Assets,
-        folder: &Path,
-        log: &str,
-    ) -> Result<Self> {
-        let state = folder.join("state");
+// === impl Launch ===
+
+impl Launch {
+    /// Serves a folder of manifests; `log` says which lines it writes.
+    pub(crate) fn new(manifests: &Path, loaders: &Path, folder: &Path, log: &str) -> Result<Self> {
+        let (state, tree) = (folder.join("state"), folder.join("artifacts"));
         std::fs::create_dir_all(&state)?;
-        let tree = folder.join("artifacts");
-        std::fs::create_dir_all(tree.join("linux"))?;
-        std::fs::copy(&assets.kernel, tree.join("linux/vmlinuz")).context("kernel")?;
-        std::fs::copy(&assets.initrd, tree.join("linux/initrd.img")).context("initrd")?;
-
-        let file = folder.join("server.log");
-        let output = File::create(&file)?;
-        let started = Instant::now();
-        let mut command = Command::new(Self::program());
-        for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"REVEILLE_") {
-                command.env_remove(name);
-            }
-        }
-        let child = command
+        std::fs::create_dir_all(&tree)?;
+        let mut command = Server::command();
+        command
             .arg("serve")
             .arg(manifests)
             .arg("--state")
@@ -68,24 +54,56 @@ impl Server {
             .arg("--artifacts")
             .arg(&tree)
             .arg("--loaders")
-            .arg(&assets.loaders)
+            .arg(loaders)
             .args(["--log-format", "text", "--log", log])
-            .env("RUST_BACKTRACE", "1")
+            .env("RUST_BACKTRACE", "1");
+        Ok(Self {
+            command,
+            log: folder.join("server.log"),
+        })
+    }
+
+    /// Adds words to the command line.
+    pub(crate) fn with(mut self, words: &[&str]) -> Self {
+        self.command.args(words);
+        self
+    }
+
+    /// Has it started by another program, whose arguments end with the path of ours: `path`.
+    pub(crate) fn under(mut self, words: &[&str], path: &str) -> Self {
+        let (first, more) = words.split_first().unwrap_or((&"env", &[]));
+        let inner = std::mem::replace(&mut self.command, Command::new(first));
+        self.command.args(more).arg(path).args(inner.get_args());
+        self
+    }
+
+    /// Starts it. The log is added to that of earlier starts.
+    pub(crate) fn spawn(mut self) -> Result<Server> {
+        let output = File::options().create(true).append(true).open(&self.log)?;
+        let child = self
+            .command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
-            .with_context(|| Self::program().display().to_string())?;
-        let mut server = Self {
+            .with_context(|| format!("{:?}", self.command.get_program()))?;
+        Ok(Server {
             child,
-            log: file,
+            log: self.log,
             ready_after: Duration::ZERO,
-        };
-        while get("/readyz").is_err() {
+        })
+    }
+
+    /// Starts it and waits until it is ready.
+    #[expect(clippy::disallowed_methods, reason = "measures real time")]
+    pub(crate) fn start(self) -> Result<Server> {
+        let started = Instant::now();
+        let mut server = self.spawn()?;
+        while let Err(error) = get("/readyz") {
             server.alive()?;
             ensure!(
                 started.elapsed() < READY,
-                "the server is not ready after {} s; its log: {}",
+                "the server is not ready after {} s: {error}; its log: {}",
                 READY.as_secs(),
                 server.last_words()
             );
@@ -93,6 +111,42 @@ impl Server {
         }
         server.ready_after = started.elapsed();
         Ok(server)
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// The program, with nothing in its environment that would set it up.
+    pub(crate) fn command() -> Command {
+        let mut command = Command::new(Self::program());
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"REVEILLE_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// The program: the one cargo built, or the one that `REVEILLE_LAB_BIN` names.
+    pub(crate) fn program() -> PathBuf {
+        std::env::var_os("REVEILLE_LAB_BIN")
+            .map_or_else(|| env!("CARGO_BIN_EXE_reveille").into(), PathBuf::from)
+    }
+
+    /// Starts it on a folder of manifests, with the kernel and the initrd that machines boot, and waits
+    /// until it is ready; `log` says which lines it writes.
+    pub(crate) fn start(
+        manifests: &Path,
+        assets: &Assets,
+        folder: &Path,
+        log: &str,
+    ) -> Result<Self> {
+        let tree = folder.join("artifacts/linux");
+        std::fs::create_dir_all(&tree)?;
+        std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
+        std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
+        Launch::new(manifests, &assets.loaders, folder, log)?.start()
     }
 
     /// An error when it has ended.
@@ -106,6 +160,22 @@ impl Server {
     /// Where its log is.
     pub(crate) fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).context("a large process id")?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// The boots that it saw, oldest first.
@@ -140,8 +210,13 @@ impl Drop for Server {
 
 /// The body of a good answer of the admin door.
 pub(crate) fn get(path: &str) -> Result<String> {
+    fetch(ADMIN, path)
+}
+
+/// The body of a good answer of any door.
+pub(crate) fn fetch(door: SocketAddr, path: &str) -> Result<String> {
     let limit = Duration::from_secs(2);
-    let mut stream = TcpStream::connect_timeout(&ADMIN, limit)?;
+    let mut stream = TcpStream::connect_timeout(&door, limit)?;
     stream.set_read_timeout(Some(limit))?;
     // HTTP/1.0: the answer ends with the connection and is never chunked.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;

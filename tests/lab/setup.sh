@@ -20,12 +20,16 @@ die() { say "$1"; exit "${2:-1}"; }
 
 # === packages ===
 
-# Each line: what must be there, and the package that brings it.
-packages_missing() {
+# Reads lines of what must be there and the package that brings it; prints the packages that are missing.
+missing() {
   local path package
   while read -r path package; do
     [[ -e $path ]] || command -v "$path" >/dev/null || echo "$package"
-  done <<'LIST'
+  done
+}
+
+packages_missing() {
+  missing <<'LIST'
 qemu-system-x86_64              qemu-system-x86
 /usr/share/OVMF/OVMF_CODE_4M.fd ovmf
 /usr/lib/ipxe/undionly.kpxe     ipxe
@@ -36,6 +40,19 @@ cpio                            cpio
 gzip                            gzip
 cc                              build-essential
 tcpdump                         tcpdump
+LIST
+}
+
+# Programs that single trials need. Without one its trial is skipped, and says so.
+wishes_missing() {
+  missing <<'LIST'
+udhcpc   udhcpc
+dhclient isc-dhcp-client
+dhcpcd   dhcpcd-base
+perfdhcp kea-admin
+curl     curl
+atftp    atftp
+setpriv  util-linux
 LIST
 }
 
@@ -60,6 +77,22 @@ install_packages() {
   update_lists
   say "installing ${missing[*]}"
   apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" >&2
+}
+
+install_wishes() {
+  local package
+  local -a missing
+  mapfile -t missing < <(wishes_missing)
+  for package in "${missing[@]}"; do
+    if ! $may_install || ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+      say "$package is not here; trials that need it are skipped"
+      continue
+    fi
+    update_lists
+    say "installing $package"
+    apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 "$package" >&2 ||
+      say "$package did not come; trials that need it are skipped"
+  done
 }
 
 # === rooms ===
@@ -239,6 +272,7 @@ loaders() {
 # === all of it ===
 
 install_packages
+install_wishes
 check_rooms
 sweep
 # One by one: the failure of one ends the script.

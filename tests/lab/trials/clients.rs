@@ -1,0 +1,264 @@
+//! DHCP clients as systems have them: lease, renew, release, and the same address after a reboot.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Result, ensure};
+use dhcproto::v4::MessageType;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::card::Card;
+use super::dhcp::{Reply, overheard};
+use super::site::{SUBNET, Site, metric, until};
+use crate::ns;
+
+/// The machine that they run on.
+const HOST: &str = "pc";
+const MAC: &str = "02:00:00:00:10:01";
+
+/// What clients run on events: both families' words. It notes them in $1's stead in a file beside it.
+const SCRIPT: &str = r#"#!/bin/sh
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+event=${reason:-$1}
+address=${new_ip_address:-$ip}
+case $event in
+  deconfig | PREINIT | RELEASE | EXPIRE | FAIL)
+    ip -4 address flush dev "$interface"
+    ip link set "$interface" up
+    ;;
+  bound | renew | BOUND | RENEW | REBIND | REBOOT)
+    ip address replace "$address/24" dev "$interface"
+    ;;
+esac
+echo "$event $address" >>"$0.events"
+"#;
+
+/// A client program at work.
+struct Client {
+    child: Child,
+    script: PathBuf,
+}
+
+/// udhcpc and dhclient.
+pub(super) fn classic(site: &mut Site) -> Result<Vec<String>> {
+    // Clients renew after some seconds, by themselves.
+    let lifetimes = format!("{SUBNET}  lifetimes: {{valid: 90s, renew: 4s, rebind: 60s}}\n");
+    site.write("subnet.yaml", &lifetimes)?;
+    let _server = site.serve()?;
+    ns::host(HOST, MAC)?;
+    let mut wire = Card::listen(ns::BRIDGE)?;
+    let address = udhcpc(site, &mut wire)?;
+    let other = dhclient(site, &mut wire)?;
+    ensure!(
+        address == other,
+        "udhcpc had {address}, dhclient on the same machine has {other}"
+    );
+    Ok(vec![format!(
+        "udhcpc and dhclient: lease, renew, release, reboot, all with {address}; dhclient moved from another network"
+    )])
+}
+
+fn udhcpc(site: &Site, wire: &mut Card) -> Result<String> {
+    let start = || {
+        let mut command = ns::on(HOST, "udhcpc");
+        command.args(["-f", "-i", HOST, "-t", "20", "-T", "2", "-s"]);
+        Client::start(site, "udhcpc", command, &[])
+    };
+    let first = start()?;
+    let address = first.event("bound")?;
+    in_own_frames(wire)?;
+    // It would by itself, at half the lease's time: it does not read option 58.
+    first.signal(Signal::SIGUSR1)?;
+    ensure!(
+        first.event("renew")? == address,
+        "renewed with another address"
+    );
+    let before = metric(RELEASES)?;
+    first.signal(Signal::SIGUSR2)?;
+    until("the release at the server", || {
+        Ok((metric(RELEASES)? > before).then_some(()))
+    })?;
+    first.power_off()?;
+    let again = start()?.event("bound")?;
+    ensure!(
+        again == address,
+        "{address} before the reboot, {again} after it"
+    );
+    Ok(address)
+}
+
+/// RELEASEs that the server took note of.
+const RELEASES: &str = r#"reveille_dhcp_requests_total{outcome="noted",type="release"}"#;
+
+fn dhclient(site: &Site, wire: &mut Card) -> Result<String> {
+    let leases = site.folder.join("dhclient.leases");
+    fs::write(&leases, "")?;
+    let start = || {
+        let mut command = ns::on(HOST, "dhclient");
+        command.args(["-d", "-4", "-pf", "/run/dhclient.pid", "-lf"]);
+        command.arg(&leases).arg("-sf");
+        Client::start(site, "dhclient", command, &[HOST])
+    };
+    let first = start()?;
+    let address = first.event("BOUND")?;
+    in_own_frames(wire)?;
+    ensure!(
+        first.event("RENEW")? == address,
+        "renewed with another address"
+    );
+    first.power_off()?;
+    // It remembers its lease and asks for that first.
+    let second = start()?;
+    ensure!(
+        second.event("REBOOT")? == address,
+        "another address after the reboot"
+    );
+    second.power_off()?;
+    // As if it had been carried here from another network.
+    let text = fs::read_to_string(&leases)?.replace(&address, "198.51.100.77");
+    fs::write(&leases, text)?;
+    let third = start()?;
+    let moved = third.event("BOUND")?;
+    ensure!(
+        moved == address,
+        "{address} before it went away, {moved} when it came back"
+    );
+    let naks: Vec<Reply> = heard(wire)?
+        .into_iter()
+        .filter(|reply| reply.kind == MessageType::Nak)
+        .collect();
+    ensure!(!naks.is_empty(), "no NAK for an address of another network");
+    let mut release = ns::on(HOST, "dhclient");
+    release.args([
+        "-4",
+        "-r",
+        "-pf",
+        "/run/dhclient.pid",
+        "-sf",
+        "/bin/true",
+        "-lf",
+    ]);
+    release.arg(&leases).arg(HOST);
+    let before = metric(RELEASES)?;
+    ensure!(release.output()?.status.success(), "dhclient -r failed");
+    until("the release at the server", || {
+        Ok((metric(RELEASES)? > before).then_some(()))
+    })?;
+    third.power_off()?;
+    Ok(address)
+}
+
+/// dhcpcd, which sets addresses itself.
+pub(super) fn dhcpcd(site: &mut Site) -> Result<Vec<String>> {
+    let _server = site.serve()?;
+    ns::host(HOST, MAC)?;
+    fs::create_dir_all("/var/lib/dhcpcd")?;
+    ns::run("mount -t tmpfs tmpfs /var/lib/dhcpcd")?;
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        let mut command = ns::on(HOST, "dhcpcd");
+        command.args(["-4", "--nobackground", "--noarp", "--noipv4ll", "--script"]);
+        let client = Client::start(site, "dhcpcd", command, &[HOST])?;
+        let known = if addresses.is_empty() {
+            "BOUND"
+        } else {
+            "REBOOT"
+        };
+        addresses.push(client.event(known)?);
+        client.power_off()?;
+    }
+    ensure!(
+        addresses[0] == addresses[1],
+        "after a reboot: {addresses:?}"
+    );
+    Ok(vec![format!(
+        "dhcpcd: lease and reboot with {}",
+        addresses[0]
+    )])
+}
+
+/// Checks that offers and acks went in frames to the client alone, to an address that it did not have
+/// yet: these clients ask for no broadcast.
+fn in_own_frames(wire: &mut Card) -> Result<()> {
+    let replies = heard(wire)?;
+    ensure!(replies.len() >= 2, "{} answers on the wire", replies.len());
+    for reply in replies {
+        ensure!(
+            reply.frame.to.to_string() == MAC && *reply.frame.target.ip() == reply.address,
+            "{:?} {} went to {} at {}",
+            reply.kind,
+            reply.address,
+            reply.frame.target,
+            reply.frame.to
+        );
+    }
+    Ok(())
+}
+
+fn heard(wire: &mut Card) -> Result<Vec<Reply>> {
+    let replies = overheard(wire)?.into_iter();
+    Ok(replies
+        .filter(|reply| reply.mac().to_string() == MAC)
+        .collect())
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Starts a client that runs our script on events: it is the next word of `command`, before `more`.
+    fn start(site: &Site, name: &str, mut command: Command, more: &[&str]) -> Result<Self> {
+        let script = site.folder.join(format!("{name}.sh"));
+        fs::write(&script, SCRIPT)?;
+        ns::run(&format!("chmod 755 {}", script.display()))?;
+        command.arg(&script).args(more);
+        fs::write(events(&script), "")?;
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(site.folder.join(format!("{name}.log")))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(Self {
+            child: command.spawn()?,
+            script,
+        })
+    }
+
+    /// Waits for an event; the address that it brought.
+    fn event(&self, name: &str) -> Result<String> {
+        until(&format!("{name} of {}", self.script.display()), || {
+            let text = fs::read_to_string(events(&self.script))?;
+            let mut found = text
+                .lines()
+                .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            Ok(found.next().map(str::to_owned))
+        })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+
+    /// Without a goodbye; the card forgets its address.
+    fn power_off(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        ns::run(&format!("ip -n {HOST} -4 address flush dev {HOST}"))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn events(script: &std::path::Path) -> PathBuf {
+    script.with_extension("sh.events")
+}

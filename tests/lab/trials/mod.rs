@@ -1,0 +1,99 @@
+//! What a night can bring: crashes, edits, missing cards, full disks, strangers. Each trial is the real
+//! program in a room of its own, without machines.
+
+mod bad_state;
+mod card;
+mod clients;
+mod dhcp;
+mod drain;
+mod interfaces;
+mod kill;
+mod ports;
+mod privileges;
+mod reload;
+mod site;
+mod slow;
+mod strangers;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::assets::{Assets, CANNOT};
+
+use self::site::Site;
+
+/// One trial, run in a room of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trial {
+    pub(crate) name: &'static str,
+    /// Programs that it cannot do without; `setup.sh` installs them.
+    needs: &'static [&'static str],
+    /// Says what was seen, in lines.
+    run: fn(&mut Site) -> Result<Vec<String>>,
+}
+
+/// All trials, the longest first.
+pub(crate) const ALL: [Trial; 12] = [
+    trial(
+        "leases-survive-kill",
+        &["perfdhcp"],
+        kill::leases_survive_kill,
+    ),
+    trial("interface-comes-later", &[], interfaces::comes_later),
+    trial("hot-reload", &["curl"], reload::hot_reload),
+    trial("bad-state", &[], bad_state::heals),
+    trial("real-clients", &["udhcpc", "dhclient"], clients::classic),
+    trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
+    trial("sigterm-drains", &[], drain::sigterm),
+    trial("strangers", &[], strangers::push),
+    trial("port-taken", &[], ports::taken),
+    trial(
+        "unprivileged",
+        &["curl", "atftp"],
+        privileges::becomes_nobody,
+    ),
+    trial("one-interface-only", &[], interfaces::one_only),
+    trial("not-root", &["setpriv"], privileges::says_what_is_missing),
+];
+
+const fn trial(
+    name: &'static str,
+    needs: &'static [&'static str],
+    run: fn(&mut Site) -> Result<Vec<String>>,
+) -> Trial {
+    Trial { name, needs, run }
+}
+
+// === impl Trial ===
+
+impl Trial {
+    /// Runs behind the walls. The exit code is [`CANNOT`] where a program is missing.
+    pub(crate) fn run(&self, assets: Assets, folder: &Path) -> Result<ExitCode> {
+        let missing: Vec<&str> = self
+            .needs
+            .iter()
+            .copied()
+            .filter(|name| !is_here(name))
+            .collect();
+        if !missing.is_empty() {
+            println!(
+                "not here: {}; tests/lab/setup.sh installs it",
+                missing.join(", ")
+            );
+            return Ok(ExitCode::from(CANNOT));
+        }
+        let mut site = Site::open(assets, folder)?;
+        for line in (self.run)(&mut site)? {
+            println!("{line}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whether a program is in one of the folders where programs are.
+fn is_here(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}

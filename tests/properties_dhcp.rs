@@ -236,6 +236,7 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
         now,
         subnet: "default/lab",
         server: SERVER,
+        unicast: !request.ciaddr.is_unspecified(),
         loader_sent: false,
     };
     let decision = decide(&SNAPSHOT, table, arrival, &request);

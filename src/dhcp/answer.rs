@@ -49,44 +49,40 @@ pub fn boot_answer(
             return local_answer(snapshot, plan, request, urls);
         }
     };
+    let refused = |reason| BootAnswer {
+        refused: Some(reason),
+        ..nothing(NextStep::Nothing)
+    };
+    if client.kind == ClientKind::Ipxe
+        && takes_script(profile, loader_sent)
+        && let Some(mac) = client.mac
+    {
+        // It is a loader itself: it needs none of ours.
+        return match snapshot.fits(profile, client) {
+            Err(reason) => refused(reason),
+            Ok(_) => BootAnswer {
+                file: urls.script(mac),
+                ..nothing(NextStep::Script {
+                    profile: profile.name.name.clone(),
+                })
+            },
+        };
+    }
     let loader = match snapshot.loader(profile, client) {
         Ok(loader) => loader,
-        Err(reason) => {
-            return BootAnswer {
-                refused: Some(reason),
-                ..nothing(NextStep::Nothing)
-            };
-        }
+        Err(reason) => return refused(reason),
     };
-    let name = profile.name.name.clone();
-    let wants_script = client.kind == ClientKind::Ipxe && takes_script(profile, loader_sent);
-    let (file, next) = match (client.kind, client.mac) {
-        (ClientKind::Ipxe, Some(mac)) if wants_script => {
-            (urls.script(mac), NextStep::Script { profile: name })
-        }
-        (ClientKind::HttpBoot, Some(mac)) => {
-            let url = urls.file(mac, Purpose::Loader, &loader.file);
-            (
-                url.clone(),
-                NextStep::Loader {
-                    profile: name,
-                    file: url,
-                },
-            )
-        }
-        _ => (
-            loader.file.clone(),
-            NextStep::Loader {
-                profile: name,
-                file: loader.file,
-            },
-        ),
+    // HTTP boot wants a URL, all others a name.
+    let file = match (client.kind, client.mac) {
+        (ClientKind::HttpBoot, Some(mac)) => urls.file(mac, Purpose::Loader, &loader.file),
+        _ => loader.file,
     };
     BootAnswer {
-        file,
-        next,
-        menu: None,
-        refused: None,
+        file: file.clone(),
+        ..nothing(NextStep::Loader {
+            profile: profile.name.name.clone(),
+            file,
+        })
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Arrival<'a> {
     pub subnet: &'a str,
     /// Our address there: option 54, siaddr and URLs.
     pub server: Ipv4Addr,
+    /// Whether it was sent to our address alone: a renewal, maybe from behind
+    /// a router. What is broadcast comes from the link itself.
+    pub unicast: bool,
     /// Whether this machine was sent our loader a moment ago.
     pub loader_sent: bool,
 }
@@ -44,6 +47,8 @@ pub struct Decision {
     pub machine: Option<String>,
     /// What the client is told to boot; `None` where no reply leaves.
     pub boot: Option<BootAnswer>,
+    /// Why the client may not have the address that it wants.
+    pub nak: Option<NakReason>,
 }
 
 /// A reply or a silence with a name.
@@ -144,8 +149,8 @@ pub fn decide(
 ///
 /// A machine behind a relay renews, informs and releases past it, by unicast
 /// and without giaddr; the server trusts its ciaddr (RFC 2131 section 4.3.2).
-/// One that was moved here and still rebinds its old address hears nothing of
-/// the answer, which leaves for that address.
+/// What is broadcast comes from the link: a machine that was moved here and
+/// still rebinds its old address is told so.
 fn subnet_for<'a>(
     snapshot: &'a Snapshot,
     arrival: Arrival<'_>,
@@ -161,7 +166,7 @@ fn subnet_for<'a>(
         RequestKind::Release | RequestKind::Inform => true,
         RequestKind::Discover | RequestKind::Decline => false,
     };
-    if !uses_address || here.spec.cidr.contains(request.ciaddr) {
+    if !arrival.unicast || !uses_address || here.spec.cidr.contains(request.ciaddr) {
         return Ok(here);
     }
     Ok(snapshot.subnet_of(request.ciaddr).unwrap_or(here))
@@ -177,6 +182,7 @@ impl Decision {
             subnet: None,
             machine: None,
             boot: None,
+            nak: None,
         }
     }
 }
@@ -345,6 +351,7 @@ impl Case<'_> {
         };
         Decision {
             outcome: Outcome::Reply(Box::new(reply)),
+            nak: Some(reason),
             ..Decision::silent(Ignored::Noted)
         }
     }

@@ -21,7 +21,7 @@ const OPTIONS: usize = 240;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Largest packet that is read; relays add at most 255 bytes to an Ethernet frame's worth.
 pub const MAX_PACKET: usize = 2048;
-/// Option bytes that one packet may join; more than a packet of [`MAX_PACKET`] holds.
+/// The operation of a request; replies have 2.
 const BOOTREQUEST: u8 = 1;
 /// Hardware type Ethernet (RFC 1700).
 const ETHERNET: u8 = 1;

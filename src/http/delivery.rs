@@ -189,7 +189,10 @@ impl Delivery {
     fn is_stage(&self, ended: Ended) -> bool {
         let purpose = self.content.as_ref().map(|content| content.purpose);
         let stage = purpose.is_some_and(|purpose| purpose != Purpose::Other);
-        stage && self.machine().is_some() && ended == Ended::Complete
+        stage
+            && self.machine().is_some()
+            && self.status == StatusCode::OK
+            && ended == Ended::Complete
     }
 
     fn log(&self, ended: Ended, duration: Duration) {
@@ -236,7 +239,7 @@ impl Delivery {
                 bytes: self.sent,
                 size: content.size,
                 duration,
-                complete: ended == Ended::Complete,
+                complete: ended == Ended::Complete && self.sent == content.size,
             }),
         });
     }

@@ -141,6 +141,20 @@ impl Snapshot {
         (index.and_then(|index| self.profiles.get(index)), rule)
     }
 
+    /// Whether `client` is of an architecture that `profile` is for.
+    ///
+    /// # Errors
+    /// [`NoLoader`] says why it is not.
+    pub fn fits(&self, profile: &ProfileEntry, client: &Client) -> Result<Architecture, NoLoader> {
+        let architecture = client.architecture().ok_or(NoLoader::ArchitectureUnknown)?;
+        let allowed = &profile.spec.architectures;
+        if allowed.is_empty() || allowed.contains(&architecture) {
+            Ok(architecture)
+        } else {
+            Err(NoLoader::ArchitectureNotInProfile)
+        }
+    }
+
     /// The first file for `client`, which boots `profile`; a profile's own
     /// file wins over the usual one.
     ///
@@ -151,11 +165,7 @@ impl Snapshot {
         profile: &ProfileEntry,
         client: &Client,
     ) -> Result<LoaderChoice, NoLoader> {
-        let architecture = client.architecture().ok_or(NoLoader::ArchitectureUnknown)?;
-        let allowed = &profile.spec.architectures;
-        if !allowed.is_empty() && !allowed.contains(&architecture) {
-            return Err(NoLoader::ArchitectureNotInProfile);
-        }
+        let architecture = self.fits(profile, client)?;
         let file = match profile.spec.loader.files.get(&architecture) {
             Some(file) => Some(file),
             None if profile.spec.loader.kind == LoaderKind::File => {

@@ -63,6 +63,8 @@ pub(crate) struct Step {
 
     /// Whether the machine was sent our loader a moment ago.
     pub(crate) loader_sent: bool,
+    /// Whether a packet from an address was broadcast all the same.
+    pub(crate) rebinding: bool,
 
     // What must come of it.
     pub(crate) reply: Option<ReplyWant>,

@@ -147,6 +147,7 @@ impl Stage {
             now: self.now,
             subnet: &self.subnet,
             server: self.server,
+            unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             loader_sent: step.loader_sent,
         };
         let decision = decide(&self.snapshot, &self.table, arrival, &request);

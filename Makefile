@@ -61,6 +61,11 @@ lab: ## virtual machines boot, the night is tried; only="bios uefi-pxe" chooses 
 	@$(call part,lab)
 	REVEILLE_LAB=1 cargo test --test lab -- $(only)
 
+.PHONY: bench
+bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick http" chooses
+	@cargo build --release
+	benches/peers.sh $(only)
+
 .PHONY: crds
 crds: ## write crds/ anew from the types
 	cargo run --quiet -- crds --output-dir crds

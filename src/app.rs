@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ServeConfig;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
+use crate::dhcp::story::Story;
 use crate::events;
 use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
@@ -23,6 +25,7 @@ use crate::net::{Table, bind_error};
 use crate::snapshot::{self, Reader};
 use crate::standalone::Source;
 use crate::supervisor::{Fault, Faults, State, Supervisor};
+use crate::telemetry::Seldom;
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Keeper, RecentLoaders};
 
@@ -98,11 +101,15 @@ impl App {
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let (ask, asks) = mpsc::channel(1);
-        let admin = bind_admin(&parts, &supervisor, boots.clone(), ask)?;
+        let failing = Arc::new(AtomicBool::new(false));
+        let admin = bind_admin(&parts, &supervisor, boots.clone(), ask, &failing)?;
         let recent = RecentLoaders::default();
         start_timeline(&parts, &supervisor, boots, recent.clone(), receiver)?;
         let (queue, requests) = mpsc::channel(QUEUE);
-        let metrics = DhcpMetrics::register(&parts.registry)?;
+        let story = Story {
+            metrics: DhcpMetrics::register(&parts.registry)?,
+            seldom: Seldom::default(),
+        };
         let engine = Engine {
             queue: requests,
             asks,
@@ -113,7 +120,8 @@ impl App {
                 index: parts.leases.clone(),
                 recent,
                 events: parts.events,
-                metrics,
+                story,
+                failing,
             },
         };
         start_dhcp(&supervisor, engine, queue);
@@ -231,14 +239,21 @@ fn bind_admin(
     supervisor: &Supervisor,
     boots: Boots,
     ask: mpsc::Sender<Ask>,
+    failing: &Arc<AtomicBool>,
 ) -> anyhow::Result<SocketAddr> {
     let at = parts.config.admin;
     let health = supervisor.clone();
     let snapshots = parts.snapshots.clone();
+    let failing = Arc::clone(failing);
     let config = AdminConfig {
         listen: at,
         limits: Limits::default(),
-        ready: Arc::new(move || ready(&snapshots, &health.health())),
+        ready: Arc::new(move || {
+            if failing.load(Ordering::Relaxed) {
+                return Err("leases cannot be written: nobody gets a new one".to_owned());
+            }
+            ready(&snapshots, &health.health())
+        }),
         boots: Arc::new(move || boots.to_json()),
         leases: Arc::new(move || Box::pin(lease_lines(ask.clone()))),
         registry: parts.registry.clone(),
@@ -337,7 +352,7 @@ fn start_timeline(
 fn start_dhcp(supervisor: &Supervisor, engine: Engine, queue: mpsc::Sender<Incoming>) {
     let listeners = Listeners {
         supervisor: supervisor.clone(),
-        metrics: engine.tools.metrics.clone(),
+        story: engine.tools.story.clone(),
         queue,
     };
     let snapshots = engine.tools.snapshots.clone();
@@ -353,7 +368,7 @@ fn start_dhcp(supervisor: &Supervisor, engine: Engine, queue: mpsc::Sender<Incom
 struct Listeners {
     supervisor: Supervisor,
     queue: mpsc::Sender<Incoming>,
-    metrics: DhcpMetrics,
+    story: Story,
 }
 
 fn listener_name(subnet: &str) -> String {
@@ -407,7 +422,7 @@ impl Listeners {
             };
             listener
                 .clone()
-                .run(this.queue.clone(), this.metrics.clone(), bound, token)
+                .run(this.queue.clone(), this.story.clone(), bound, token)
         })
     }
 }

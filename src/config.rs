@@ -72,7 +72,7 @@ pub struct ServeConfig {
     )]
     pub tftp: SocketAddrV4,
 
-    /// Where /healthz, /readyz, /metrics and /boots are. Not for machines:
+    /// Where /healthz, /readyz, /metrics, /boots and /leases are. Not for machines:
     /// keep it on a trusted address.
     #[arg(
         long,

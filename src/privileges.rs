@@ -1,12 +1,13 @@
 //! From root to a user that may do little. Shell.
 
-use std::os::unix::fs::chown;
+use std::ffi::CString;
 use std::path::Path;
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, User, getegid, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, getegid, geteuid, initgroups, setgid, setuid};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chownat, fchown, openat};
 
 /// What stays: ports below 1024, and frames to machines without an address.
 const KEPT: [Capability; 2] = [Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW];
@@ -36,7 +37,8 @@ pub fn become_user(name: &str, owned: &[&Path]) -> anyhow::Result<()> {
 
 fn drop_to(gid: Gid, user: &User) -> anyhow::Result<()> {
     prctl::set_keepcaps(true)?;
-    setgroups(&[gid])?;
+    // With the user's other groups, which may be what lets it read the files.
+    initgroups(&CString::new(user.name.as_str())?, gid)?;
     setgid(gid)?;
     setuid(user.uid)?;
     keep_capabilities()?;
@@ -72,15 +74,20 @@ pub fn keep_capabilities() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Changes the owner of a folder and of the files right in it.
+/// Changes the owner of a folder and of the files right in it. Never through a
+/// link: who owns the folder could point one at any file of the host.
 fn chown_tree(folder: &Path, uid: Uid, gid: Gid) -> std::io::Result<()> {
-    let (uid, gid) = (uid.as_raw(), gid.as_raw());
-    chown(folder, Some(uid), Some(gid))?;
-    for entry in folder.read_dir()? {
+    let owner = Some(rustix::fs::Uid::from_raw(uid.as_raw()));
+    let group = Some(rustix::fs::Gid::from_raw(gid.as_raw()));
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let folder = openat(CWD, folder, flags, Mode::empty())?;
+    for entry in Dir::read_from(&folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
-            chown(entry.path(), Some(uid), Some(gid))?;
+        if entry.file_type() == FileType::RegularFile {
+            let name = entry.file_name();
+            chownat(&folder, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
         }
     }
+    fchown(&folder, owner, group)?;
     Ok(())
 }

@@ -86,7 +86,7 @@ impl fmt::Display for ObjectRef {
 pub enum Severity {
     /// Served all the same, but hardly what was meant.
     Warning,
-    /// The object (or the field's owner) is not served.
+    /// The object (or the field's owner) is not served as it is written.
     Error,
 }
 

@@ -18,6 +18,8 @@ pub struct BootAnswer {
     pub file: String,
     /// What that means, for the timeline.
     pub next: NextStep,
+    /// PXE's vendor options, where the firmware itself is told what to do.
+    pub menu: Option<&'static [u8]>,
     /// Why a client that may boot gets no file.
     pub refused: Option<NoLoader>,
 }
@@ -37,6 +39,7 @@ pub fn boot_answer(
     let nothing = |next| BootAnswer {
         file: String::new(),
         next,
+        menu: None,
         refused: None,
     };
     let profile = match (plan.verdict, plan.profile) {
@@ -46,50 +49,49 @@ pub fn boot_answer(
             return local_answer(snapshot, plan, request, urls);
         }
     };
+    let refused = |reason| BootAnswer {
+        refused: Some(reason),
+        ..nothing(NextStep::Nothing)
+    };
+    if client.kind == ClientKind::Ipxe
+        && takes_script(profile, loader_sent)
+        && let Some(mac) = client.mac
+    {
+        // It is a loader itself: it needs none of ours.
+        return match snapshot.fits(profile, client) {
+            Err(reason) => refused(reason),
+            Ok(_) => BootAnswer {
+                file: urls.script(mac),
+                ..nothing(NextStep::Script {
+                    profile: profile.name.name.clone(),
+                })
+            },
+        };
+    }
     let loader = match snapshot.loader(profile, client) {
         Ok(loader) => loader,
-        Err(reason) => {
-            return BootAnswer {
-                refused: Some(reason),
-                ..nothing(NextStep::Nothing)
-            };
-        }
+        Err(reason) => return refused(reason),
     };
-    let name = profile.name.name.clone();
-    let wants_script = client.kind == ClientKind::Ipxe && takes_script(profile, loader_sent);
-    let (file, next) = match (client.kind, client.mac) {
-        (ClientKind::Ipxe, Some(mac)) if wants_script => {
-            (urls.script(mac), NextStep::Script { profile: name })
-        }
-        (ClientKind::HttpBoot, Some(mac)) => {
-            let url = urls.file(mac, Purpose::Loader, &loader.file);
-            (
-                url.clone(),
-                NextStep::Loader {
-                    profile: name,
-                    file: url,
-                },
-            )
-        }
-        _ => (
-            loader.file.clone(),
-            NextStep::Loader {
-                profile: name,
-                file: loader.file,
-            },
-        ),
+    // HTTP boot wants a URL, all others a name.
+    let file = match (client.kind, client.mac) {
+        (ClientKind::HttpBoot, Some(mac)) => urls.file(mac, Purpose::Loader, &loader.file),
+        _ => loader.file,
     };
     BootAnswer {
-        file,
-        next,
-        refused: None,
+        file: file.clone(),
+        ..nothing(NextStep::Loader {
+            profile: profile.name.name.clone(),
+            file,
+        })
     }
 }
 
-/// How a client is sent to its disk. iPXE is told by a script. A BIOS ROM goes
-/// on at once when no file is named. UEFI does not: EDK2 ignores an offer
-/// without a file and waits for another, a minute for each of its boot
-/// entries, so it is sent our iPXE, whose script exits.
+/// How a client is sent to its disk. iPXE is told by a script, and a BIOS ROM
+/// goes on at once when no file is named. UEFI does not: EDK2 ignores an offer
+/// without a file and waits a minute for another, at each of its boot entries.
+/// It is sent our loader, whose script exits; an old one that cannot do that
+/// ([`Snapshot::autoexec`]) is spared, and the firmware is told itself: PXE by
+/// a menu of one item, HTTP boot by a URL that is not there.
 fn local_answer(
     snapshot: &Snapshot,
     plan: &Plan<'_>,
@@ -97,27 +99,41 @@ fn local_answer(
     urls: &Urls,
 ) -> BootAnswer {
     let client = &request.client;
-    let architecture = client.architecture().filter(|arch| arch.is_uefi());
-    let loader = architecture.and_then(|arch| snapshot.loaders.get(&arch));
-    let file = match (client.kind, client.mac, loader) {
-        (ClientKind::Ipxe, Some(mac), _) => Some(urls.script(mac)),
-        (ClientKind::HttpBoot, Some(mac), Some(loader)) => {
-            Some(urls.file(mac, Purpose::Loader, loader))
-        }
-        (ClientKind::Pxe, _, Some(loader)) => Some(loader.clone()),
-        _ => None,
-    };
-    let by_script = file.is_some() && plan.local_boot() != LocalBoot::NotFound;
-    BootAnswer {
-        file: file.unwrap_or_default(),
-        next: if by_script {
-            NextStep::LocalScript
-        } else {
-            NextStep::Local
-        },
+    let answer = |file: String, next, menu| BootAnswer {
+        file,
+        next,
+        menu,
         refused: None,
+    };
+    let scripted = match plan.local_boot() {
+        LocalBoot::NotFound => NextStep::Local,
+        LocalBoot::Exit | LocalBoot::SanBoot => NextStep::LocalScript,
+    };
+    let uefi = client.architecture().filter(|arch| arch.is_uefi());
+    let exits = uefi.filter(|arch| snapshot.autoexec.contains(arch));
+    let loader = exits.and_then(|arch| snapshot.loaders.get(&arch));
+    match (client.kind, client.mac, loader) {
+        (ClientKind::Ipxe, Some(mac), _) => answer(urls.script(mac), scripted, None),
+        (ClientKind::Pxe, _, Some(loader)) => answer(loader.clone(), scripted, None),
+        (ClientKind::Pxe, _, None) if uefi.is_some() => {
+            answer(String::new(), NextStep::Local, Some(DISK_MENU))
+        }
+        (ClientKind::HttpBoot, Some(mac), Some(loader)) => {
+            answer(urls.file(mac, Purpose::Loader, loader), scripted, None)
+        }
+        (ClientKind::HttpBoot, Some(mac), None) => answer(urls.disk(mac), NextStep::Local, None),
+        (ClientKind::Plain | ClientKind::Pxe | ClientKind::HttpBoot | ClientKind::Ipxe, _, _) => {
+            answer(String::new(), NextStep::Local, None)
+        }
     }
 }
+
+/// PXE's vendor options (PXE 2.1 section 2.4) for a menu whose only item is
+/// type 0, the machine's own disk, chosen at once: discovery is off (6), the
+/// menu has one item (9), the prompt waits 0 s (10). EDK2 says "Remote boot
+/// cancelled" and goes on to its next boot entry.
+const DISK_MENU: &[u8] =
+    b"\x06\x01\x03\x09\x10\x00\x00\x0dBoot the disk\x0a\x0e\x00Boot the disk\xff";
 
 /// Whether an iPXE gets the script: a ROM's iPXE that is to be replaced gets
 /// our loader first.
@@ -149,6 +165,10 @@ pub(super) fn boot_options(
         ClientKind::HttpBoot => {
             options.insert(option::VENDOR_CLASS, b"HTTPClient".to_vec());
         }
+    }
+    if let Some(menu) = answer.menu {
+        options.insert(option::VENDOR_CLASS, b"PXEClient".to_vec());
+        options.insert(option::VENDOR_OPTIONS, menu.to_vec());
     }
     if let Some(id) = request.option(option::MACHINE_ID) {
         options.insert(option::MACHINE_ID, id.to_vec());

@@ -10,14 +10,13 @@ use super::destination::destination;
 use super::option;
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
-use crate::api::UnknownMachines;
 use crate::clock::Millis;
 use crate::lease::{
     AllocateRequest, Answer, Change, Intent, LeaseKey, LeaseTable, NakReason, SilentReason,
     allocate,
 };
 use crate::script::Urls;
-use crate::snapshot::{Plan, Snapshot, SubnetEntry};
+use crate::snapshot::{Plan, Selection, Snapshot, SubnetEntry};
 
 /// What the shell knows beside the packet.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +27,9 @@ pub struct Arrival<'a> {
     pub subnet: &'a str,
     /// Our address there: option 54, siaddr and URLs.
     pub server: Ipv4Addr,
+    /// Whether it was sent to our address alone: a renewal, maybe from behind
+    /// a router. What is broadcast comes from the link itself.
+    pub unicast: bool,
     /// Whether this machine was sent our loader a moment ago.
     pub loader_sent: bool,
 }
@@ -45,6 +47,8 @@ pub struct Decision {
     pub machine: Option<String>,
     /// What the client is told to boot; `None` where no reply leaves.
     pub boot: Option<BootAnswer>,
+    /// Why the client may not have the address that it wants.
+    pub nak: Option<NakReason>,
 }
 
 /// A reply or a silence with a name.
@@ -75,6 +79,8 @@ pub enum Ignored {
     Lease(SilentReason),
     /// More requests wait than are worth answering: clients ask again.
     QueueFull,
+    /// It waited so long that the client has asked again or gone.
+    Stale,
     /// A fault of ours; the packet is lost, nothing else.
     Fault,
     /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
@@ -94,6 +100,7 @@ impl Ignored {
             Self::NoAddress => "no-address-named",
             Self::Lease(reason) => reason.as_str(),
             Self::QueueFull => "queue-full",
+            Self::Stale => "stale",
             Self::Fault => "internal-fault",
             Self::Noted => "noted",
         }
@@ -119,13 +126,7 @@ pub fn decide(
     arrival: Arrival<'_>,
     request: &Request,
 ) -> Decision {
-    let found = if request.giaddr.is_unspecified() {
-        snapshot.subnet(arrival.subnet).ok_or(Ignored::SubnetGone)
-    } else {
-        let subnet = snapshot.subnet_of(request.giaddr);
-        subnet.ok_or(Ignored::RelayUnknown)
-    };
-    let subnet = match found {
+    let subnet = match subnet_for(snapshot, arrival, request) {
         Ok(subnet) => subnet,
         Err(ignored) => return Decision::silent(ignored),
     };
@@ -143,6 +144,34 @@ pub fn decide(
     decision
 }
 
+/// The Subnet that a request belongs to: its relay's, else that of the address
+/// that it is sent from, else that of the interface.
+///
+/// A machine behind a relay renews, informs and releases past it, by unicast
+/// and without giaddr; the server trusts its ciaddr (RFC 2131 section 4.3.2).
+/// What is broadcast comes from the link: a machine that was moved here and
+/// still rebinds its old address is told so.
+fn subnet_for<'a>(
+    snapshot: &'a Snapshot,
+    arrival: Arrival<'_>,
+    request: &Request,
+) -> Result<&'a SubnetEntry, Ignored> {
+    if !request.giaddr.is_unspecified() {
+        let relayed = snapshot.subnet_of(request.giaddr);
+        return relayed.ok_or(Ignored::RelayUnknown);
+    }
+    let here = snapshot.subnet(arrival.subnet).ok_or(Ignored::SubnetGone)?;
+    let uses_address = match request.kind {
+        RequestKind::Request => request.server_id().is_none(),
+        RequestKind::Release | RequestKind::Inform => true,
+        RequestKind::Discover | RequestKind::Decline => false,
+    };
+    if !arrival.unicast || !uses_address || here.spec.cidr.contains(request.ciaddr) {
+        return Ok(here);
+    }
+    Ok(snapshot.subnet_of(request.ciaddr).unwrap_or(here))
+}
+
 // === impl Decision ===
 
 impl Decision {
@@ -153,6 +182,7 @@ impl Decision {
             subnet: None,
             machine: None,
             boot: None,
+            nak: None,
         }
     }
 }
@@ -161,9 +191,7 @@ impl Decision {
 
 impl Case<'_> {
     fn decide(&self) -> Decision {
-        if self.plan.machine.is_none()
-            && self.subnet.spec.unknown_machines == UnknownMachines::Ignore
-        {
+        if self.subnet.ignores(&self.plan) {
             return Decision::silent(Ignored::MachineUnknown);
         }
         if self.request.kind == RequestKind::Inform {
@@ -323,12 +351,16 @@ impl Case<'_> {
         };
         Decision {
             outcome: Outcome::Reply(Box::new(reply)),
+            nak: Some(reason),
             ..Decision::silent(Ignored::Noted)
         }
     }
 
     fn hostname(&self) -> Option<&str> {
         let (machine, interface) = self.plan.machine?;
+        if machine.selection == Selection::Refused {
+            return None;
+        }
         Some(interface.hostname.as_deref().unwrap_or(&machine.name.name))
     }
 }

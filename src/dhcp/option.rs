@@ -16,6 +16,8 @@ pub const MTU: u8 = 26;
 pub const BROADCAST: u8 = 28;
 /// Time servers.
 pub const NTP_SERVERS: u8 = 42;
+/// Vendor options; PXE's own.
+pub const VENDOR_OPTIONS: u8 = 43;
 /// Requested address.
 pub const REQUESTED_ADDRESS: u8 = 50;
 /// Lease time in seconds.

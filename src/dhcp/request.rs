@@ -21,7 +21,7 @@ const OPTIONS: usize = 240;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Largest packet that is read; relays add at most 255 bytes to an Ethernet frame's worth.
 pub const MAX_PACKET: usize = 2048;
-/// Option bytes that one packet may join; more than a packet of [`MAX_PACKET`] holds.
+/// The operation of a request; replies have 2.
 const BOOTREQUEST: u8 = 1;
 /// Hardware type Ethernet (RFC 1700).
 const ETHERNET: u8 = 1;
@@ -303,12 +303,11 @@ fn mac(htype: u8, chaddr: &[u8]) -> Option<MacAddress> {
     (htype == ETHERNET && mac.is_station()).then_some(mac)
 }
 
-/// iPXE by user class: the bare text that it sends, or in a list of RFC 3004.
-/// Then firmware by vendor class.
+/// iPXE by user class, then firmware by vendor class.
 fn client_kind(options: &BTreeMap<u8, Vec<u8>>) -> ClientKind {
     let user_class = options.get(&option::USER_CLASS).map(Vec::as_slice);
     let vendor_class = options.get(&option::VENDOR_CLASS).map(Vec::as_slice);
-    if user_class.is_some_and(|class| class == b"iPXE" || class == b"\x04iPXE") {
+    if user_class.is_some_and(says_ipxe) {
         ClientKind::Ipxe
     } else if vendor_class.is_some_and(|class| class.starts_with(b"PXEClient")) {
         ClientKind::Pxe
@@ -317,6 +316,23 @@ fn client_kind(options: &BTreeMap<u8, Vec<u8>>) -> ClientKind {
     } else {
         ClientKind::Plain
     }
+}
+
+/// Whether a user class names iPXE: by the bare text that it sends, or as one
+/// of a list of texts, each with its length before it (RFC 3004 section 4).
+fn says_ipxe(class: &[u8]) -> bool {
+    const IPXE: &[u8] = b"iPXE";
+    let mut rest = class;
+    while let Some((length, behind)) = rest.split_first() {
+        let Some((text, others)) = behind.split_at_checked(usize::from(*length)) else {
+            break;
+        };
+        if text == IPXE {
+            return true;
+        }
+        rest = others;
+    }
+    class == IPXE
 }
 
 /// Option 93 is a list (RFC 4578 section 2.1); the first that we can boot

@@ -1,12 +1,13 @@
 //! The DHCP loops: one listener an interface, one engine for all.
 //!
 //! Listeners hear packets and hand requests on. The engine owns the lease
-//! table, decides one request after the other, and lets replies leave: at
-//! once where nothing changed that must last, after the commit otherwise.
+//! table, decides one request after the other, and lets replies leave: offers
+//! and what changed nothing that must last at once, the rest after the commit.
 
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -15,22 +16,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
 use super::destination::{Destination, SERVER_PORT};
-use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
-use super::request::{MAX_PACKET, Request};
+use super::request::{MAX_PACKET, Request, RequestKind};
 use super::socket::DhcpSocket;
+use super::story::Story;
 use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
 use crate::events::EventSender;
-use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable};
+use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable, StoreError};
 use crate::net::{Link, Table, bind_error, find_link};
-use crate::snapshot::{Reader, Snapshot, SubnetEntry};
+use crate::snapshot::{Reader, SubnetEntry};
 use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
 
 /// Requests that may wait for the engine. It takes some 10 µs for each, so
 /// none waits longer than some 10 ms; what does not fit is asked again.
 pub const QUEUE: usize = 1024;
+/// Places in the queue that DISCOVERs leave to everything else. Who sends a
+/// REQUEST is half through; were both refused alike, most exchanges that are
+/// begun under load would come to nothing.
+const KEPT_FREE: usize = QUEUE / 2;
+/// Milliseconds after which a request is not worth an answer: the most
+/// impatient clients ask again after a second, and an answer to the first
+/// question would keep the second waiting. Only a process that was held up, by
+/// a suspended host say, ever gets here.
+const STALE_MILLIS: u64 = 1000;
 /// How often a listener looks whether its interface is still as it was.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the table is swept and counted.
@@ -43,6 +53,8 @@ const SWEEP_LIMIT: usize = 1000;
 pub struct Incoming {
     request: Request,
     received: Millis,
+    /// Whether it came to our address alone.
+    unicast: bool,
     door: Arc<Door>,
 }
 
@@ -95,8 +107,10 @@ pub struct Tools {
     pub recent: RecentLoaders,
     /// Where events go.
     pub events: EventSender,
-    /// What is counted.
-    pub metrics: DhcpMetrics,
+    /// What is said and counted.
+    pub story: Story,
+    /// Whether the last commit failed: no lease can be promised.
+    pub failing: Arc<AtomicBool>,
 }
 
 /// A reply that is ready to leave.
@@ -104,6 +118,8 @@ struct Outgoing {
     door: Arc<Door>,
     packet: Vec<u8>,
     kind: ReplyKind,
+    /// What was asked.
+    asked: RequestKind,
     address: Ipv4Addr,
     destination: Destination,
     client: Client,
@@ -134,7 +150,7 @@ impl Listener {
     pub async fn run(
         self,
         queue: mpsc::Sender<Incoming>,
-        metrics: DhcpMetrics,
+        story: Story,
         bound: impl FnOnce(&Link),
         token: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -166,9 +182,9 @@ impl Listener {
                     anyhow::ensure!(now == link, "interface {} changed", link.name);
                 }
                 received = door.socket.receive(&mut buffer) => {
-                    let (length, _) = received?;
+                    let (length, unicast) = received?;
                     let packet = buffer.get(..length).unwrap_or_default();
-                    hand_on(packet, &door, &queue, &metrics);
+                    hand_on(packet, unicast, &door, &queue, &story);
                 }
             }
         }
@@ -176,13 +192,19 @@ impl Listener {
 }
 
 /// Reads a packet and hands it to the engine.
-fn hand_on(packet: &[u8], door: &Arc<Door>, queue: &mpsc::Sender<Incoming>, metrics: &DhcpMetrics) {
+fn hand_on(
+    packet: &[u8],
+    unicast: bool,
+    door: &Arc<Door>,
+    queue: &mpsc::Sender<Incoming>,
+    story: &Story,
+) {
     // The guard does not panic; a second line costs nothing.
     let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
     let request = match parsed {
         Ok(Ok(request)) => request,
         Ok(Err(malformed)) => {
-            count(metrics, "none", Ignored::Malformed(malformed).as_str());
+            story.count("none", Ignored::Malformed(malformed).as_str());
             tracing::debug!(
                 subnet = door.subnet,
                 bytes = packet.len(),
@@ -192,18 +214,39 @@ fn hand_on(packet: &[u8], door: &Arc<Door>, queue: &mpsc::Sender<Incoming>, metr
             return;
         }
         Err(_) => {
-            count(metrics, "none", Ignored::Fault.as_str());
+            story.count("none", Ignored::Fault.as_str());
             return;
         }
     };
-    let kind = request.kind.as_str();
+    let kind = request.kind;
     let incoming = Incoming {
         request,
         received: clock::now(),
+        unicast,
         door: Arc::clone(door),
     };
-    if queue.try_send(incoming).is_err() {
-        count(metrics, kind, Ignored::QueueFull.as_str());
+    if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
+        story.count(kind.as_str(), Ignored::QueueFull.as_str());
+    }
+}
+
+/// Whether a request of this kind may queue where `free` places are left.
+const fn has_room(kind: RequestKind, free: usize) -> bool {
+    match kind {
+        RequestKind::Discover => free > KEPT_FREE,
+        RequestKind::Request
+        | RequestKind::Decline
+        | RequestKind::Release
+        | RequestKind::Inform => free > 0,
+    }
+}
+
+/// Whether a request is not worth an answer after so many milliseconds. A
+/// RELEASE or DECLINE is said once and gets none, so it always counts.
+const fn is_stale(kind: RequestKind, waited: u64) -> bool {
+    match kind {
+        RequestKind::Discover | RequestKind::Request | RequestKind::Inform => waited > STALE_MILLIS,
+        RequestKind::Decline | RequestKind::Release => false,
     }
 }
 
@@ -240,38 +283,55 @@ impl Engine {
 
     fn handle(&mut self, incoming: &Incoming) {
         let Some(snapshot) = self.tools.snapshots.current() else {
+            let kind = incoming.request.kind.as_str();
+            self.tools.story.count(kind, Ignored::SubnetGone.as_str());
             return;
         };
         let Incoming {
             request,
             received,
+            unicast,
             door,
         } = incoming;
+        if is_stale(request.kind, clock::now().since(*received)) {
+            let kind = request.kind.as_str();
+            self.tools.story.count(kind, Ignored::Stale.as_str());
+            return;
+        }
         let mac = request.client.mac;
         let arrival = Arrival {
             now: *received,
             subnet: &door.subnet,
             server: door.socket.link().address,
+            unicast: *unicast,
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
         };
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&snapshot, &self.table, arrival, request)
         }));
         let Ok(decision) = decided else {
-            count(
-                &self.tools.metrics,
-                request.kind.as_str(),
-                Ignored::Fault.as_str(),
-            );
+            self.tools
+                .story
+                .count(request.kind.as_str(), Ignored::Fault.as_str());
             tracing::error!(?request, "a request made us panic; it is ignored");
             return;
         };
-        self.tools.say(&snapshot, incoming, &decision);
+        self.tools.story.tell(*received, request, &decision);
         self.apply(&decision.changes);
         let durable = durable(&decision.changes);
-        match Outgoing::new(incoming, decision) {
-            Some(reply) if durable.is_empty() => reply.send(&self.tools),
-            reply => self.tools.commit(durable, reply),
+        let reply = Outgoing::new(incoming, decision);
+        // An offer is no promise: what changes with it, such as the end of an
+        // older memory, becomes durable behind it.
+        let waits = |reply: &Outgoing| !durable.is_empty() && reply.kind != ReplyKind::Offer;
+        let (waiting, at_once) = match reply {
+            Some(reply) if waits(&reply) => (Some(reply), None),
+            reply => (None, reply),
+        };
+        if let Some(reply) = at_once {
+            reply.send(&self.tools);
+        }
+        if !durable.is_empty() {
+            self.tools.commit(durable, waiting);
         }
     }
 
@@ -290,7 +350,7 @@ impl Engine {
                 .map(|subnet| (subnet.key.clone(), subnet.spec.cidr))
                 .collect();
             changes.extend(self.table.rehome(&subnets));
-            self.tools.metrics.addresses.reset();
+            self.tools.story.metrics.addresses.reset();
         }
         self.apply(&changes);
         let durable = durable(&changes);
@@ -309,7 +369,7 @@ impl Engine {
             ("offered", counts.offered),
             ("declined", counts.declined),
         ] {
-            let gauge = &self.tools.metrics.addresses;
+            let gauge = &self.tools.story.metrics.addresses;
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             gauge.with_label_values(&[subnet, state]).set(count);
         }
@@ -329,20 +389,10 @@ impl Engine {
     }
 }
 
-/// The changes that must be on disk before a reply leaves: an offer is no promise.
+/// The changes that must be on disk before a reply leaves.
 fn durable(changes: &[Change]) -> Vec<Change> {
-    changes
-        .iter()
-        .filter(|change| match change {
-            Change::Put(lease) => lease.state.is_durable(),
-            Change::Remove(_) => true,
-        })
-        .cloned()
-        .collect()
-}
-
-fn count(metrics: &DhcpMetrics, kind: &str, outcome: &str) {
-    metrics.requests.with_label_values(&[kind, outcome]).inc();
+    let durable = changes.iter().filter(|change| change.is_durable());
+    durable.cloned().collect()
 }
 
 // === impl Tools ===
@@ -351,50 +401,21 @@ impl Tools {
     /// Lets `reply` leave once `changes` are on disk; never, where they cannot be.
     fn commit(&self, changes: Vec<Change>, reply: Option<Outgoing>) {
         let tools = self.clone();
-        let done = move |result: Result<(), crate::lease::StoreError>| {
+        let done = move |result: Result<(), StoreError>| {
             // The writer says what is wrong with the disk, once.
-            if let (Ok(()), Some(reply)) = (result, reply) {
-                reply.send(&tools);
+            tools.failing.store(result.is_err(), Ordering::Relaxed);
+            match (result, reply) {
+                (Ok(()), Some(reply)) => reply.send(&tools),
+                (Err(_), Some(reply)) => tools.story.count(reply.asked.as_str(), "not-durable"),
+                (_, None) => {}
             }
         };
-        if self.committer.submit(changes, Box::new(done)).is_err() {
-            count(&self.metrics, "any", "store-queue-full");
+        if let Err(error) = self.committer.submit(changes, Box::new(done)) {
+            self.story.count("any", error.as_str());
+            if self.story.seldom.is_due(error.as_str(), clock::now()) {
+                tracing::error!(%error, "leases cannot be written; no new ones are granted");
+            }
         }
-    }
-
-    /// The log line and the counters of a decision.
-    fn say(&self, snapshot: &Snapshot, incoming: &Incoming, decision: &Decision) {
-        let request = &incoming.request;
-        let outcome = match &decision.outcome {
-            Outcome::Reply(reply) => reply.kind.as_str(),
-            Outcome::Ignored(ignored) => ignored.as_str(),
-        };
-        let refused = decision.boot.as_ref().and_then(|boot| boot.refused);
-        count(&self.metrics, request.kind.as_str(), outcome);
-        if let Some(reason) = refused {
-            let unbootable = &self.metrics.unbootable;
-            unbootable.with_label_values(&[reason.as_str()]).inc();
-            tracing::warn!(
-                target: "reveille::dhcp",
-                machine = decision.machine,
-                mac = request.client.mac.map(tracing::field::display),
-                firmware = request.client.firmware.map_or("none", |kind| kind.name()),
-                reason = reason.as_str(),
-                "nothing here boots this machine; it gets an address only"
-            );
-        }
-        tracing::debug!(
-            target: "reveille::dhcp",
-            generation = snapshot.generation,
-            subnet = incoming.door.subnet,
-            kind = request.kind.as_str(),
-            mac = request.client.mac.map(tracing::field::display),
-            machine = decision.machine,
-            client = request.client.kind.as_str(),
-            outcome,
-            file = decision.boot.as_ref().map(|boot| boot.file.as_str()),
-            "request"
-        );
     }
 }
 
@@ -416,6 +437,7 @@ impl Outgoing {
             door: Arc::clone(&incoming.door),
             packet,
             kind: reply.kind,
+            asked: incoming.request.kind,
             address: reply.yiaddr,
             destination: reply.destination,
             client: incoming.request.client,
@@ -426,7 +448,7 @@ impl Outgoing {
 
     fn send(self, tools: &Tools) {
         if let Err(error) = self.door.socket.send(&self.packet, self.destination) {
-            tools.metrics.send_errors.inc();
+            tools.story.metrics.send_errors.inc();
             tracing::warn!(
                 target: "reveille::dhcp",
                 interface = self.door.socket.link().name,
@@ -437,6 +459,7 @@ impl Outgoing {
             );
             return;
         }
+        tools.story.count(self.asked.as_str(), self.kind.as_str());
         let Some(mac) = self.client.mac else { return };
         let (client, address) = (self.client, self.address);
         let fact = match self.kind {
@@ -450,5 +473,27 @@ impl Outgoing {
         };
         let at = clock::now();
         tools.events.emit(BootEvent { mac, at, fact });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_conversations_are_refused_before_those_under_way() {
+        assert!(has_room(RequestKind::Discover, QUEUE));
+        assert!(!has_room(RequestKind::Discover, KEPT_FREE));
+        assert!(has_room(RequestKind::Request, KEPT_FREE));
+        assert!(!has_room(RequestKind::Request, 0));
+    }
+
+    #[test]
+    fn questions_grow_stale_and_farewells_do_not() {
+        assert!(!is_stale(RequestKind::Discover, STALE_MILLIS));
+        assert!(is_stale(RequestKind::Discover, STALE_MILLIS + 1));
+        assert!(is_stale(RequestKind::Request, STALE_MILLIS + 1));
+        assert!(!is_stale(RequestKind::Release, u64::MAX));
+        assert!(!is_stale(RequestKind::Decline, u64::MAX));
     }
 }

@@ -1,16 +1,18 @@
 //! The sockets of one interface: one that hears, one that reaches clients
 //! which have no address yet.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use nix::libc;
+use nix::cmsg_space;
+use nix::libc::{self, in_pktinfo};
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike as _, sendto,
-    socket,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType,
+    SockaddrIn, SockaddrLike as _, recvmsg, sendto, setsockopt, socket, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::destination::{CLIENT_PORT, Destination, SERVER_PORT};
@@ -48,6 +50,7 @@ impl DhcpSocket {
         // Each interface has a socket of its own on the same port.
         udp.set_reuse_address(true)?;
         udp.set_broadcast(true)?;
+        setsockopt(&udp, sockopt::Ipv4PacketInfo, &true)?;
         udp.set_nonblocking(true)?;
         udp.bind_device(Some(link.name.as_bytes()))?;
         // A smaller buffer than asked for is no reason not to serve.
@@ -79,12 +82,27 @@ impl DhcpSocket {
         self.frames.is_some()
     }
 
-    /// Waits for a packet; its length and where it came from.
+    /// Waits for a packet: its length, and whether it came to our address
+    /// alone instead of to everyone.
     ///
     /// # Errors
-    /// The kernel's: the interface went down, say.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.udp.recv_from(buffer).await
+    /// The kernel's: the interface is gone, say.
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+        self.udp
+            .async_io(Interest::READABLE, || self.receive_now(buffer))
+            .await
+    }
+
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+        let mut control = cmsg_space!(in_pktinfo);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let fd = self.udp.as_raw_fd();
+        let message = recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
+        let own = u32::from(self.link.address).to_be();
+        let unicast = message.cmsgs()?.any(|control| {
+            matches!(control, ControlMessageOwned::Ipv4PacketInfo(info) if info.ipi_addr.s_addr == own)
+        });
+        Ok((message.bytes, unicast))
     }
 
     /// Sends a reply.

@@ -185,22 +185,44 @@ impl Delivery {
         }
     }
 
+    /// Whether the timeline tells of it: a whole file on its way to a machine.
+    fn is_stage(&self, ended: Ended) -> bool {
+        let purpose = self.content.as_ref().map(|content| content.purpose);
+        let stage = purpose.is_some_and(|purpose| purpose != Purpose::Other);
+        stage
+            && self.machine().is_some()
+            && self.status == StatusCode::OK
+            && ended == Ended::Complete
+    }
+
     fn log(&self, ended: Ended, duration: Duration) {
-        let exchange = &self.exchange;
-        tracing::info!(
-            target: "reveille::http",
-            method = exchange.method.as_str(),
-            path = exchange.path.as_str(),
-            status = self.status.as_u16(),
-            reason = self.reason,
-            bytes = self.sent,
-            duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            ended = ended.as_str(),
-            peer = %exchange.peer,
-            mac = self.machine().map(tracing::field::display),
-            generation = exchange.generation,
-            "answered"
-        );
+        // A macro because a level of `tracing` is fixed where it is written.
+        macro_rules! line {
+            ($level:ident) => {{
+                let exchange = &self.exchange;
+                tracing::$level!(
+                    target: "reveille::http",
+                    method = exchange.method.as_str(),
+                    path = exchange.path.as_str(),
+                    status = self.status.as_u16(),
+                    reason = self.reason,
+                    bytes = self.sent,
+                    duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                    ended = ended.as_str(),
+                    peer = %exchange.peer,
+                    mac = self.machine().map(tracing::field::display),
+                    generation = exchange.generation,
+                    "answered"
+                );
+            }};
+        }
+        // What the timeline tells is not told twice, nor that UEFI asked first.
+        let asked_first = self.exchange.method == Method::HEAD && self.status.is_success();
+        if asked_first || self.is_stage(ended) {
+            line!(debug);
+        } else {
+            line!(info);
+        }
     }
 
     fn tell(self, ended: Ended, duration: Duration) {
@@ -217,7 +239,7 @@ impl Delivery {
                 bytes: self.sent,
                 size: content.size,
                 duration,
-                complete: ended == Ended::Complete,
+                complete: ended == Ended::Complete && self.sent == content.size,
             }),
         });
     }

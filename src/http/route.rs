@@ -8,7 +8,9 @@ use std::net::Ipv4Addr;
 
 use crate::boot::MacAddress;
 use crate::files::{ArtifactPath, BadPath};
-use crate::script::{Caller, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for};
+use crate::script::{
+    Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for,
+};
 use crate::snapshot::{LocalReason, Snapshot, Verdict};
 use crate::timeline::Purpose;
 
@@ -49,7 +51,9 @@ pub enum Refused {
     NotAMac,
     /// 404: there is no such door under a machine's path.
     NoSuchDoor,
-    /// 404: there is no script for the machine.
+    /// 404: the name that is never there; the firmware goes on to its disk.
+    Disk,
+    /// 404: there is no script for the machine, or nothing at all.
     Script(NoScript),
     /// 403: the machine boots its disk: it gets no kernel and no initrd.
     LocalBoot(LocalReason),
@@ -63,6 +67,7 @@ impl Refused {
             Self::Path(bad) => bad.as_str(),
             Self::NotAMac => "not-a-mac-address",
             Self::NoSuchDoor => "no-such-path",
+            Self::Disk => "machine-boots-its-disk",
             Self::Script(reason) => reason.as_str(),
             Self::LocalBoot(reason) => reason.as_str(),
         }
@@ -73,7 +78,7 @@ impl Refused {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Path(_) | Self::NotAMac => 400,
-            Self::NoSuchDoor | Self::Script(_) => 404,
+            Self::NoSuchDoor | Self::Disk | Self::Script(_) => 404,
             Self::LocalBoot(_) => 403,
         }
     }
@@ -108,6 +113,9 @@ pub fn route(
     if rest == SCRIPT_NAME {
         return script(snapshot, mac, caller, &urls);
     }
+    if rest == DISK_NAME {
+        return Err(Refused::Disk);
+    }
     let (door, file) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
     let purpose = match door {
         "loader" => Purpose::Loader,
@@ -122,9 +130,14 @@ pub fn route(
     // A loader is sent all the same: its script tells the machine to go on.
     if purpose != Purpose::Loader
         && let Some(subnet) = subnet_for(snapshot, caller, server.0)
-        && let Verdict::Local(reason) = snapshot.plan(subnet, Some(mac)).verdict
     {
-        return Err(Refused::LocalBoot(reason));
+        let plan = snapshot.plan(subnet, Some(mac));
+        if subnet.ignores(&plan) {
+            return Err(Refused::Script(NoScript::MachineUnknown));
+        }
+        if let Verdict::Local(reason) = plan.verdict {
+            return Err(Refused::LocalBoot(reason));
+        }
     }
     Ok(Route::File {
         path,

@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 
 use super::template::{Context, MachineContext, ServerContext};
 use super::{Urls, local, machine_script};
-use crate::api::UnknownMachines;
 use crate::boot::MacAddress;
 use crate::snapshot::{LocalReason, Plan, Snapshot, SubnetEntry, Verdict};
 use crate::timeline::Purpose;
@@ -65,7 +64,7 @@ pub fn script_for(
 ) -> Result<MachineScript, NoScript> {
     let subnet = subnet_for(snapshot, caller, urls.server).ok_or(NoScript::NetworkUnknown)?;
     let plan = snapshot.plan(subnet, Some(mac));
-    if plan.machine.is_none() && subnet.spec.unknown_machines == UnknownMachines::Ignore {
+    if subnet.ignores(&plan) {
         return Err(NoScript::MachineUnknown);
     }
     let context = context(subnet, &plan, mac, caller, urls);

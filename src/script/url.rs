@@ -13,6 +13,9 @@ pub const MACHINES: &str = "reveille/machines";
 /// The file name of a machine's script.
 pub const SCRIPT_NAME: &str = "boot.ipxe";
 
+/// The name that is never there, and so sends firmware to its disk.
+pub const DISK_NAME: &str = "disk.efi";
+
 /// What stays as it is in a path: RFC 3986's unreserved characters and `/`.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -47,6 +50,12 @@ impl Urls {
     #[must_use]
     pub fn script(&self, mac: MacAddress) -> String {
         format!("{}/{SCRIPT_NAME}", self.machine(mac))
+    }
+
+    /// A URL that is never there: how UEFI HTTP boot is sent to the disk.
+    #[must_use]
+    pub fn disk(&self, mac: MacAddress) -> String {
+        format!("{}/{DISK_NAME}", self.machine(mac))
     }
 
     /// A file of the tree for the machine with `mac`: the path tells the

@@ -5,11 +5,17 @@ use std::net::Ipv4Addr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::entries::{MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry};
+use super::entries::{
+    DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
+};
+use super::names::is_object_name;
 use super::select::select;
-use super::{Inputs, check_world, validate_machine, validate_profile, validate_subnet};
-use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Severity};
-use crate::boot::Architecture;
+use super::world::PROFILE_NOT_FOUND;
+use super::{Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet};
+use crate::api::{
+    Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem, Severity,
+};
+use crate::boot::{Architecture, MacAddress};
 
 /// The namespace of objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -21,6 +27,8 @@ pub struct Settings {
     pub http_port: u16,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
+    /// The architectures whose loader runs `autoexec.ipxe`: iPXE of 2021 and later.
+    pub autoexec: BTreeSet<Architecture>,
     /// The host's own addresses: no machine gets one.
     pub own_addresses: Vec<Ipv4Addr>,
 }
@@ -46,11 +54,12 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     let refused: BTreeSet<ObjectRef> = report
         .iter()
         .filter(|problem| problem.severity == Severity::Error)
+        .filter(|problem| problem.reason != PROFILE_NOT_FOUND)
         .map(|problem| problem.place.object.clone())
         .collect();
 
     let profiles = compile_profiles(inputs, &refused);
-    let machines = compile_machines(inputs, &refused, &profiles);
+    let machines = compile_machines(inputs, &report, &refused, &profiles);
     let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
     for subnet in &mut subnets {
         subnet
@@ -62,7 +71,9 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         by_mac: index_macs(&machines),
         namespace_defaults: namespace_defaults(&profiles),
         loaders: settings.loaders.clone(),
+        autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
+        incomplete: inputs.incomplete,
         subnets,
         profiles,
         machines,
@@ -84,6 +95,7 @@ fn compile_profiles(inputs: &Inputs, refused: &BTreeSet<ObjectRef>) -> Vec<Profi
 
 fn compile_machines(
     inputs: &Inputs,
+    report: &[Problem],
     refused: &BTreeSet<ObjectRef>,
     profiles: &[ProfileEntry],
 ) -> Vec<MachineEntry> {
@@ -91,6 +103,11 @@ fn compile_machines(
     for machine in &inputs.machines {
         let name = name_of(&machine.metadata);
         if is_refused(refused, Kind::Machine, &name) {
+            let object = ObjectRef::new(Kind::Machine, &name.namespace, &name.name);
+            let bad_address = report.iter().any(|problem| {
+                problem.place.object == object && problem.place.pointer.ends_with("/ip")
+            });
+            machines.push(refused_machine(&machine.spec, name, !bad_address));
             continue;
         }
         let labels = machine.metadata.labels.clone().unwrap_or_default();
@@ -101,7 +118,49 @@ fn compile_machines(
             labels,
         });
     }
+    // Last: an object that is good wins over one that is not.
+    machines.extend(inputs.withheld.iter().map(withheld_machine));
     machines
+}
+
+/// What is kept of a machine whose object has a mistake: who it is, and its
+/// address unless that is the mistake. Without that it would be an unknown
+/// machine and boot whatever those boot, and one that runs would lose its
+/// address at its next renewal.
+fn refused_machine(spec: &MachineSpec, mut name: ObjectName, keep_address: bool) -> MachineEntry {
+    if !is_object_name(&name.name) {
+        // It gets into scripts.
+        "refused".clone_into(&mut name.name);
+    }
+    let mut spec = spec.clone();
+    for interface in &mut spec.interfaces {
+        interface.ip = interface.ip.filter(|_| keep_address);
+        interface.hostname = None;
+    }
+    MachineEntry {
+        name,
+        labels: BTreeMap::new(),
+        spec,
+        selection: Selection::Refused,
+    }
+}
+
+/// A machine of which no more than a MAC address can be read.
+fn withheld_machine(withheld: &Withheld) -> MachineEntry {
+    let spec = MachineSpec {
+        interfaces: vec![Interface {
+            mac: withheld.mac,
+            ip: None,
+            hostname: None,
+            netboot: false,
+        }],
+        ..MachineSpec::default()
+    };
+    let name = ObjectName {
+        namespace: withheld.object.namespace.clone(),
+        name: withheld.object.name.clone(),
+    };
+    refused_machine(&spec, name, false)
 }
 
 fn selection(
@@ -144,10 +203,11 @@ fn compile_subnets(
             .filter(|address| spec.cidr.contains(*address))
             .collect();
         subnets.push(SubnetEntry {
-            default_profile: spec
-                .default_profile_ref
-                .as_ref()
-                .and_then(|reference| find(profiles, &name.namespace, reference)),
+            default_profile: match &spec.default_profile_ref {
+                Some(reference) => find(profiles, &name.namespace, reference)
+                    .map_or(DefaultProfile::Missing, DefaultProfile::Named),
+                None => DefaultProfile::Unset,
+            },
             key: name.to_string(),
             name,
             excluded,
@@ -157,15 +217,13 @@ fn compile_subnets(
     subnets
 }
 
-fn index_macs(
-    machines: &[MachineEntry],
-) -> HashMap<(String, crate::boot::MacAddress), (usize, usize)> {
-    let mut by_mac = HashMap::new();
+/// Where each MAC address is, by namespace: machine and interface.
+fn index_macs(machines: &[MachineEntry]) -> BTreeMap<String, HashMap<MacAddress, (usize, usize)>> {
+    let mut by_mac: BTreeMap<String, HashMap<_, _>> = BTreeMap::new();
     for (index, machine) in machines.iter().enumerate() {
+        let namespace = by_mac.entry(machine.name.namespace.clone()).or_default();
         for (position, interface) in machine.spec.interfaces.iter().enumerate() {
-            by_mac
-                .entry((machine.name.namespace.clone(), interface.mac))
-                .or_insert((index, position));
+            namespace.entry(interface.mac).or_insert((index, position));
         }
     }
     by_mac

@@ -1,11 +1,12 @@
 //! The rows of the snapshot.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec};
+use super::Plan;
+use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
 use crate::boot::{Architecture, MacAddress};
 use crate::lease::AddressSet;
 
@@ -22,9 +23,13 @@ pub struct Snapshot {
     pub machines: Vec<MachineEntry>,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
+    /// The architectures whose loader runs `autoexec.ipxe`.
+    pub autoexec: BTreeSet<Architecture>,
+    /// Whether manifests are missing that may name any machine.
+    pub incomplete: bool,
     /// The port of our HTTP service, for URLs.
     pub http_port: u16,
-    pub(super) by_mac: HashMap<(String, MacAddress), (usize, usize)>,
+    pub(super) by_mac: BTreeMap<String, HashMap<MacAddress, (usize, usize)>>,
     pub(super) namespace_defaults: BTreeMap<String, usize>,
 }
 
@@ -56,7 +61,7 @@ pub struct SubnetEntry {
     /// routers, name servers, next-server, the host's own.
     pub excluded: AddressSet,
     /// The profile of its `defaultProfileRef`.
-    pub default_profile: Option<usize>,
+    pub default_profile: DefaultProfile,
 }
 
 /// A profile.
@@ -81,6 +86,17 @@ pub struct MachineEntry {
     pub selection: Selection,
 }
 
+/// The profile of a Subnet's `defaultProfileRef`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultProfile {
+    /// The one that it names.
+    Named(usize),
+    /// It names none that there is.
+    Missing,
+    /// It is not set: the namespace's default decides.
+    Unset,
+}
+
 /// The profile that a machine gets of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -92,6 +108,9 @@ pub enum Selection {
     Selected(usize),
     /// None: defaults decide.
     Default,
+    /// None, and no default either: the object has a mistake. Only its MAC
+    /// addresses are used, so that the machine is not taken for an unknown one.
+    Refused,
 }
 
 // === impl Snapshot ===
@@ -115,7 +134,7 @@ impl Snapshot {
     /// The machine with this interface, and the interface, in a namespace.
     #[must_use]
     pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {
-        let (machine, interface) = self.by_mac.get(&(namespace.to_owned(), mac))?;
+        let (machine, interface) = self.by_mac.get(namespace)?.get(&mac)?;
         let machine = self.machines.get(*machine)?;
         Some((machine, machine.spec.interfaces.get(*interface)?))
     }
@@ -134,6 +153,12 @@ impl Snapshot {
 // === impl SubnetEntry ===
 
 impl SubnetEntry {
+    /// Whether a machine with this plan gets no answer here at any door.
+    #[must_use]
+    pub fn ignores(&self, plan: &Plan<'_>) -> bool {
+        plan.machine.is_none() && self.spec.unknown_machines == UnknownMachines::Ignore
+    }
+
     /// The addresses that no pool gives away where we are `server`.
     #[must_use]
     pub fn taken(&self, server: Ipv4Addr) -> Cow<'_, AddressSet> {

@@ -1,6 +1,7 @@
 //! What a snapshot is compiled from.
 
-use crate::api::{BootProfile, Machine, Subnet};
+use crate::api::{BootProfile, Machine, ObjectRef, Subnet};
+use crate::boot::MacAddress;
 
 /// All manifests, each kind oldest first: by `creationTimestamp` and name from
 /// a cluster, by path and document from a folder. Where two objects conflict
@@ -13,4 +14,19 @@ pub struct Inputs {
     pub profiles: Vec<BootProfile>,
     /// Who they are.
     pub machines: Vec<Machine>,
+    /// Machines whose objects cannot be read, as far as their MAC addresses can.
+    pub withheld: Vec<Withheld>,
+    /// Whether some of the manifests could not be read and never were: nobody
+    /// knows which machines they name, so none is taken for an unknown one.
+    pub incomplete: bool,
+}
+
+/// A machine whose object cannot be read: it must not pass for an unknown
+/// machine and boot whatever those boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// The object.
+    pub object: ObjectRef,
+    /// A MAC address that it names.
+    pub mac: MacAddress,
 }

@@ -17,9 +17,11 @@ mod validate;
 mod world;
 
 pub use self::compile::{Compiled, Settings, compile};
-pub use self::entries::{MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry};
+pub use self::entries::{
+    DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
+};
 pub use self::handle::{Publisher, Reader, channel};
-pub use self::inputs::Inputs;
+pub use self::inputs::{Inputs, Withheld};
 pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
 pub use self::validate::{validate_machine, validate_profile, validate_subnet};
 pub use self::world::check_world;

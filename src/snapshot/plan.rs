@@ -1,6 +1,6 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
-use super::{MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry};
+use super::{DefaultProfile, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry};
 use crate::api::{BootPolicy, Interface, LoaderKind, LocalBoot};
 use crate::boot::{Architecture, Client, MacAddress};
 
@@ -50,10 +50,14 @@ pub enum LocalReason {
     Interface,
     /// Its profile is `local`.
     Profile,
-    /// Its `profileRef` names a profile that is not there.
+    /// The profile that it or its Subnet names is not there.
     ProfileMissing,
     /// No rule gives it a profile.
     NoProfile,
+    /// Its object has a mistake: what it was to boot is not known.
+    MachineRefused,
+    /// No object names it, but some of the manifests could not be read.
+    ManifestsIncomplete,
 }
 
 /// The first file for a client.
@@ -87,6 +91,10 @@ impl Snapshot {
         let machine = mac.and_then(|mac| self.machine(namespace, mac));
         let (profile, rule) = self.choose(subnet, machine.map(|(machine, _)| machine));
         let verdict = match (machine, profile) {
+            (None, _) if self.incomplete => Verdict::Local(LocalReason::ManifestsIncomplete),
+            (Some((machine, _)), _) if machine.selection == Selection::Refused => {
+                Verdict::Local(LocalReason::MachineRefused)
+            }
             (Some((machine, _)), _) if machine.spec.boot.policy == BootPolicy::Local => {
                 Verdict::Local(LocalReason::Policy)
             }
@@ -97,8 +105,8 @@ impl Snapshot {
                 Verdict::Local(LocalReason::Profile)
             }
             (_, Some(_)) => Verdict::Boot,
-            (_, None) if rule == Rule::ProfileRef => Verdict::Local(LocalReason::ProfileMissing),
-            (_, None) => Verdict::Local(LocalReason::NoProfile),
+            (_, None) if rule == Rule::None => Verdict::Local(LocalReason::NoProfile),
+            (_, None) => Verdict::Local(LocalReason::ProfileMissing),
         };
         Plan {
             machine,
@@ -118,15 +126,33 @@ impl Snapshot {
             Selection::Named(index) => (Some(index), Rule::ProfileRef),
             Selection::Missing => (None, Rule::ProfileRef),
             Selection::Selected(index) => (Some(index), Rule::Selector),
+            Selection::Refused => (None, Rule::None),
             Selection::Default => match subnet.default_profile {
-                Some(index) => (Some(index), Rule::SubnetDefault),
-                None => match self.namespace_defaults.get(&subnet.name.namespace) {
-                    Some(index) => (Some(*index), Rule::NamespaceDefault),
-                    None => (None, Rule::None),
-                },
+                DefaultProfile::Named(index) => (Some(index), Rule::SubnetDefault),
+                DefaultProfile::Missing => (None, Rule::SubnetDefault),
+                DefaultProfile::Unset => {
+                    match self.namespace_defaults.get(&subnet.name.namespace) {
+                        Some(index) => (Some(*index), Rule::NamespaceDefault),
+                        None => (None, Rule::None),
+                    }
+                }
             },
         };
         (index.and_then(|index| self.profiles.get(index)), rule)
+    }
+
+    /// Whether `client` is of an architecture that `profile` is for.
+    ///
+    /// # Errors
+    /// [`NoLoader`] says why it is not.
+    pub fn fits(&self, profile: &ProfileEntry, client: &Client) -> Result<Architecture, NoLoader> {
+        let architecture = client.architecture().ok_or(NoLoader::ArchitectureUnknown)?;
+        let allowed = &profile.spec.architectures;
+        if allowed.is_empty() || allowed.contains(&architecture) {
+            Ok(architecture)
+        } else {
+            Err(NoLoader::ArchitectureNotInProfile)
+        }
     }
 
     /// The first file for `client`, which boots `profile`; a profile's own
@@ -139,11 +165,7 @@ impl Snapshot {
         profile: &ProfileEntry,
         client: &Client,
     ) -> Result<LoaderChoice, NoLoader> {
-        let architecture = client.architecture().ok_or(NoLoader::ArchitectureUnknown)?;
-        let allowed = &profile.spec.architectures;
-        if !allowed.is_empty() && !allowed.contains(&architecture) {
-            return Err(NoLoader::ArchitectureNotInProfile);
-        }
+        let architecture = self.fits(profile, client)?;
         let file = match profile.spec.loader.files.get(&architecture) {
             Some(file) => Some(file),
             None if profile.spec.loader.kind == LoaderKind::File => {
@@ -205,6 +227,8 @@ impl LocalReason {
             Self::Profile => "profile-local",
             Self::ProfileMissing => "profile-missing",
             Self::NoProfile => "no-profile",
+            Self::MachineRefused => "machine-refused",
+            Self::ManifestsIncomplete => "manifests-incomplete",
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::ProfileEntry;
-use crate::api::{Operator, Selector, SelectorRequirement};
+use super::{Inputs, ProfileEntry};
+use crate::api::{
+    BootProfileSpec, Kind, Machine, ObjectRef, Operator, Problem, Selector, SelectorRequirement,
+};
 
 /// The profile of `namespace` whose selector matches `labels` best: most
 /// requirements, then highest priority, then oldest (`profiles` is ordered).
@@ -14,18 +16,64 @@ pub(super) fn select(
 ) -> Option<usize> {
     let mut best: Option<((usize, i32), usize)> = None;
     for (index, profile) in profiles.iter().enumerate() {
-        let Some(selector) = &profile.spec.machine_selector else {
-            continue;
-        };
-        if profile.name.namespace != namespace || !matches(selector, labels) {
+        if profile.name.namespace != namespace {
             continue;
         }
-        let rank = (requirements(selector), profile.spec.priority);
+        let Some(rank) = rank(&profile.spec, labels) else {
+            continue;
+        };
         if best.is_none_or(|(best_rank, _)| rank > best_rank) {
             best = Some((rank, index));
         }
     }
     best.map(|(_, index)| index)
+}
+
+/// How well the selector of a profile matches `labels`: requirements, then
+/// priority. `None` where it has none or does not match.
+fn rank(spec: &BootProfileSpec, labels: &BTreeMap<String, String>) -> Option<(usize, i32)> {
+    let selector = spec.machine_selector.as_ref()?;
+    matches(selector, labels).then(|| (requirements(selector), spec.priority))
+}
+
+/// Machines that two profiles match equally well: the older one wins, which
+/// is hardly what was meant. A warning for each machine.
+pub(super) fn ties(inputs: &Inputs) -> Vec<Problem> {
+    let undecided = |machine: &&Machine| machine.spec.profile_ref.is_none();
+    inputs
+        .machines
+        .iter()
+        .filter(undecided)
+        .filter_map(|machine| tie(machine, inputs))
+        .collect()
+}
+
+fn tie(machine: &Machine, inputs: &Inputs) -> Option<Problem> {
+    let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+    let labels = machine.metadata.labels.clone().unwrap_or_default();
+    let ranked: Vec<_> = inputs
+        .profiles
+        .iter()
+        .map(|profile| {
+            let name = ObjectRef::of(Kind::BootProfile, &profile.metadata);
+            (rank(&profile.spec, &labels), name)
+        })
+        .filter(|(rank, name)| rank.is_some() && name.namespace == object.namespace)
+        .collect();
+    let best = ranked.iter().map(|(rank, _)| rank).max()?;
+    let mut equals = ranked.iter().filter(|(rank, _)| rank == best);
+    let (winner, other) = (&equals.next()?.1, &equals.next()?.1);
+    let what = format!(
+        "{winner} and {other} match it equally well; the older, {}, wins",
+        winner.name
+    );
+    let cure = "set a `priority` on one of them, or name one by `profileRef`";
+    Some(
+        Problem::error(&object, "/metadata/labels", "SelectorTie", what, cure)
+            .warning()
+            .with(winner, "/spec/machineSelector", "matches")
+            .with(other, "/spec/machineSelector", "matches too"),
+    )
 }
 
 /// How specific a selector is: each label and each expression counts one.

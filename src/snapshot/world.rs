@@ -6,8 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use super::select::ties;
 use super::{Inputs, suggest};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet};
+
+/// A reference to a profile that is not there. It costs the boot, not the
+/// object: leases and reservations go on, and the machine is sent to its disk.
+pub(crate) const PROFILE_NOT_FOUND: &str = "ProfileNotFound";
 
 /// Every rule that the objects break between them.
 #[must_use]
@@ -18,6 +23,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     references(inputs, &mut problems);
     machines(&inputs.machines, &mut problems);
     reservations(inputs, &mut problems);
+    problems.extend(ties(inputs));
     problems
 }
 
@@ -138,7 +144,7 @@ fn missing(
     Some(Problem::error(
         object,
         pointer,
-        "ProfileNotFound",
+        PROFILE_NOT_FOUND,
         what,
         cure,
     ))
@@ -392,6 +398,7 @@ mod tests {
                 machine("m", 1, None, Some("debian")),
                 machine("n", 2, None, Some("far")),
             ],
+            ..Inputs::default()
         };
         assert_eq!(
             told(&inputs),

@@ -12,13 +12,19 @@ use super::schema::{self, Header, Stray};
 use super::source::{SourceFile, Spot};
 use super::yaml::{self, YamlError, shown};
 use crate::api::{Kind, ObjectRef, Place, Problem, Severity};
-use crate::snapshot::{Inputs, check_world, validate_machine, validate_profile, validate_subnet};
+use crate::boot::MacAddress;
+use crate::snapshot::{
+    Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet,
+};
 
 /// Most text that is read in all, in bytes.
 pub const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 /// Most values that are read in all, aliases expanded: five times what ten
 /// thousand machines need.
 pub const MAX_TOTAL_NODES: u64 = 4_000_000;
+
+/// What an object is called that has no name.
+const UNNAMED: &str = "(unnamed)";
 
 /// What the files hold.
 #[derive(Debug, Default)]
@@ -127,18 +133,29 @@ impl Loaded {
         self.refused.iter().cloned().chain(invalid).collect()
     }
 
-    /// The files and folders that could not be read, or not to their end, and
-    /// files without a byte: an editor or a shell is not done with them, or
-    /// the disk is full.
+    /// The files and folders that could not be read, or not to their end, or
+    /// that hold an object without a name, and files without a byte: an editor
+    /// or a shell is not done with them, or the disk is full.
     #[must_use]
     pub fn broken_paths(&self) -> BTreeSet<PathBuf> {
         self.problems
             .iter()
-            .filter(|problem| {
-                problem.object.is_none() && (problem.is_error() || problem.reason == EMPTY)
-            })
+            .filter(|problem| hides_objects(problem) || problem.reason == EMPTY)
             .map(|problem| problem.path.clone())
             .collect()
+    }
+
+    /// Whether every object is known by name: no file was broken or left out.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.is_cut() && !self.problems.iter().any(hides_objects)
+    }
+
+    /// Whether there is more than is read: files after a limit.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let mut reasons = self.problems.iter().map(|problem| problem.reason);
+        reasons.any(|reason| matches!(reason, "TooManyFiles" | "TooManyManifests"))
     }
 
     /// The file that an object is written in.
@@ -267,12 +284,23 @@ impl Loaded {
         let object = ObjectRef::new(
             kind,
             &metadata("namespace").unwrap_or_else(|| "default".to_owned()),
-            &metadata("name").unwrap_or_else(|| "(unnamed)".to_owned()),
+            &metadata("name").unwrap_or_else(|| UNNAMED.to_owned()),
         );
         let mut problems = schema::check(&object, &mut value);
+        if !problems.is_empty() && intact {
+            problems.extend(deeper(kind, &object, value.clone(), &problems));
+        }
         if !intact {
             // What is broken as YAML reads as empty, and was not forgotten.
             problems.retain(|problem| problem.reason != "MissingField");
+        }
+        if kind == Kind::Machine && (self.origins.contains_key(&object) || !problems.is_empty()) {
+            let macs = macs(&value);
+            let withheld = macs.map(|mac| Withheld {
+                object: object.clone(),
+                mac,
+            });
+            self.inputs.withheld.extend(withheld);
         }
         if self.origins.contains_key(&object) && problems.is_empty() {
             let twice = self.twice(origin, &object);
@@ -359,5 +387,68 @@ const fn spot(file: usize, span: &Range<usize>) -> Spot {
         file,
         start: span.start,
         end: span.end,
+    }
+}
+
+/// Whether a mistake leaves open which objects there are.
+fn hides_objects(problem: &Located) -> bool {
+    let object = problem.object.as_ref();
+    problem.is_error() && object.is_none_or(|object| object.name == UNNAMED)
+}
+
+/// The MAC addresses that a machine's document names, whatever else it says.
+fn macs(value: &Value) -> impl Iterator<Item = MacAddress> {
+    let interfaces = value.pointer("/spec/interfaces").and_then(Value::as_array);
+    interfaces
+        .into_iter()
+        .flatten()
+        .filter_map(|interface| interface.get("mac")?.as_str()?.parse().ok())
+}
+
+/// The mistakes in meaning of an object that has others in its form: what is
+/// wrong is left out, and what is left is looked at, if it is an object still.
+fn deeper(kind: Kind, object: &ObjectRef, mut value: Value, found: &[Problem]) -> Vec<Problem> {
+    for problem in found {
+        remove(&mut value, &problem.place.pointer);
+    }
+    if let (Kind::Subnet, Some(spec)) = (kind, value.pointer_mut("/spec")) {
+        // What must be there and is wrong: anything that is an object does.
+        for (field, stand_in) in [("mode", "Disabled"), ("interface", "eth0")] {
+            if spec.get(field).is_none() && spec.is_object() {
+                spec[field] = Value::from(stand_in);
+            }
+        }
+    }
+    let problems = match kind {
+        Kind::Subnet => serde_json::from_value(value).map(|it| validate_subnet(&it)),
+        Kind::BootProfile => serde_json::from_value(value).map(|it| validate_profile(&it)),
+        Kind::Machine => serde_json::from_value(value).map(|it| validate_machine(&it)),
+    };
+    let is_told = |problem: &Problem| {
+        // What stands above or below a place that was left out says nothing new.
+        found.iter().any(|known| {
+            let (one, other) = (&known.place.pointer, &problem.place.pointer);
+            one.starts_with(other.as_str()) || other.starts_with(one.as_str())
+        })
+    };
+    problems
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|problem| !is_told(problem))
+        .map(|mut problem| {
+            // Its name may be what was left out.
+            problem.place.object = object.clone();
+            problem
+        })
+        .collect()
+}
+
+/// Takes the value at `pointer` out of its object; out of a list nothing is
+/// taken, since that would move its neighbours.
+fn remove(value: &mut Value, pointer: &str) {
+    if let Some((parent, key)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(map)) = value.pointer_mut(parent)
+    {
+        map.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
     }
 }

@@ -5,6 +5,7 @@
 pub mod diagnostics;
 mod folder;
 mod keep;
+mod loaders;
 mod located;
 mod manifest;
 pub mod schema;

@@ -1,9 +1,10 @@
 //! A folder of manifests as a source: read, compiled, published, watched. Shell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use notify::{RecursiveMode, Watcher as _};
@@ -12,20 +13,23 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::keep::Kept;
+use super::loaders::Loaders;
 use super::manifest::{Loaded, read_paths};
 use super::summary;
 use crate::api::Problem;
-use crate::boot::Architecture;
 use crate::config::ServeConfig;
-use crate::files::{ArtifactPath, Roots};
+use crate::files::Roots;
 use crate::snapshot::{Compiled, Publisher, Settings, Snapshot, compile};
 
 /// How often the files are looked at where no notice of a change arrives:
 /// network file systems send none, and a folder that vanished has no watch.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A change is often one of several: an editor writes twice, a ConfigMap
-/// swaps a link. Waiting this long makes one reading of them.
+/// A change is often one of several: an editor writes twice, a ConfigMap swaps
+/// a link, a copy takes its time. Files that stood still this long are read.
 const SETTLE: Duration = Duration::from_millis(150);
+
+/// How often it waits so for files that go on changing; about ten seconds.
+const MAX_SETTLES: usize = 64;
 
 /// Reads the manifests and publishes what they say.
 pub struct Source {
@@ -33,14 +37,16 @@ pub struct Source {
     roots: Arc<Roots>,
     http_port: u16,
     publisher: Publisher,
+    loaders: Loaders,
     generation: u64,
     kept: Kept,
     seen: Option<(Fingerprint, Settings)>,
     said: BTreeSet<String>,
 }
 
-/// What tells one state of the files from another: path, time, length.
-type Fingerprint = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+/// What tells one state of the files from another. The time of the last change
+/// of the inode, since a mode that is mended changes nothing else.
+type Fingerprint = BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>;
 
 // === impl Source ===
 
@@ -53,6 +59,7 @@ impl Source {
             http_port: config.http.port(),
             roots,
             publisher,
+            loaders: Loaders::default(),
             generation: 0,
             kept: Kept::default(),
             seen: None,
@@ -60,7 +67,7 @@ impl Source {
         }
     }
 
-    /// Reads and publishes for the first time, and says what is served.
+    /// Reads and publishes for the first time, and says what is served. Blocks.
     pub fn start(&mut self) {
         self.look();
     }
@@ -88,12 +95,30 @@ impl Source {
             tokio::select! {
                 () = token.cancelled() => return Ok(()),
                 _ = look.tick() => {}
-                Some(()) = notices.recv() => {
-                    sleep(SETTLE).await;
-                    while notices.try_recv().is_ok() {}
-                }
+                Some(()) = notices.recv() => {}
             }
+            this.settle().await;
+            while notices.try_recv().is_ok() {}
             tokio::task::block_in_place(|| this.look());
+        }
+    }
+
+    /// Waits until the files stand still: half a file may be valid and say
+    /// that the other half was taken out.
+    async fn settle(&self) {
+        let read = || tokio::task::block_in_place(|| fingerprint(&self.paths));
+        let mut before = read();
+        let seen = self.seen.as_ref().map(|(files, _)| files);
+        if seen == Some(&before) {
+            return;
+        }
+        for _ in 0..MAX_SETTLES {
+            sleep(SETTLE).await;
+            let now = read();
+            if now == before {
+                return;
+            }
+            before = now;
         }
     }
 
@@ -149,10 +174,12 @@ impl Source {
         self.said = now;
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&mut self) -> Settings {
+        let found = self.loaders.find(&self.roots);
         Settings {
             http_port: self.http_port,
-            loaders: loaders(&self.roots),
+            loaders: found.files,
+            autoexec: found.autoexec,
             own_addresses: getifaddrs()
                 .map(|all| {
                     let mut own: Vec<_> = all
@@ -164,18 +191,6 @@ impl Source {
                 .unwrap_or_default(),
         }
     }
-}
-
-/// The loader file that is there for each architecture.
-fn loaders(roots: &Roots) -> BTreeMap<Architecture, String> {
-    let there = |name: &&&str| ArtifactPath::parse(name).is_ok_and(|path| roots.has_file(&path));
-    Architecture::ALL
-        .into_iter()
-        .filter_map(|arch| {
-            let file = arch.ipxe_files().iter().find(there)?;
-            Some((arch, (*file).to_owned()))
-        })
-        .collect()
 }
 
 fn fingerprint(paths: &[PathBuf]) -> Fingerprint {
@@ -191,10 +206,16 @@ const MAX_DEPTH: usize = 16;
 
 fn collect(path: &Path, files: &mut Fingerprint, depth: usize) {
     let Ok(metadata) = path.metadata() else {
-        files.insert(path.to_owned(), (None, 0));
+        files.insert(path.to_owned(), None);
         return;
     };
-    files.insert(path.to_owned(), (metadata.modified().ok(), metadata.len()));
+    let state = (
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+        metadata.ino(),
+        metadata.len(),
+    );
+    files.insert(path.to_owned(), Some(state));
     if metadata.is_dir() && depth < MAX_DEPTH {
         for entry in path.read_dir().into_iter().flatten().flatten() {
             collect(&entry.path(), files, depth + 1);

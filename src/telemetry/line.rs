@@ -70,6 +70,8 @@ impl Visit for Words {
         if field.name() == "message" {
             value.clone_into(&mut self.message);
         } else {
+            // Names and paths come from strangers: a line stays a line.
+            let value = value.escape_debug();
             self.fields.push_str(&format!("  {}={value}", field.name()));
         }
     }

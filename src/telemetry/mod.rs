@@ -1,6 +1,7 @@
 //! Log lines: JSON for machines, short lines for people. Shell.
 
 mod line;
+mod seldom;
 
 use std::io::IsTerminal as _;
 
@@ -9,6 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 use self::line::Line;
+pub use self::seldom::Seldom;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

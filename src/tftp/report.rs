@@ -77,7 +77,10 @@ impl Served {
                 )
             };
         }
+        // What the timeline tells is not told twice.
+        let is_stage = self.machine.is_some() && self.purpose != Purpose::Other;
         match outcome {
+            Outcome::Complete if is_stage => line!(debug, "transfer ended"),
             Outcome::Complete => line!(info, "transfer ended"),
             Outcome::Probe => line!(debug, "transfer ended"),
             Outcome::ClientError { code, text } => {

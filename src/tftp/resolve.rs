@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::files::{ArtifactPath, BadPath};
-use crate::script::{Caller, Urls, bootstrap, script_for};
+use crate::script::{Caller, NoScript, Urls, bootstrap, script_for};
 use crate::snapshot::Snapshot;
 use crate::timeline::Purpose;
 
@@ -38,6 +38,8 @@ pub enum Refused {
     Path(BadPath),
     /// The name has no characters at all.
     EmptyName,
+    /// There is no script for the machine.
+    Script(NoScript),
 }
 
 impl Refused {
@@ -47,6 +49,7 @@ impl Refused {
         match self {
             Self::Path(bad) => bad.as_str(),
             Self::EmptyName => "name-empty",
+            Self::Script(reason) => reason.as_str(),
         }
     }
 }
@@ -89,11 +92,11 @@ fn autoexec(snapshot: &Snapshot, caller: Caller, server: Ipv4Addr) -> Result<Con
         server,
         port: snapshot.http_port,
     };
-    let script = caller
-        .mac
-        .and_then(|mac| script_for(snapshot, mac, caller, &urls).ok());
-    let (body, purpose) = match script {
-        Some(script) => (script.body, script.purpose),
+    let (body, purpose) = match caller.mac {
+        Some(mac) => {
+            let script = script_for(snapshot, mac, caller, &urls).map_err(Refused::Script)?;
+            (script.body, script.purpose)
+        }
         None => (bootstrap(&urls), Purpose::Other),
     };
     Ok(Content::Text {

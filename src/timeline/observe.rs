@@ -1,6 +1,6 @@
 //! From what was seen to boots: which stage, when, how long, how it ended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
@@ -136,6 +136,9 @@ pub enum Note {
 #[derive(Debug, Default)]
 pub struct Timeline {
     machines: BTreeMap<MacAddress, History>,
+    /// The same machines by when they were heard of last, to make room without
+    /// a look at all of them: thousands may wake at once.
+    by_age: BTreeSet<(Millis, MacAddress)>,
 }
 
 #[derive(Debug, Default)]
@@ -151,11 +154,9 @@ impl Timeline {
     /// Folds `event` in. Says which stage that was and which boots ended.
     pub fn observe(&mut self, event: &BootEvent, known: &Known) -> Vec<Note> {
         let mut notes = Vec::new();
-        if !self.machines.contains_key(&event.mac) {
-            self.make_room();
-        }
-        let history = self.machines.entry(event.mac).or_default();
-        history.last_seen = event.at;
+        let Some(history) = self.history(event) else {
+            return notes;
+        };
         if begins_boot(event, history.current.as_ref()) {
             history.end(BootResult::Restarted, &mut notes);
             history.current = Some(Boot::new(event, known));
@@ -200,17 +201,28 @@ impl Timeline {
         boots
     }
 
-    fn make_room(&mut self) {
-        if self.machines.len() < MAX_MACHINES {
-            return;
+    /// The history of the machine that `event` is about. `None` where it has
+    /// none and this begins no boot: most of what asks for an address never
+    /// boots from the network, and must not push out what does.
+    fn history(&mut self, event: &BootEvent) -> Option<&mut History> {
+        match self.machines.get(&event.mac) {
+            Some(history) => {
+                self.by_age.remove(&(history.last_seen, event.mac));
+            }
+            None if begins_boot(event, None) => self.make_room(),
+            None => return None,
         }
-        let oldest = self
-            .machines
-            .iter()
-            .min_by_key(|(_, history)| history.last_seen)
-            .map(|(mac, _)| *mac);
-        if let Some(mac) = oldest {
-            self.machines.remove(&mac);
+        self.by_age.insert((event.at, event.mac));
+        let history = self.machines.entry(event.mac).or_default();
+        history.last_seen = event.at;
+        Some(history)
+    }
+
+    fn make_room(&mut self) {
+        if self.machines.len() >= MAX_MACHINES
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.machines.remove(&oldest);
         }
     }
 }
@@ -364,10 +376,11 @@ impl Boot {
         what: String,
         notes: &mut Vec<Note>,
     ) {
-        self.last_seen = at.0;
+        // The wall clock may be set back; a story goes forwards.
+        self.last_seen = self.last_seen.max(at.0);
         let record = StageRecord {
             stage,
-            at_ms: at.0.saturating_sub(self.started),
+            at_ms: self.last_seen.saturating_sub(self.started),
             duration_ms,
             bytes,
             what,
@@ -436,5 +449,63 @@ impl BootResult {
             Self::Stalled => "stalled",
             Self::Restarted => "restarted",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(n: u32, at: u64, kind: ClientKind) -> BootEvent {
+        let [a, b, c, d] = n.to_be_bytes();
+        let mac = MacAddress::new([2, 0, a, b, c, d]);
+        let client = Client {
+            mac: Some(mac),
+            kind,
+            firmware: None,
+        };
+        let address = Ipv4Addr::from(n);
+        BootEvent {
+            mac,
+            at: Millis(at),
+            fact: Fact::Offer { client, address },
+        }
+    }
+
+    fn seen(timeline: &mut Timeline, event: &BootEvent) {
+        timeline.observe(event, &Known::default());
+    }
+
+    #[test]
+    fn clients_that_do_not_boot_push_no_boot_out() {
+        let mut timeline = Timeline::default();
+        let boots = offer(0, 1, ClientKind::Pxe);
+        seen(&mut timeline, &boots);
+        for n in 1..=20_000 {
+            seen(&mut timeline, &offer(n, 2, ClientKind::Plain));
+        }
+        let left: Vec<_> = timeline.boots().iter().map(|boot| boot.mac).collect();
+        assert_eq!(left, [boots.mac]);
+        assert_eq!(timeline.machines.len(), 1);
+    }
+
+    #[test]
+    fn the_machine_heard_of_longest_ago_makes_room() {
+        let mut timeline = Timeline::default();
+        let many = u32::try_from(MAX_MACHINES).unwrap();
+        for n in 0..many {
+            seen(&mut timeline, &offer(n, n.into(), ClientKind::Pxe));
+        }
+        // The first of them is heard of again, so the second is the oldest.
+        seen(&mut timeline, &offer(0, many.into(), ClientKind::Plain));
+        let newcomer = offer(many, u64::from(many) + 1, ClientKind::Pxe);
+        seen(&mut timeline, &newcomer);
+        let has = |n| {
+            timeline
+                .machines
+                .contains_key(&offer(n, 0, ClientKind::Pxe).mac)
+        };
+        assert!(has(0) && !has(1) && has(2) && has(many));
+        assert_eq!(timeline.machines.len(), timeline.by_age.len());
     }
 }

@@ -16,8 +16,8 @@ use crate::room::{LIMIT, Room, TICK, expect_command_line};
 use crate::scenarios::{AWAKE, FIRST_LIGHT, FIRST_LIGHT_MANIFESTS, command_line, project, seconds};
 use crate::server::Server;
 
-/// The boots as the timeline tells them, without a line for each file.
-const LOG: &str = "info,reveille::tftp=warn,reveille::http=warn";
+/// What a user sees who sets nothing.
+const LOG: &str = "info";
 
 /// The host's side: opens the room and lets it talk to this terminal.
 pub(crate) fn invite(assets: &Assets, folder: &Path) -> Result<ExitCode> {

@@ -25,6 +25,8 @@ pub(crate) struct Scenario {
     manifests: &'static str,
     machine: Machine,
     expected: Expected,
+    /// Whether the system's own loaders are served; on Debian 12 they are of 2019.
+    system_loaders: bool,
 }
 
 /// How it must end.
@@ -35,6 +37,9 @@ enum Expected {
     /// The disk boots.
     Disk,
 }
+
+/// Where Debian's package `ipxe` has its loaders.
+const SYSTEM_LOADERS: &str = "/usr/lib/ipxe";
 
 /// The machines of `examples/first-light`.
 pub(crate) const FIRST_LIGHT: [Machine; 3] = [
@@ -47,7 +52,17 @@ pub(crate) const FIRST_LIGHT: [Machine; 3] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 6] = [
+pub(crate) const ALL: [Scenario; 7] = [
+    Scenario {
+        name: "uefi-disk-old",
+        manifests: "tests/lab/manifests/local-disk",
+        machine: Machine {
+            disk: true,
+            ..machine("uefi-disk", "52:54:00:00:00:06", Firmware::UefiPxe)
+        },
+        expected: Expected::Disk,
+        system_loaders: true,
+    },
     Scenario {
         name: "uefi-disk",
         manifests: "tests/lab/manifests/local-disk",
@@ -56,6 +71,7 @@ pub(crate) const ALL: [Scenario; 6] = [
             ..machine("uefi-disk", "52:54:00:00:00:06", Firmware::UefiPxe)
         },
         expected: Expected::Disk,
+        system_loaders: false,
     },
     Scenario {
         name: "rom-replaced",
@@ -64,12 +80,14 @@ pub(crate) const ALL: [Scenario; 6] = [
         expected: Expected::Linux {
             loader: Some("undionly"),
         },
+        system_loaders: false,
     },
     Scenario {
         name: "bios-pxe",
         manifests: FIRST_LIGHT_MANIFESTS,
         machine: FIRST_LIGHT[0],
         expected: Expected::Linux { loader: None },
+        system_loaders: false,
     },
     Scenario {
         name: "uefi-pxe",
@@ -78,6 +96,7 @@ pub(crate) const ALL: [Scenario; 6] = [
         expected: Expected::Linux {
             loader: Some(".efi"),
         },
+        system_loaders: false,
     },
     Scenario {
         name: "uefi-http",
@@ -86,6 +105,7 @@ pub(crate) const ALL: [Scenario; 6] = [
         expected: Expected::Linux {
             loader: Some(".efi"),
         },
+        system_loaders: false,
     },
     Scenario {
         name: "bios-disk",
@@ -95,6 +115,7 @@ pub(crate) const ALL: [Scenario; 6] = [
             ..machine("bios-disk", "52:54:00:00:00:05", Firmware::Bios)
         },
         expected: Expected::Disk,
+        system_loaders: false,
     },
 ];
 
@@ -120,7 +141,10 @@ pub(crate) fn command_line(machine: Machine) -> String {
 
 impl Scenario {
     /// Runs behind the walls; says what was seen, in lines.
-    pub(crate) fn run(self, assets: Assets, folder: &Path) -> Result<Vec<String>> {
+    pub(crate) fn run(self, mut assets: Assets, folder: &Path) -> Result<Vec<String>> {
+        if self.system_loaders {
+            assets.loaders = SYSTEM_LOADERS.into();
+        }
         let mut room = Room::open(&project(self.manifests), assets, folder, "info")?;
         let mut running = room.power_on(self.machine)?;
         match self.expected {

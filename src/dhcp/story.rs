@@ -1,0 +1,130 @@
+//! What the engine says of its decisions: log lines and counters. Shell.
+
+use super::decide::{Decision, Ignored, Outcome};
+use super::metrics::DhcpMetrics;
+use super::reply::ReplyKind;
+use super::request::{Request, RequestKind};
+use crate::clock::Millis;
+use crate::lease::SilentReason;
+use crate::telemetry::Seldom;
+
+/// Tells of decisions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// What is counted.
+    pub metrics: DhcpMetrics,
+    /// What was said lately.
+    pub seldom: Seldom,
+}
+
+impl Story {
+    /// Counts a request of `kind` by its outcome.
+    pub(super) fn count(&self, kind: &str, outcome: &str) {
+        let requests = &self.metrics.requests;
+        requests.with_label_values(&[kind, outcome]).inc();
+    }
+
+    /// The log lines of a decision, and the counter of one without a reply.
+    pub(super) fn tell(&self, now: Millis, request: &Request, decision: &Decision) {
+        let outcome = match &decision.outcome {
+            Outcome::Reply(reply) => reply.kind.as_str(),
+            Outcome::Ignored(ignored) => ignored.as_str(),
+        };
+        tracing::debug!(
+            target: "reveille::dhcp",
+            subnet = decision.subnet,
+            kind = request.kind.as_str(),
+            mac = request.client.mac.map(tracing::field::display),
+            machine = decision.machine,
+            client = request.client.kind.as_str(),
+            outcome,
+            file = decision.boot.as_ref().map(|boot| boot.file.as_str()),
+            "request"
+        );
+        match &decision.outcome {
+            Outcome::Ignored(ignored) => {
+                self.count(request.kind.as_str(), outcome);
+                self.tell_silence(now, request, decision, *ignored);
+            }
+            Outcome::Reply(reply) if reply.kind == ReplyKind::Nak => {
+                self.tell_nak(now, request, decision);
+            }
+            Outcome::Reply(_) => self.tell_unbootable(now, request, decision),
+        }
+    }
+
+    /// A silence that somebody should do something about.
+    fn tell_silence(&self, now: Millis, request: &Request, decision: &Decision, why: Ignored) {
+        let cure = match (why, request.kind) {
+            (Ignored::Lease(SilentReason::PoolExhausted), _) => {
+                "every address of the pools is taken; add a pool or shorten lifetimes"
+            }
+            (Ignored::Lease(SilentReason::NoPool), _) => {
+                "the Subnet has no pool and this machine no address of its own"
+            }
+            (Ignored::Lease(SilentReason::ReservedAddressBusy), _) => {
+                "another machine still has the address that is reserved for this one"
+            }
+            (Ignored::RelayUnknown, _) => "a relay asks for a network that no Subnet serves",
+            (Ignored::Noted, RequestKind::Decline) => {
+                "a machine says that somebody else uses the address it was given; it rests for a day"
+            }
+            _ => return,
+        };
+        let subnet = decision.subnet.as_deref().unwrap_or("none");
+        if self
+            .seldom
+            .is_due(&format!("{} {subnet}", why.as_str()), now)
+        {
+            tracing::warn!(
+                target: "reveille::dhcp",
+                subnet,
+                mac = request.client.mac.map(tracing::field::display),
+                machine = decision.machine,
+                relay = %request.giaddr,
+                address = request.requested().map(tracing::field::display),
+                ignored = why.as_str(),
+                "{cure}"
+            );
+        }
+    }
+
+    fn tell_nak(&self, now: Millis, request: &Request, decision: &Decision) {
+        let reason = decision.nak.map_or("none", |reason| reason.as_str());
+        if self
+            .seldom
+            .is_due(&format!("{reason} {:?}", request.client.mac), now)
+        {
+            tracing::info!(
+                target: "reveille::dhcp",
+                subnet = decision.subnet,
+                mac = request.client.mac.map(tracing::field::display),
+                machine = decision.machine,
+                had = %request.ciaddr,
+                asked = request.requested().map(tracing::field::display),
+                reason,
+                "address refused (NAK); the machine asks anew"
+            );
+        }
+    }
+
+    /// A machine that may boot and that nothing here can boot.
+    fn tell_unbootable(&self, now: Millis, request: &Request, decision: &Decision) {
+        let Some(reason) = decision.boot.as_ref().and_then(|boot| boot.refused) else {
+            return;
+        };
+        let unbootable = &self.metrics.unbootable;
+        unbootable.with_label_values(&[reason.as_str()]).inc();
+        let what = format!("{} {:?}", reason.as_str(), request.client.mac);
+        if self.seldom.is_due(&what, now) {
+            tracing::warn!(
+                target: "reveille::dhcp",
+                machine = decision.machine,
+                mac = request.client.mac.map(tracing::field::display),
+                firmware = request.client.firmware.map_or("none", |kind| kind.name()),
+                reason = reason.as_str(),
+                "nothing here boots this machine; it gets an address only"
+            );
+        }
+    }
+}

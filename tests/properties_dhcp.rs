@@ -1,0 +1,454 @@
+//! Laws of DHCP and of the timeline that hold for whatever a stranger sends.
+//!
+//! A few seconds of cases run always. A million of each:
+//! `REVEILLE_CASES=1000000 cargo test --release --test properties_dhcp`, some
+//! minutes.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use reveille::boot::{Architecture, Client, ClientKind, FirmwareType, MacAddress, Transport};
+use reveille::clock::Millis;
+use reveille::dhcp::decide::{Arrival, Outcome, decide};
+use reveille::dhcp::reply::ReplyKind;
+use reveille::dhcp::request::Request;
+use reveille::lease::LeaseTable;
+use reveille::snapshot::{Settings, Snapshot, compile};
+use reveille::standalone::read_text;
+use reveille::timeline::{
+    BootEvent, BootResult, Fact, KEPT_BOOTS, Known, MAX_MACHINES, NextStep, Note, Purpose,
+    Timeline, Transfer,
+};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+const CLIENT_ID: u8 = 61;
+const RELAY_INFO: u8 = 82;
+
+/// Two networks, so small that their pools run empty; each machine is another
+/// kind of case.
+const WORLD: &str = r#"
+{apiVersion: reveille.dev/v1alpha1, kind: Subnet, metadata: {name: lab}, spec: {mode: Server, cidr: 192.0.2.0/28, interface: eth0,
+  pools: [{start: 192.0.2.1, end: 192.0.2.14}], routers: [192.0.2.2], dns: {servers: [192.0.2.3], search: [example.net]}, ntp: [192.0.2.4]}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: Subnet, metadata: {name: far}, spec: {mode: Server, cidr: 10.1.0.0/29, interface: eth1,
+  pools: [{start: 10.1.0.2, end: 10.1.0.6}], authoritative: false}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: BootProfile, metadata: {name: debian}, spec: {default: true, linux: {kernel: {path: linux}}}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: Machine, metadata: {name: a}, spec: {interfaces: [{mac: "52:54:00:00:00:01", ip: 192.0.2.5}]}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: Machine, metadata: {name: b}, spec: {interfaces: [{mac: "52:54:00:00:00:02", ip: 192.0.2.6}], boot: {policy: Local}}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: Machine, metadata: {name: c}, spec: {interfaces: [{mac: "52:54:00:00:00:03"}], profileRef: {name: gone}}}
+"#;
+
+/// Addresses that stand for somebody, and whose they are.
+const FIXED: [(Ipv4Addr, Option<u8>); 6] = [
+    (SERVER, None),
+    (Ipv4Addr::new(192, 0, 2, 2), None),
+    (Ipv4Addr::new(192, 0, 2, 3), None),
+    (Ipv4Addr::new(192, 0, 2, 4), None),
+    (Ipv4Addr::new(192, 0, 2, 5), Some(1)),
+    (Ipv4Addr::new(192, 0, 2, 6), Some(2)),
+];
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+    let loaded = read_text(Path::new("world.yaml"), WORLD);
+    let mistakes = loaded.check();
+    let errors: Vec<_> = mistakes
+        .iter()
+        .filter(|mistake| mistake.is_error())
+        .collect();
+    // One machine names a profile that is not there, and that is all.
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let loader = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
+    let settings = Settings {
+        http_port: 80,
+        loaders: Architecture::ALL.into_iter().map(loader).collect(),
+        autoexec: [Architecture::X64Uefi].into(),
+        own_addresses: vec![SERVER],
+    };
+    compile(1, &loaded.inputs, &settings).snapshot
+});
+
+/// Cases of a property, `usual` unless the environment wants more.
+fn cases(usual: u32) -> ProptestConfig {
+    let wanted = std::env::var("REVEILLE_CASES").ok();
+    ProptestConfig {
+        cases: wanted.map_or(usual, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(10_000))]
+
+    #[test]
+    fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let _ = Request::parse(&bytes);
+    }
+
+    /// Options of any bytes behind a good head: what a stranger tries next.
+    #[test]
+    fn answers_lawfully_whatever_the_options_are(
+        head in head(),
+        tail in prop::collection::vec(any::<u8>(), 0..1200),
+        kind in 1u8..9,
+    ) {
+        let mut packet = head;
+        packet.extend(COOKIE);
+        packet.extend([53, 1, kind]);
+        packet.extend(tail);
+        answer(&mut LeaseTable::new(), Millis(0), &packet)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    /// A conversation of packets that mean something, some of them bent.
+    #[test]
+    fn answers_lawfully_in_every_conversation(
+        packets in prop::collection::vec((packet(), bend(), 0u64..90_000_000), 1..24),
+    ) {
+        let mut table = LeaseTable::new();
+        let mut now = Millis::from_secs(1_760_000_000);
+        for (mut packet, bends, pause) in packets {
+            for (at, byte) in bends {
+                let at = at.index(packet.len());
+                packet[at] = byte;
+            }
+            // Most pauses are short, some are longer than a probation.
+            now = now.plus_millis(if pause % 3 == 0 { pause } else { pause % 5000 });
+            answer(&mut table, now, &packet)?;
+        }
+    }
+
+    #[test]
+    fn keeps_every_boot_in_order(events in prop::collection::vec(event(), 1..120)) {
+        let mut timeline = Timeline::default();
+        let mut now = 1_000_000_u64;
+        let mut ended: BTreeMap<(MacAddress, usize), BootResult> = BTreeMap::new();
+        let mut counts: BTreeMap<MacAddress, usize> = BTreeMap::new();
+        for (mut event, step, sweep) in events {
+            // Clocks are set back now and then.
+            now = now.saturating_add_signed(step);
+            event.at = Millis(now);
+            let mut notes = timeline.observe(&event, &Known { initrds: 1, ..Known::default() });
+            if sweep {
+                notes.extend(timeline.sweep(Millis(now)));
+            }
+            for note in notes {
+                match note {
+                    Note::Stage(boot, record) => prop_assert_eq!(boot.stages.last(), Some(&record)),
+                    Note::Ended(boot) => {
+                        prop_assert_ne!(boot.result, BootResult::Running);
+                        let count = counts.entry(boot.mac).or_default();
+                        *count += 1;
+                        prop_assert_eq!(ended.insert((boot.mac, *count), boot.result), None);
+                    }
+                }
+            }
+            check_boots(&timeline)?;
+        }
+    }
+}
+
+#[test]
+fn forgets_the_machine_heard_of_longest_ago() {
+    let mut timeline = Timeline::default();
+    let total = u32::try_from(MAX_MACHINES).unwrap() + 5;
+    for number in 0..total {
+        let [_, a, b, c] = number.to_be_bytes();
+        let event = BootEvent {
+            mac: MacAddress::new([2, 0, 0, a, b, c]),
+            at: Millis(u64::from(number)),
+            fact: Fact::Offer {
+                client: client(ClientKind::Pxe),
+                address: SERVER,
+            },
+        };
+        timeline.observe(&event, &Known::default());
+    }
+    let boots = timeline.boots();
+    assert_eq!(boots.len(), MAX_MACHINES);
+    assert_eq!(boots[0].started, 5);
+}
+
+/// A machine that does not boot takes no room from one that does.
+#[test]
+fn keeps_boots_whoever_else_asks_for_an_address() {
+    let mut timeline = Timeline::default();
+    for number in 0..=u32::try_from(MAX_MACHINES).unwrap() {
+        let [_, a, b, c] = number.to_be_bytes();
+        let kind = if number == 0 {
+            ClientKind::Pxe
+        } else {
+            ClientKind::Plain
+        };
+        let event = BootEvent {
+            mac: MacAddress::new([2, 0, 0, a, b, c]),
+            at: Millis(u64::from(number)),
+            fact: Fact::Offer {
+                client: client(kind),
+                address: SERVER,
+            },
+        };
+        timeline.observe(&event, &Known::default());
+    }
+    assert_eq!(timeline.boots().len(), 1);
+}
+
+fn check_boots(timeline: &Timeline) -> Result<(), TestCaseError> {
+    let mut running: BTreeSet<MacAddress> = BTreeSet::new();
+    let mut finished: BTreeMap<MacAddress, usize> = BTreeMap::new();
+    for boot in timeline.boots() {
+        if boot.result == BootResult::Running {
+            prop_assert!(running.insert(boot.mac), "two boots at once");
+        } else {
+            *finished.entry(boot.mac).or_default() += 1;
+        }
+        prop_assert!(boot.stages.len() <= 64);
+        prop_assert!(boot.last_seen >= boot.started);
+        let times: Vec<u64> = boot.stages.iter().map(|record| record.at_ms).collect();
+        prop_assert!(times.is_sorted(), "stages out of order: {times:?}");
+    }
+    prop_assert!(finished.values().all(|count| *count <= KEPT_BOOTS));
+    Ok(())
+}
+
+/// Decides about `packet` as the engine does, and holds the answer against
+/// what every answer must be.
+fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), TestCaseError> {
+    let Ok(request) = Request::parse(packet) else {
+        return Ok(());
+    };
+    let arrival = Arrival {
+        now,
+        subnet: "default/lab",
+        server: SERVER,
+        unicast: !request.ciaddr.is_unspecified(),
+        loader_sent: false,
+    };
+    let decision = decide(&SNAPSHOT, table, arrival, &request);
+    let before = table.clone();
+    table.apply_all(&decision.changes);
+    let Outcome::Reply(reply) = decision.outcome else {
+        return Ok(());
+    };
+    let bytes = reply.encode(&request).unwrap();
+    prop_assert!(bytes.len() >= 300);
+    prop_assert_eq!(bytes[0], 2);
+    prop_assert_eq!(&bytes[4..8], &packet[4..8], "xid");
+    prop_assert_eq!(&bytes[24..28], &packet[24..28], "giaddr");
+    let length = usize::from(packet[2]).min(16);
+    prop_assert_eq!(&bytes[28..28 + length], &packet[28..28 + length], "chaddr");
+    let options =
+        options(&bytes[240..]).ok_or_else(|| TestCaseError::fail("options do not end"))?;
+    prop_assert!(options.contains_key(&53) && options.contains_key(&54));
+    for code in [CLIENT_ID, RELAY_INFO] {
+        // An empty option says nothing and is not echoed (RFC 3046 section 2.0
+        // and RFC 2132 section 9.14 want two bytes at least).
+        let sent = request.option(code).filter(|data| !data.is_empty());
+        prop_assert_eq!(
+            options.get(&code).map(Vec::as_slice),
+            sent,
+            "option {}",
+            code
+        );
+    }
+    let given = Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[16..20]).unwrap());
+    if reply.kind == ReplyKind::Nak || given.is_unspecified() {
+        prop_assert!(given.is_unspecified() && !options.contains_key(&51));
+        return Ok(());
+    }
+    let subnet = SNAPSHOT
+        .subnet(decision.subnet.as_deref().unwrap())
+        .unwrap();
+    prop_assert!(
+        subnet.spec.cidr.is_host(given),
+        "{} is no host of {}",
+        given,
+        subnet.key
+    );
+    let mac = request.client.mac.map(MacAddress::bytes);
+    if let Some((_, owner)) = FIXED.iter().find(|(fixed, _)| *fixed == given) {
+        let owner = owner.map(|last| [0x52, 0x54, 0, 0, 0, last]);
+        prop_assert!(
+            owner.is_some() && owner == mac,
+            "{} is not for {:?}",
+            given,
+            mac
+        );
+    }
+    if let Some(record) = before.get(given).filter(|record| record.expires > now) {
+        let its_own = record.mac == request.client.mac
+            && (record.mac.is_some() || record.client_id.as_deref() == request.client_id());
+        prop_assert!(its_own, "{} is {:?}", given, record);
+    }
+    Ok(())
+}
+
+/// The options of a field, joined; `None` where they do not end in order.
+fn options(field: &[u8]) -> Option<BTreeMap<u8, Vec<u8>>> {
+    let mut all: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    let mut rest = field;
+    loop {
+        let (code, behind) = rest.split_first()?;
+        match code {
+            0 => rest = behind,
+            255 => return Some(all),
+            code => {
+                let (length, behind) = behind.split_first()?;
+                let (data, behind) = behind.split_at_checked(usize::from(*length))?;
+                all.entry(*code).or_default().extend(data);
+                rest = behind;
+            }
+        }
+    }
+}
+
+// === strategies ===
+
+fn addresses() -> impl Strategy<Value = [u8; 4]> {
+    prop_oneof![
+        4 => Just([0; 4]),
+        8 => (0u8..16).prop_map(|last| [192, 0, 2, last]),
+        4 => (0u8..8).prop_map(|last| [10, 1, 0, last]),
+        1 => any::<[u8; 4]>(),
+    ]
+}
+
+/// The fixed part of a request, up to the cookie.
+fn head() -> impl Strategy<Value = Vec<u8>> {
+    let hardware = prop_oneof![
+        9 => (1u8..9).prop_map(|last| (1, 6, [0x52, 0x54, 0, 0, 0, last])),
+        1 => any::<(u8, u8, [u8; 6])>(),
+    ];
+    let giaddr = prop_oneof![3 => Just([0; 4]), 1 => addresses()];
+    (hardware, any::<[u8; 8]>(), addresses(), giaddr).prop_map(
+        |((htype, hlen, mac), word, ciaddr, giaddr)| {
+            let mut head = vec![1, htype, hlen, 0];
+            head.extend(word);
+            head.extend(ciaddr);
+            head.extend([0; 8]);
+            head.extend(giaddr);
+            head.extend(mac);
+            head.resize(236, 0);
+            head
+        },
+    )
+}
+
+/// One option that means something.
+fn an_option() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let bytes = |size| prop::collection::vec(any::<u8>(), size);
+    prop_oneof![
+        4 => (Just(50), addresses().prop_map(Vec::from)),
+        4 => (Just(54), select(vec![SERVER.octets().to_vec(), vec![192, 0, 2, 9]])),
+        2 => (Just(60), select(vec!["PXEClient", "HTTPClient:Arch:00016", "other"]).prop_map(|text| text.as_bytes().to_vec())),
+        2 => (Just(93), (0u8..42).prop_map(|number| vec![0, number])),
+        1 => (Just(77), select(vec![b"iPXE".to_vec(), b"\x04iPXE".to_vec()])),
+        1 => (Just(57), any::<[u8; 2]>().prop_map(Vec::from)),
+        1 => (Just(55), bytes(0..40)),
+        1 => (Just(61), bytes(0..30)),
+        1 => (Just(82), bytes(0..300)),
+        1 => (Just(97), bytes(0..20)),
+        1 => (Just(12), bytes(0..20)),
+        1 => (Just(52), bytes(0..2)),
+        1 => (1u8..255, bytes(0..20)),
+    ]
+}
+
+fn packet() -> impl Strategy<Value = Vec<u8>> {
+    let kinds = select(vec![1u8, 1, 3, 3, 3, 3, 4, 7, 8]);
+    (head(), kinds, prop::collection::vec(an_option(), 0..6)).prop_map(|(head, kind, options)| {
+        let mut packet = head;
+        packet.extend(COOKIE);
+        packet.extend([53, 1, kind]);
+        for (code, data) in options.into_iter().filter(|(code, _)| *code != 53) {
+            for part in data.chunks(255) {
+                packet.extend([code, u8::try_from(part.len()).unwrap()]);
+                packet.extend(part);
+            }
+        }
+        packet.push(255);
+        packet
+    })
+}
+
+/// Bytes to overwrite: mostly none.
+fn bend() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+    prop_oneof![
+        3 => Just(Vec::new()),
+        1 => prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
+    ]
+}
+
+fn client(kind: ClientKind) -> Client {
+    Client {
+        mac: None,
+        kind,
+        firmware: Some(FirmwareType(7)),
+    }
+}
+
+/// An event, how many milliseconds after the one before, and whether a sweep follows.
+fn event() -> impl Strategy<Value = (BootEvent, i64, bool)> {
+    let kind = select(vec![
+        ClientKind::Plain,
+        ClientKind::Pxe,
+        ClientKind::HttpBoot,
+        ClientKind::Ipxe,
+    ]);
+    let next = select(vec![
+        NextStep::Nothing,
+        NextStep::Local,
+        NextStep::LocalScript,
+    ]);
+    let purpose = select(vec![
+        Purpose::Loader,
+        Purpose::Script,
+        Purpose::LocalScript,
+        Purpose::Kernel,
+        Purpose::Initrd,
+        Purpose::Other,
+    ]);
+    let fact = prop_oneof![
+        kind.clone().prop_map(|kind| Fact::Offer {
+            client: client(kind),
+            address: SERVER
+        }),
+        (kind, next).prop_map(|(kind, next)| Fact::Ack {
+            client: client(kind),
+            address: SERVER,
+            next
+        }),
+        (purpose, any::<bool>()).prop_map(|(purpose, complete)| {
+            Fact::Transfer(Transfer {
+                purpose,
+                name: "file".to_owned(),
+                transport: Transport::Tftp,
+                bytes: 1,
+                size: 1,
+                duration: Duration::from_millis(1),
+                complete,
+            })
+        }),
+    ];
+    let step = prop_oneof![8 => 0i64..10_000, 1 => 0i64..900_000, 1 => -5000i64..0];
+    (0u8..3, fact, step, any::<bool>()).prop_map(|(last, fact, step, sweep)| {
+        let mac = MacAddress::new([2, 0, 0, 0, 0, last]);
+        let at = Millis(0);
+        (BootEvent { mac, at, fact }, step, sweep)
+    })
+}

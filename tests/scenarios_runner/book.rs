@@ -1,0 +1,239 @@
+//! What a scenario file holds.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::Deserialize;
+
+/// One file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// The behaviour, in a sentence.
+    pub(crate) title: String,
+    /// Where it is written that it must be so: standard and section, firmware and version.
+    pub(crate) proves: Vec<String>,
+    pub(crate) world: World,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What is there before the first step.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct World {
+    /// YAML as a person writes it for the folder.
+    pub(crate) manifests: String,
+    /// Mistakes that `check` must find in them, by reason; the world is served
+    /// all the same.
+    #[serde(default)]
+    pub(crate) mistakes: Vec<String>,
+    /// The Subnet of the interface that packets come by.
+    #[serde(default = "lab")]
+    pub(crate) subnet: String,
+    /// Our address there.
+    #[serde(default = "server")]
+    pub(crate) server: Ipv4Addr,
+    #[serde(default = "http_port")]
+    pub(crate) http_port: u16,
+    /// Loader files by architecture; all that there are where none are named.
+    pub(crate) loaders: Option<BTreeMap<String, String>>,
+    /// Whether the loaders are of the time before `autoexec.ipxe`.
+    #[serde(default)]
+    pub(crate) old_loaders: bool,
+}
+
+/// Something that comes in, and what must come of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Step {
+    /// Seconds since the scenario began, such as `70s`; as before where absent.
+    pub(crate) at: Option<String>,
+    pub(crate) note: Option<String>,
+
+    // What comes in: one of these.
+    pub(crate) dhcp: Option<Ask>,
+    /// A recorded DHCP packet: hex bytes with `#` comments.
+    pub(crate) raw: Option<String>,
+    pub(crate) tftp: Option<Door>,
+    pub(crate) http: Option<Door>,
+    pub(crate) file: Option<FileAsk>,
+    pub(crate) transfer: Option<TransferSeen>,
+    /// Only time passes: the timeline is swept.
+    pub(crate) sweep: bool,
+
+    /// Whether the machine was sent our loader a moment ago.
+    pub(crate) loader_sent: bool,
+    /// Whether a packet from an address was broadcast all the same.
+    pub(crate) rebinding: bool,
+
+    // What must come of it.
+    pub(crate) reply: Option<ReplyWant>,
+    /// Silence, and its name.
+    pub(crate) ignored: Option<String>,
+    pub(crate) sends: Option<Sends>,
+    /// An error, and its name; `403 policy-local` for HTTP.
+    pub(crate) refused: Option<String>,
+    /// The whole lease table after the step: address to `state key`.
+    pub(crate) leases: Option<BTreeMap<Ipv4Addr, String>>,
+    /// What the timeline tells, the latest boot last.
+    pub(crate) boots: Option<Vec<String>>,
+}
+
+/// A DHCP packet in human terms.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Ask {
+    /// `discover`, `request`, …, or `bootp` for a packet without option 53.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) mac: Option<String>,
+    /// Hardware address in hex where it is not Ethernet's.
+    #[serde(default)]
+    pub(crate) chaddr: Option<String>,
+    #[serde(default = "one")]
+    pub(crate) htype: u8,
+    #[serde(default = "one")]
+    pub(crate) op: u8,
+    #[serde(default = "xid")]
+    pub(crate) xid: u32,
+    #[serde(default)]
+    pub(crate) secs: u16,
+    #[serde(default)]
+    pub(crate) hops: u8,
+    #[serde(default)]
+    pub(crate) broadcast: bool,
+    #[serde(default = "nobody")]
+    pub(crate) ciaddr: Ipv4Addr,
+    #[serde(default = "nobody")]
+    pub(crate) giaddr: Ipv4Addr,
+    #[serde(default)]
+    pub(crate) options: Options,
+    /// Options that stand in `file` (option 52 says so).
+    #[serde(default)]
+    pub(crate) in_file: Options,
+    /// Options that stand in `sname`.
+    #[serde(default)]
+    pub(crate) in_sname: Options,
+    /// Hex bytes after the options, before END.
+    #[serde(default)]
+    pub(crate) tail: String,
+}
+
+/// Options by name, or `option-N`; see `options.rs` for the names.
+pub(crate) type Options = BTreeMap<String, Value>;
+
+/// The value of an option. A text that starts with `hex:` stands for bytes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Value {
+    Number(u32),
+    Text(String),
+    List(Vec<Self>),
+    /// `~`: in a reply, the option must not be there.
+    Nothing(()),
+}
+
+/// A reply that must leave. What is not named must be zero or empty in the
+/// packet, except options.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ReplyWant {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// `broadcast`, `relay IP`, `client IP` or `hardware IP MAC`.
+    pub(crate) to: String,
+    #[serde(default = "nobody")]
+    pub(crate) ciaddr: Ipv4Addr,
+    #[serde(default = "nobody")]
+    pub(crate) yiaddr: Ipv4Addr,
+    #[serde(default = "nobody")]
+    pub(crate) siaddr: Ipv4Addr,
+    #[serde(default)]
+    pub(crate) sname: String,
+    #[serde(default)]
+    pub(crate) file: String,
+    /// These must be so; others may be there.
+    #[serde(default)]
+    pub(crate) options: Options,
+    /// These must be so and no other may be there, but 53.
+    pub(crate) all_options: Option<Options>,
+    /// The largest size that the packet may have.
+    pub(crate) at_most: Option<usize>,
+}
+
+/// A name asked for at a door that sees addresses.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Door {
+    pub(crate) from: Ipv4Addr,
+    /// The name or path; `hex:` for bytes that are no text.
+    pub(crate) name: String,
+}
+
+/// A request for a version of a file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct FileAsk {
+    pub(crate) name: String,
+    /// An HTTP date.
+    pub(crate) modified: String,
+    pub(crate) length: u64,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// What is sent for a name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Sends {
+    /// A file of the tree; its path.
+    pub(crate) file: Option<String>,
+    /// What the file is for.
+    pub(crate) purpose: Option<String>,
+    /// A text, whole.
+    pub(crate) text: Option<String>,
+    /// Lines that the text must have, in this order.
+    pub(crate) lines: Vec<String>,
+    /// The answer to a request for a version: `206 bytes 0-9`, `304`.
+    pub(crate) status: Option<String>,
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// A transfer that a shell saw end.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TransferSeen {
+    pub(crate) mac: String,
+    pub(crate) purpose: String,
+    #[serde(default = "whole")]
+    pub(crate) complete: bool,
+}
+
+fn lab() -> String {
+    "default/lab".to_owned()
+}
+
+const fn server() -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, 1)
+}
+
+const fn http_port() -> u16 {
+    80
+}
+
+const fn one() -> u8 {
+    1
+}
+
+const fn xid() -> u32 {
+    0x1234_5678
+}
+
+const fn nobody() -> Ipv4Addr {
+    Ipv4Addr::UNSPECIFIED
+}
+
+const fn whole() -> bool {
+    true
+}

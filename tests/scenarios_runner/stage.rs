@@ -1,0 +1,342 @@
+//! The stage: a compiled world, its leases, its timeline and its clock.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use reveille::api::Severity;
+use reveille::boot::{Architecture, MacAddress, Transport};
+use reveille::clock::Millis;
+use reveille::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
+use reveille::dhcp::destination::Destination;
+use reveille::dhcp::reply::{Reply, ReplyKind};
+use reveille::dhcp::request::Request;
+use reveille::lease::{LeaseState, LeaseTable};
+use reveille::snapshot::{Settings, Snapshot, compile};
+use reveille::standalone::read_text;
+use reveille::timeline::{BootEvent, Fact, Known, NextStep, Purpose, Timeline, Transfer};
+
+use super::book::{ReplyWant, Step, TransferSeen, World};
+use super::diff::{Facts, compare, same};
+use super::options::{self, encode, show};
+use super::packet::{Packet, build, take_apart};
+
+/// When scenarios begin.
+const START: Millis = Millis::from_secs(1_760_000_000);
+const PURPOSES: [Purpose; 6] = [
+    Purpose::Loader,
+    Purpose::Script,
+    Purpose::LocalScript,
+    Purpose::Kernel,
+    Purpose::Initrd,
+    Purpose::Other,
+];
+
+pub(crate) struct Stage {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) server: Ipv4Addr,
+    subnet: String,
+    table: LeaseTable,
+    timeline: Timeline,
+    now: Millis,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Makes the world as the standalone service does.
+    pub(crate) fn set(world: &World) -> Result<Self, String> {
+        let loaded = read_text(Path::new("manifests.yaml"), &world.manifests);
+        let errors = loaded
+            .check()
+            .into_iter()
+            .filter(|found| found.severity == Severity::Error);
+        let errors: Vec<_> = errors
+            .map(|found| (found.reason.to_owned(), found.line(&loaded.files)))
+            .collect();
+        let mut reasons: Vec<&String> = errors.iter().map(|(reason, _)| reason).collect();
+        let mut wanted: Vec<&String> = world.mistakes.iter().collect();
+        reasons.sort();
+        wanted.sort();
+        if reasons != wanted {
+            let lines: Vec<_> = errors
+                .iter()
+                .map(|(reason, line)| format!("    {reason} {line}"))
+                .collect();
+            return Err(format!(
+                "    the manifests have other mistakes than said:\n{}\n",
+                lines.join("\n")
+            ));
+        }
+        let loaders = loaders(world)?;
+        let new = loaders.keys().filter(|_| !world.old_loaders);
+        let settings = Settings {
+            http_port: world.http_port,
+            autoexec: new.copied().collect(),
+            loaders,
+            own_addresses: vec![world.server],
+        };
+        Ok(Self {
+            snapshot: compile(1, &loaded.inputs, &settings).snapshot,
+            server: world.server,
+            subnet: world.subnet.clone(),
+            table: LeaseTable::new(),
+            timeline: Timeline::default(),
+            now: START,
+        })
+    }
+
+    /// One step: what comes in, and whether what was wanted came of it.
+    pub(crate) fn play(&mut self, step: &Step) -> Result<(), String> {
+        if let Some(at) = &step.at {
+            let secs = at.strip_suffix('s').and_then(|secs| secs.parse().ok());
+            let now =
+                START.plus_secs(secs.ok_or_else(|| format!("`{at}` is no time such as 70s"))?);
+            if now < self.now {
+                return Err(format!("{at} is before the step before"));
+            }
+            self.now = now;
+        }
+        let comes = [
+            step.dhcp.is_some(),
+            step.raw.is_some(),
+            step.tftp.is_some(),
+            step.http.is_some(),
+            step.file.is_some(),
+            step.transfer.is_some(),
+            step.sweep,
+        ];
+        if comes.iter().filter(|comes| **comes).count() != 1 {
+            return Err("    one thing must come in".to_owned());
+        }
+        if let Some(ask) = &step.dhcp {
+            self.dhcp(&build(ask)?, step)?;
+        } else if let Some(raw) = &step.raw {
+            self.dhcp(&options::unhex(raw)?, step)?;
+        } else if let Some(seen) = &step.transfer {
+            self.transfer(seen)?;
+        } else if step.sweep {
+            self.timeline.sweep(self.now);
+            let changes = self.table.expire(self.now, usize::MAX);
+            self.table.apply_all(&changes);
+        } else {
+            self.door(step)?;
+        }
+        if let Some(want) = &step.leases {
+            self.check_leases(want)?;
+        }
+        match &step.boots {
+            Some(want) => same("boots", &want.join("; "), &self.boots().join("; ")),
+            None => Ok(()),
+        }
+    }
+
+    /// The machine that has `address`, as the engine's index has it.
+    pub(crate) fn tenant(&self, address: Ipv4Addr) -> Option<MacAddress> {
+        let lease = self.table.get(address)?;
+        lease.mac.filter(|_| lease.state == LeaseState::Bound)
+    }
+
+    fn dhcp(&mut self, bytes: &[u8], step: &Step) -> Result<(), String> {
+        let request = match Request::parse(bytes) {
+            Ok(request) => request,
+            Err(malformed) => return silence(step, Ignored::Malformed(malformed)),
+        };
+        let arrival = Arrival {
+            now: self.now,
+            subnet: &self.subnet,
+            server: self.server,
+            unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
+            loader_sent: step.loader_sent,
+        };
+        let decision = decide(&self.snapshot, &self.table, arrival, &request);
+        self.table.apply_all(&decision.changes);
+        match (&decision.outcome, &step.reply) {
+            (Outcome::Ignored(ignored), _) => silence(step, *ignored),
+            (Outcome::Reply(reply), None) => {
+                let wanted = step
+                    .ignored
+                    .as_deref()
+                    .unwrap_or("`reply` or `ignored` in the step");
+                same("answer", wanted, reply.kind.as_str())
+            }
+            (Outcome::Reply(reply), Some(want)) => {
+                self.tell(&request, &decision, reply);
+                let packet = reply.encode(&request).map_err(|error| error.to_string())?;
+                let got = take_apart(&packet, bytes)?;
+                if want.at_most.is_some_and(|most| packet.len() > most) {
+                    return Err(format!("    the packet has {} bytes", packet.len()));
+                }
+                check_reply(want, &got, reply.destination)
+            }
+        }
+    }
+
+    /// Tells the timeline of a reply, as the engine does.
+    fn tell(&mut self, request: &Request, decision: &Decision, reply: &Reply) {
+        let Some(mac) = request.client.mac else {
+            return;
+        };
+        let (client, address) = (request.client, reply.yiaddr);
+        let next = decision.boot.as_ref().map(|boot| boot.next.clone());
+        let fact = match reply.kind {
+            ReplyKind::Offer => Fact::Offer { client, address },
+            ReplyKind::Ack => Fact::Ack {
+                client,
+                address,
+                next: next.unwrap_or(NextStep::Nothing),
+            },
+            ReplyKind::Nak => return,
+        };
+        let known = self.known(mac, address);
+        let at = self.now;
+        self.timeline.observe(&BootEvent { mac, at, fact }, &known);
+    }
+
+    /// What the manifests say of a machine, as the keeper asks them.
+    fn known(&self, mac: MacAddress, address: Ipv4Addr) -> Known {
+        let Some(subnet) = self.snapshot.subnet_of(address) else {
+            return Known::default();
+        };
+        let plan = self.snapshot.plan(subnet, Some(mac));
+        let linux = plan.profile.and_then(|profile| profile.spec.linux.as_ref());
+        Known {
+            machine: plan.machine_name().map(str::to_owned),
+            profile: plan.profile.map(|profile| profile.name.name.clone()),
+            initrds: linux.map_or(0, |linux| linux.initrd.len()),
+        }
+    }
+
+    fn transfer(&mut self, seen: &TransferSeen) -> Result<(), String> {
+        let purpose = PURPOSES
+            .into_iter()
+            .find(|known| known.as_str() == seen.purpose);
+        let transfer = Transfer {
+            purpose: purpose.ok_or_else(|| format!("no purpose is called {}", seen.purpose))?,
+            name: "file".to_owned(),
+            transport: Transport::Http,
+            bytes: 1000,
+            size: 1000,
+            duration: Duration::from_millis(10),
+            complete: seen.complete,
+        };
+        let event = BootEvent {
+            mac: seen.mac.parse().map_err(|_| "no MAC address")?,
+            at: self.now,
+            fact: Fact::Transfer(transfer),
+        };
+        self.timeline.observe(&event, &Known::default());
+        Ok(())
+    }
+
+    fn check_leases(&self, want: &BTreeMap<Ipv4Addr, String>) -> Result<(), String> {
+        let line = |address: Ipv4Addr, text: String| (format!("lease {address}"), text);
+        let got: Facts = self
+            .table
+            .iter()
+            .map(|lease| {
+                let state = lease.state_at(self.now).as_str();
+                line(lease.address, format!("{state} {}", lease.key))
+            })
+            .collect();
+        let want: Facts = want
+            .iter()
+            .map(|(address, text)| line(*address, text.clone()))
+            .collect();
+        compare(&want, &got, true)
+    }
+
+    fn boots(&self) -> Vec<String> {
+        let boots = self.timeline.boots();
+        boots
+            .iter()
+            .map(|boot| {
+                let stages: Vec<_> = boot
+                    .stages
+                    .iter()
+                    .map(|record| record.stage.as_str())
+                    .collect();
+                format!(
+                    "{} {} {}: {}",
+                    boot.machine.clone().unwrap_or_else(|| boot.mac.to_string()),
+                    boot.profile.as_deref().unwrap_or("none"),
+                    boot.result.as_str(),
+                    stages.join(" ")
+                )
+            })
+            .collect()
+    }
+}
+
+fn loaders(world: &World) -> Result<BTreeMap<Architecture, String>, String> {
+    let Some(named) = &world.loaders else {
+        let usual = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
+        return Ok(Architecture::ALL.into_iter().map(usual).collect());
+    };
+    let one = |(arch, file): (&String, &String)| Ok((arch.parse()?, file.clone()));
+    named.iter().map(one).collect()
+}
+
+fn silence(step: &Step, ignored: Ignored) -> Result<(), String> {
+    let wanted = match (&step.ignored, &step.reply) {
+        (Some(reason), _) => format!("ignored: {reason}"),
+        (None, Some(reply)) => reply.kind.clone(),
+        (None, None) => "`reply` or `ignored` in the step".to_owned(),
+    };
+    same("answer", &wanted, &format!("ignored: {}", ignored.as_str()))
+}
+
+fn check_reply(want: &ReplyWant, got: &Packet, destination: Destination) -> Result<(), String> {
+    let facts = |values: [&dyn ToString; 7]| -> Facts {
+        let names = ["type", "to", "ciaddr", "yiaddr", "siaddr", "sname", "file"];
+        let values = values.iter().map(|value| value.to_string());
+        names.map(str::to_owned).into_iter().zip(values).collect()
+    };
+    let to = match destination {
+        Destination::Relay(address) => format!("relay {address}"),
+        Destination::Client(address) => format!("client {address}"),
+        Destination::Hardware { address, mac } => format!("hardware {address} {mac}"),
+        Destination::Broadcast => "broadcast".to_owned(),
+    };
+    let ReplyWant {
+        kind,
+        to: want_to,
+        ciaddr,
+        yiaddr,
+        siaddr,
+        sname,
+        file,
+        options,
+        all_options,
+        at_most: _,
+    } = want;
+    let mut wanted = facts([kind, want_to, ciaddr, yiaddr, siaddr, sname, file]);
+    let mut found = facts([
+        &got.kind,
+        &to,
+        &got.ciaddr,
+        &got.yiaddr,
+        &got.siaddr,
+        &got.sname,
+        &got.file,
+    ]);
+    let absent = "(absent)".to_owned();
+    for (code, data) in encode(all_options.as_ref().unwrap_or(options))? {
+        let name = options::name(code);
+        if data.is_none() {
+            found.entry(name.clone()).or_insert_with(|| absent.clone());
+        }
+        wanted.insert(
+            name,
+            data.map_or_else(|| absent.clone(), |data| show(code, &data)),
+        );
+    }
+    for (code, data) in got.options.iter().filter(|(code, _)| **code != 53) {
+        found.insert(options::name(*code), show(*code, data));
+    }
+    if all_options.is_none() {
+        found.retain(|name, _| wanted.contains_key(name));
+    }
+    compare(&wanted, &found, true)
+}

@@ -32,7 +32,7 @@ const WAITS: &str = "there is no interface late0";
 pub(super) fn comes_later(site: &mut Site) -> Result<Vec<String>> {
     site.write("late.yaml", LATE)?;
     let mut server = site.launch()?.spawn()?;
-    site.logged("subnet=default/lab")?;
+    site.logged("DHCP serves  subnet=default/lab")?;
     let why = until("a /readyz that names the Subnet", || {
         server.alive()?;
         Ok(not_ready().ok().filter(|why| why.contains("default/late")))

@@ -57,7 +57,7 @@ pub(super) fn hot_reload(site: &mut Site) -> Result<Vec<String>> {
         .renew(&mut card, lease)?
         .acks(lease.address)?;
     ensure!(
-        site.times_logged("subnet=default/lab")? == 1,
+        site.times_logged("DHCP serves  subnet=default/lab")? == 1,
         "the first interface's listener was restarted"
     );
     lines.push("two transfers lasted through all of it".to_owned());

@@ -59,7 +59,7 @@ unit: ## cargo test: no root, no network
 	cargo test
 
 .PHONY: lab
-lab: ## virtual machines boot; only="bios uefi-pxe" chooses by name
+lab: ## virtual machines boot, the night is tried; only="bios uefi-pxe" chooses by name
 	@$(call part,lab)
 	REVEILLE_LAB=1 cargo test --test lab -- $(only)
 

@@ -33,6 +33,10 @@ use crate::timeline::{BootMetrics, Boots, Keeper, RecentLoaders};
 /// Kubernetes waits, above what a kernel takes on a slow link.
 const DRAIN: Duration = Duration::from_secs(25);
 
+/// The same for TFTP, by which signed GRUB loads whole kernels: less the second
+/// in which those that are cut off are told so.
+const TFTP_DRAIN: Duration = Duration::from_secs(24);
+
 /// The service, bound and not yet running.
 pub struct App {
     supervisor: Supervisor,
@@ -205,7 +209,10 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     let at = parts.config.tftp;
     let config = TftpConfig {
         listen: at,
-        limits: TftpLimits::default(),
+        limits: TftpLimits {
+            drain: TFTP_DRAIN,
+            ..TftpLimits::default()
+        },
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),

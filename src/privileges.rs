@@ -47,7 +47,7 @@ fn drop_to(gid: Gid, user: &User) -> anyhow::Result<()> {
 }
 
 /// Takes `owned` folders back for root from the user of an earlier start: with
-/// [`KEPT`] alone, root may read no more than its own. Where that cannot be
+/// two capabilities left, root may read no more than its own. Where that cannot be
 /// done, whoever opens the files says what is wrong.
 pub fn take_back(owned: &[&Path]) {
     if !geteuid().is_root() {

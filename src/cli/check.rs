@@ -16,7 +16,7 @@ pub struct CheckArgs {
     pub paths: Vec<PathBuf>,
 
     /// How mistakes are told
-    #[arg(long, value_enum, default_value_t = Output::Human)]
+    #[arg(long, short, value_enum, default_value_t = Output::Human)]
     pub output: Output,
 
     /// Fail on warnings, too

@@ -57,6 +57,12 @@ const SCARCE_PAUSE: Duration = Duration::from_millis(100);
 /// The name of what happens to a client's connection beyond its share.
 const TOO_MANY: &str = "too-many-connections-of-client";
 
+/// The name of bytes that are no HTTP; hyper answers them with 400.
+const UNREADABLE: &str = "request-unreadable";
+
+/// The name of a request that ends before its head does.
+const INCOMPLETE: &str = "request-incomplete";
+
 /// What a door bears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -193,8 +199,11 @@ impl Door {
                         let Some((slot, caller)) = self.admit(&stream, peer) else { continue };
                         let service = service(caller.clone());
                         let talk = talk(stream, caller, service, self.limits, cancel.clone());
+                        let refused = self.metrics.refused.clone();
                         tasks.spawn(async move {
-                            talk.await;
+                            if let Some(reason) = talk.await {
+                                refused.with_label_values(&[reason]).inc();
+                            }
                             drop(slot);
                         });
                     }
@@ -281,14 +290,16 @@ impl Drop for Slot {
     }
 }
 
-/// Speaks HTTP/1.1 on `stream` until either side ends it.
+/// Speaks HTTP/1.1 on `stream` until either side ends it. The name of what
+/// came where that was no request.
 async fn talk<S, B>(
     stream: TcpStream,
     caller: Caller,
     service: S,
     limits: Limits,
     cancel: CancellationToken,
-) where
+) -> Option<&'static str>
+where
     S: Service<Request<Incoming>, Response = Response<B>>,
     S::Error: Into<BoxError>,
     B: Body + 'static,
@@ -312,9 +323,15 @@ async fn talk<S, B>(
             connection.await
         }
     };
-    if let Err(error) = ended {
-        let error: &dyn Error = &error;
-        tracing::debug!(peer = %caller.peer, error, "connection ended");
+    let error = ended.err()?;
+    let source: &dyn Error = &error;
+    tracing::debug!(peer = %caller.peer, error = source, "connection ended");
+    if error.is_parse() {
+        Some(UNREADABLE)
+    } else if error.is_incomplete_message() {
+        Some(INCOMPLETE)
+    } else {
+        None
     }
 }
 

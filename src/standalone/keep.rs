@@ -238,7 +238,7 @@ fn find(inputs: &Inputs, object: &ObjectRef) -> Option<Object> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read_text;
+    use super::super::{read_paths, read_text};
     use super::*;
 
     const SUBNET: &str = "apiVersion: reveille.dev/v1alpha1
@@ -250,6 +250,12 @@ spec: {mode: Server, cidr: CIDR, interface: eth0}
 kind: Machine
 metadata: {name: node}
 spec: {interfaces: [{mac: \"52:54:00:00:00:07\"}], boot: {policy: POLICY}}
+";
+
+    const PROFILE: &str = "apiVersion: reveille.dev/v1alpha1
+kind: BootProfile
+metadata: {name: linux}
+spec: {linux: {kernel: {path: vmlinuz}}}
 ";
 
     fn subnet(name: &str, cidr: &str) -> String {
@@ -307,5 +313,27 @@ spec: {interfaces: [{mac: \"52:54:00:00:00:07\"}], boot: {policy: POLICY}}
             .map(|it| it.spec.cidr.to_string())
             .collect();
         assert_eq!(cidrs, ["10.1.0.0/24", "10.0.0.0/24"]);
+    }
+
+    #[test]
+    fn keeps_what_an_empty_file_held_until_the_file_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().to_owned()];
+        let file = folder.path().join("profile.yaml");
+        let mut kept = Kept::default();
+        let mut profiles = |text: Option<&str>| {
+            match text {
+                Some(text) => std::fs::write(&file, text).unwrap(),
+                None => std::fs::remove_file(&file).unwrap(),
+            }
+            let (inputs, retained) = kept.merge(&read_paths(&paths), &paths);
+            (inputs.profiles.len(), retained.len())
+        };
+        assert_eq!(profiles(Some(PROFILE)), (1, 0));
+        assert_eq!(profiles(Some("")), (1, 1));
+        assert_eq!(profiles(Some("")), (1, 1));
+        assert_eq!(profiles(Some("# nothing\n")), (0, 0));
+        assert_eq!(profiles(Some(PROFILE)), (1, 0));
+        assert_eq!(profiles(None), (0, 0));
     }
 }

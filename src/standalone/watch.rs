@@ -16,9 +16,10 @@ use super::keep::Kept;
 use super::loaders::Loaders;
 use super::manifest::{Loaded, read_paths};
 use super::summary;
+use crate::api::Problem;
 use crate::config::ServeConfig;
 use crate::files::Roots;
-use crate::snapshot::{Compiled, Inputs, Publisher, Settings, compile};
+use crate::snapshot::{Compiled, Publisher, Settings, Snapshot, compile};
 
 /// How often the files are looked at where no notice of a change arrives:
 /// network file systems send none, and a folder that vanished has no watch.
@@ -128,21 +129,26 @@ impl Source {
         if self.seen.as_ref() == Some(&now) {
             return;
         }
+        // An address of the host that changed is nobody's edit, and no news.
+        let edited = self.seen.as_ref().is_none_or(|(files, _)| *files != now.0);
         self.seen = Some(now);
         let loaded = read_paths(&self.paths);
         let (inputs, retained) = self.kept.merge(&loaded, &self.paths);
-        self.publish(&loaded, inputs, retained, &settings);
+        let first = self.generation == 0;
+        self.generation += 1;
+        let Compiled { snapshot, report } = compile(self.generation, &inputs, &settings);
+        self.say(&loaded, &report, &snapshot);
+        if edited {
+            for object in retained {
+                tracing::warn!("{object} is served as it was before");
+            }
+            summary::tell(&snapshot, first);
+        }
+        self.publisher.publish(snapshot);
     }
 
-    fn publish(
-        &mut self,
-        loaded: &Loaded,
-        inputs: Inputs,
-        retained: Vec<String>,
-        settings: &Settings,
-    ) {
-        let first = self.generation == 0;
-        let Compiled { snapshot, report } = compile(self.generation + 1, &inputs, settings);
+    /// Says what is wrong, once.
+    fn say(&mut self, loaded: &Loaded, report: &[Problem], snapshot: &Snapshot) {
         let mut words: Vec<(bool, String)> = loaded
             .problems
             .iter()
@@ -153,7 +159,7 @@ impl Source {
             (located.is_error(), located.line(&loaded.files))
         }));
         words.extend(
-            summary::missing_files(&snapshot, &self.roots)
+            summary::missing_files(snapshot, &self.roots)
                 .into_iter()
                 .map(|line| (false, line)),
         );
@@ -166,12 +172,6 @@ impl Source {
             }
         }
         self.said = now;
-        for object in retained {
-            tracing::warn!("{object} is served as it was before");
-        }
-        self.generation += 1;
-        summary::tell(&snapshot, first);
-        self.publisher.publish(snapshot);
     }
 
     fn settings(&mut self) -> Settings {

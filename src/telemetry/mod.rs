@@ -6,6 +6,7 @@ mod seldom;
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 use self::line::Line;
@@ -29,11 +30,7 @@ pub enum LogFormat {
 /// # Errors
 /// A filter that does not parse, in words; logging that was started before.
 pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        anyhow::anyhow!(
-            "log filter `{filter}`: {error}; write a level (`debug`) or `info,reveille::dhcp=debug`"
-        )
-    })?;
+    let filter = parse(filter)?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
@@ -47,4 +44,35 @@ pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
         builder.with_ansi(terminal).event_format(Line).try_init()
     };
     result.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+}
+
+/// A word alone is a level. The library takes others for the name of a part
+/// and then logs nothing else: `--log verbose` would be silence.
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    let cure = "write a level (error, warn, info, debug, trace), or `info,reveille::dhcp=debug`";
+    for word in filter.split(',').map(str::trim) {
+        let is_part = word.contains(['=', '[']) || word.starts_with("reveille");
+        anyhow::ensure!(
+            // The library takes no word at all for `error`.
+            is_part || !word.is_empty() && word.parse::<LevelFilter>().is_ok(),
+            "log filter `{filter}`: `{word}` is no level; {cure}"
+        );
+    }
+    EnvFilter::try_new(filter.replace(' ', ""))
+        .map_err(|error| anyhow::anyhow!("log filter `{filter}`: {error}; {cure}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_levels_and_parts_and_nothing_else() {
+        for good in ["debug", "INFO", "off", "info, reveille::dhcp=debug"] {
+            parse(good).unwrap();
+        }
+        for bad in ["", "verbose", "info,dhcp", "info,reveille::dhcp=loud"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -27,10 +27,14 @@ const CALLS: u64 = 200;
 const GROWTH: u64 = 48 << 20;
 
 /// Ways in which noise is named when it is ignored.
-const SILENCES: [&str; 3] = [
+const SILENCES: [&str; 7] = [
     r#"reveille_dhcp_requests_total{outcome="packet-too-short",type="none"}"#,
     r#"reveille_dhcp_requests_total{outcome="pool-exhausted",type="discover"}"#,
     r#"reveille_dhcp_requests_total{outcome="not-a-request",type="none"}"#,
+    r#"reveille_tftp_ignored_total{reason="opcode-unknown"}"#,
+    r#"reveille_tftp_ignored_total{reason="name-unterminated"}"#,
+    r#"reveille_http_refused_total{reason="request-unreadable"}"#,
+    r#"reveille_http_refused_total{reason="request-incomplete"}"#,
 ];
 
 /// Numbers without a pattern, the same in every run (xorshift).

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseState, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
-use crate::snapshot::{self, Reader};
+use crate::snapshot::{self, Publisher, Reader};
 use crate::standalone::Source;
 use crate::supervisor::{Fault, Faults, State, Supervisor};
 use crate::telemetry::Seldom;
@@ -94,8 +94,7 @@ impl App {
             config,
         };
         let (store, table) = open_leases(&parts)?;
-        let mut source = Source::new(&parts.config, Arc::clone(&parts.roots), publisher);
-        source.start();
+        start_source(&parts, &supervisor, publisher);
 
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
@@ -124,11 +123,7 @@ impl App {
                 failing,
             },
         };
-        start_dhcp(&supervisor, engine, queue);
-        let source = Arc::new(Mutex::new(source));
-        supervisor.service("manifests", move |token| {
-            Source::run(Arc::clone(&source), token)
-        });
+        start_dhcp(&parts.config, &supervisor, engine, queue);
         Ok(Self {
             supervisor,
             faults,
@@ -328,6 +323,16 @@ fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), S
     })
 }
 
+/// Reads the manifests, publishes what they say, and goes on watching them.
+fn start_source(parts: &Parts, supervisor: &Supervisor, publisher: Publisher) {
+    let mut source = Source::new(&parts.config, Arc::clone(&parts.roots), publisher);
+    source.start();
+    let source = Arc::new(Mutex::new(source));
+    supervisor.service("manifests", move |token| {
+        Source::run(Arc::clone(&source), token)
+    });
+}
+
 fn start_timeline(
     parts: &Parts,
     supervisor: &Supervisor,
@@ -349,8 +354,14 @@ fn start_timeline(
     Ok(())
 }
 
-fn start_dhcp(supervisor: &Supervisor, engine: Engine, queue: mpsc::Sender<Incoming>) {
+fn start_dhcp(
+    config: &ServeConfig,
+    supervisor: &Supervisor,
+    engine: Engine,
+    queue: mpsc::Sender<Incoming>,
+) {
     let listeners = Listeners {
+        doors: [("HTTP", *config.http.ip()), ("TFTP", *config.tftp.ip())],
         supervisor: supervisor.clone(),
         story: engine.tools.story.clone(),
         queue,
@@ -369,6 +380,8 @@ struct Listeners {
     supervisor: Supervisor,
     queue: mpsc::Sender<Incoming>,
     story: Story,
+    /// Where the services listen that machines are sent to.
+    doors: [(&'static str, Ipv4Addr); 2],
 }
 
 fn listener_name(subnet: &str) -> String {
@@ -413,12 +426,22 @@ impl Listeners {
     fn start(&self, subnet: &str, listener: Listener) -> CancellationToken {
         let name = listener_name(subnet);
         let this = self.clone();
+        let doors = self.doors;
         self.supervisor.service(name.clone(), move |token| {
             let (supervisor, name) = (this.supervisor.clone(), name.clone());
             let subnet = listener.subnet.clone();
             let bound = move |link: &crate::net::Link| {
                 supervisor.settled(&name);
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
+                for (service, at) in doors {
+                    if !at.is_unspecified() && at != link.address {
+                        tracing::warn!(
+                            subnet,
+                            "machines are told to use {service} at {}, but it listens on {at} only",
+                            link.address
+                        );
+                    }
+                }
             };
             listener
                 .clone()

@@ -63,6 +63,7 @@ impl ServeArgs {
                 privileges::keep_capabilities()?;
             }
         }
+        can_read(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -101,6 +102,28 @@ async fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
         }
         shutdown.cancel();
     }
+}
+
+/// Whether the manifests and files can be read by what this process is now:
+/// without its other capabilities root may read no more than its own.
+fn can_read(config: &ServeConfig) -> anyhow::Result<()> {
+    let folders = config.roots.iter().map(|(_, folder)| folder);
+    let all = config
+        .manifests
+        .iter()
+        .chain([&config.artifacts])
+        .chain(folders);
+    for path in all {
+        let read = match path.is_file() {
+            true => fs::File::open(path).map(drop),
+            false => fs::read_dir(path).map(drop),
+        };
+        read.with_context(|| {
+            let shown = path.display();
+            format!("{shown} cannot be read by this user; `chmod o+rX` it and what is above it")
+        })?;
+    }
+    Ok(())
 }
 
 /// Makes `folder` where it is missing, with `mode`; warns where anyone may write to it.

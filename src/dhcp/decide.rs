@@ -300,14 +300,17 @@ impl Case<'_> {
             server: self.arrival.server,
             port: self.snapshot.http_port,
         };
+        let next_server = self.subnet.spec.next_server.unwrap_or(self.arrival.server);
+        // What another server sends is not seen here: an iPXE that came from it
+        // would be sent there again for ever.
+        let elsewhere = next_server != self.arrival.server;
         let boot = boot_answer(
             self.snapshot,
             &self.plan,
             self.request,
             &urls,
-            self.arrival.loader_sent,
+            self.arrival.loader_sent || elsewhere,
         );
-        let next_server = self.subnet.spec.next_server.unwrap_or(self.arrival.server);
         network_options(&mut options, self.request, self.subnet, self.hostname());
         boot_options(&mut options, self.request, &boot, next_server);
         identity_options(&mut options, self.request, self.arrival.server);

@@ -51,7 +51,7 @@ const FIELDS: &[Planned] = &[
     field(
         Kind::Subnet,
         "/spec/relays",
-        "remove it; name the interface that faces the machines",
+        "remove it, and serve the network from a host that has an interface and an address in it",
     ),
     field(
         Kind::Subnet,

@@ -153,7 +153,9 @@ fn machine_goes(site: &Site, card: &mut Card) -> Result<()> {
         answer.acks(lease.address).is_err(),
         "the address is still lent"
     );
-    let naks = metric(r#"reveille_dhcp_requests_total{outcome="nak",type="request"}"#)?;
-    ensure!(naks > 0, "no NAK was counted");
-    Ok(())
+    // It is counted once it has left.
+    until("a NAK that is counted", || {
+        let naks = metric(r#"reveille_dhcp_requests_total{outcome="nak",type="request"}"#)?;
+        Ok((naks > 0).then_some(()))
+    })
 }

@@ -266,7 +266,7 @@ impl Disk {
         if cause.kind() == ErrorKind::NotFound {
             return StoreError::Missing(path);
         }
-        if !is_about_access(&cause) {
+        if is_about_content(&cause) {
             return self.broken(TroubleReason::Damaged, cause.to_string());
         }
         let cause = Arc::new(redb::Error::Io(cause));
@@ -396,15 +396,14 @@ fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
     Ok(rows)
 }
 
-/// Errors that say nothing of the file's content: moving it aside would not help.
-fn is_about_access(error: &io::Error) -> bool {
+/// Whether an error says that the file itself is damaged. A disk, a network
+/// file system or a table of open files that is in trouble says nothing of the
+/// file: moving it aside would lose every lease for a moment's weather.
+fn is_about_content(error: &io::Error) -> bool {
     [
-        ErrorKind::PermissionDenied,
-        ErrorKind::ReadOnlyFilesystem,
-        ErrorKind::StorageFull,
-        ErrorKind::QuotaExceeded,
-        ErrorKind::IsADirectory,
-        ErrorKind::NotADirectory,
+        ErrorKind::InvalidData,
+        ErrorKind::InvalidInput,
+        ErrorKind::UnexpectedEof,
     ]
     .contains(&error.kind())
 }
@@ -414,5 +413,17 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    let synced = File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all();
+    match synced {
+        // Some file systems cannot sync a folder; none of them is the worse for it.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
 }

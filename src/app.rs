@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::ServeConfig;
 use crate::dhcp::metrics::DhcpMetrics;
@@ -390,7 +390,8 @@ fn listener_name(subnet: &str) -> String {
 
 impl Listeners {
     async fn run(self, mut snapshots: Reader, token: CancellationToken) -> anyhow::Result<()> {
-        let mut running: BTreeMap<String, (Listener, CancellationToken)> = BTreeMap::new();
+        // Dropped however this ends, so that no listener is left without an owner.
+        let mut running: BTreeMap<String, (Listener, DropGuard)> = BTreeMap::new();
         loop {
             if let Some(snapshot) = snapshots.current() {
                 let wanted: BTreeMap<String, Listener> = snapshot
@@ -398,16 +399,10 @@ impl Listeners {
                     .iter()
                     .map(|subnet| (subnet.key.clone(), Listener::of(subnet)))
                     .collect();
-                running.retain(|key, (listener, stop)| {
-                    let keep = wanted.get(key) == Some(listener);
-                    if !keep {
-                        stop.cancel();
-                    }
-                    keep
-                });
+                running.retain(|key, (listener, _)| wanted.get(key) == Some(listener));
                 for (key, listener) in wanted {
                     running.entry(key).or_insert_with_key(|key| {
-                        let stop = self.start(key, listener.clone());
+                        let stop = self.start(key, listener.clone()).drop_guard();
                         (listener, stop)
                     });
                 }
@@ -416,9 +411,6 @@ impl Listeners {
                 () = token.cancelled() => break,
                 more = snapshots.changed() => if !more { token.cancelled().await; break },
             }
-        }
-        for (_, stop) in running.into_values() {
-            stop.cancel();
         }
         Ok(())
     }

@@ -33,11 +33,11 @@ pub(super) fn comes_later(site: &mut Site) -> Result<Vec<String>> {
     site.write("late.yaml", LATE)?;
     let mut server = site.launch()?.spawn()?;
     site.logged("DHCP serves  subnet=default/lab")?;
-    let why = until("a /readyz that names the Subnet", || {
+    let why = until("a /readyz that names the interface", || {
         server.alive()?;
-        Ok(not_ready().ok().filter(|why| why.contains("default/late")))
+        Ok(not_ready().ok().filter(|why| why.contains(WAITS)))
     })?;
-    ensure!(why.contains(WAITS), "/readyz: {why}");
+    ensure!(why.contains("default/late"), "/readyz: {why}");
     let mut card = Card::plug("own", ns::BRIDGE)?;
     let lease = Machine::number(1).lease(&mut card)?;
     ensure!(script("02-00-00-00-00-01")?.contains("linux"), "no script");

@@ -45,9 +45,9 @@ pub(super) fn taken(site: &mut Site) -> Result<Vec<String>> {
     let held = UdpSocket::bind("0.0.0.0:67")?;
     let server = site.launch()?.spawn()?;
     let why = until("a /readyz that names the holder", || {
-        Ok(not_ready().ok().filter(|why| why.contains("default/lab")))
+        Ok(not_ready().ok().filter(|why| why.contains("holds port 67")))
     })?;
-    ensure!(why.contains("holds port 67"), "/readyz: {why}");
+    ensure!(why.contains("default/lab"), "/readyz: {why}");
     site.logged("another program serves DHCP here  port=67  program=lab")?;
     ensure!(script("02-00-00-00-00-01")?.contains("linux"), "no script");
     is_whole(INITRD, &Slow::tftp(INITRD)?.finish()?)?;

@@ -20,7 +20,7 @@ use crate::dhcp::story::Story;
 use crate::events;
 use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
-use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseState, LeaseStore, LeaseTable};
+use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
 use crate::snapshot::{self, Publisher, Reader};
 use crate::standalone::Source;
@@ -172,10 +172,9 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
     }
     let mut table = LeaseTable::new();
     for lease in leases {
-        if let (LeaseState::Bound, Some(mac)) = (lease.state, lease.mac) {
-            parts.leases.insert(lease.address, mac);
-        }
-        table.apply(&lease::Change::Put(lease));
+        let change = lease::Change::Put(lease);
+        parts.leases.apply(&change);
+        table.apply(&change);
     }
     if !table.is_empty() {
         tracing::info!(leases = table.len(), "leases read");

@@ -21,7 +21,7 @@ use kube::CustomResourceExt as _;
 pub use self::machine::{
     BootPolicy, BootSpec, Interface, LocalBoot, MAX_INTERFACES, Machine, MachineSpec,
 };
-pub use self::problem::{Kind, ObjectRef, Place, Problem, Severity};
+pub use self::problem::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 pub use self::profile::{
     BootProfile, BootProfileSpec, FileSource, InitrdSource, LinuxSource, Loader, LoaderKind,
     LocalSource, MAX_ARGS, MAX_INITRDS, NameRef, Operator, RomIpxe, Selector, SelectorRequirement,

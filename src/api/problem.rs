@@ -4,6 +4,9 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+/// The namespace of objects that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// The kinds of resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -69,7 +72,7 @@ impl ObjectRef {
     pub fn of(kind: Kind, metadata: &ObjectMeta) -> Self {
         Self::new(
             kind,
-            metadata.namespace.as_deref().unwrap_or("default"),
+            metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE),
             metadata.name.as_deref().unwrap_or_default(),
         )
     }
@@ -160,6 +163,12 @@ impl Problem {
             cure: cure.into(),
             related: Vec::new(),
         }
+    }
+
+    /// Whether it costs its object.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 
     /// The same as a warning: the object is served all the same.

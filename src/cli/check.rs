@@ -68,7 +68,7 @@ impl CheckArgs {
         }
         let fails = problems
             .iter()
-            .any(|problem| self.warnings_as_errors || problem.severity == Severity::Error);
+            .any(|problem| self.warnings_as_errors || problem.is_error());
         Ok(if fails {
             ExitCode::FAILURE
         } else {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::api::Cidr;
+use crate::api::{Cidr, Kind, ObjectRef};
 use crate::standalone;
 
 /// Wakes bare metal: boots machines from the network, as a folder of manifests says.
@@ -68,9 +68,9 @@ fn subnets(path: &Path) -> anyhow::Result<Vec<(String, Cidr)>> {
         .subnets
         .iter()
         .map(|subnet| {
-            let namespace = subnet.metadata.namespace.as_deref().unwrap_or("default");
-            let name = subnet.metadata.name.as_deref().unwrap_or_default();
-            (format!("{namespace}/{name}"), subnet.spec.cidr)
+            let object = ObjectRef::of(Kind::Subnet, &subnet.metadata);
+            let key = format!("{}/{}", object.namespace, object.name);
+            (key, subnet.spec.cidr)
         })
         .collect();
     anyhow::ensure!(

@@ -24,7 +24,7 @@ use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
 use crate::events::EventSender;
-use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable, StoreError};
+use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseTable, StoreError};
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::{Reader, SubnetEntry};
 use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
@@ -378,13 +378,7 @@ impl Engine {
     fn apply(&mut self, changes: &[Change]) {
         self.table.apply_all(changes);
         for change in changes {
-            match change {
-                Change::Put(lease) => match (lease.state, lease.mac) {
-                    (LeaseState::Bound, Some(mac)) => self.tools.index.insert(lease.address, mac),
-                    _ => self.tools.index.remove(lease.address),
-                },
-                Change::Remove(address) => self.tools.index.remove(*address),
-            }
+            self.tools.index.apply(change);
         }
     }
 }

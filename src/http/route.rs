@@ -9,13 +9,10 @@ use std::net::Ipv4Addr;
 use crate::boot::MacAddress;
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
-    Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for,
+    AUTOEXEC_NAME, Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for,
 };
 use crate::snapshot::{LocalReason, Snapshot, Verdict};
 use crate::timeline::Purpose;
-
-/// The script that iPXE asks for by itself, in its loader's folder.
-const AUTOEXEC: &str = "autoexec.ipxe";
 
 /// What is sent for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +121,7 @@ pub fn route(
         _ => return Err(Refused::NoSuchDoor),
     };
     let path = ArtifactPath::parse(file).map_err(Refused::Path)?;
-    if path.file_name() == AUTOEXEC {
+    if path.file_name() == AUTOEXEC_NAME {
         return script(snapshot, mac, caller, &urls);
     }
     // A loader is sent all the same: its script tells the machine to go on.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::record::{Change, LeaseState};
 use crate::boot::MacAddress;
 
 /// Addresses lent at this moment and the machines that have them. Written by
@@ -18,6 +19,17 @@ impl LeaseIndex {
     pub fn mac_of(&self, address: Ipv4Addr) -> Option<MacAddress> {
         let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
         map.get(&address).copied()
+    }
+
+    /// Takes a change of the lease table over.
+    pub fn apply(&self, change: &Change) {
+        match change {
+            Change::Put(lease) => match (lease.state, lease.mac) {
+                (LeaseState::Bound, Some(mac)) => self.insert(lease.address, mac),
+                _ => self.remove(lease.address),
+            },
+            Change::Remove(address) => self.remove(*address),
+        }
     }
 
     /// Says that `mac` has `address`.

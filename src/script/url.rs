@@ -13,6 +13,10 @@ pub const MACHINES: &str = "reveille/machines";
 /// The file name of a machine's script.
 pub const SCRIPT_NAME: &str = "boot.ipxe";
 
+/// The script that an iPXE of 2021 or later asks for by itself, in the folder of
+/// its loader.
+pub const AUTOEXEC_NAME: &str = "autoexec.ipxe";
+
 /// The name that is never there, and so sends firmware to its disk.
 pub const DISK_NAME: &str = "disk.efi";
 

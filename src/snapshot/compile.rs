@@ -13,12 +13,9 @@ use super::select::select;
 use super::world::PROFILE_NOT_FOUND;
 use super::{Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet};
 use crate::api::{
-    Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem, Severity,
+    DEFAULT_NAMESPACE, Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem,
 };
 use crate::boot::{Architecture, MacAddress};
-
-/// The namespace of objects that name none.
-const DEFAULT_NAMESPACE: &str = "default";
 
 /// What the process adds to the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +50,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     report.extend(check_world(inputs));
     let refused: BTreeSet<ObjectRef> = report
         .iter()
-        .filter(|problem| problem.severity == Severity::Error)
+        .filter(|problem| problem.is_error())
         .filter(|problem| problem.reason != PROFILE_NOT_FOUND)
         .map(|problem| problem.place.object.clone())
         .collect();

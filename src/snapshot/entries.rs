@@ -138,16 +138,6 @@ impl Snapshot {
         let machine = self.machines.get(*machine)?;
         Some((machine, machine.spec.interfaces.get(*interface)?))
     }
-
-    /// The machine that `address` is reserved for.
-    #[must_use]
-    pub fn reserved_for(&self, address: Ipv4Addr) -> Option<MacAddress> {
-        self.machines
-            .iter()
-            .flat_map(|machine| &machine.spec.interfaces)
-            .find(|interface| interface.ip == Some(address))
-            .map(|interface| interface.mac)
-    }
 }
 
 // === impl SubnetEntry ===

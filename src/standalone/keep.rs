@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use kube::ResourceExt as _;
-
 use super::manifest::Loaded;
-use crate::api::{BootProfile, Kind, Machine, ObjectRef, Severity, Subnet};
+use crate::api::{BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
 use crate::snapshot::{Inputs, check_world};
 
 /// Objects as they were when they were last good.
@@ -34,17 +32,17 @@ impl Kept {
     /// out of a good file is gone. Says which are retained.
     pub(super) fn merge(&mut self, loaded: &Loaded, paths: &[PathBuf]) -> (Inputs, Vec<String>) {
         let mut inputs = loaded.inputs.clone();
-        let broken = loaded.broken_paths();
+        let bad = loaded.bad_objects();
         self.complete |= loaded.is_whole();
         inputs.incomplete = !self.complete;
-        let mut retained = self.restore_lost(loaded, paths, &broken, &mut inputs);
+        let mut retained = self.restore_lost(loaded, paths, &bad, &mut inputs);
         self.order(&mut inputs);
         retained.extend(self.restore_conflicting(&mut inputs));
         let served = refs(&inputs);
         inputs
             .withheld
             .retain(|withheld| !served.contains(&withheld.object));
-        self.remember(loaded, &inputs);
+        self.remember(loaded, bad, &inputs);
         (inputs, retained)
     }
 
@@ -53,10 +51,10 @@ impl Kept {
         &self,
         loaded: &Loaded,
         paths: &[PathBuf],
-        broken: &BTreeSet<PathBuf>,
+        bad: &BTreeSet<ObjectRef>,
         inputs: &mut Inputs,
     ) -> Vec<String> {
-        let bad = loaded.bad_objects();
+        let broken = loaded.broken_paths();
         let gone: Vec<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
         let read: BTreeSet<ObjectRef> = refs(inputs);
         let mut retained = Vec::new();
@@ -84,19 +82,19 @@ impl Kept {
         };
         inputs.subnets.sort_by_cached_key(|it| {
             age(
-                &name(Kind::Subnet, it),
+                &ObjectRef::of(Kind::Subnet, &it.metadata),
                 &Object::Subnet(Box::new(it.clone())),
             )
         });
         inputs.profiles.sort_by_cached_key(|it| {
             age(
-                &name(Kind::BootProfile, it),
+                &ObjectRef::of(Kind::BootProfile, &it.metadata),
                 &Object::Profile(Box::new(it.clone())),
             )
         });
         inputs.machines.sort_by_cached_key(|it| {
             age(
-                &name(Kind::Machine, it),
+                &ObjectRef::of(Kind::Machine, &it.metadata),
                 &Object::Machine(Box::new(it.clone())),
             )
         });
@@ -104,13 +102,8 @@ impl Kept {
 
     /// Puts objects back that were changed into a contradiction to others.
     fn restore_conflicting(&self, inputs: &mut Inputs) -> Vec<String> {
-        let wrong: BTreeSet<ObjectRef> = check_world(inputs)
-            .into_iter()
-            .filter(|problem| problem.severity == Severity::Error)
-            .map(|problem| problem.place.object)
-            .collect();
         let mut retained = Vec::new();
-        for object in wrong {
+        for object in conflicting(inputs) {
             if let Some((_, value)) = self.objects.get(&object)
                 && find(inputs, &object).as_ref() != Some(value)
             {
@@ -121,7 +114,7 @@ impl Kept {
         retained
     }
 
-    fn remember(&mut self, loaded: &Loaded, inputs: &Inputs) {
+    fn remember(&mut self, loaded: &Loaded, mut bad: BTreeSet<ObjectRef>, inputs: &Inputs) {
         let before = std::mem::take(&mut self.objects);
         let mut keep = |object: ObjectRef, value: Object| {
             let path = loaded.path_of(&object).map(Path::to_owned);
@@ -129,28 +122,22 @@ impl Kept {
             self.objects
                 .insert(object, (path.unwrap_or_default(), value));
         };
-        let mut bad = loaded.bad_objects();
-        let conflicts = check_world(inputs).into_iter();
-        bad.extend(
-            conflicts
-                .filter(|problem| problem.severity == Severity::Error)
-                .map(|problem| problem.place.object),
-        );
+        bad.extend(conflicting(inputs));
         for subnet in &inputs.subnets {
             keep(
-                name(Kind::Subnet, subnet),
+                ObjectRef::of(Kind::Subnet, &subnet.metadata),
                 Object::Subnet(Box::new(subnet.clone())),
             );
         }
         for profile in &inputs.profiles {
             keep(
-                name(Kind::BootProfile, profile),
+                ObjectRef::of(Kind::BootProfile, &profile.metadata),
                 Object::Profile(Box::new(profile.clone())),
             );
         }
         for machine in &inputs.machines {
             keep(
-                name(Kind::Machine, machine),
+                ObjectRef::of(Kind::Machine, &machine.metadata),
                 Object::Machine(Box::new(machine.clone())),
             );
         }
@@ -160,28 +147,25 @@ impl Kept {
     }
 }
 
-fn name<T: kube::Resource>(kind: Kind, object: &T) -> ObjectRef {
-    let namespace = object.namespace();
-    ObjectRef::new(
-        kind,
-        namespace.as_deref().unwrap_or("default"),
-        &object.name_any(),
-    )
+/// The objects that cannot be served beside the others.
+fn conflicting(inputs: &Inputs) -> BTreeSet<ObjectRef> {
+    let errors = check_world(inputs).into_iter().filter(Problem::is_error);
+    errors.map(|problem| problem.place.object).collect()
 }
 
 fn refs(inputs: &Inputs) -> BTreeSet<ObjectRef> {
     let subnets = inputs
         .subnets
         .iter()
-        .map(|object| name(Kind::Subnet, object));
+        .map(|object| ObjectRef::of(Kind::Subnet, &object.metadata));
     let profiles = inputs
         .profiles
         .iter()
-        .map(|object| name(Kind::BootProfile, object));
+        .map(|object| ObjectRef::of(Kind::BootProfile, &object.metadata));
     let machines = inputs
         .machines
         .iter()
-        .map(|object| name(Kind::Machine, object));
+        .map(|object| ObjectRef::of(Kind::Machine, &object.metadata));
     subnets.chain(profiles).chain(machines).collect()
 }
 
@@ -189,13 +173,13 @@ fn remove(inputs: &mut Inputs, object: &ObjectRef) {
     match object.kind {
         Kind::Subnet => inputs
             .subnets
-            .retain(|other| name(Kind::Subnet, other) != *object),
+            .retain(|other| ObjectRef::of(Kind::Subnet, &other.metadata) != *object),
         Kind::BootProfile => inputs
             .profiles
-            .retain(|other| name(Kind::BootProfile, other) != *object),
+            .retain(|other| ObjectRef::of(Kind::BootProfile, &other.metadata) != *object),
         Kind::Machine => inputs
             .machines
-            .retain(|other| name(Kind::Machine, other) != *object),
+            .retain(|other| ObjectRef::of(Kind::Machine, &other.metadata) != *object),
     }
 }
 
@@ -218,19 +202,19 @@ fn find(inputs: &Inputs, object: &ObjectRef) -> Option<Object> {
             let found = inputs
                 .subnets
                 .iter()
-                .find(|it| name(Kind::Subnet, *it) == *object);
+                .find(|it| ObjectRef::of(Kind::Subnet, &it.metadata) == *object);
             found.map(|it| Object::Subnet(Box::new(it.clone())))
         }
         Kind::BootProfile => {
             let mut all = inputs.profiles.iter();
-            let found = all.find(|it| name(Kind::BootProfile, *it) == *object);
+            let found = all.find(|it| ObjectRef::of(Kind::BootProfile, &it.metadata) == *object);
             found.map(|it| Object::Profile(Box::new(it.clone())))
         }
         Kind::Machine => {
             let found = inputs
                 .machines
                 .iter()
-                .find(|it| name(Kind::Machine, *it) == *object);
+                .find(|it| ObjectRef::of(Kind::Machine, &it.metadata) == *object);
             found.map(|it| Object::Machine(Box::new(it.clone())))
         }
     }

@@ -6,10 +6,8 @@ use std::time::SystemTime;
 
 use crate::boot::Architecture;
 use crate::files::{ArtifactPath, OpenedFile, Roots};
+use crate::script::AUTOEXEC_NAME;
 
-/// The name that an iPXE of 2021 or later asks for by itself. UEFI programs
-/// are not packed, so a loader that knows the name has it in its text.
-const AUTOEXEC: &[u8] = b"autoexec.ipxe";
 /// Most of a loader that is searched; the largest iPXE is a megabyte or two.
 const MAX_SEARCH: u64 = 8 << 20;
 
@@ -61,7 +59,10 @@ impl Loaders {
         }
         let mut bytes = Vec::new();
         let read = opened.file.take(MAX_SEARCH).read_to_end(&mut bytes);
-        let answer = read.is_ok() && bytes.windows(AUTOEXEC.len()).any(|at| at == AUTOEXEC);
+        // UEFI programs are not packed: a loader that knows the name has it in its text.
+        let name_in_text = AUTOEXEC_NAME.as_bytes();
+        let mut places = bytes.windows(name_in_text.len());
+        let answer = read.is_ok() && places.any(|at| at == name_in_text);
         self.read.insert(name.to_owned(), (len, modified, answer));
         answer
     }

@@ -11,7 +11,7 @@ use super::located::Located;
 use super::schema::{self, Header, Stray};
 use super::source::{SourceFile, Spot};
 use super::yaml::{self, YamlError, shown};
-use crate::api::{Kind, ObjectRef, Place, Problem, Severity};
+use crate::api::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 use crate::boot::MacAddress;
 use crate::snapshot::{
     Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet,
@@ -128,7 +128,7 @@ impl Loaded {
         let invalid = subnets
             .chain(profiles)
             .chain(machines)
-            .filter(|problem| problem.severity == Severity::Error)
+            .filter(Problem::is_error)
             .map(|problem| problem.place.object);
         self.refused.iter().cloned().chain(invalid).collect()
     }
@@ -283,7 +283,7 @@ impl Loaded {
         };
         let object = ObjectRef::new(
             kind,
-            &metadata("namespace").unwrap_or_else(|| "default".to_owned()),
+            &metadata("namespace").unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
             &metadata("name").unwrap_or_else(|| UNNAMED.to_owned()),
         );
         let mut problems = schema::check(&object, &mut value);

@@ -3,12 +3,9 @@
 use std::net::Ipv4Addr;
 
 use crate::files::{ArtifactPath, BadPath};
-use crate::script::{Caller, NoScript, Urls, bootstrap, script_for};
+use crate::script::{AUTOEXEC_NAME, Caller, NoScript, Urls, bootstrap, script_for};
 use crate::snapshot::Snapshot;
 use crate::timeline::Purpose;
-
-/// The script that iPXE asks for by itself, in its loader's folder.
-const AUTOEXEC: &str = "autoexec.ipxe";
 
 /// What is sent for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +75,7 @@ pub fn resolve(
     if path.is_root() {
         return Err(Refused::EmptyName);
     }
-    if path.file_name() == AUTOEXEC {
+    if path.file_name() == AUTOEXEC_NAME {
         return autoexec(snapshot, caller, server);
     }
     let purpose = purpose(snapshot, &path);
@@ -100,7 +97,7 @@ fn autoexec(snapshot: &Snapshot, caller: Caller, server: Ipv4Addr) -> Result<Con
         None => (bootstrap(&urls), Purpose::Other),
     };
     Ok(Content::Text {
-        name: AUTOEXEC.to_owned(),
+        name: AUTOEXEC_NAME.to_owned(),
         body,
         purpose,
     })

@@ -27,8 +27,9 @@ pub use self::header::{Header, Stray, identify};
 /// Most mistakes told about one object; nobody reads on.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// Fields of an object beside `status`.
-const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+/// Fields of an object. `status` is there in `kubectl get -o yaml` and says
+/// nothing in a file: it is dropped, like what a cluster adds to `metadata`.
+const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// Checks an object of ours against the schema of its kind. What the API
 /// server would drop is dropped from `value`: nulls of fields that cannot be
@@ -52,6 +53,7 @@ pub fn check(object: &ObjectRef, value: &mut Value) -> Vec<Problem> {
             unknown_top(&mut walk, name, specs);
         }
     }
+    fields.remove("status");
     match fields.get_mut("metadata") {
         Some(metadata) => walk.metadata(metadata),
         None => walk.tell(

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::plane::{API, ControlPlane};
+use crate::plane::ControlPlane;
 use crate::support::wait::until;
 
 /// The kinds that `crds/` defines, in the plural.
@@ -138,7 +138,7 @@ impl ControlPlane {
         )?;
         self.apply(&manifests)?;
         let token = self.kubectl(&["create", "token", name, "-n", namespace, "--duration=12h"])?;
-        self.write_kubeconfig(&format!("{namespace}-{name}"), API, token.trim(), namespace)
+        self.write_kubeconfig(&format!("{namespace}-{name}"), token.trim(), namespace)
     }
 }
 

@@ -1,13 +1,13 @@
 //! A network for machines in this room: a bridge with our address, hosts on it, and what they ask.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::support::card::Card;
 use crate::support::client::Client;
 use crate::support::ns;
+use crate::support::wait::until;
 
 /// The network. Its bridge is [`ns::BRIDGE`], our address there [`ns::ADDRESS`]; both go with this value,
 /// as do the hosts.
@@ -51,27 +51,23 @@ impl Lan {
     }
 
     /// Has perfdhcp lease for `clients` machines from a host, as a relay with `address` would pass their
-    /// questions on; what it printed at the end. An error when an answer is missing.
+    /// questions on; what it printed at the end. As machines do, it asks again where answers are missing.
     pub(crate) fn perfdhcp(&self, host: &str, address: &str, clients: u32) -> Result<String> {
         let (count, rate) = (clients.to_string(), clients.min(100).to_string());
         ns::run(&format!(
             "ip -n {host} address replace {address}/24 dev {host}"
         ))?;
-        let output = ns::on(host, "perfdhcp")
-            .args(["-4", "-l", host, "-R", &count, "-n", &count, "-r", &rate])
-            // One try for each; it waits two seconds for the last answers.
-            .args(["-W", "2000000", ns::ADDRESS])
-            .stdin(Stdio::null())
-            .output()
-            .context("perfdhcp")?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(
-            output.status.success(),
-            "perfdhcp: {}: {text} {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Ok(text)
+        until("an answer to all that perfdhcp asks", || {
+            let output = ns::on(host, "perfdhcp")
+                .args(["-4", "-l", host, "-R", &count, "-n", &count, "-r", &rate])
+                // The last answers may take two seconds.
+                .args(["-d", "2", "-W", "2000000", ns::ADDRESS])
+                .output()
+                .context("perfdhcp")?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            ensure!(output.status.success(), "{}: {text}", output.status);
+            Ok(Some(text))
+        })
     }
 }
 

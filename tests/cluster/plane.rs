@@ -22,7 +22,7 @@ pub(crate) const API: std::net::SocketAddr =
 const START: Duration = Duration::from_secs(90);
 
 /// What goes with the account `admin`. The room has no door to the outside.
-pub(crate) const TOKEN: &str = "of-the-admin-of-this-room";
+const TOKEN: &str = "of-the-admin-of-this-room";
 
 /// Each request is noted before it is answered, and with its outcome after that.
 const AUDIT: &str = "\
@@ -71,7 +71,7 @@ impl ControlPlane {
             etcd,
             controllers: None,
         };
-        plane.write_kubeconfig("admin", API, TOKEN, "default")?;
+        plane.write_kubeconfig("admin", TOKEN, "default")?;
         plane.start_api_server()?;
         if parts.controllers {
             plane.controllers = Some(plane.start_controllers()?);
@@ -148,7 +148,6 @@ impl ControlPlane {
     pub(crate) fn write_kubeconfig(
         &self,
         name: &str,
-        server: std::net::SocketAddr,
         token: &str,
         namespace: &str,
     ) -> Result<PathBuf> {
@@ -161,7 +160,7 @@ apiVersion: v1
 kind: Config
 current-context: room
 contexts: [{{name: room, context: {{cluster: room, user: {name}, namespace: {namespace}}}}}]
-clusters: [{{name: room, cluster: {{server: \"https://{server}\", certificate-authority: {authority}}}}}]
+clusters: [{{name: room, cluster: {{server: \"https://{API}\", certificate-authority: {authority}}}}}]
 users: [{{name: {name}, user: {{token: {token}}}}}]
 "
         );

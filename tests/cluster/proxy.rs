@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::plane::API;
 
@@ -55,6 +56,16 @@ impl Proxy {
             }
         });
         Ok(Self { address, way })
+    }
+
+    /// A kubeconfig that is `original` but for the way; it is beside that one.
+    pub(crate) fn kubeconfig(&self, original: &Path) -> Result<PathBuf> {
+        let text = std::fs::read_to_string(original)?;
+        let detour = text.replace(&API.to_string(), &self.address.to_string());
+        ensure!(detour != text, "{} names no {API}", original.display());
+        let path = original.with_extension(format!("by-{}", self.address.port()));
+        std::fs::write(&path, detour)?;
+        Ok(path)
     }
 
     /// From now on, everything takes so much longer, in both directions.

@@ -149,7 +149,11 @@ impl Server {
     pub(crate) fn command() -> Command {
         let mut command = Command::new(Self::program());
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"REVEILLE_") {
+            let ours = [&b"REVEILLE_"[..], b"KUBE"];
+            if ours
+                .iter()
+                .any(|start| name.as_encoded_bytes().starts_with(start))
+            {
                 command.env_remove(name);
             }
         }

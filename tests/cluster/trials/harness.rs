@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 
 use crate::kubectl::Rules;
 use crate::lan::Lan;
-use crate::plane::TOKEN;
 use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::support::dhcp::Machine;
@@ -127,8 +126,17 @@ pub(super) fn outages(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     stage.apply(SUBNET)?;
     let proxy = Proxy::open()?;
     let plane = &mut *stage.plane;
-    let detour = plane.write_kubeconfig("detour", proxy.address, TOKEN, &stage.namespace)?;
-    let get = ["get", "subnets", "-o", "name", "--request-timeout=2s"];
+    let detour = proxy.kubeconfig(&plane.kubeconfig())?;
+    let namespace = stage.namespace.as_str();
+    let get = [
+        "-n",
+        namespace,
+        "get",
+        "subnets",
+        "-o",
+        "name",
+        "--request-timeout=2s",
+    ];
     let held = plane.kubectl_as(&detour, &get)?;
     ensure!(held.contains("/lab"), "through the proxy: {held}");
     proxy.slow(Duration::from_millis(50));

@@ -4,6 +4,7 @@ pub mod check;
 pub mod crds;
 pub mod leases;
 pub mod operator;
+pub mod rbac;
 pub mod serve;
 mod service;
 
@@ -38,6 +39,8 @@ pub enum Command {
     Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
+    /// Print what the operator must be allowed to do in a cluster.
+    Rbac(rbac::RbacArgs),
 }
 
 impl Cli {
@@ -51,6 +54,7 @@ impl Cli {
             Command::Check(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
+            Command::Rbac(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.
         let _ = out.flush();

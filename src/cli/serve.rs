@@ -76,12 +76,14 @@ async fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let socket = config.admin_socket();
     let app = App::bind(config, shutdown.clone())?;
     let addresses = app.addresses();
     tracing::info!(
         http = %addresses.http,
         tftp = %addresses.tftp,
         admin = %addresses.admin,
+        admin_socket = %socket.display(),
         "listening"
     );
     let run = app.run();

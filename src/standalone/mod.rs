@@ -18,4 +18,5 @@ pub use self::folder::{MAX_FILES, MAX_FOLDER_DEPTH};
 pub use self::located::Located;
 pub use self::manifest::{Loaded, MAX_TOTAL_BYTES, MAX_TOTAL_NODES, read_paths, read_text};
 pub use self::source::{Position, SourceFile, Spot};
+pub use self::summary::missing_of;
 pub use self::watch::Source;

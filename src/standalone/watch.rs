@@ -20,6 +20,7 @@ use crate::api::Problem;
 use crate::config::ServeConfig;
 use crate::files::Roots;
 use crate::snapshot::{Compiled, Publisher, Settings, Snapshot, compile};
+use crate::status::{ProblemLine, Problems};
 
 /// How often the files are looked at where no notice of a change arrives:
 /// network file systems send none, and a folder that vanished has no watch.
@@ -37,6 +38,7 @@ pub struct Source {
     roots: Arc<Roots>,
     http_port: u16,
     publisher: Publisher,
+    problems: Problems,
     loaders: Loaders,
     generation: u64,
     kept: Kept,
@@ -51,14 +53,20 @@ type Fingerprint = BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>;
 // === impl Source ===
 
 impl Source {
-    /// A source that publishes to `publisher`.
+    /// A source that publishes to `publisher` and says in `problems` what is wrong.
     #[must_use]
-    pub fn new(config: &ServeConfig, roots: Arc<Roots>, publisher: Publisher) -> Self {
+    pub fn new(
+        config: &ServeConfig,
+        roots: Arc<Roots>,
+        publisher: Publisher,
+        problems: Problems,
+    ) -> Self {
         Self {
             paths: config.manifests.clone(),
             http_port: config.http.port(),
             roots,
             publisher,
+            problems,
             loaders: Loaders::default(),
             generation: 0,
             kept: Kept::default(),
@@ -172,6 +180,9 @@ impl Source {
             }
         }
         self.said = now;
+        let lines = words.into_iter();
+        let lines = lines.map(|(error, text)| ProblemLine { error, text });
+        self.problems.set(lines.collect());
     }
 
     fn settings(&mut self) -> Settings {

@@ -111,7 +111,7 @@ fn the_status_names_what_is_wrong_and_fails() {
     let words = text(&status.stdout);
     assert!(words.contains(" is NOT READY, up "), "{words}");
     assert!(
-        words.contains("generation 1: 1 Subnet, 1 BootProfile, 2 Machines"),
+        words.contains(": 1 Subnet, 1 BootProfile, 2 Machines"),
         "{words}"
     );
     assert!(words.contains("1 Ready, 1 Local"), "{words}");

@@ -609,6 +609,7 @@ fn the_admin_port_changes_nothing_and_the_socket_approves() {
     let post = |mac: &str| {
         format!("POST /machines/{mac}/approve HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
     };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut tcp = Client::connect(address);
     let refused = tcp.ask(&post("52:54:00:00:00:01"));
     assert_eq!((refused.status, refused.text()), (404, "not-found\n"));
@@ -625,14 +626,14 @@ fn the_admin_port_changes_nothing_and_the_socket_approves() {
     assert_eq!(wrong.status, 400);
     assert!(wrong.text().starts_with("bad-mac: `node-7`"), "{wrong:?}");
     // For reading the two are one.
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-    for client in [&mut tcp, &mut unix] {
-        assert_eq!(client.ask(&get("/machines")).text(), "{\"machines\":[]}\n");
-        let cannot = client.ask(&get("/status"));
-        assert_eq!(
-            (cannot.status, cannot.text()),
-            (503, "not-now: no Overview here\n")
-        );
+    let answers = [
+        (tcp.ask(&get("/machines")), tcp.ask(&get("/status"))),
+        (unix.ask(&get("/machines")), unix.ask(&get("/status"))),
+    ];
+    for (machines, status) in answers {
+        assert_eq!(machines.text(), "{\"machines\":[]}\n");
+        let cannot = "not-now: no Overview here\n";
+        assert_eq!((status.status, status.text()), (503, cannot));
     }
     cancel.cancel();
     runtime.block_on(port).unwrap().unwrap();

@@ -115,10 +115,11 @@ impl App {
         let (ask, asks) = mpsc::channel(1);
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
+        let chronicle = Chronicle::default();
         let timeline = Timeline {
             boots,
             metrics: BootMetrics::register(&parts.registry)?,
-            chronicle: Chronicle::default(),
+            chronicle: chronicle.clone(),
         };
         let sources = AdminSources {
             doors: (http, tftp),
@@ -133,6 +134,7 @@ impl App {
         let story = Story {
             metrics: DhcpMetrics::register(&parts.registry)?,
             seldom: Seldom::default(),
+            chronicle,
         };
         let engine = Engine {
             queue: requests,

@@ -249,6 +249,19 @@ fn an_answer_that_breaks_off_is_an_error() {
     );
 }
 
+#[test]
+fn a_connection_that_breaks_off_is_an_error() {
+    let stage = Stage::set(&["get", "machines"]);
+    let (stream, _) = stage.listener.accept().unwrap();
+    drop(stream);
+    let ended = stage.child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        text(&ended.stderr).contains("broke the connection off"),
+        "{ended:?}"
+    );
+}
+
 // === the service under test ===
 
 struct Service {

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::io::Errno;
 use tokio::net::UnixStream;
 
 use crate::config::ADMIN_SOCKET;
@@ -111,7 +112,7 @@ impl SocketArgs {
         let path = self.path();
         let stream = UnixStream::connect(&path)
             .await
-            .map_err(|error| explain(&path, error))?;
+            .map_err(|error| explain(&path, &error))?;
         let (mut sender, wire) = http1::handshake(TokioIo::new(stream)).await?;
         let mut wire = pin!(wire);
         let request = Request::builder()
@@ -130,7 +131,7 @@ impl SocketArgs {
         let response = head
             .await
             .map_err(|_| silent())?
-            .context("the service broke the connection off")?;
+            .map_err(|error| broken("the connection", &error))?;
         if !response.status().is_success() {
             let mut words = String::new();
             read(wire, response, &mut |line| {
@@ -179,7 +180,7 @@ async fn read(
             }
         };
         let Some(frame) = frame else { break };
-        let frame = frame.context("the service broke its answer off")?;
+        let frame = frame.map_err(|error| broken("its answer", &error))?;
         rest.extend_from_slice(&frame.into_data().unwrap_or_default());
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
@@ -187,6 +188,12 @@ async fn read(
         }
     }
     give(&rest, each)
+}
+
+/// In words alone: a broken pipe of the service is not that of our reader,
+/// which is no mistake.
+fn broken(what: &str, error: &hyper::Error) -> anyhow::Error {
+    anyhow!("the service broke {what} off: {error}")
 }
 
 fn give(line: &[u8], each: &mut dyn FnMut(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
@@ -198,18 +205,18 @@ fn give(line: &[u8], each: &mut dyn FnMut(&str) -> anyhow::Result<()>) -> anyhow
 }
 
 /// Why the socket cannot be opened, and what to do.
-fn explain(path: &Path, error: io::Error) -> anyhow::Error {
+fn explain(path: &Path, error: &io::Error) -> anyhow::Error {
     let shown = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => anyhow!(
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => anyhow!(
             "there is no admin socket at {shown}: start `reveille serve`, or name its state \
              folder by --state DIR or its socket by --socket PATH"
         ),
-        io::ErrorKind::ConnectionRefused => anyhow!(
+        Some(Errno::CONNREFUSED) => anyhow!(
             "nobody serves the admin socket {shown}: the service that made it has ended; start \
              `reveille serve`"
         ),
-        io::ErrorKind::PermissionDenied => {
+        Some(Errno::ACCESS) => {
             let me = user(Uid::current());
             match fs::symlink_metadata(path) {
                 Ok(metadata) => anyhow!(
@@ -224,7 +231,7 @@ fn explain(path: &Path, error: io::Error) -> anyhow::Error {
                 ),
             }
         }
-        _ => anyhow::Error::new(error).context(format!("the admin socket {shown}")),
+        Some(_) | None => anyhow!("the admin socket {shown} cannot be opened: {error}"),
     }
 }
 

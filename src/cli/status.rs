@@ -80,13 +80,9 @@ fn facts(overview: &Overview) -> Vec<(&'static str, String)> {
         let words = format!("HTTP {}, TFTP {}, admin {}", at.http, at.tftp, at.admin);
         facts.push(("listening", words));
     }
-    let up: Vec<&str> = overview
-        .services
-        .iter()
-        .filter(|service| service.up)
-        .map(|service| service.name.as_str())
-        .collect();
-    facts.push(("up", up.join(", ")));
+    let (all, up) = (&overview.services, overview.services.iter());
+    let up = up.filter(|service| service.up).count();
+    facts.push(("services", format!("{up} of {} up", all.len())));
     let phases: Vec<String> = Phase::ALL
         .iter()
         .filter_map(|phase| Some((overview.phases.get(phase)?, phase)))

@@ -28,7 +28,7 @@ fn says_what_is_up_and_no_more_when_all_is_well() {
 reveille 1.2.3 is ready, up 5m5s, pid 42
   manifests  ./boot, generation 3: 1 Subnet, 1 BootProfile, 3 Machines
   listening  HTTP 0.0.0.0:80, TFTP 0.0.0.0:69, admin 127.0.0.1:9167
-  up         dhcp, http
+  services   2 of 2 up
   machines   1 Ready, 2 Booted
   boots      0 going on
   leases     3 lent

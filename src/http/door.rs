@@ -115,6 +115,9 @@ struct Slot<C: Copy + Eq + Hash> {
     gauge: prometheus::IntGauge,
 }
 
+/// A connection that got a place.
+type Admitted<L> = (Slot<<L as Listen>::Client>, Caller<<L as Listen>::Ends>);
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 // === impl Limits ===
@@ -228,7 +231,7 @@ impl<L: Listen> Door<L> {
     }
 
     /// Gives a new connection a place; `None` where its client has too many.
-    fn admit(&self, ends: L::Ends) -> Option<(Slot<L::Client>, Caller<L::Ends>)> {
+    fn admit(&self, ends: L::Ends) -> Option<Admitted<L>> {
         let gauge = self.metrics.connections.with_label_values(&[self.name]);
         let most = self.limits.connections_per_client;
         let client = L::client(&ends);

@@ -601,7 +601,7 @@ fn the_admin_port_changes_nothing_and_the_socket_approves() {
     let (port, socket) = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
         let port = AdminServer::bind(listen, config.clone()).unwrap();
-        (port, AdminSocket::bind(&path, config).unwrap())
+        (port, AdminSocket::bind(&path, false, config).unwrap())
     });
     let address = port.local_addr().unwrap();
     let cancel = CancellationToken::new();
@@ -649,7 +649,7 @@ fn the_story_is_told_as_it_happens_and_ends_with_the_door() {
     let chronicle = config.chronicle.clone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
-    let socket = runtime.block_on(async { AdminSocket::bind(&path, config).unwrap() });
+    let socket = runtime.block_on(async { AdminSocket::bind(&path, false, config).unwrap() });
     let cancel = CancellationToken::new();
     let running = runtime.spawn(socket.run(cancel.clone()));
     let other = MacAddress::new([2, 0, 0, 0, 0, 9]);

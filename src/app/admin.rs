@@ -55,7 +55,9 @@ pub(super) fn bind_admin(
     listening.get_or_init(|| Listening { http, tftp, admin });
     serve_bound(supervisor, "admin", first, bind, AdminServer::run);
 
-    let bind = move || AdminSocket::bind(&path, config.clone());
+    // The lock of the lease database says that the state folder is ours.
+    let alone = parts.config.admin_socket.is_none();
+    let bind = move || AdminSocket::bind(&path, alone, config.clone());
     let first = bind().map_err(anyhow::Error::msg)?;
     serve_bound(supervisor, "admin-socket", first, bind, AdminSocket::run);
     Ok(admin)

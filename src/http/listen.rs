@@ -113,12 +113,13 @@ impl fmt::Display for Ends {
 
 impl LocalListener {
     /// Binds a socket at `path`, for its owner and group. One that a process
-    /// left behind is removed.
+    /// left behind is removed; where we are `alone`, whatever its owner: nobody
+    /// else can be serving there, as in a state folder whose lock we hold.
     ///
     /// # Errors
     /// In words that name the cure: the path is too long, is something else,
     /// or is served by another process; the folder cannot be written to.
-    pub(super) fn bind(path: &Path) -> Result<Self, String> {
+    pub(super) fn bind(path: &Path, alone: bool) -> Result<Self, String> {
         let shown = path.display();
         let length = path.as_os_str().as_bytes().len();
         if length > SOCKET_PATH_BYTES {
@@ -127,7 +128,7 @@ impl LocalListener {
                  may have {SOCKET_PATH_BYTES}; name a shorter one by --admin-socket"
             ));
         }
-        remove_stale(path)?;
+        remove_stale(path, alone)?;
         open(path).map_err(|error| {
             format!(
                 "the admin socket {shown} cannot be made: {error}; its folder must be there and \
@@ -155,7 +156,7 @@ fn open(path: &Path) -> io::Result<LocalListener> {
 }
 
 /// Removes a socket that nobody listens on any more.
-fn remove_stale(path: &Path) -> Result<(), String> {
+fn remove_stale(path: &Path, alone: bool) -> Result<(), String> {
     let shown = path.display();
     let Ok(metadata) = fs::symlink_metadata(path) else {
         // Not there, or bind says what is wrong.
@@ -167,18 +168,25 @@ fn remove_stale(path: &Path) -> Result<(), String> {
              remove it, or name another path by --admin-socket"
         ));
     }
-    match StdUnixStream::connect(path) {
-        Ok(_) => Err(format!(
-            "another process serves the admin socket {shown}; stop it, or name another path \
-             by --admin-socket"
-        )),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .map_err(|error| format!("the old admin socket {shown} cannot be removed: {error}")),
-        Err(error) => Err(format!(
-            "the admin socket {shown} is there and cannot be looked at: {error}; remove it, or \
-             name another path by --admin-socket"
-        )),
+    if !alone {
+        match StdUnixStream::connect(path) {
+            Ok(_) => {
+                return Err(format!(
+                    "another process serves the admin socket {shown}; stop it, or name another \
+                     path by --admin-socket"
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => {
+                return Err(format!(
+                    "the admin socket {shown} is there and cannot be looked at: {error}; remove \
+                     it, or name another path by --admin-socket"
+                ));
+            }
+        }
     }
+    fs::remove_file(path)
+        .map_err(|error| format!("the old admin socket {shown} cannot be removed: {error}"))
 }
 
 impl Drop for LocalListener {
@@ -231,11 +239,14 @@ mod tests {
     async fn is_for_owner_and_group_and_goes_with_its_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let listener = LocalListener::bind(&path).unwrap();
+        let listener = LocalListener::bind(&path, false).unwrap();
         assert_eq!(mode(&path), 0o660);
-        let in_use = LocalListener::bind(&path).unwrap_err();
+        let in_use = LocalListener::bind(&path, false).unwrap_err();
         assert!(in_use.contains("another process serves"), "{in_use}");
+        let alone = LocalListener::bind(&path, true).unwrap();
         drop(listener);
+        assert!(path.exists(), "the file of the second stays");
+        drop(alone);
         assert!(!path.exists());
     }
 
@@ -245,15 +256,15 @@ mod tests {
         let path = folder.path().join("admin.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves the file");
-        let first = LocalListener::bind(&path).unwrap();
+        let first = LocalListener::bind(&path, false).unwrap();
         // Somebody removes the file and a second process takes the path.
         fs::remove_file(&path).unwrap();
-        let second = LocalListener::bind(&path).unwrap();
+        let second = LocalListener::bind(&path, false).unwrap();
         drop(first);
         assert!(path.exists(), "the file of the second stays");
         drop(second);
         fs::write(&path, "notes").unwrap();
-        let refused = LocalListener::bind(&path).unwrap_err();
+        let refused = LocalListener::bind(&path, false).unwrap_err();
         assert!(refused.contains("no socket"), "{refused}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
     }
@@ -263,9 +274,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let room = SOCKET_PATH_BYTES - folder.path().as_os_str().len() - 1;
         let longest = folder.path().join("s".repeat(room));
-        drop(LocalListener::bind(&longest).unwrap());
+        drop(LocalListener::bind(&longest, false).unwrap());
         let longer = folder.path().join("s".repeat(room + 1));
-        let refused = LocalListener::bind(&longer).unwrap_err();
+        let refused = LocalListener::bind(&longer, false).unwrap_err();
         assert!(refused.contains("108 bytes"), "{refused}");
         assert!(refused.contains("--admin-socket"), "{refused}");
     }

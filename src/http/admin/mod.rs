@@ -187,12 +187,13 @@ impl AdminServer {
 
 impl AdminSocket {
     /// Binds a Unix socket at `path` for its owner and group. One that a
-    /// process left behind is removed; the file goes when the server does.
+    /// process left behind is removed, whoever made it where we are `alone`
+    /// with the folder; the file goes when the server does.
     ///
     /// # Errors
     /// In words: the path is too long, taken, or cannot be written.
-    pub fn bind(path: &Path, config: AdminConfig) -> Result<Self, String> {
-        let listener = LocalListener::bind(path)?;
+    pub fn bind(path: &Path, alone: bool, config: AdminConfig) -> Result<Self, String> {
+        let listener = LocalListener::bind(path, alone)?;
         let limits = Limits {
             stall_timeout: LOCAL_STALL_TIMEOUT,
             ..config.limits

@@ -77,8 +77,8 @@ lab   Server  192.0.2.0/24  reveille-none0  50    0     False
     assert_eq!(
         service.good(&["get", "profiles", "-o", "wide"]),
         "\
-NAME    SOURCE  MACHINES  BOOTS  READY  REASON
-debian  Linux   2         0      False  linux not in the artifact tree
+NAME    SOURCE  DEFAULT  MACHINES  BOOTS  READY  REASON
+debian  linux   true     2         0      False  linux not in the artifact tree
 "
     );
     let one = service.good(&["get", "machines", "52-54-00-12-34-57", "-o", "json"]);

@@ -7,14 +7,14 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::NameRef;
+use super::{MachineStatus, NameRef};
 use crate::boot::MacAddress;
 
 /// Most interfaces that one machine may have.
 pub const MAX_INTERFACES: usize = 32;
 
 /// A Machine is a piece of hardware that boots from the network.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "reveille.dev",
     version = "v1alpha1",
@@ -24,19 +24,31 @@ pub const MAX_INTERFACES: usize = 32;
     namespaced,
     category = "reveille",
     derive = "PartialEq",
-    printcolumn(
-        name = "Profile",
-        type_ = "string",
-        json_path = ".spec.profileRef.name"
-    ),
+    status = "MachineStatus",
+    printcolumn(name = "Profile", type_ = "string", json_path = ".status.profile"),
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.boot.policy"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Stage", type_ = "string", json_path = ".status.stage"),
+    printcolumn(name = "IP", type_ = "string", json_path = ".status.address"),
+    printcolumn(name = "Last-Boot", type_ = "date", json_path = ".status.lastBoot"),
     printcolumn(
         name = "MAC",
         type_ = "string",
-        json_path = ".spec.interfaces[0].mac",
+        json_path = ".status.mac",
         priority = 1
     ),
-    printcolumn(name = "IP", type_ = "string", json_path = ".spec.interfaces[0].ip"),
+    printcolumn(
+        name = "Arch",
+        type_ = "string",
+        json_path = ".status.architecture",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Duration",
+        type_ = "string",
+        json_path = ".status.lastDuration",
+        priority = 1
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -62,9 +74,27 @@ pub struct MachineSpec {
     #[serde(default)]
     pub local_boot: LocalBoot,
 
+    /// Whether it may boot. A machine that Reveille discovered waits with
+    /// `false` until somebody approves it, and gets no answer until then.
+    #[serde(default = "yes")]
+    pub approved: bool,
+
     /// Values for templates, as `{{ params.NAME }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
+}
+
+impl Default for MachineSpec {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            profile_ref: None,
+            boot: BootSpec::default(),
+            local_boot: LocalBoot::default(),
+            approved: true,
+            params: BTreeMap::new(),
+        }
+    }
 }
 
 /// One network interface.

@@ -10,14 +10,18 @@
     reason = "columns of one type are no duplicates"
 )]
 
+mod lease;
 mod machine;
 mod problem;
 mod profile;
 mod scalar;
+mod status;
 mod subnet;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+pub use self::lease::{DhcpLease, DhcpLeaseSpec};
 pub use self::machine::{
     BootPolicy, BootSpec, Interface, LocalBoot, MAX_INTERFACES, Machine, MachineSpec,
 };
@@ -27,6 +31,10 @@ pub use self::profile::{
     LocalSource, MAX_ARGS, MAX_INITRDS, NameRef, Operator, RomIpxe, Selector, SelectorRequirement,
 };
 pub use self::scalar::{Cidr, Lifetime, ScalarError};
+pub use self::status::{
+    AddressCounts, BootProfileStatus, BootStatus, ForeignServer, MAX_STATUS_BOOTS, MachineFacts,
+    MachineStatus, Phase, StageStatus, SubnetStatus,
+};
 pub use self::subnet::{Dns, Lifetimes, Mode, Pool, Subnet, SubnetSpec, UnknownMachines};
 
 /// The API group of every resource.
@@ -36,15 +44,30 @@ pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` as it stands in a manifest.
 pub const API_VERSION: &str = "reveille.dev/v1alpha1";
 
+/// The label that Reveille gives each Machine: its first MAC address, with
+/// hyphens, since a label's value may hold no colon.
+pub const MAC_LABEL: &str = "reveille.dev/mac";
+/// The label of what belongs to a Subnet: its name.
+pub const SUBNET_LABEL: &str = "reveille.dev/subnet";
+/// The label of what belongs to a Machine: its name.
+pub const MACHINE_LABEL: &str = "reveille.dev/machine";
+
 /// The custom resource definition of `kind`, as `reveille crds` prints it and
 /// as the manifest reader checks against.
 #[must_use]
-pub fn crd(
-    kind: Kind,
-) -> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
+pub fn crd(kind: Kind) -> CustomResourceDefinition {
     match kind {
         Kind::Subnet => Subnet::crd(),
         Kind::BootProfile => BootProfile::crd(),
         Kind::Machine => Machine::crd(),
     }
+}
+
+/// Every custom resource definition: of the kinds that people write, and of
+/// those that only Reveille does.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut all: Vec<_> = Kind::ALL.into_iter().map(crd).collect();
+    all.push(DhcpLease::crd());
+    all
 }

@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::BootProfileStatus;
 use crate::boot::Architecture;
 
 /// Most initrds that one profile may name.
@@ -26,8 +27,28 @@ pub const MAX_ARGS: usize = 256;
     namespaced,
     category = "reveille",
     derive = "PartialEq",
+    status = "BootProfileStatus",
+    printcolumn(name = "Source", type_ = "string", json_path = ".status.source"),
     printcolumn(name = "Default", type_ = "boolean", json_path = ".spec.default"),
-    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Machines", type_ = "integer", json_path = ".status.machines"),
+    printcolumn(name = "Boots", type_ = "integer", json_path = ".status.boots"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Priority",
+        type_ = "integer",
+        json_path = ".spec.priority",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Last-Boot",
+        type_ = "date",
+        json_path = ".status.lastBoot",
+        priority = 1
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",

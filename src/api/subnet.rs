@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Lifetime, NameRef};
+use super::{Cidr, Lifetime, NameRef, SubnetStatus};
 
 /// A Subnet is one broadcast domain that Reveille serves: which interface,
 /// which addresses, which network settings the machines there get.
@@ -20,9 +20,23 @@ use super::{Cidr, Lifetime, NameRef};
     namespaced,
     category = "reveille",
     derive = "PartialEq",
+    status = "SubnetStatus",
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "CIDR", type_ = "string", json_path = ".spec.cidr"),
     printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface"),
+    printcolumn(name = "Free", type_ = "integer", json_path = ".status.addresses.free"),
+    printcolumn(name = "Used", type_ = "integer", json_path = ".status.addresses.used"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Server",
+        type_ = "string",
+        json_path = ".status.server",
+        priority = 1
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -80,6 +94,8 @@ pub struct SubnetSpec {
 
     /// What a machine gets that no Machine object names. `Boot`: an address
     /// from a pool and the profile that the rules choose. `Ignore`: no answer.
+    /// `Discover`: no answer either, but a Machine is made that waits for
+    /// `approved: true`.
     #[serde(default)]
     pub unknown_machines: UnknownMachines,
 
@@ -177,6 +193,9 @@ pub enum UnknownMachines {
     Boot,
     /// They get no answer.
     Ignore,
+    /// They get no answer until somebody approves the Machine that is made
+    /// of what they asked.
+    Discover,
 }
 
 const fn yes() -> bool {

@@ -27,6 +27,8 @@ pub(super) struct AdminSources {
     pub(super) doors: (SocketAddr, SocketAddr),
     /// The boots.
     pub(super) timeline: Timeline,
+    /// Where the manifests come from.
+    pub(super) source: Source,
     /// The mistakes in the manifests.
     pub(super) problems: Problems,
     /// Who knows the leases.
@@ -74,6 +76,7 @@ fn admin_config(
         problems,
         ask,
         failing,
+        source,
         ..
     } = sources;
     let (health, snapshots) = (supervisor.clone(), parts.snapshots.clone());
@@ -91,10 +94,7 @@ fn admin_config(
         leases: ask.clone(),
         roots: Arc::clone(&parts.roots),
         problems,
-        source: Source {
-            kind: "folder".to_owned(),
-            paths: parts.config.manifests.clone(),
-        },
+        source,
         listening,
         ready: Arc::clone(&is_ready),
         started: clock::now(),

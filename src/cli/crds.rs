@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::api::{self, GROUP, Kind};
+use crate::api::{self, GROUP};
 
 /// First line of every file.
 const HEADER: &str = "# Made by `make crds`; do not edit.\n";
@@ -46,10 +46,10 @@ impl CrdsArgs {
 /// # Errors
 /// Where a definition cannot be written as YAML.
 fn all() -> anyhow::Result<Vec<(String, String)>> {
-    Kind::ALL
+    api::crds()
         .into_iter()
-        .map(|kind| {
-            let crd = api::crd(kind);
+        .map(|crd| {
+            let kind = &crd.spec.names.kind;
             let name = format!("{}.{GROUP}.yaml", crd.spec.names.plural);
             let text = serde_saphyr::to_string(&crd).with_context(|| format!("writing {kind}"))?;
             Ok((name, text))

@@ -202,6 +202,7 @@ fn rows<T: DeserializeOwned>(items: Vec<Value>) -> anyhow::Result<Vec<T>> {
         .context("the service answers in a way that this version does not know")
 }
 
+/// The columns of kubectl (see the printer columns in `api`), in their order.
 fn machines(rows: &[MachineRow], wide: bool, now: Millis) -> Cells {
     let mut head = vec![
         "NAME",
@@ -211,11 +212,11 @@ fn machines(rows: &[MachineRow], wide: bool, now: Millis) -> Cells {
         "STAGE",
         "IP",
         "LAST-BOOT",
-        "AGE",
     ];
     if wide {
         head.extend(["MAC", "ARCH", "DURATION"]);
     }
+    head.push("AGE");
     let several = several(rows.iter().map(|row| &row.namespace));
     let cells = rows.iter().map(|row| {
         let since = |at: Option<u64>| or_dash(at.map(|at| age(Millis(at), now)));
@@ -223,17 +224,17 @@ fn machines(rows: &[MachineRow], wide: bool, now: Millis) -> Cells {
             name(several, &row.namespace, &row.name),
             or_dash(row.profile.as_ref()),
             row.policy.clone(),
-            row.phase.to_string(),
+            row.phase.as_str().to_owned(),
             or_dash(row.stage.as_ref()),
             or_dash(row.ip),
             since(row.last_boot),
-            since(row.created),
         ];
         if wide {
             cells.push(or_dash(row.macs.first()));
             cells.push(or_dash(row.architecture.as_ref()));
             cells.push(or_dash(row.duration_ms.map(span)));
         }
+        cells.push(since(row.created));
         cells
     });
     (head, cells.collect())
@@ -260,13 +261,14 @@ fn subnets(rows: &[SubnetRow], wide: bool) -> Cells {
 }
 
 fn profiles(rows: &[ProfileRow], wide: bool) -> Cells {
-    let mut head = vec!["NAME", "SOURCE", "MACHINES", "BOOTS", "READY"];
+    let mut head = vec!["NAME", "SOURCE", "DEFAULT", "MACHINES", "BOOTS", "READY"];
     head.extend(wide.then_some("REASON"));
     let several = several(rows.iter().map(|row| &row.namespace));
     let cells = rows.iter().map(|row| {
         let mut cells = vec![
             name(several, &row.namespace, &row.name),
             row.source.clone(),
+            row.default.to_string(),
             row.machines.to_string(),
             row.boots.to_string(),
             truth(row.ready),

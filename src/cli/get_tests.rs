@@ -14,7 +14,7 @@ fn shown(kind: Kind, items: Value, wide: bool) -> String {
 fn machine(namespace: &str, name: &str) -> Value {
     json!({
         "namespace": namespace, "name": name, "profile": "debian", "rule": "namespace-default",
-        "policy": "Always", "phase": "Booted", "local": null, "stage": "HandOff",
+        "policy": "Always", "phase": "Booted", "local": null, "stage": "hand-off",
         "ip": "192.0.2.7", "lastBoot": 1_699_999_700_000_u64, "created": 1_699_700_000_000_u64,
         "macs": ["52:54:00:12:34:56"], "architecture": "x86_64-uefi", "durationMs": 12_345,
     })
@@ -32,15 +32,15 @@ fn machines_have_the_columns_that_kubectl_shows() {
     assert_eq!(
         shown(Kind::Machines, items.clone(), false),
         "\
-NAME     PROFILE  POLICY  PHASE   STAGE    IP         LAST-BOOT  AGE
-node-7   debian   Always  Booted  HandOff  192.0.2.7  5m         3d11h
-node-10  -        Local   Local   -        -          -          -
+NAME     PROFILE  POLICY  PHASE   STAGE     IP         LAST-BOOT  AGE
+node-7   debian   Always  Booted  hand-off  192.0.2.7  5m         3d11h
+node-10  -        Local   Local   -         -          -          -
 "
     );
     let wide = shown(Kind::Machines, items, true);
     let first = wide.lines().nth(1).unwrap();
     assert!(
-        first.ends_with("52:54:00:12:34:56  x86_64-uefi  12.3s"),
+        first.ends_with("  52:54:00:12:34:56  x86_64-uefi  12.3s     3d11h"),
         "{first}"
     );
 }
@@ -66,7 +66,7 @@ fn the_usual_tables_fit_80_columns() {
         "interface": "enp0s31f6", "free": 48, "used": 3, "ready": false, "reason": "no link",
     });
     let profile = json!({
-        "namespace": "default", "name": "debian", "source": "Linux", "default": true,
+        "namespace": "default", "name": "debian", "source": "linux", "default": true,
         "machines": 12, "boots": 3400, "ready": true, "reason": null,
     });
     let boot = json!({

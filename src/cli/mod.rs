@@ -6,7 +6,9 @@ pub mod crds;
 pub mod get;
 pub mod leases;
 pub mod log;
+pub mod operator;
 pub mod serve;
+mod service;
 pub mod socket;
 pub mod status;
 mod table;
@@ -20,7 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::api::{Cidr, Kind, ObjectRef};
 use crate::standalone;
 
-/// Wakes bare metal: boots machines from the network, as a folder of manifests says.
+/// Wakes bare metal: boots machines from the network, as a cluster or a folder of manifests says.
 #[derive(Debug, Parser)]
 #[command(name = "reveille", version, max_term_width = 100)]
 pub struct Cli {
@@ -34,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve DHCP, TFTP and HTTP from a folder of manifests.
     Serve(Box<serve::ServeArgs>),
+    /// Serve DHCP, TFTP and HTTP as the resources of a cluster say.
+    Operator(Box<operator::OperatorArgs>),
     /// Find every mistake in manifests.
     Check(check::CheckArgs),
     /// Say whether the running service can serve boots, and what is wrong.
@@ -57,6 +61,7 @@ impl Cli {
         let mut out = io::stdout().lock();
         let result = match self.command {
             Command::Serve(args) => args.run(),
+            Command::Operator(args) => args.run(),
             Command::Check(args) => args.run(&mut out),
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::socket::SocketArgs;
 use crate::clock::Millis;
-use crate::status::{Loaded, Overview, Phase, age};
+use crate::status::{Loaded, Overview, age};
 
 /// Say whether the service can serve boots, what is wrong and what to do.
 /// Exit code 1 when it cannot.
@@ -83,10 +83,9 @@ fn facts(overview: &Overview) -> Vec<(&'static str, String)> {
     let (all, up) = (&overview.services, overview.services.iter());
     let up = up.filter(|service| service.up).count();
     facts.push(("services", format!("{up} of {} up", all.len())));
-    let phases: Vec<String> = Phase::ALL
-        .iter()
-        .filter_map(|phase| Some((overview.phases.get(phase)?, phase)))
-        .map(|(number, phase)| format!("{number} {phase}"))
+    let phases = overview.phases.iter();
+    let phases: Vec<String> = phases
+        .map(|(phase, number)| format!("{number} {}", phase.as_str()))
         .collect();
     if !phases.is_empty() {
         facts.push(("machines", phases.join(", ")));
@@ -99,12 +98,10 @@ fn facts(overview: &Overview) -> Vec<(&'static str, String)> {
 }
 
 fn manifests(overview: &Overview) -> String {
-    let paths: Vec<String> = overview
-        .source
-        .paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let source = &overview.source;
+    let paths = source.paths.iter().map(|path| path.display().to_string());
+    let cluster = (source.kind != "folder").then(|| source.kind.clone());
+    let paths: Vec<String> = cluster.into_iter().chain(paths).collect();
     let paths = paths.join(", ");
     match &overview.snapshot {
         None => format!("{paths}: not read yet"),

@@ -16,7 +16,7 @@ use crate::lease::{
     allocate,
 };
 use crate::script::Urls;
-use crate::snapshot::{Plan, Selection, Snapshot, SubnetEntry};
+use crate::snapshot::{Plan, Selection, Snapshot, SubnetEntry, Unserved};
 
 /// What the shell knows beside the packet.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,8 @@ pub enum Ignored {
     SubnetGone,
     /// The relay's network is none that is served.
     RelayUnknown,
-    /// The Subnet ignores machines that no object names.
-    MachineUnknown,
+    /// The Subnet does not serve this machine.
+    Machine(Unserved),
     /// The client chose another server.
     OtherServer,
     /// A REQUEST that names no address.
@@ -95,7 +95,7 @@ impl Ignored {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::SubnetGone => "subnet-gone",
             Self::RelayUnknown => "relay-unknown",
-            Self::MachineUnknown => "machine-unknown",
+            Self::Machine(unserved) => unserved.as_str(),
             Self::OtherServer => "other-server-chosen",
             Self::NoAddress => "no-address-named",
             Self::Lease(reason) => reason.as_str(),
@@ -191,8 +191,8 @@ impl Decision {
 
 impl Case<'_> {
     fn decide(&self) -> Decision {
-        if self.subnet.ignores(&self.plan) {
-            return Decision::silent(Ignored::MachineUnknown);
+        if let Some(unserved) = self.subnet.ignores(&self.plan) {
+            return Decision::silent(Ignored::Machine(unserved));
         }
         if self.request.kind == RequestKind::Inform {
             return self.settings_only();

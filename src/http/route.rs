@@ -129,8 +129,8 @@ pub fn route(
         && let Some(subnet) = subnet_for(snapshot, caller, server.0)
     {
         let plan = snapshot.plan(subnet, Some(mac));
-        if subnet.ignores(&plan) {
-            return Err(Refused::Script(NoScript::MachineUnknown));
+        if let Some(unserved) = subnet.ignores(&plan) {
+            return Err(Refused::Script(NoScript::Machine(unserved)));
         }
         if let Verdict::Local(reason) = plan.verdict {
             return Err(Refused::LocalBoot(reason));

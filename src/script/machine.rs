@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::template::{Context, MachineContext, ServerContext};
 use super::{Urls, local, machine_script};
 use crate::boot::MacAddress;
-use crate::snapshot::{LocalReason, Plan, Snapshot, SubnetEntry, Verdict};
+use crate::snapshot::{LocalReason, Plan, Snapshot, SubnetEntry, Unserved, Verdict};
 use crate::timeline::Purpose;
 
 /// Who asks at a door that sees addresses.
@@ -31,8 +31,8 @@ pub struct MachineScript {
 pub enum NoScript {
     /// The machine boots its disk, and its firmware takes a missing file for that.
     LocalBoot(LocalReason),
-    /// The Subnet ignores machines that no object names.
-    MachineUnknown,
+    /// The Subnet does not serve this machine.
+    Machine(Unserved),
     /// Neither the caller nor we are in a network that is served.
     NetworkUnknown,
     /// The profile's loader is a file that needs no script.
@@ -45,7 +45,7 @@ impl NoScript {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LocalBoot(reason) => reason.as_str(),
-            Self::MachineUnknown => "machine-unknown",
+            Self::Machine(unserved) => unserved.as_str(),
             Self::NetworkUnknown => "network-unknown",
             Self::ProfileHasNone => "profile-has-no-script",
         }
@@ -64,8 +64,8 @@ pub fn script_for(
 ) -> Result<MachineScript, NoScript> {
     let subnet = subnet_for(snapshot, caller, urls.server).ok_or(NoScript::NetworkUnknown)?;
     let plan = snapshot.plan(subnet, Some(mac));
-    if subnet.ignores(&plan) {
-        return Err(NoScript::MachineUnknown);
+    if let Some(unserved) = subnet.ignores(&plan) {
+        return Err(NoScript::Machine(unserved));
     }
     let context = context(subnet, &plan, mac, caller, urls);
     match (plan.verdict, plan.profile) {

@@ -116,6 +116,26 @@ pub enum Selection {
     Refused,
 }
 
+/// Why a machine gets no answer at any door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unserved {
+    /// No object names it, and the Subnet serves only those that one does.
+    Unknown,
+    /// Its object waits for `approved: true`.
+    NotApproved,
+}
+
+impl Unserved {
+    /// Its name in log lines, metrics and scenarios.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "machine-unknown",
+            Self::NotApproved => "machine-not-approved",
+        }
+    }
+}
+
 // === impl Snapshot ===
 
 impl Snapshot {
@@ -146,10 +166,15 @@ impl Snapshot {
 // === impl SubnetEntry ===
 
 impl SubnetEntry {
-    /// Whether a machine with this plan gets no answer here at any door.
+    /// Why a machine with this plan gets no answer here at any door; `None`
+    /// where it is served.
     #[must_use]
-    pub fn ignores(&self, plan: &Plan<'_>) -> bool {
-        plan.machine.is_none() && self.spec.unknown_machines == UnknownMachines::Ignore
+    pub fn ignores(&self, plan: &Plan<'_>) -> Option<Unserved> {
+        match (plan.machine, self.spec.unknown_machines) {
+            (Some((machine, _)), _) if !machine.spec.approved => Some(Unserved::NotApproved),
+            (Some(_), _) | (None, UnknownMachines::Boot) => None,
+            (None, UnknownMachines::Ignore | UnknownMachines::Discover) => Some(Unserved::Unknown),
+        }
     }
 
     /// The addresses that no pool gives away where we are `server`.

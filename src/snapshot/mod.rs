@@ -19,6 +19,7 @@ mod world;
 pub use self::compile::{Compiled, Settings, compile};
 pub use self::entries::{
     DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
+    Unserved,
 };
 pub use self::handle::{Publisher, Reader, channel};
 pub use self::inputs::{Inputs, Withheld};

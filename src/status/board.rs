@@ -14,8 +14,8 @@ use crate::clock::{self, Millis};
 use crate::dhcp::server::{Ask, listener_name};
 use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
+use crate::press::missing_of;
 use crate::snapshot::{Reader, Snapshot};
-use crate::standalone::missing_of;
 use crate::supervisor::{State, Supervisor};
 use crate::timeline::{BootMetrics, BootResult, Boots};
 

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::{MachineRow, ProfileRow, SubnetRow, phase};
-use crate::api::Interface;
+use crate::api::{AddressCounts, Interface};
 use crate::boot::MacAddress;
 use crate::clock::Millis;
 use crate::lease::{Lease, LeaseState};
@@ -40,7 +40,7 @@ struct Standing<'a> {
 pub fn machines(facts: &Facts<'_>) -> Vec<MachineRow> {
     let latest: HashMap<MacAddress, &Boot> =
         facts.boots.iter().map(|boot| (boot.mac, *boot)).collect();
-    let addresses = addresses(facts);
+    let addresses = lent_to(facts);
     let entries = facts.snapshot.machines.iter();
     entries
         .map(|machine| machine_row(facts, machine, &latest, &addresses))
@@ -70,14 +70,14 @@ fn machine_row(
         profile: standing.profile.map(str::to_owned),
         rule: standing.rule.as_str().to_owned(),
         policy: word(&machine.spec.boot.policy),
-        phase: phase(false, standing.verdict, boot),
+        phase: phase(!machine.spec.approved, standing.verdict, boot),
         local: match standing.verdict {
             Some(Verdict::Local(reason)) => Some(reason.as_str().to_owned()),
             Some(Verdict::Boot) | None => None,
         },
         stage: boot
             .and_then(|boot| boot.stages.last())
-            .map(|record| word(&record.stage)),
+            .map(|record| record.stage.as_str().to_owned()),
         ip: lent.or(reserved),
         last_boot: boot.map(|boot| boot.started),
         created: machine.created.map(|created| created.0),
@@ -147,7 +147,7 @@ fn which<'a>(machine: &'a MachineEntry, boot: Option<&Boot>) -> Option<&'a Inter
 }
 
 /// The address that each machine has now.
-fn addresses(facts: &Facts<'_>) -> HashMap<MacAddress, Ipv4Addr> {
+fn lent_to(facts: &Facts<'_>) -> HashMap<MacAddress, Ipv4Addr> {
     let leases = facts.leases.unwrap_or_default().iter();
     leases
         .filter(|lease| lease.state_at(facts.now) == LeaseState::Bound)
@@ -163,15 +163,17 @@ pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> V
     subnets
         .map(|subnet| {
             let reason = trouble(&subnet.key);
-            let (free, used) = usage(facts, subnet).unzip();
+            let counts = facts
+                .leases
+                .map(|leases| addresses(subnet, leases, facts.now));
             SubnetRow {
                 namespace: subnet.name.namespace.clone(),
                 name: subnet.name.name.clone(),
                 mode: word(&subnet.spec.mode),
                 cidr: subnet.spec.cidr.to_string(),
                 interface: subnet.spec.interface.clone(),
-                free,
-                used,
+                free: counts.map(|counts| counts.free),
+                used: counts.map(|counts| counts.used),
                 ready: reason.is_none(),
                 reason,
             }
@@ -179,35 +181,41 @@ pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> V
         .collect()
 }
 
-/// Addresses of `subnet` that can be lent now, and that are.
-fn usage(facts: &Facts<'_>, subnet: &SubnetEntry) -> Option<(u64, u64)> {
-    let leases = facts.leases?.iter();
-    let held: Vec<&Lease> = leases
-        .filter(|lease| lease.subnet == subnet.key && !lease.is_free(facts.now))
-        .collect();
-    let used = held
-        .iter()
-        .filter(|lease| lease.state_at(facts.now) == LeaseState::Bound)
-        .count();
+/// The addresses of the pools of `subnet` at `now`. What is neither free nor
+/// lent nor declined is on offer.
+#[must_use]
+pub fn addresses(subnet: &SubnetEntry, leases: &[Lease], now: Millis) -> AddressCounts {
     let pools = &subnet.spec.pools;
-    let lendable: u64 = pools
+    let total: u64 = pools
         .iter()
         .map(|pool| {
             let size = u64::from(u32::from(pool.end).saturating_sub(pool.start.into())) + 1;
             size.saturating_sub(subnet.excluded.count(pool.start, pool.end))
         })
         .sum();
-    let taken = held
-        .iter()
-        .map(|lease| lease.address)
-        .filter(|address| !subnet.excluded.contains(*address))
-        .filter(|address| {
-            let mut pools = pools.iter();
-            pools.any(|pool| (pool.start..=pool.end).contains(address))
-        })
-        .count();
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    Some((lendable.saturating_sub(count(taken)), count(used)))
+    let total = u32::try_from(total).unwrap_or(u32::MAX);
+    let mut counts = AddressCounts {
+        total,
+        free: total,
+        ..AddressCounts::default()
+    };
+    let lendable = |address: Ipv4Addr| {
+        let mut pools = pools.iter();
+        pools.any(|pool| (pool.start..=pool.end).contains(&address))
+            && !subnet.excluded.contains(address)
+    };
+    let held = leases.iter().filter(|lease| {
+        lease.subnet == subnet.key && !lease.is_free(now) && lendable(lease.address)
+    });
+    for lease in held {
+        counts.free = counts.free.saturating_sub(1);
+        match lease.state {
+            LeaseState::Bound => counts.used += 1,
+            LeaseState::Declined => counts.declined += 1,
+            LeaseState::Offered | LeaseState::Released | LeaseState::Expired => {}
+        }
+    }
+    counts
 }
 
 /// A row for each BootProfile, oldest first. `missing` says which of its files
@@ -249,9 +257,9 @@ pub fn profiles(
 
 const fn source(profile: &ProfileEntry) -> &'static str {
     match (&profile.spec.linux, profile.spec.local) {
-        (Some(_), _) => "Linux",
-        (None, Some(_)) => "Local",
-        (None, None) => "Loader",
+        (Some(_), _) => "linux",
+        (None, Some(_)) => "local",
+        (None, None) => "loader",
     }
 }
 

@@ -3,10 +3,10 @@ use std::net::Ipv4Addr;
 use serde_json::json;
 
 use super::*;
+use crate::api::Phase;
 use crate::boot::{Architecture, Client, ClientKind};
 use crate::lease::LeaseKey;
 use crate::snapshot::{Inputs, Settings, compile};
-use crate::status::Phase;
 use crate::timeline::{BootEvent, BootResult, Fact, Known, Timeline};
 
 pub(in crate::status) fn mac(last: u8) -> MacAddress {
@@ -130,7 +130,7 @@ fn a_machine_shows_its_profile_its_phase_and_its_latest_boot() {
     );
     assert_eq!(
         (one.phase, one.stage.as_deref()),
-        (Phase::Booted, Some("Offer"))
+        (Phase::Booted, Some("offer"))
     );
     assert_eq!(one.ip, Some(Ipv4Addr::new(10, 0, 0, 12)));
     assert_eq!(one.last_boot, Some(5000));
@@ -210,10 +210,12 @@ fn a_subnet_counts_what_it_can_lend_and_what_it_lends() {
         boots: &[],
         leases: Some(&leases),
     };
+    let counts = addresses(&snapshot.subnets[0], &leases, Millis(9000));
+    assert_eq!((counts.total, counts.declined), (8, 1));
     let rows = subnets(&facts, &|key| {
         (key == "default/lab").then(|| "no interface".to_owned())
     });
-    assert_eq!((rows[0].free, rows[0].used), (Some(5), Some(3)));
+    assert_eq!((rows[0].free, rows[0].used), (Some(5), Some(1)));
     assert_eq!(
         (rows[0].ready, rows[0].reason.as_deref()),
         (false, Some("no interface"))
@@ -252,7 +254,7 @@ fn a_profile_counts_its_machines_and_names_the_files_it_lacks() {
     let debian = &rows[0];
     assert_eq!(
         (debian.source.as_str(), debian.machines, debian.boots),
-        ("Linux", 1, 7)
+        ("linux", 1, 7)
     );
     assert!(!debian.ready && debian.default);
     assert_eq!(
@@ -262,7 +264,7 @@ fn a_profile_counts_its_machines_and_names_the_files_it_lacks() {
     let disk = &rows[1];
     assert_eq!(
         (disk.source.as_str(), disk.machines, disk.boots),
-        ("Local", 1, 0)
+        ("local", 1, 0)
     );
     assert!(disk.ready);
 }

@@ -15,8 +15,8 @@ mod rows;
 
 pub use self::age::{age, span};
 pub use self::board::{Board, Table};
-pub use self::fold::{Facts, machines, profiles, subnets};
+pub use self::fold::{Facts, addresses, machines, profiles, subnets};
 pub use self::overview::{Listening, Loaded, Overview, Service, Source};
-pub use self::phase::{Phase, phase};
+pub use self::phase::phase;
 pub use self::problems::{ProblemLine, Problems};
 pub use self::rows::{MachineRow, ProfileRow, SubnetRow};

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MachineRow, Phase, ProblemLine};
+use super::{MachineRow, ProblemLine};
+use crate::api::Phase;
 use crate::snapshot::Snapshot;
 
 /// How the service is.
@@ -45,7 +46,7 @@ pub struct Overview {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// What kind of place: `folder`.
+    /// What kind of place: `folder`, or `cluster` and its URL.
     pub kind: String,
     /// The folders and files.
     pub paths: Vec<PathBuf>,

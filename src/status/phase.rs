@@ -1,28 +1,8 @@
 //! The phase of a machine: where it stands, in one word. Core.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
+use crate::api::Phase;
 use crate::snapshot::{LocalReason, Verdict};
 use crate::timeline::{Boot, BootResult};
-
-/// Where a machine stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Phase {
-    /// It asked for the first time and waits for a person to approve it.
-    Discovered,
-    /// It boots when it asks, and has not asked yet.
-    Ready,
-    /// A boot is going on.
-    Booting,
-    /// Its latest boot got to the hand-off.
-    Booted,
-    /// Its latest boot stopped on the way.
-    Stalled,
-    /// It is sent to its disk.
-    Local,
-}
 
 /// The phase of a machine whose object says `verdict` (`None` where no Subnet
 /// serves it) and whose latest boot is `latest`. `waiting`: for approval.
@@ -63,37 +43,6 @@ const fn is_lasting(reason: LocalReason) -> bool {
         | LocalReason::NoProfile
         | LocalReason::MachineRefused
         | LocalReason::ManifestsIncomplete => true,
-    }
-}
-
-impl Phase {
-    /// Every phase, in the order of a machine's life.
-    pub const ALL: [Self; 6] = [
-        Self::Discovered,
-        Self::Ready,
-        Self::Booting,
-        Self::Booted,
-        Self::Stalled,
-        Self::Local,
-    ];
-
-    /// Its name in tables and in the status of objects.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Discovered => "Discovered",
-            Self::Ready => "Ready",
-            Self::Booting => "Booting",
-            Self::Booted => "Booted",
-            Self::Stalled => "Stalled",
-            Self::Local => "Local",
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -158,14 +107,6 @@ mod tests {
             let latest = latest.map(|result| boot(mac(1), 0, result));
             let have = phase(waiting, verdict, latest.as_ref());
             assert_eq!(have, want, "{waiting} {verdict:?} {latest:?}");
-        }
-    }
-
-    #[test]
-    fn a_phase_reads_as_it_prints() {
-        for phase in Phase::ALL {
-            let text = serde_json::to_value(phase).unwrap();
-            assert_eq!(text, phase.as_str());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Phase;
+use crate::api::Phase;
 use crate::boot::MacAddress;
 
 /// What is known of a Machine.
@@ -56,9 +56,9 @@ pub struct SubnetRow {
     /// Its interface, as the manifest names it.
     pub interface: String,
     /// Addresses of its pools that can be lent now.
-    pub free: Option<u64>,
-    /// Addresses that are lent now, reserved ones among them.
-    pub used: Option<u64>,
+    pub free: Option<u32>,
+    /// Addresses of its pools that are lent now.
+    pub used: Option<u32>,
     /// Whether DHCP is served there.
     pub ready: bool,
     /// Why it is not.
@@ -73,7 +73,7 @@ pub struct ProfileRow {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Where its bytes come from: `Linux`, `Local` or `Loader`.
+    /// What it boots: `linux`, `local` or `loader`.
     pub source: String,
     /// Whether it is its namespace's default.
     pub default: bool,

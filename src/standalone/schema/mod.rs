@@ -20,6 +20,7 @@ use serde_json::Value;
 use self::walk::Walk;
 use super::yaml::{join, shown};
 use crate::api::{self, Kind, ObjectRef, Problem};
+use crate::boot::MacAddress;
 use crate::snapshot::suggest;
 
 pub use self::header::{Header, Stray, identify};
@@ -27,8 +28,9 @@ pub use self::header::{Header, Stray, identify};
 /// Most mistakes told about one object; nobody reads on.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// Fields of an object beside `status`.
-const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+/// Fields of an object. `status` is there in `kubectl get -o yaml` and says
+/// nothing in a file: it is dropped, like what a cluster adds to `metadata`.
+const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// Checks an object of ours against the schema of its kind. What the API
 /// server would drop is dropped from `value`: nulls of fields that cannot be
@@ -52,6 +54,7 @@ pub fn check(object: &ObjectRef, value: &mut Value) -> Vec<Problem> {
             unknown_top(&mut walk, name, specs);
         }
     }
+    fields.remove("status");
     match fields.get_mut("metadata") {
         Some(metadata) => walk.metadata(metadata),
         None => walk.tell(
@@ -66,6 +69,15 @@ pub fn check(object: &ObjectRef, value: &mut Value) -> Vec<Problem> {
         _ => walk.tell("/spec", "MissingField", "`spec` is missing", "add it"),
     }
     walk.problems
+}
+
+/// The MAC addresses that a machine's document names, whatever else it says.
+pub fn macs(value: &Value) -> impl Iterator<Item = MacAddress> {
+    let interfaces = value.pointer("/spec/interfaces").and_then(Value::as_array);
+    interfaces
+        .into_iter()
+        .flatten()
+        .filter_map(|interface| interface.get("mac")?.as_str()?.parse().ok())
 }
 
 /// Whether a problem is about the key at its pointer, not about the value.

@@ -42,12 +42,6 @@ const FIELDS: &[Planned] = &[
         "Proxy",
         "let Reveille be the DHCP server (`Server`), or set `Disabled`",
     ),
-    value(
-        Kind::Subnet,
-        "/spec/unknownMachines",
-        "Discover",
-        "use `Boot` or `Ignore`",
-    ),
     field(
         Kind::Subnet,
         "/spec/relays",
@@ -106,11 +100,6 @@ const FIELDS: &[Planned] = &[
     field(Kind::Machine, "/spec/assetTag", KNOWN_BY_MAC),
     field(
         Kind::Machine,
-        "/spec/approved",
-        "remove it; a Machine that is written down is approved",
-    ),
-    field(
-        Kind::Machine,
         "/spec/options",
         "remove it; the Subnet says what machines are told",
     ),
@@ -125,12 +114,6 @@ const FIELDS: &[Planned] = &[
         "Once",
         "use `Always`, and `Local` once it is installed",
     ),
-    Planned {
-        kind: None,
-        pointer: "/status",
-        value: None,
-        cure: "remove it; `status` is for Reveille to write",
-    },
 ];
 
 /// What to do instead of the field at `pointer`, if it is a planned one.

@@ -29,7 +29,6 @@ spec:
 ";
     let want = [
         ("/pools", "UnknownField"),
-        ("/status", "NotServed"),
         ("/metadata/label", "UnknownField"),
         ("/metadata/name", "BadName"),
         ("/metadata/labels/a", "WrongType"),
@@ -45,7 +44,6 @@ spec:
         ("/spec/mtu", "OutOfRange"),
         ("/spec/authoritative", "WrongType"),
         ("/spec/relays", "NotServed"),
-        ("/spec/unknownMachines", "NotServed"),
         ("/spec/interface", "MissingField"),
     ];
     let found = problems(Kind::Subnet, text);

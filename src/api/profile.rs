@@ -24,6 +24,7 @@ pub const MAX_ARGS: usize = 256;
     doc = "What machines boot: a kernel with its initrds and arguments, or their own disk.",
     plural = "bootprofiles",
     shortname = "bp",
+    selectable = ".spec.default",
     namespaced,
     category = "reveille",
     derive = "PartialEq",

@@ -83,6 +83,11 @@ impl Walk<'_> {
                 None => replaced |= self.unknown_field(name, &pointer, known.keys()),
             }
         }
+        let count = i64::try_from(fields.len()).unwrap_or(i64::MAX);
+        if let Some(most) = schema.max_properties.filter(|most| count > *most) {
+            let what = format!("`{}` has {count} entries", self.field(at));
+            self.tell(at, "TooMany", what, format!("at most {most} are served"));
+        }
         for name in schema.required.iter().flatten() {
             // Where its planned sibling stands, this one was not forgotten.
             if !fields.contains_key(name) && !replaced {
@@ -133,6 +138,29 @@ impl Walk<'_> {
         };
         for (index, item) in items.iter_mut().enumerate() {
             self.value(of, item, &join(at, &index.to_string()));
+        }
+        if schema.x_kubernetes_list_type.as_deref() == Some("set") {
+            self.set(items, at);
+        }
+    }
+
+    /// A set has each of its items once.
+    fn set(&mut self, items: &[Value], at: &str) {
+        for (index, item) in items.iter().enumerate() {
+            let older = items.iter().take(index).position(|other| other == item);
+            let Some(older) = older else { continue };
+            let what = match item {
+                Value::String(text) => format!("`{}` stands here twice", shown(text)),
+                other => format!("`{other}` stands here twice"),
+            };
+            if self.problems.len() < MAX_PROBLEMS {
+                let pointer = join(at, &index.to_string());
+                let first = join(at, &older.to_string());
+                let cure = "remove one of the two";
+                let problem = Problem::error(self.object, pointer, "Duplicate", what, cure);
+                self.problems
+                    .push(problem.with(self.object, &first, "first here"));
+            }
         }
     }
 

@@ -113,7 +113,7 @@ pub struct Interface {
     pub ip: Option<Ipv4Addr>,
     /// The host name it is told (option 12).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     pub hostname: Option<String>,
     /// Whether the machine may boot over this interface; if not, it gets an
     /// address and is sent to its disk.

@@ -58,7 +58,6 @@ pub struct SubnetSpec {
 
     /// The interface that faces the machines: its name, an alternative name,
     /// or its MAC address.
-    #[schemars(length(min = 1, max = 128))]
     pub interface: String,
 
     /// Ranges of addresses for machines that have none of their own. Without a

@@ -1,7 +1,7 @@
 //! The rules of a Machine.
 
 use super::syntax::mac_pattern;
-use super::{At, LABEL, List, at, host, name_ref, params, quoted, rule, rule_of, twice};
+use super::{At, LABEL, List, at, host, name_ref, params, quoted, rule, rule_of};
 
 pub(in crate::api) fn machine() -> Vec<At> {
     let mut all = vec![
@@ -49,7 +49,7 @@ fn interfaces() -> At {
             "two interfaces have the address %({})%; give each its own",
             value(&first)
         );
-        twice(rule(&format!("self.all(i, !({twice_there}))"), &says))
+        rule(&format!("self.all(i, !({twice_there}))"), &says)
     };
     at("interfaces")
         .list(List::Map("mac"))

@@ -126,6 +126,8 @@ fn rule(holds: &str, says: &str) -> ValidationRule {
         rule: holds.to_owned(),
         message: Some(message),
         message_expression: expression,
+        // The only one with which the API server says the sentence wherever it
+        // stands: of a duplicate it says no more than that it is one.
         reason: Some("FieldValueInvalid".to_owned()),
         ..ValidationRule::default()
     }
@@ -136,14 +138,6 @@ fn rule_of(field: &str, holds: &str, says: &str) -> ValidationRule {
     ValidationRule {
         field_path: Some(format!(".{field}")),
         ..rule(holds, says)
-    }
-}
-
-/// The same, where the field holds what another one holds already.
-fn twice(rule: ValidationRule) -> ValidationRule {
-    ValidationRule {
-        reason: Some("FieldValueDuplicate".to_owned()),
-        ..rule
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rules of a BootProfile.
 
-use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of, twice};
+use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
 
 /// Longest kernel argument in characters; a kernel reads 2048 bytes in all,
@@ -109,14 +109,14 @@ fn linux() -> [At; 6] {
     };
     [
         path("linux.kernel.path"),
-        at("linux.initrd").list(List::Atomic).rule(twice(rule(
+        at("linux.initrd").list(List::Atomic).rule(rule(
             &format!("[{names}].all(l, l.all(a, l.filter(b, a == b).size() == 1))"),
             &format!(
                 "two initrds have the name \
                  `%([{names}].map(l, l.filter(a, l.filter(b, a == b).size() > 1)[0])[0])%`; \
                  give one a `name` of its own"
             ),
-        ))),
+        )),
         path("linux.initrd[].path"),
         at("linux.initrd[]")
             .rule(rule_of(

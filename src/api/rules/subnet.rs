@@ -2,8 +2,12 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
-use super::syntax::{is_cidr, is_lifetime, mac_pattern};
-use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, quoted, rule, rule_of, twice};
+use super::syntax::{is_cidr, is_time, mac_pattern};
+use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, quoted, rule, rule_of};
+
+/// The longest name of an interface that is looked at; what is longer than any
+/// is told so.
+const MAX_INTERFACE: i64 = 1024;
 
 pub(in crate::api) fn subnet() -> Vec<At> {
     let atomic = ["routers", "dns.servers", "ntp"].map(|path| at(path).list(List::Atomic));
@@ -101,15 +105,20 @@ fn pools() -> At {
     );
     let disjoint =
         format!("{numbers}.all(l, l.all(i, a, l.all(j, b, j >= i || a[0] > b[1] || b[0] > a[1])))");
-    at("pools").list(List::Atomic).rule(twice(rule(
+    at("pools").list(List::Atomic).rule(rule(
         &disjoint,
         &format!("%({pair})%; make the pools disjoint"),
-    )))
+    ))
 }
 
 fn interface() -> At {
     let name = r"!(self in ['.', '..']) && !self.matches('[\\s\\p{Z}\\p{Cc}/:]')";
     at("interface")
+        .max_length(MAX_INTERFACE)
+        .rule(rule(
+            "self != ''",
+            "the interface has no name; write its name as `ip link` shows it, or its MAC address",
+        ))
         .rule(rule(
             &format!("self.matches('{}') || {name}", mac_pattern()),
             "`%(self)%` cannot be an interface; \
@@ -128,7 +137,7 @@ fn lifetimes() -> At {
     let read = |field: &str| {
         format!(
             "(!has(self.{field}) || {})",
-            is_lifetime(&format!("self.{field}"))
+            is_time(&format!("self.{field}"))
         )
     };
     let readable = ["valid", "renew", "rebind"].map(read).join(" && ");
@@ -152,14 +161,14 @@ fn lifetimes() -> At {
     at("lifetimes")
         .rule(rule_of(
             "valid",
-            &format!("!{} || {valid} >= 60", is_lifetime("self.valid")),
+            &format!("!{} || {valid} >= 60", is_time("self.valid")),
             "a lease of %(self.valid)% is too short; write 60s at least",
         ))
         .rule(rule_of(
             "renew",
             &format!(
                 "!has(self.renew) || !{} || {} > 0",
-                is_lifetime("self.renew"),
+                is_time("self.renew"),
                 secs("renew")
             ),
             "machines would renew at once and for ever; write 1s at least",

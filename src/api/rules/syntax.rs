@@ -89,7 +89,8 @@ impl Syntax {
                 ),
                 rule(
                     &format!(
-                        "!{} || duration(self) <= duration('4294967295s')",
+                        "!{} || !self.matches('{TOO_LONG}') \
+                         && duration(self) <= duration('4294967295s')",
                         is_lifetime("self")
                     ),
                     "`%(self)%` is more than 4294967295 seconds",
@@ -108,8 +109,18 @@ pub(super) fn is_cidr(value: &str) -> String {
     format!("isCIDR({value}) && cidr({value}).ip().family() == 4")
 }
 
-/// Whether the text `value` is a span of time, in CEL.
-pub(super) fn is_lifetime(value: &str) -> String {
+/// Whether the text `value` is a span of time that can be counted, in CEL.
+pub(super) fn is_time(value: &str) -> String {
+    format!("({} && !{value}.matches('{TOO_LONG}'))", is_lifetime(value))
+}
+
+/// Hours, minutes or seconds of more than 136 years. CEL's `duration()` ends at
+/// 292 and says so in its own words.
+const TOO_LONG: &str =
+    "[2-9][0-9]{6}h|[1-9][0-9]{7,}h|[1-9][0-9]{8,}m|[5-9][0-9]{9}s|[1-9][0-9]{10,}s";
+
+/// Whether the text `value` is written as a span of time, in CEL.
+fn is_lifetime(value: &str) -> String {
     format!("{value}.matches('^([0-9]+[hms])+$')")
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::super::yaml::{join, shown};
 use super::text::syntax;
 use super::{MAX_PROBLEMS, planned};
-use crate::api::{ObjectRef, Place, Problem};
+use crate::api::{ObjectRef, Place, Problem, Syntax};
 use crate::snapshot::suggest;
 
 /// One walk over one object.
@@ -57,8 +57,7 @@ impl Walk<'_> {
             }
             (Some("number"), value @ Value::Number(_)) => self.number(schema, value, pointer),
             (Some(wanted), value) => {
-                let format = schema.format.as_deref().unwrap_or_default();
-                self.wrong_type(wanted, value, pointer, format);
+                self.wrong_type(wanted, value, pointer, Syntax::of(schema));
             }
             (None, _) => {}
         }
@@ -226,8 +225,14 @@ impl Walk<'_> {
         }
     }
 
-    /// `format` is the schema's, for a better cure.
-    pub(super) fn wrong_type(&mut self, wanted: &str, value: &Value, at: &str, format: &str) {
+    /// `syntax` is what texts must have there, for a better cure.
+    pub(super) fn wrong_type(
+        &mut self,
+        wanted: &str,
+        value: &Value,
+        at: &str,
+        syntax: Option<Syntax>,
+    ) {
         let what = format!(
             "`{}` is {}, not {}",
             self.field(at),
@@ -235,7 +240,7 @@ impl Walk<'_> {
             type_name(wanted)
         );
         let cure = match (wanted, value) {
-            ("string", Value::Number(number)) if format == "duration" => {
+            ("string", Value::Number(number)) if syntax == Some(Syntax::Lifetime) => {
                 format!("write `{number}s`")
             }
             ("string", Value::Number(_) | Value::Bool(_)) => "put it in quotes".to_owned(),

@@ -114,7 +114,8 @@ fn world(machines: u32) -> Vec<Value> {
         let [_, b, c, d] = number.to_be_bytes();
         let mac = format!("52:54:00:{b:02x}:{c:02x}:{d:02x}");
         let ip = format!("10.{}.{c}.{}", b + 1, d);
-        let mut spec = json!({"interfaces": [{"mac": mac, "ip": ip, "hostname": format!("node-{number}")}]});
+        let mut spec =
+            json!({"interfaces": [{"mac": mac, "ip": ip, "hostname": format!("node-{number}")}]});
         if number % 3 == 0 {
             spec["profileRef"] = json!({"name": "profile-7"});
         }

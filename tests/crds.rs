@@ -105,6 +105,27 @@ fn visit(at: &str, schema: &JSONSchemaProps, is_field: bool) {
     for (name, schema) in schema.properties.iter().flatten() {
         visit(&format!("{at}.{name}"), schema, true);
     }
+    let is_spec = at.contains(".spec");
+    match schema.type_.as_deref() {
+        // What is not bounded costs the rules that read it their budget.
+        Some("string") if is_spec => {
+            let bounded = schema.max_length.is_some() || schema.enum_.is_some();
+            let is_time = schema.format.as_deref() == Some("date-time");
+            assert!(bounded || is_time, "{at}: no limit");
+        }
+        Some("array") => {
+            assert!(!is_spec || schema.max_items.is_some(), "{at}: no limit");
+            assert!(
+                schema.x_kubernetes_list_type.is_some(),
+                "{at}: no list type"
+            );
+        }
+        Some("object") if is_spec && schema.additional_properties.is_some() => {
+            assert!(schema.max_properties.is_some(), "{at}: no limit");
+        }
+        _ => {}
+    }
+    assert!(schema.nullable.is_none(), "{at}: nullable");
     if schema.type_.as_deref() == Some("array") {
         let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items else {
             unreachable!("{at}: items is not one schema");

@@ -155,7 +155,7 @@ fn why_not(reason: &str) -> Option<&'static str> {
 /// What the two say differently.
 fn differences(verdict: &Verdict, told: &[Told]) -> Vec<String> {
     let refused = verdict.outcome != Outcome::Accepted;
-    if refused != !told.is_empty() {
+    if refused == told.is_empty() {
         let first = told.first().map_or("nothing", |one| one.sentence.as_str());
         return vec![format!("check says: {first}")];
     }

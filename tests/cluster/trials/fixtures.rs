@@ -9,7 +9,7 @@ use crate::verdicts::{Outcome, manifests, verdicts};
 pub(super) fn valid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut files = manifests("tests/manifests/valid")?;
     files.extend(manifests("examples")?);
-    let seen = verdicts(stage.plane, &files)?;
+    let seen = verdicts(stage.plane, "default", &files)?;
     for verdict in &seen {
         ensure!(verdict.outcome == Outcome::Accepted, "{verdict}");
         ensure!(verdict.warnings.is_empty(), "{verdict}");

@@ -27,7 +27,7 @@ use crate::standalone::Source;
 use crate::supervisor::{Fault, Faults, State, Supervisor};
 use crate::telemetry::Seldom;
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Keeper, RecentLoaders};
+use crate::timeline::{BootMetrics, Boots, Introductions, Keeper, RecentLoaders};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -64,6 +64,7 @@ struct Parts {
     snapshots: Reader,
     roots: Arc<Roots>,
     leases: LeaseIndex,
+    told: Introductions,
     events: events::EventSender,
 }
 
@@ -90,6 +91,7 @@ impl App {
             snapshots,
             roots: Arc::new(roots),
             leases: LeaseIndex::default(),
+            told: Introductions::default(),
             events: sender,
             config,
         };
@@ -118,6 +120,7 @@ impl App {
                 committer: store.committer(),
                 index: parts.leases.clone(),
                 recent,
+                told: parts.told,
                 events: parts.events,
                 story,
                 failing,
@@ -191,6 +194,7 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
+        told: parts.told.clone(),
         events: parts.events.clone(),
         metrics: HttpMetrics::register(&parts.registry)?,
     };
@@ -215,6 +219,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
+        told: parts.told.clone(),
         events: parts.events.clone(),
         metrics: TftpMetrics::register(&parts.registry)?,
     };
@@ -345,6 +350,7 @@ fn start_timeline(
         boots,
         snapshots: parts.snapshots.clone(),
         recent,
+        told: parts.told.clone(),
         metrics: BootMetrics::register(&parts.registry)?,
     }));
     supervisor.service("timeline", move |token| {

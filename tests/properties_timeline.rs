@@ -332,6 +332,7 @@ fn boot(timeline: &mut Timeline, number: u32, at: u64, whole: bool) {
     let known = Known {
         name: Some(name),
         profile: Some("debian".to_owned()),
+        known_by: Some("mac"),
         rule: Some("namespace-default"),
         initrds: 1,
         loader_only: false,
@@ -437,6 +438,7 @@ fn known() -> impl Strategy<Value = Known> {
             name: name.to_owned(),
         }),
         profile: profile.then(|| "debian".to_owned()),
+        known_by: name.map(|_| "mac"),
         rule: profile.then_some("profile-ref"),
         initrds: 1,
         loader_only,

@@ -644,6 +644,7 @@ impl Server {
             snapshots,
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
             leases,
+            told: reveille::timeline::Introductions::default(),
             events: sender,
             metrics: HttpMetrics::register(&registry).unwrap(),
         };

@@ -35,11 +35,13 @@ use super::refusal::Refusal;
 use super::route::{Route, route};
 use super::target::{Format, decode_path, format};
 use crate::boot::MacAddress;
+use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
+use crate::timeline::Introductions;
 
 /// What the server needs.
 #[derive(Clone, Debug)]
@@ -56,6 +58,8 @@ pub struct HttpConfig {
     pub roots: Arc<Roots>,
     /// Which machine has which address.
     pub leases: LeaseIndex,
+    /// What machines told of themselves lately.
+    pub told: Introductions,
     /// The road to the timeline.
     pub events: EventSender,
     /// The counters, shared with other doors.
@@ -75,6 +79,7 @@ struct Boot {
     snapshots: Reader,
     roots: Arc<Roots>,
     leases: LeaseIndex,
+    told: Introductions,
     sinks: Arc<Sinks>,
     listing: bool,
     zone: TimeZone,
@@ -96,6 +101,7 @@ impl HttpServer {
             snapshots,
             roots,
             leases,
+            told,
             events,
             metrics,
         } = config;
@@ -104,6 +110,7 @@ impl HttpServer {
             snapshots,
             roots,
             leases,
+            told,
             sinks: Arc::new(Sinks { events, metrics }),
             listing,
             zone: files::local_zone(),
@@ -193,15 +200,22 @@ impl Boot {
         let asking = script::Caller {
             address: ipv4(caller.peer),
             mac: exchange.mac,
+            told: &self.told,
         };
-        let route = route(snapshot, asking, server, &exchange.path).map_err(Refusal::Route)?;
+        let query = head.uri.query();
+        let route =
+            route(snapshot, asking, server, &exchange.path, query).map_err(Refusal::Route)?;
         match route {
             Route::Text {
                 name,
                 body,
                 purpose,
                 machine,
+                told,
             } => {
+                if let (Some(mac), Some(told)) = (machine, told) {
+                    self.told.insert(mac, told, clock::now());
+                }
                 let content = Content {
                     purpose,
                     name,

@@ -7,7 +7,7 @@ mod machine;
 mod template;
 mod url;
 
-pub use self::ipxe::{bootstrap, local, machine_script};
+pub use self::ipxe::{ask, bootstrap, local, machine_script};
 pub use self::machine::{Caller, MachineScript, NoScript, script_for, subnet_for};
 pub use self::template::{Context, MachineContext, ServerContext, TemplateError, render};
 pub use self::url::{AUTOEXEC_NAME, DISK_NAME, MACHINES, SCRIPT_NAME, Urls};

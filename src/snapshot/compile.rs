@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::entries::{
     DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
+use super::identity;
 use super::names::is_object_name;
 use super::select::select;
 use super::world::PROFILE_NOT_FOUND;
@@ -66,6 +67,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     let snapshot = Snapshot {
         generation,
         by_mac: index_macs(&machines),
+        identities: identity::index(&machines),
         namespace_defaults: namespace_defaults(&profiles),
         loaders: settings.loaders.clone(),
         autoexec: settings.autoexec.clone(),

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::Plan;
+use super::identity::Index;
 use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
 use crate::boot::{Architecture, MacAddress};
 use crate::lease::AddressSet;
@@ -30,6 +31,7 @@ pub struct Snapshot {
     /// The port of our HTTP service, for URLs.
     pub http_port: u16,
     pub(super) by_mac: BTreeMap<String, HashMap<MacAddress, (usize, usize)>>,
+    pub(super) identities: BTreeMap<String, Index>,
     pub(super) namespace_defaults: BTreeMap<String, usize>,
 }
 

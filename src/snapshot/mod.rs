@@ -7,6 +7,7 @@
 mod compile;
 mod entries;
 mod handle;
+mod identity;
 mod inputs;
 pub(crate) mod names;
 mod plan;
@@ -21,6 +22,7 @@ pub use self::entries::{
     DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
 pub use self::handle::{Publisher, Reader, channel};
+pub use self::identity::{Acquaintances, Identity, KnownBy, MAX_TAG, tag_key};
 pub use self::inputs::{Inputs, Withheld};
 pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
 pub use self::validate::{validate_machine, validate_profile, validate_subnet};

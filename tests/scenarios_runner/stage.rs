@@ -13,9 +13,11 @@ use reveille::dhcp::destination::Destination;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
 use reveille::lease::{LeaseState, LeaseTable};
-use reveille::snapshot::{Settings, Snapshot, compile};
+use reveille::snapshot::{Acquaintances as _, Identity, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
-use reveille::timeline::{BootEvent, Fact, Known, NextStep, Purpose, Timeline, Transfer};
+use reveille::timeline::{
+    BootEvent, Fact, Introductions, Known, NextStep, Purpose, Timeline, Transfer,
+};
 
 use super::book::{ReplyWant, Step, TransferSeen, World};
 use super::diff::{Facts, compare, same};
@@ -39,6 +41,7 @@ pub(crate) struct Stage {
     subnet: String,
     table: LeaseTable,
     timeline: Timeline,
+    pub(crate) told: Introductions,
     now: Millis,
 }
 
@@ -83,6 +86,7 @@ impl Stage {
             subnet: world.subnet.clone(),
             table: LeaseTable::new(),
             timeline: Timeline::default(),
+            told: Introductions::default(),
             now: START,
         })
     }
@@ -135,6 +139,10 @@ impl Stage {
         }
     }
 
+    pub(crate) const fn now(&self) -> Millis {
+        self.now
+    }
+
     /// The machine that has `address`, as the engine's index has it.
     pub(crate) fn tenant(&self, address: Ipv4Addr) -> Option<MacAddress> {
         let lease = self.table.get(address)?;
@@ -152,8 +160,15 @@ impl Stage {
             server: self.server,
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             loader_sent: step.loader_sent,
+            told: &self.told,
         };
+        let told = request.client.mac.zip(request.client.uuid);
         let decision = decide(&self.snapshot, &self.table, arrival, &request);
+        if let Some((mac, uuid)) = told {
+            let mut identity = Identity::from(mac);
+            identity.uuid = Some(uuid);
+            self.told.insert(mac, identity, self.now);
+        }
         self.table.apply_all(&decision.changes);
         match (&decision.outcome, &step.reply) {
             (Outcome::Ignored(ignored), _) => silence(step, *ignored),
@@ -202,7 +217,7 @@ impl Stage {
         let Some(subnet) = self.snapshot.subnet_of(address) else {
             return Known::default();
         };
-        Known::of(&self.snapshot.plan(subnet, Some(mac)))
+        Known::of(&self.snapshot.plan(subnet, &self.told.identity(mac)))
     }
 
     fn transfer(&mut self, seen: &TransferSeen) -> Result<(), String> {
@@ -236,7 +251,14 @@ impl Stage {
             at: self.now,
             fact,
         };
-        self.timeline.observe(&event, &Known::default());
+        // A script that was sent tells who the machine is now, as for the keeper.
+        let address = self
+            .timeline
+            .running(event.mac)
+            .and_then(|boot| boot.address);
+        let known = address.filter(|_| purpose == Purpose::Script);
+        let known = known.map(|address| self.known(event.mac, address));
+        self.timeline.observe(&event, &known.unwrap_or_default());
         Ok(())
     }
 

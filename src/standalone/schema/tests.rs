@@ -64,8 +64,11 @@ fn drops_nulls_as_the_api_server_does() {
         json!({"metadata": {"name": "x"}, "spec": {"interfaces": [{"mac": "52:54:00:00:00:01", "ip": null}], "params": {"b": "x"}}})
     );
     assert_eq!(
-        problems(Kind::Machine, "metadata: {name: x}\nspec: {interfaces: }"),
-        [("/spec/interfaces".to_owned(), "MissingField")]
+        problems(
+            Kind::Machine,
+            "metadata: {name: x}\nspec: {interfaces: [{mac: }]}"
+        ),
+        [("/spec/interfaces/0/mac".to_owned(), "MissingField")]
     );
 }
 

@@ -19,7 +19,9 @@ use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
 use crate::dhcp::story::Story;
 use crate::events;
 use crate::files::Roots;
-use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
+use crate::http::{
+    AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits, boot_key,
+};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
 use crate::snapshot::{self, Publisher, Reader};
@@ -86,7 +88,7 @@ impl App {
             config.loaders.clone(),
             config.roots.clone(),
         );
-        let parts = Parts {
+        let mut parts = Parts {
             registry,
             snapshots,
             roots: Arc::new(roots),
@@ -96,6 +98,10 @@ impl App {
             config,
         };
         let (store, table) = open_leases(&parts)?;
+        let state = &parts.config.state;
+        let key = boot_key(state)
+            .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
+        parts.told = Introductions::with_key(key);
         start_source(&parts, &supervisor, publisher);
 
         let boots = Boots::default();

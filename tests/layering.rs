@@ -29,7 +29,8 @@ const CORE: [&str; 20] = [
     "snapshot",
     "tftp/resolve.rs",
 ];
-const CORE_TOO: [&str; 4] = [
+const CORE_TOO: [&str; 5] = [
+    "http/phone_home.rs",
     "lease/addresses.rs",
     "tftp/transfer.rs",
     "tftp/wire.rs",

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{
     ACCEPT, CONNECTION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
@@ -16,6 +16,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::tz::TimeZone;
@@ -30,6 +31,7 @@ use super::files::{self, Found};
 use super::listing::Folder;
 use super::media;
 use super::metrics::HttpMetrics;
+use super::phone_home;
 use super::range::Conditions;
 use super::refusal::Refusal;
 use super::route::{Route, route};
@@ -41,7 +43,10 @@ use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
-use crate::timeline::Introductions;
+use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome};
+
+/// For the body of a call to come: it has 4 KiB at most.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the server needs.
 #[derive(Clone, Debug)]
@@ -162,7 +167,7 @@ impl Boot {
         caller: Caller,
         stopping: bool,
     ) -> Response<Body> {
-        let (head, _) = request.into_parts();
+        let (head, body) = request.into_parts();
         #[expect(clippy::disallowed_methods, reason = "the shell times its answers")]
         let started = Instant::now();
         // One request, one snapshot.
@@ -176,10 +181,13 @@ impl Boot {
             path: head.uri.path().to_owned(),
             generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
         };
-        let answer = self
-            .answer(snapshot.as_deref(), &head, &caller, &mut exchange)
-            .await
-            .unwrap_or_else(|refusal| Answer::refusal(&refusal));
+        let answer = if head.method == Method::POST {
+            self.phoned_home(&head, body, &mut exchange).await
+        } else {
+            let snapshot = snapshot.as_deref();
+            self.answer(snapshot, &head, &caller, &mut exchange).await
+        };
+        let answer = answer.unwrap_or_else(|refusal| Answer::refusal(&refusal));
         let keep_alive = persists(&head) && !stopping;
         answer.send(exchange, keep_alive, caller.outbox)
     }
@@ -240,6 +248,45 @@ impl Boot {
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
         }
+    }
+
+    /// Hears the call of a system that was booted.
+    async fn phoned_home(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, Refusal> {
+        exchange.path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
+        let (key, query) = (self.told.key(), head.uri.query());
+        let boot = key.map_or(Err(phone_home::Refused::Method), |key| {
+            phone_home::boot_of(key, &exchange.path, query)
+        });
+        let boot = boot.map_err(Refusal::PhoneHome)?;
+        exchange.mac = Some(boot.mac);
+        let body = Limited::new(body, phone_home::MAX_BODY).collect();
+        let body = tokio::time::timeout(BODY_TIMEOUT, body).await;
+        let body = match body {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(Refusal::PhoneHome(phone_home::Refused::BodyTooLong));
+            }
+            Ok(Err(_)) | Err(_) => {
+                return Err(Refusal::PhoneHome(phone_home::Refused::BodyCut));
+            }
+        };
+        let (state, message) = phone_home::said(&body).map_err(Refusal::PhoneHome)?;
+        self.sinks.events.emit(BootEvent {
+            mac: boot.mac,
+            at: clock::now(),
+            fact: Fact::PhonedHome(PhoneHome {
+                boot,
+                address: ipv4(exchange.peer),
+                state,
+                message,
+            }),
+        });
+        Ok(Answer::heard())
     }
 
     /// Looks a path up where blocking is allowed, and sends what is there.

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::template::{Context, MachineContext, ServerContext};
+use super::template::{BootContext, Context, MachineContext, ServerContext};
 use super::{Urls, ask, local, machine_script};
 use crate::boot::MacAddress;
 use crate::snapshot::{Acquaintances, Identity, LocalReason, Plan, Snapshot, SubnetEntry, Verdict};
@@ -142,6 +142,12 @@ fn context(
         server: ServerContext {
             address: urls.server.to_string(),
             http: urls.base(),
+        },
+        boot: BootContext {
+            phone_home: caller
+                .told
+                .boot_token(mac)
+                .map_or_else(String::new, |token| urls.phone_home(mac, &token)),
         },
     }
 }

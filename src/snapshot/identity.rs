@@ -68,6 +68,13 @@ pub enum KnownBy {
 pub trait Acquaintances: Debug + Sync {
     /// What the machine that boots by `mac` told; its MAC address at least.
     fn identity(&self, mac: MacAddress) -> Identity;
+
+    /// The token of the boot of `mac`, for the system that it boots; `None`
+    /// where no boot is known.
+    fn boot_token(&self, mac: MacAddress) -> Option<String> {
+        let _ = mac;
+        None
+    }
 }
 
 /// Machines by what their firmware tells, in one namespace.

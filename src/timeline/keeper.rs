@@ -184,6 +184,9 @@ impl Keeper {
 
     fn tell(&self, notes: Vec<Note>) {
         for note in notes {
+            if let Note::Started(boot) = &note {
+                self.told.began(boot.id);
+            }
             self.metrics.count(&note);
             tell(&note);
         }

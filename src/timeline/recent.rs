@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::boot::MacAddress;
 use crate::clock::Millis;
+use crate::script::BootKey;
 use crate::snapshot::{Acquaintances, Identity};
+use crate::timeline::BootId;
 
 /// How long a loader may take from its last byte to its own first DISCOVER.
 /// iPXE needs a second or two; a switch port that learns needs up to 30. A
@@ -49,19 +51,56 @@ pub const INTRODUCTION_SECS: u64 = 7 * 24 * 3600;
 /// their MAC addresses; of too many, the one heard of longest ago goes. Cheap
 /// to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Introductions(Arc<Mutex<Told>>);
+pub struct Introductions {
+    told: Arc<Mutex<Told>>,
+    /// The key of boot tokens; without one there are none.
+    key: Option<Arc<BootKey>>,
+}
 
 #[derive(Debug, Default)]
 struct Told {
     machines: BTreeMap<MacAddress, (Identity, Millis)>,
     by_age: BTreeSet<(Millis, MacAddress)>,
+    /// The boot that each began last.
+    boots: BTreeMap<MacAddress, u64>,
+    /// The same by number, which is time mostly.
+    boots_by_age: BTreeSet<(u64, MacAddress)>,
 }
 
 impl Introductions {
+    /// With the key of boot tokens.
+    #[must_use]
+    pub fn with_key(key: BootKey) -> Self {
+        Self {
+            key: Some(Arc::new(key)),
+            ..Self::default()
+        }
+    }
+
+    /// The key of boot tokens.
+    #[must_use]
+    pub fn key(&self) -> Option<&BootKey> {
+        self.key.as_deref()
+    }
+
+    /// Takes note that a boot began.
+    pub fn began(&self, boot: BootId) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = told.boots.insert(boot.mac, boot.number) {
+            told.boots_by_age.remove(&(before, boot.mac));
+        }
+        told.boots_by_age.insert((boot.number, boot.mac));
+        if told.boots.len() > MAX
+            && let Some((_, oldest)) = told.boots_by_age.pop_first()
+        {
+            told.boots.remove(&oldest);
+        }
+    }
+
     /// Takes note of what `mac` tells; what it told before and does not say
     /// again stays.
     pub fn insert(&self, mac: MacAddress, identity: Identity, now: Millis) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut identity = identity;
         if let Some((before, at)) = told.machines.remove(&mac) {
             told.by_age.remove(&(at, mac));
@@ -82,7 +121,7 @@ impl Introductions {
 
 impl Acquaintances for Introductions {
     fn identity(&self, mac: MacAddress) -> Identity {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let told = told
             .machines
             .get(&mac)
@@ -90,6 +129,13 @@ impl Acquaintances for Introductions {
         let mut identity = Identity::from(mac);
         identity.complete(told.unwrap_or_default());
         identity
+    }
+
+    fn boot_token(&self, mac: MacAddress) -> Option<String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = *told.boots.get(&mac)?;
+        drop(told);
+        self.key()?.token(BootId { mac, number })
     }
 }
 

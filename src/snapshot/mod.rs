@@ -23,7 +23,7 @@ pub use self::entries::{
 };
 pub use self::handle::{Publisher, Reader, channel};
 pub use self::identity::{Acquaintances, Identity, KnownBy, MAX_TAG, tag_key};
-pub use self::inputs::{Inputs, Withheld};
+pub use self::inputs::{Inputs, Withheld, WithheldNames};
 pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
 pub use self::validate::{validate_machine, validate_profile, validate_subnet};
 pub use self::world::check_world;

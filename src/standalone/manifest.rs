@@ -14,7 +14,8 @@ use super::yaml::{self, YamlError, shown};
 use crate::api::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 use crate::boot::MacAddress;
 use crate::snapshot::{
-    Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet,
+    Identity, Inputs, Withheld, WithheldNames, check_world, validate_machine, validate_profile,
+    validate_subnet,
 };
 
 /// Most text that is read in all, in bytes.
@@ -301,6 +302,11 @@ impl Loaded {
                 mac,
             });
             self.inputs.withheld.extend(withheld);
+            let names = names(&value).map(|identity| WithheldNames {
+                object: object.clone(),
+                identity,
+            });
+            self.inputs.withheld_names.extend(names);
         }
         if self.origins.contains_key(&object) && problems.is_empty() {
             let twice = self.twice(origin, &object);
@@ -403,6 +409,18 @@ fn macs(value: &Value) -> impl Iterator<Item = MacAddress> {
         .into_iter()
         .flatten()
         .filter_map(|interface| interface.get("mac")?.as_str()?.parse().ok())
+}
+
+/// What else it names itself by, as far as it can be read.
+fn names(value: &Value) -> Option<Identity> {
+    let text = |field: &str| value.get("spec")?.get(field)?.as_str();
+    let identity = Identity {
+        uuid: text("uuid").and_then(|uuid| uuid.parse().ok()),
+        serial: text("serial").map(str::to_owned),
+        asset: text("assetTag").map(str::to_owned),
+        ..Identity::default()
+    };
+    (identity != Identity::default()).then_some(identity)
 }
 
 /// The mistakes in meaning of an object that has others in its form: what is

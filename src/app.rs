@@ -24,7 +24,7 @@ use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_nam
 use crate::dhcp::story::Story;
 use crate::events;
 use crate::files::Roots;
-use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits};
+use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
 use crate::operator::{self, Cluster};
@@ -35,7 +35,7 @@ use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::Seldom;
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Keeper, RecentLoaders};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -95,6 +95,7 @@ struct Parts {
     snapshots: Reader,
     roots: Arc<Roots>,
     leases: LeaseIndex,
+    told: Introductions,
     events: events::EventSender,
 }
 
@@ -128,15 +129,20 @@ impl App {
             config.loaders.clone(),
             config.roots.clone(),
         );
-        let parts = Parts {
+        let mut parts = Parts {
             registry,
             snapshots,
             roots: Arc::new(roots),
             leases: LeaseIndex::default(),
+            told: Introductions::default(),
             events: sender,
             config,
         };
         let (store, table) = open_leases(&parts)?;
+        let state = &parts.config.state;
+        let key = boot_key(state)
+            .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
+        parts.told = Introductions::with_key(key);
         let problems = Problems::default();
         let source = manifests.source();
         start_source(&parts, &supervisor, publisher, manifests, problems.clone())?;
@@ -178,6 +184,7 @@ impl App {
                 committer: store.committer(),
                 index: parts.leases.clone(),
                 recent,
+                told: parts.told,
                 events: parts.events,
                 story,
                 failing,
@@ -251,6 +258,7 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
+        told: parts.told.clone(),
         events: parts.events.clone(),
         metrics: HttpMetrics::register(&parts.registry)?,
     };
@@ -275,6 +283,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
+        told: parts.told.clone(),
         events: parts.events.clone(),
         metrics: TftpMetrics::register(&parts.registry)?,
     };
@@ -388,6 +397,7 @@ fn start_timeline(
         boots: timeline.boots,
         snapshots: parts.snapshots.clone(),
         recent,
+        told: parts.told.clone(),
         chronicle: timeline.chronicle,
         metrics: timeline.metrics,
     }));

@@ -30,7 +30,8 @@ const CORE: [&str; 21] = [
     "snapshot",
     "tftp/resolve.rs",
 ];
-const CORE_TOO: [&str; 9] = [
+const CORE_TOO: [&str; 10] = [
+    "http/phone_home.rs",
     "lease/addresses.rs",
     "status/age.rs",
     "status/fold.rs",

@@ -140,6 +140,7 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
         subnet: "default/lab",
         server: SERVER,
         unicast: !request.ciaddr.is_unspecified(),
+        told: &(),
         loader_sent: false,
     };
     let decision = decide(&SNAPSHOT, table, arrival, &request);

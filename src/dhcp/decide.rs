@@ -16,7 +16,7 @@ use crate::lease::{
     allocate,
 };
 use crate::script::Urls;
-use crate::snapshot::{Plan, Selection, Snapshot, SubnetEntry, Unserved};
+use crate::snapshot::{Acquaintances, Identity, Plan, Selection, Snapshot, SubnetEntry, Unserved};
 
 /// What the shell knows beside the packet.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,8 @@ pub struct Arrival<'a> {
     pub unicast: bool,
     /// Whether this machine was sent our loader a moment ago.
     pub loader_sent: bool,
+    /// What machines told of themselves lately.
+    pub told: &'a dyn Acquaintances,
 }
 
 /// What is done about a request.
@@ -133,7 +135,7 @@ pub fn decide(
     let case = Case {
         snapshot,
         subnet,
-        plan: snapshot.plan(subnet, request.client.mac),
+        plan: snapshot.plan(subnet, &identity(arrival, request)),
         arrival,
         request,
         table,
@@ -170,6 +172,17 @@ fn subnet_for<'a>(
         return Ok(here);
     }
     Ok(snapshot.subnet_of(request.ciaddr).unwrap_or(here))
+}
+
+/// What is known of who asks: what it says now, then what it said before.
+fn identity(arrival: Arrival<'_>, request: &Request) -> Identity {
+    let client = &request.client;
+    let mut identity = Identity::from(client.mac);
+    identity.uuid = client.uuid;
+    if let Some(mac) = client.mac {
+        identity.complete(arrival.told.identity(mac));
+    }
+    identity
 }
 
 // === impl Decision ===
@@ -262,7 +275,7 @@ impl Case<'_> {
             subnet: &self.subnet.key,
             cidr: spec.cidr,
             pools: &spec.pools,
-            reserved: self.plan.machine.and_then(|(_, interface)| interface.ip),
+            reserved: self.plan.interface.and_then(|interface| interface.ip),
             taken: &taken,
             key: &self.key(),
             mac: self.request.client.mac,
@@ -360,10 +373,12 @@ impl Case<'_> {
     }
 
     fn hostname(&self) -> Option<&str> {
-        let (machine, interface) = self.plan.machine?;
+        let machine = self.plan.machine?;
+        let interface = self.plan.interface;
         if machine.selection == Selection::Refused {
             return None;
         }
-        Some(interface.hostname.as_deref().unwrap_or(&machine.name.name))
+        let own = interface.and_then(|interface| interface.hostname.as_deref());
+        Some(own.unwrap_or(&machine.name.name))
     }
 }

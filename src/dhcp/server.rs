@@ -26,8 +26,8 @@ use crate::clock::{self, Millis};
 use crate::events::EventSender;
 use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseTable, StoreError};
 use crate::net::{Link, Table, bind_error, find_link};
-use crate::snapshot::{Reader, SubnetEntry};
-use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
+use crate::snapshot::{Identity, Reader, SubnetEntry};
+use crate::timeline::{BootEvent, Fact, Introductions, NextStep, RecentLoaders};
 
 /// Requests that may wait for the engine. It takes some 10 µs for each, so
 /// none waits longer than some 10 ms; what does not fit is asked again.
@@ -105,6 +105,8 @@ pub struct Tools {
     pub index: LeaseIndex,
     /// Which machines were sent our loader.
     pub recent: RecentLoaders,
+    /// What machines told of themselves lately.
+    pub told: Introductions,
     /// Where events go.
     pub events: EventSender,
     /// What is said and counted.
@@ -311,7 +313,15 @@ impl Engine {
             server: door.socket.link().address,
             unicast: *unicast,
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
+            told: &self.tools.told,
         };
+        if let (Some(mac), Some(uuid)) = (mac, request.client.uuid)
+            && snapshot.knows_uuids()
+        {
+            let mut told = Identity::from(mac);
+            told.uuid = Some(uuid);
+            self.tools.told.insert(mac, told, *received);
+        }
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&snapshot, &self.table, arrival, request)
         }));

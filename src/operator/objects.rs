@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::api::{API_VERSION, BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
 use crate::boot::MacAddress;
-use crate::snapshot::{Inputs, Withheld};
+use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};
 use crate::standalone::schema;
 
 /// The objects of a cluster as they are known here.
@@ -57,8 +57,16 @@ struct Held {
     good: Option<Resource>,
     /// Why the version that is there now cannot.
     problems: Vec<Problem>,
-    /// The MAC addresses that an unreadable Machine names.
+    /// What an unreadable Machine is known by all the same.
+    known_by: KnownBy,
+}
+
+/// What the document of a Machine names, whatever else it says.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct KnownBy {
     macs: Vec<MacAddress>,
+    /// Its UUID, serial number and asset tag.
+    names: Option<Identity>,
 }
 
 /// What an event of a watch changed.
@@ -77,7 +85,7 @@ struct Arrived {
     object: ObjectRef,
     info: Info,
     read: Result<Resource, Vec<Problem>>,
-    macs: Vec<MacAddress>,
+    known_by: KnownBy,
 }
 
 // === impl Objects ===
@@ -156,7 +164,7 @@ impl Objects {
             object,
             info,
             read,
-            macs,
+            known_by,
         } = arrived;
         let before = self.held.remove(&object);
         let (good, problems) = match read {
@@ -168,7 +176,9 @@ impl Objects {
             }
         };
         let change = match &before {
-            Some(held) if held.good == good && held.problems == problems && held.macs == macs => {
+            Some(held)
+                if held.good == good && held.problems == problems && held.known_by == known_by =>
+            {
                 if held.info == info {
                     Change::None
                 } else if held.info.created == info.created {
@@ -183,7 +193,7 @@ impl Objects {
             info,
             good,
             problems,
-            macs,
+            known_by,
         };
         self.held.insert(object, held);
         change
@@ -203,10 +213,7 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
                 Some(Resource::Machine(machine)) => inputs.machines.push((**machine).clone()),
-                None => inputs.withheld.extend(held.macs.iter().map(|mac| Withheld {
-                    object: object.clone(),
-                    mac: *mac,
-                })),
+                None => held.known_by.withhold(object, &mut inputs),
             }
         }
         inputs
@@ -268,6 +275,24 @@ impl Objects {
     }
 }
 
+// === impl KnownBy ===
+
+impl KnownBy {
+    /// Has it count as a machine that is not served, not as an unknown one.
+    fn withhold(&self, object: &ObjectRef, inputs: &mut Inputs) {
+        inputs.withheld.extend(self.macs.iter().map(|mac| Withheld {
+            object: object.clone(),
+            mac: *mac,
+        }));
+        inputs
+            .withheld_names
+            .extend(self.names.iter().map(|names| WithheldNames {
+                object: object.clone(),
+                identity: names.clone(),
+            }));
+    }
+}
+
 // === impl Arrived ===
 
 impl Arrived {
@@ -284,13 +309,19 @@ impl Arrived {
             labels: metadata.labels.clone().unwrap_or_default(),
             status: status_text(status),
         };
-        let macs = match kind {
-            Kind::Machine => schema::macs(&data).collect(),
-            Kind::Subnet | Kind::BootProfile => Vec::new(),
+        let known_by = match kind {
+            Kind::Machine => KnownBy {
+                macs: schema::macs(&data).collect(),
+                names: schema::names(&data),
+            },
+            Kind::Subnet | Kind::BootProfile => KnownBy::default(),
         };
         let read = parse(&reference, &metadata, data);
         Self {
-            macs: if read.is_ok() { Vec::new() } else { macs },
+            known_by: match read {
+                Ok(_) => KnownBy::default(),
+                Err(_) => known_by,
+            },
             object: reference,
             info,
             read,

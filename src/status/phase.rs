@@ -20,7 +20,7 @@ pub fn phase(waiting: bool, verdict: Option<Verdict>, latest: Option<&Boot>) -> 
     }
     match verdict {
         Some(Verdict::Local(reason)) if is_lasting(reason) => return Phase::Local,
-        Some(Verdict::Local(_) | Verdict::Boot) | None => {}
+        Some(Verdict::Local(_) | Verdict::Boot | Verdict::Tell) | None => {}
     }
     match result {
         Some(BootResult::HandedOff | BootResult::PhonedHome) => Phase::Booted,

@@ -58,6 +58,7 @@ pub(crate) struct Step {
     pub(crate) http: Option<Door>,
     pub(crate) file: Option<FileAsk>,
     pub(crate) transfer: Option<TransferSeen>,
+    pub(crate) calls: Option<Call>,
     /// Only time passes: the timeline is swept.
     pub(crate) sweep: bool,
 
@@ -223,6 +224,21 @@ pub(crate) struct TransferSeen {
     pub(crate) millis: u64,
     /// Why it ended too early.
     pub(crate) aborted: Option<String>,
+}
+
+/// The call of a system that was booted.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Call {
+    /// The machine in the path.
+    pub(crate) mac: String,
+    pub(crate) from: Option<Ipv4Addr>,
+    /// Has the token of this boot, counted from 1; the machine's last where absent.
+    pub(crate) boot: Option<usize>,
+    /// Has this token.
+    pub(crate) token: Option<String>,
+    #[serde(default)]
+    pub(crate) body: String,
 }
 
 fn file() -> String {

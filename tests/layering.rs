@@ -29,8 +29,9 @@ const CORE: [&str; 20] = [
     "snapshot",
     "tftp/resolve.rs",
 ];
-const CORE_TOO: [&str; 4] = [
+const CORE_TOO: [&str; 5] = [
     "lease/addresses.rs",
+    "operator/leader/elect.rs",
     "tftp/transfer.rs",
     "tftp/wire.rs",
     "timeline",

@@ -1,0 +1,3 @@
+//! In a cluster.
+
+pub mod leader;

@@ -29,8 +29,10 @@ const CORE: [&str; 20] = [
     "snapshot",
     "tftp/resolve.rs",
 ];
-const CORE_TOO: [&str; 5] = [
+const CORE_TOO: [&str; 7] = [
     "lease/addresses.rs",
+    "lease/authority.rs",
+    "lease/handover.rs",
     "operator/leader/elect.rs",
     "tftp/transfer.rs",
     "tftp/wire.rs",

@@ -305,6 +305,7 @@ impl Engine {
             server: door.socket.link().address,
             unicast: *unicast,
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
+            authority: crate::lease::Authority::Sole,
         };
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&snapshot, &self.table, arrival, request)

@@ -12,12 +12,12 @@ use reveille::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
 use reveille::dhcp::destination::Destination;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
-use reveille::lease::{LeaseState, LeaseTable};
+use reveille::lease::{Authority, LeaseState, LeaseTable, Shares};
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 use reveille::timeline::{BootEvent, Fact, Known, NextStep, Purpose, Timeline, Transfer};
 
-use super::book::{ReplyWant, Step, TransferSeen, World};
+use super::book::{ReplyWant, Role, Standing, Step, TransferSeen, World};
 use super::diff::{Facts, compare, same};
 use super::options::{self, encode, show};
 use super::packet::{Packet, build, take_apart};
@@ -40,6 +40,7 @@ pub(crate) struct Stage {
     table: LeaseTable,
     timeline: Timeline,
     now: Millis,
+    authority: Authority,
 }
 
 // === impl Stage ===
@@ -84,6 +85,7 @@ impl Stage {
             table: LeaseTable::new(),
             timeline: Timeline::default(),
             now: START,
+            authority: world.authority.map(authority).unwrap_or_default(),
         })
     }
 
@@ -97,6 +99,9 @@ impl Stage {
                 return Err(format!("{at} is before the step before"));
             }
             self.now = now;
+        }
+        if let Some(standing) = step.authority {
+            self.authority = authority(standing);
         }
         let comes = [
             step.dhcp.is_some(),
@@ -149,9 +154,15 @@ impl Stage {
             server: self.server,
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             loader_sent: step.loader_sent,
+            authority: self.authority,
         };
         let decision = decide(&self.snapshot, &self.table, arrival, &request);
         self.table.apply_all(&decision.changes);
+        if let Some(want) = &step.probes {
+            let probe = decision.probe.as_ref();
+            let got = probe.map_or_else(|| "none".to_owned(), |(at, _)| at.to_string());
+            same("probe", want, &got)?;
+        }
         match (&decision.outcome, &step.reply) {
             (Outcome::Ignored(ignored), _) => silence(step, *ignored),
             (Outcome::Reply(reply), None) => {
@@ -276,6 +287,26 @@ fn loaders(world: &World) -> Result<BTreeMap<Architecture, String>, String> {
     };
     let one = |(arch, file): (&String, &String)| Ok((arch.parse()?, file.clone()));
     named.iter().map(one).collect()
+}
+
+fn authority(standing: Standing) -> Authority {
+    let Standing {
+        role,
+        replicas,
+        ordinal,
+        settled: settled_secs,
+        fresh: fresh_secs,
+    } = standing;
+    let shares = Shares { replicas, ordinal };
+    match role {
+        Role::Sole => Authority::Sole,
+        Role::Holder => Authority::Holder {
+            shares,
+            settled_secs,
+        },
+        Role::Isolated => Authority::Isolated { shares, fresh_secs },
+        Role::Standby => Authority::Standby { shares },
+    }
 }
 
 fn silence(step: &Step, ignored: Ignored) -> Result<(), String> {

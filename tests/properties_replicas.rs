@@ -518,7 +518,7 @@ fn machines_get_addresses_in_calm_and_in_trouble() {
     );
 }
 
-/// Each client of a crowd asks, so that a pool of 12 runs empty.
+/// Each client of a crowd asks, so that a pool of 10 runs empty.
 fn crowd(world: &mut World) {
     for client in 1..CLIENTS {
         for _ in 0..2 {
@@ -531,7 +531,7 @@ fn crowd(world: &mut World) {
 #[test]
 fn a_lease_that_an_isolated_replica_goes_on_with_is_left_to_its_machine() {
     use Event::{Cut, Discover, Follow, Mirror, Renew, Take, Wait};
-    let mut world = World::new(12);
+    let mut world = World::new(10);
     for event in [
         Take(0),
         Discover(0, [0, 0, 0]),
@@ -554,7 +554,7 @@ fn a_lease_that_an_isolated_replica_goes_on_with_is_left_to_its_machine() {
 #[test]
 fn a_replica_that_made_way_does_not_return_to_what_it_knew() {
     use Event::{Cut, Discover, Follow, Join, Mirror, Renew, Take, Wait};
-    let mut world = World::new(12);
+    let mut world = World::new(10);
     for event in [
         Take(0),
         Discover(0, [0, 0, 0]),

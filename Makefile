@@ -25,24 +25,29 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 	cargo test --quiet --test lab -- demo
 
 .PHONY: test
-test: ## everything: packages, check, unit, lab
+test: ## everything: packages, check, unit, lab, cluster
 	@$(call part,packages)
-	status=0
-	tests/lab/setup.sh >/dev/null || status=$$?
-	case $$status in
-	  0) echo 'all there' ;;
-	  3) ;; # something is missing, and setup.sh has named it
-	  *) exit $$status ;;
-	esac
+	declare -A lacks
+	for suite in lab cluster; do
+	  status=0
+	  tests/$$suite/setup.sh >/dev/null || status=$$?
+	  case $$status in
+	    0) echo "$$suite: all there" ;;
+	    3) lacks[$$suite]=yes ;; # something is missing, and setup.sh has named it
+	    *) exit $$status ;;
+	  esac
+	done
 	$(MAKE) check unit
-	if ((status == 0)); then
-	  $(MAKE) lab
-	else
-	  $(call part,lab)
-	  echo "not run: this machine lacks what is named under \"packages\" above"
-	  # A build server must not pass for want of a package.
-	  [[ -z "$${CI:-}" ]]
-	fi
+	for suite in lab cluster; do
+	  if [[ -z "$${lacks[$$suite]:-}" ]]; then
+	    $(MAKE) $$suite
+	  else
+	    printf '\n=== %s\n' "$$suite"
+	    echo "not run: this machine lacks what is named under \"packages\" above"
+	  fi
+	done
+	# A build server must not pass for want of a package.
+	[[ -z "$${CI:-}" ]] || (($${#lacks[@]} == 0))
 
 .PHONY: check
 check: ## format, lints, documentation; warnings are errors
@@ -63,6 +68,11 @@ lab: ## virtual machines boot, the night is tried; only="bios uefi-pxe" chooses 
 	@$(call part,lab)
 	REVEILLE_LAB=1 cargo test --test lab -- $(only)
 
+.PHONY: cluster
+cluster: ## a real API server, our kinds, accounts and outages; only="resources fixtures" chooses by name
+	@$(call part,cluster)
+	REVEILLE_CLUSTER=1 cargo test --test cluster -- $(only)
+
 .PHONY: bench
 bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick http" chooses
 	@cargo build --release
@@ -73,5 +83,6 @@ crds: ## write crds/ anew from the types
 	cargo run --quiet -- crds --output-dir crds
 
 .PHONY: setup
-setup: ## install and fetch what demo, test and lab need (root)
+setup: ## install, fetch and build what demo, test, lab and cluster need (root)
 	@tests/lab/setup.sh
+	tests/cluster/setup.sh

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::ServeConfig;
+use crate::api::Kind;
+use crate::config::ServiceConfig;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
 use crate::dhcp::story::Story;
@@ -22,8 +24,10 @@ use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
+use crate::operator::{self, Cluster};
+use crate::press::Press;
 use crate::snapshot::{self, Publisher, Reader};
-use crate::standalone::Source;
+use crate::standalone;
 use crate::supervisor::{Fault, Faults, State, Supervisor};
 use crate::telemetry::Seldom;
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
@@ -46,6 +50,15 @@ pub struct App {
     store: LeaseStore,
 }
 
+/// Where the manifests are.
+#[derive(Clone, Debug)]
+pub enum Manifests {
+    /// In files and folders.
+    Folder(Vec<PathBuf>),
+    /// In a cluster, and in files and folders beside it.
+    Cluster(Cluster, Vec<PathBuf>),
+}
+
 /// Where the service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -59,7 +72,7 @@ pub struct Addresses {
 
 /// What several services share while they are made.
 struct Parts {
-    config: ServeConfig,
+    config: ServiceConfig,
     registry: Registry,
     snapshots: Reader,
     roots: Arc<Roots>,
@@ -75,7 +88,11 @@ impl App {
     ///
     /// # Errors
     /// What keeps the service from starting, in words that name the cure.
-    pub fn bind(config: ServeConfig, shutdown: CancellationToken) -> anyhow::Result<Self> {
+    pub fn bind(
+        config: ServiceConfig,
+        manifests: Manifests,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let registry = Registry::new();
         let (supervisor, faults) = Supervisor::new(shutdown.clone(), &registry)?;
         let (publisher, snapshots) = snapshot::channel();
@@ -94,7 +111,7 @@ impl App {
             config,
         };
         let (store, table) = open_leases(&parts)?;
-        start_source(&parts, &supervisor, publisher);
+        start_source(&parts, &supervisor, publisher, manifests)?;
 
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
@@ -323,13 +340,63 @@ fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), S
 }
 
 /// Reads the manifests, publishes what they say, and goes on watching them.
-fn start_source(parts: &Parts, supervisor: &Supervisor, publisher: Publisher) {
-    let mut source = Source::new(&parts.config, Arc::clone(&parts.roots), publisher);
-    source.start();
+fn start_source(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    publisher: Publisher,
+    manifests: Manifests,
+) -> anyhow::Result<()> {
+    let press = Press::new(
+        Arc::clone(&parts.roots),
+        parts.config.http.port(),
+        publisher,
+    );
+    match manifests {
+        Manifests::Folder(paths) => {
+            let mut source = standalone::Source::new(paths, press);
+            source.start();
+            let source = Arc::new(Mutex::new(source));
+            supervisor.service("manifests", move |token| {
+                standalone::Source::run(Arc::clone(&source), token)
+            });
+            Ok(())
+        }
+        Manifests::Cluster(cluster, manifests) => {
+            start_operator(parts, supervisor, press, cluster, manifests)
+        }
+    }
+}
+
+/// Watches the cluster, and publishes what its objects say.
+fn start_operator(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    press: Press,
+    cluster: Cluster,
+    manifests: Vec<PathBuf>,
+) -> anyhow::Result<()> {
+    let (queue, seen) = mpsc::channel(operator::QUEUE);
+    let watches = operator::Watches::register(&parts.registry)?;
+    let (source, _worlds) = operator::Source::new(operator::Setup {
+        seen,
+        press,
+        disk: operator::Disk::new(&parts.config.state),
+        manifests,
+        own: cluster.own.clone(),
+        namespace: cluster.namespace().unwrap_or_default().to_owned(),
+    });
+    for kind in Kind::ALL {
+        let (cluster, queue, watches) = (cluster.clone(), queue.clone(), watches.clone());
+        supervisor.service(format!("watch@{kind}"), move |token| {
+            let (cluster, queue) = (cluster.clone(), queue.clone());
+            operator::watch_kind(cluster, kind, queue, watches.clone(), token)
+        });
+    }
     let source = Arc::new(Mutex::new(source));
     supervisor.service("manifests", move |token| {
-        Source::run(Arc::clone(&source), token)
+        operator::Source::run(Arc::clone(&source), token)
     });
+    Ok(())
 }
 
 fn start_timeline(
@@ -354,7 +421,7 @@ fn start_timeline(
 }
 
 fn start_dhcp(
-    config: &ServeConfig,
+    config: &ServiceConfig,
     supervisor: &Supervisor,
     engine: Engine,
     queue: mpsc::Sender<Incoming>,

@@ -1,4 +1,4 @@
-//! The settings of `reveille serve`: flags and environment, validated once.
+//! The settings of the service: flags and environment, validated once.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -9,11 +9,7 @@ use crate::telemetry::LogFormat;
 
 /// Settings of the service. Each flag has an environment variable.
 #[derive(Clone, Debug, Args)]
-pub struct ServeConfig {
-    /// Folders and files with manifests; folders are watched.
-    #[arg(required = true, value_name = "PATH")]
-    pub manifests: Vec<PathBuf>,
-
+pub struct ServiceConfig {
     /// Where leases are kept. Made with mode 750 when it is missing.
     #[arg(
         long,

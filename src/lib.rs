@@ -23,6 +23,8 @@
 //! |---|---|
 //! | [`api`] | the resources that people write |
 //! | [`standalone`] | reads them from a folder, says what is wrong, watches |
+//! | [`operator`] | reads them from a cluster, and tells the cluster what became of them |
+//! | [`press`] | compiles what a source read, and publishes it |
 //! | [`snapshot`] | compiles them into the table; whether a machine boots, and what |
 //! | [`boot`] | the words: MAC addresses, architectures, clients |
 //! | [`dhcp`], [`tftp`], [`http`] | the doors, each a core and a shell |
@@ -47,6 +49,7 @@ pub mod http;
 pub mod lease;
 pub mod net;
 pub mod operator;
+pub mod press;
 pub mod privileges;
 pub mod script;
 pub mod snapshot;

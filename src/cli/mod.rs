@@ -3,7 +3,9 @@
 pub mod check;
 pub mod crds;
 pub mod leases;
+pub mod operator;
 pub mod serve;
+mod service;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -14,7 +16,7 @@ use clap::{Parser, Subcommand};
 use crate::api::{Cidr, Kind, ObjectRef};
 use crate::standalone;
 
-/// Wakes bare metal: boots machines from the network, as a folder of manifests says.
+/// Wakes bare metal: boots machines from the network, as a cluster or a folder of manifests says.
 #[derive(Debug, Parser)]
 #[command(name = "reveille", version, max_term_width = 100)]
 pub struct Cli {
@@ -28,6 +30,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve DHCP, TFTP and HTTP from a folder of manifests.
     Serve(Box<serve::ServeArgs>),
+    /// Serve DHCP, TFTP and HTTP as the resources of a cluster say.
+    Operator(Box<operator::OperatorArgs>),
     /// Find every mistake in manifests.
     Check(check::CheckArgs),
     /// Show, export or import leases.
@@ -43,6 +47,7 @@ impl Cli {
         let mut out = io::stdout().lock();
         let result = match self.command {
             Command::Serve(args) => args.run(),
+            Command::Operator(args) => args.run(),
             Command::Check(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),

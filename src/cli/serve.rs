@@ -1,30 +1,23 @@
 //! `reveille serve`.
 
-use std::fs::{self, DirBuilder};
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
-use crate::config::ServeConfig;
-use crate::dhcp::destination::SERVER_PORT;
-use crate::lease;
-use crate::net::{Table, bind_error, file_holders, holders, try_bind};
-use crate::privileges;
-use crate::telemetry;
+use super::service::{self, From};
+use crate::config::ServiceConfig;
 
 /// Serves DHCP, TFTP and HTTP from a folder of manifests until it is told to
 /// stop (SIGTERM, SIGINT); a second signal ends it at once.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
+    /// Folders and files with manifests; folders are watched.
+    #[arg(required = true, value_name = "PATH")]
+    manifests: Vec<PathBuf>,
+
     #[command(flatten)]
-    config: ServeConfig,
+    config: ServiceConfig,
 }
 
 impl ServeArgs {
@@ -33,160 +26,6 @@ impl ServeArgs {
     /// # Errors
     /// What kept it from starting, or the service that ended it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.config;
-        telemetry::init(config.log.log_format, &config.log.log)?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "reveille starts");
-        for path in &config.manifests {
-            anyhow::ensure!(
-                path.exists(),
-                "there are no manifests at {}; name a folder or a file that is there",
-                path.display()
-            );
-        }
-        make_folder(&config.state, 0o750).context("--state")?;
-        make_folder(&config.artifacts, 0o755).context("--artifacts")?;
-        for (name, folder) in &config.roots {
-            anyhow::ensure!(
-                folder.is_dir(),
-                "--root {name}: there is no folder {}",
-                folder.display()
-            );
-        }
-        claim(&config)?;
-        warn_of_neighbours();
-        raise_file_limit();
-        // Before the first thread: capabilities are a thread's own.
-        match &config.user {
-            Some(user) => privileges::become_user(user, &[&config.state])?,
-            None => {
-                privileges::take_back(&[&config.state]);
-                privileges::keep_capabilities()?;
-            }
-        }
-        can_read(&config)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .context("the runtime does not start")?;
-        runtime.block_on(serve(config))
-    }
-}
-
-async fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
-    let shutdown = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let app = App::bind(config, shutdown.clone())?;
-    let addresses = app.addresses();
-    tracing::info!(
-        http = %addresses.http,
-        tftp = %addresses.tftp,
-        admin = %addresses.admin,
-        "listening"
-    );
-    let run = app.run();
-    tokio::pin!(run);
-    loop {
-        tokio::select! {
-            result = &mut run => {
-                result?;
-                tracing::info!("stopped");
-                return Ok(ExitCode::SUCCESS);
-            }
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if shutdown.is_cancelled() {
-            tracing::warn!("second signal: stopping at once");
-            return Ok(ExitCode::FAILURE);
-        }
-        shutdown.cancel();
-    }
-}
-
-/// Whether the manifests and files can be read by what this process is now:
-/// without its other capabilities root may read no more than its own.
-fn can_read(config: &ServeConfig) -> anyhow::Result<()> {
-    let folders = config.roots.iter().map(|(_, folder)| folder);
-    let all = config
-        .manifests
-        .iter()
-        .chain([&config.artifacts])
-        .chain(folders);
-    for path in all {
-        let read = match path.is_file() {
-            true => fs::File::open(path).map(drop),
-            false => fs::read_dir(path).map(drop),
-        };
-        read.with_context(|| {
-            let shown = path.display();
-            format!("{shown} cannot be read by this user; `chmod o+rX` it and what is above it")
-        })?;
-    }
-    Ok(())
-}
-
-/// Makes `folder` where it is missing, with `mode`; warns where anyone may write to it.
-fn make_folder(folder: &Path, mode: u32) -> anyhow::Result<()> {
-    if !folder.exists() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(mode)
-            .create(folder)
-            .with_context(|| format!("folder {} cannot be made", folder.display()))?;
-        tracing::info!(folder = %folder.display(), mode = format!("{mode:o}"), "folder made");
-    }
-    let metadata = fs::metadata(folder)
-        .with_context(|| format!("folder {} cannot be read", folder.display()))?;
-    anyhow::ensure!(metadata.is_dir(), "{} is not a folder", folder.display());
-    if metadata.permissions().mode() & 0o002 != 0 {
-        tracing::warn!(
-            folder = %folder.display(),
-            "anyone on this host may write here, and decide what machines boot; `chmod o-w` it"
-        );
-    }
-    Ok(())
-}
-
-/// Makes sure that the state and the ports are nobody else's. Their owners are
-/// named now, while we may still see them.
-fn claim(config: &ServeConfig) -> anyhow::Result<()> {
-    if let Some(holder) = file_holders(&config.state.join(lease::FILE)).first() {
-        anyhow::bail!(
-            "--state {}: {holder} has the lease database open; stop it, or name another folder",
-            config.state.display()
-        );
-    }
-    for (table, what, address) in [
-        (Table::Tcp, "HTTP", SocketAddr::V4(config.http)),
-        (Table::Udp, "TFTP", SocketAddr::V4(config.tftp)),
-        (Table::Tcp, "the admin port", config.admin),
-    ] {
-        try_bind(table, address).map_err(|error| {
-            anyhow::Error::msg(bind_error(table, what, address, address.port(), &error))
-        })?;
-    }
-    Ok(())
-}
-
-/// Says who else serves DHCP here. DHCP servers share the port without an
-/// error and then answer in turns.
-fn warn_of_neighbours() {
-    for holder in holders(Table::Udp, SERVER_PORT) {
-        tracing::warn!(
-            port = SERVER_PORT,
-            program = %holder,
-            "another program serves DHCP here"
-        );
-    }
-}
-
-/// Each transfer has a socket and a file: as many open files as we may have.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays");
+        service::run(self.config, From::Folder(self.manifests))
     }
 }

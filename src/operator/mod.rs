@@ -1,3 +1,17 @@
-//! In a cluster.
+//! A cluster as the source: watches the custom resources, and tells the
+//! cluster what became of them.
+//!
+//! Shell, but for `objects`, which is values and pure functions.
 
+mod cluster;
+mod disk;
 pub mod leader;
+mod objects;
+mod source;
+mod watch;
+
+pub use self::cluster::{Cluster, ClusterArgs};
+pub use self::disk::Disk;
+pub use self::objects::{Change, Info, Objects, Resource};
+pub use self::source::{Setup, Shared, Source, World};
+pub use self::watch::{QUEUE, Reason, Seen, Trouble, Watches, resource, run as watch_kind};

@@ -23,8 +23,10 @@ pub fn channel() -> (Publisher, Reader) {
 
 impl Publisher {
     /// Makes `snapshot` the current one. Requests in flight keep theirs.
-    pub fn publish(&self, snapshot: Snapshot) {
-        self.0.send_replace(Some(Arc::new(snapshot)));
+    pub fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        self.0.send_replace(Some(Arc::clone(&snapshot)));
+        snapshot
     }
 }
 

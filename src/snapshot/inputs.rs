@@ -1,6 +1,8 @@
 //! What a snapshot is compiled from.
 
-use crate::api::{BootProfile, Machine, ObjectRef, Subnet};
+use std::collections::BTreeSet;
+
+use crate::api::{BootProfile, Kind, Machine, ObjectRef, Subnet};
 use crate::boot::MacAddress;
 
 /// All manifests, each kind oldest first: by `creationTimestamp` and name from
@@ -19,6 +21,37 @@ pub struct Inputs {
     /// Whether some of the manifests could not be read and never were: nobody
     /// knows which machines they name, so none is taken for an unknown one.
     pub incomplete: bool,
+}
+
+// === impl Inputs ===
+
+impl Inputs {
+    /// The names of all objects that can be read.
+    #[must_use]
+    pub fn refs(&self) -> BTreeSet<ObjectRef> {
+        let subnets = self.subnets.iter().map(|it| (Kind::Subnet, &it.metadata));
+        let profiles = self
+            .profiles
+            .iter()
+            .map(|it| (Kind::BootProfile, &it.metadata));
+        let machines = self.machines.iter().map(|it| (Kind::Machine, &it.metadata));
+        subnets
+            .chain(profiles)
+            .chain(machines)
+            .map(|(kind, metadata)| ObjectRef::of(kind, metadata))
+            .collect()
+    }
+
+    /// Leaves only the objects that `keep` says.
+    pub fn retain(&mut self, keep: impl Fn(&ObjectRef) -> bool) {
+        self.subnets
+            .retain(|it| keep(&ObjectRef::of(Kind::Subnet, &it.metadata)));
+        self.profiles
+            .retain(|it| keep(&ObjectRef::of(Kind::BootProfile, &it.metadata)));
+        self.machines
+            .retain(|it| keep(&ObjectRef::of(Kind::Machine, &it.metadata)));
+        self.withheld.retain(|withheld| keep(&withheld.object));
+    }
 }
 
 /// A machine whose object cannot be read: it must not pass for an unknown

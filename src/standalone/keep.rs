@@ -38,7 +38,7 @@ impl Kept {
         let mut retained = self.restore_lost(loaded, paths, &bad, &mut inputs);
         self.order(&mut inputs);
         retained.extend(self.restore_conflicting(&mut inputs));
-        let served = refs(&inputs);
+        let served = inputs.refs();
         inputs
             .withheld
             .retain(|withheld| !served.contains(&withheld.object));
@@ -56,7 +56,7 @@ impl Kept {
     ) -> Vec<String> {
         let broken = loaded.broken_paths();
         let gone: Vec<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
-        let read: BTreeSet<ObjectRef> = refs(inputs);
+        let read = inputs.refs();
         let mut retained = Vec::new();
         for (object, (path, value)) in &self.objects {
             let is_good = read.contains(object) && !bad.contains(object);
@@ -153,36 +153,6 @@ fn conflicting(inputs: &Inputs) -> BTreeSet<ObjectRef> {
     errors.map(|problem| problem.place.object).collect()
 }
 
-fn refs(inputs: &Inputs) -> BTreeSet<ObjectRef> {
-    let subnets = inputs
-        .subnets
-        .iter()
-        .map(|object| ObjectRef::of(Kind::Subnet, &object.metadata));
-    let profiles = inputs
-        .profiles
-        .iter()
-        .map(|object| ObjectRef::of(Kind::BootProfile, &object.metadata));
-    let machines = inputs
-        .machines
-        .iter()
-        .map(|object| ObjectRef::of(Kind::Machine, &object.metadata));
-    subnets.chain(profiles).chain(machines).collect()
-}
-
-fn remove(inputs: &mut Inputs, object: &ObjectRef) {
-    match object.kind {
-        Kind::Subnet => inputs
-            .subnets
-            .retain(|other| ObjectRef::of(Kind::Subnet, &other.metadata) != *object),
-        Kind::BootProfile => inputs
-            .profiles
-            .retain(|other| ObjectRef::of(Kind::BootProfile, &other.metadata) != *object),
-        Kind::Machine => inputs
-            .machines
-            .retain(|other| ObjectRef::of(Kind::Machine, &other.metadata) != *object),
-    }
-}
-
 fn add(inputs: &mut Inputs, object: &Object) {
     match object {
         Object::Subnet(subnet) => inputs.subnets.push((**subnet).clone()),
@@ -192,7 +162,15 @@ fn add(inputs: &mut Inputs, object: &Object) {
 }
 
 fn replace(inputs: &mut Inputs, object: &ObjectRef, value: &Object) {
-    remove(inputs, object);
+    inputs
+        .subnets
+        .retain(|it| ObjectRef::of(Kind::Subnet, &it.metadata) != *object);
+    inputs
+        .profiles
+        .retain(|it| ObjectRef::of(Kind::BootProfile, &it.metadata) != *object);
+    inputs
+        .machines
+        .retain(|it| ObjectRef::of(Kind::Machine, &it.metadata) != *object);
     add(inputs, value);
 }
 

@@ -12,7 +12,6 @@ use super::schema::{self, Header, Stray};
 use super::source::{SourceFile, Spot};
 use super::yaml::{self, YamlError, shown};
 use crate::api::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
-use crate::boot::MacAddress;
 use crate::snapshot::{
     Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet,
 };
@@ -39,6 +38,8 @@ pub struct Loaded {
     pub files: Vec<SourceFile>,
     origins: BTreeMap<ObjectRef, Origin>,
     refused: BTreeSet<ObjectRef>,
+    /// The namespace of objects that name none.
+    namespace: String,
 }
 
 /// Where an object was written.
@@ -54,9 +55,16 @@ struct Origin {
 /// below them. A mistake costs its own object only. Blocks.
 #[must_use]
 pub fn read_paths(paths: &[PathBuf]) -> Loaded {
+    read_paths_in(paths, DEFAULT_NAMESPACE)
+}
+
+/// The same, where objects that name no namespace are in `namespace`.
+#[must_use]
+pub fn read_paths_in(paths: &[PathBuf], namespace: &str) -> Loaded {
     let (files, problems) = folder::find(paths);
     let mut loaded = Loaded {
         problems,
+        namespace: namespace.to_owned(),
         ..Loaded::default()
     };
     let (mut bytes, mut nodes) = (0_usize, 0_u64);
@@ -89,7 +97,10 @@ pub fn read_paths(paths: &[PathBuf]) -> Loaded {
 /// Reads manifests from a text, as from a file called `path`.
 #[must_use]
 pub fn read_text(path: &Path, text: &str) -> Loaded {
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded {
+        namespace: DEFAULT_NAMESPACE.to_owned(),
+        ..Loaded::default()
+    };
     loaded.file(path.to_owned(), text.to_owned());
     loaded
 }
@@ -283,7 +294,7 @@ impl Loaded {
         };
         let object = ObjectRef::new(
             kind,
-            &metadata("namespace").unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            &metadata("namespace").unwrap_or_else(|| self.namespace.clone()),
             &metadata("name").unwrap_or_else(|| UNNAMED.to_owned()),
         );
         let mut problems = schema::check(&object, &mut value);
@@ -295,7 +306,7 @@ impl Loaded {
             problems.retain(|problem| problem.reason != "MissingField");
         }
         if kind == Kind::Machine && (self.origins.contains_key(&object) || !problems.is_empty()) {
-            let macs = macs(&value);
+            let macs = schema::macs(&value);
             let withheld = macs.map(|mac| Withheld {
                 object: object.clone(),
                 mac,
@@ -309,7 +320,7 @@ impl Loaded {
         }
         if problems.is_empty()
             && intact
-            && let Err(error) = self.admit(kind, value)
+            && let Err(error) = self.admit(&object, value)
         {
             let what = format!("the object cannot be read: {error}");
             problems.push(Problem::error(&object, "", "BadValue", what, ""));
@@ -343,9 +354,12 @@ impl Loaded {
 
     /// Makes the object part of the inputs. The schema has been through every
     /// field, so a failure here is a rule that the schema does not know.
-    fn admit(&mut self, kind: Kind, value: Value) -> serde_json::Result<()> {
+    fn admit(&mut self, object: &ObjectRef, mut value: Value) -> serde_json::Result<()> {
+        if object.namespace != DEFAULT_NAMESPACE {
+            value["metadata"]["namespace"] = object.namespace.clone().into();
+        }
         let inputs = &mut self.inputs;
-        match kind {
+        match object.kind {
             Kind::Subnet => inputs.subnets.push(serde_json::from_value(value)?),
             Kind::BootProfile => inputs.profiles.push(serde_json::from_value(value)?),
             Kind::Machine => inputs.machines.push(serde_json::from_value(value)?),
@@ -394,15 +408,6 @@ const fn spot(file: usize, span: &Range<usize>) -> Spot {
 fn hides_objects(problem: &Located) -> bool {
     let object = problem.object.as_ref();
     problem.is_error() && object.is_none_or(|object| object.name == UNNAMED)
-}
-
-/// The MAC addresses that a machine's document names, whatever else it says.
-fn macs(value: &Value) -> impl Iterator<Item = MacAddress> {
-    let interfaces = value.pointer("/spec/interfaces").and_then(Value::as_array);
-    interfaces
-        .into_iter()
-        .flatten()
-        .filter_map(|interface| interface.get("mac")?.as_str()?.parse().ok())
 }
 
 /// The mistakes in meaning of an object that has others in its form: what is

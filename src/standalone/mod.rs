@@ -5,17 +5,17 @@
 pub mod diagnostics;
 mod folder;
 mod keep;
-mod loaders;
 mod located;
 mod manifest;
 pub mod schema;
 mod source;
-mod summary;
 mod watch;
 pub mod yaml;
 
 pub use self::folder::{MAX_FILES, MAX_FOLDER_DEPTH};
 pub use self::located::Located;
-pub use self::manifest::{Loaded, MAX_TOTAL_BYTES, MAX_TOTAL_NODES, read_paths, read_text};
+pub use self::manifest::{
+    Loaded, MAX_TOTAL_BYTES, MAX_TOTAL_NODES, read_paths, read_paths_in, read_text,
+};
 pub use self::source::{Position, SourceFile, Spot};
-pub use self::watch::Source;
+pub use self::watch::{Folder, LOOK_EVERY, Read, Source};

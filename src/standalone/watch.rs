@@ -1,29 +1,25 @@
 //! A folder of manifests as a source: read, compiled, published, watched. Shell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
-use notify::{RecursiveMode, Watcher as _};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::keep::Kept;
-use super::loaders::Loaders;
-use super::manifest::{Loaded, read_paths};
-use super::summary;
-use crate::api::Problem;
-use crate::config::ServeConfig;
-use crate::files::Roots;
-use crate::snapshot::{Compiled, Publisher, Settings, Snapshot, compile};
+use super::manifest::{Loaded, read_paths_in};
+use crate::api::DEFAULT_NAMESPACE;
+use crate::press::{Press, Words};
+use crate::snapshot::{Inputs, Settings};
 
 /// How often the files are looked at where no notice of a change arrives:
 /// network file systems send none, and a folder that vanished has no watch.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A change is often one of several: an editor writes twice, a ConfigMap swaps
 /// a link, a copy takes its time. Files that stood still this long are read.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -31,39 +27,133 @@ const SETTLE: Duration = Duration::from_millis(150);
 /// How often it waits so for files that go on changing; about ten seconds.
 const MAX_SETTLES: usize = 64;
 
+/// Files and folders with manifests, and the last good version of each object.
+pub struct Folder {
+    paths: Vec<PathBuf>,
+    namespace: String,
+    kept: Kept,
+    seen: Option<Fingerprint>,
+}
+
+/// What the files say.
+pub struct Read {
+    /// The files and their mistakes.
+    pub loaded: Loaded,
+    /// What is to be served.
+    pub inputs: Inputs,
+    /// Objects that are served as they were before, because they are broken now.
+    pub retained: Vec<String>,
+}
+
 /// Reads the manifests and publishes what they say.
 pub struct Source {
-    paths: Vec<PathBuf>,
-    roots: Arc<Roots>,
-    http_port: u16,
-    publisher: Publisher,
-    loaders: Loaders,
-    generation: u64,
-    kept: Kept,
-    seen: Option<(Fingerprint, Settings)>,
-    said: BTreeSet<String>,
+    folder: Folder,
+    read: Option<Read>,
+    press: Press,
+    settings: Option<Settings>,
 }
 
 /// What tells one state of the files from another. The time of the last change
 /// of the inode, since a mode that is mended changes nothing else.
 type Fingerprint = BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>;
 
+// === impl Folder ===
+
+impl Folder {
+    /// The manifests at `paths`; objects that name no namespace are in `namespace`.
+    #[must_use]
+    pub fn new(paths: Vec<PathBuf>, namespace: &str) -> Self {
+        Self {
+            paths,
+            namespace: namespace.to_owned(),
+            kept: Kept::default(),
+            seen: None,
+        }
+    }
+
+    /// What the files say now; `None` where they are as they were. Blocks.
+    pub fn read(&mut self) -> Option<Read> {
+        let now = fingerprint(&self.paths);
+        if self.seen.as_ref() == Some(&now) {
+            return None;
+        }
+        self.seen = Some(now);
+        let loaded = read_paths_in(&self.paths, &self.namespace);
+        let (inputs, retained) = self.kept.merge(&loaded, &self.paths);
+        Some(Read {
+            loaded,
+            inputs,
+            retained,
+        })
+    }
+
+    /// Notices of changes, as long as the watcher is kept. Without one the
+    /// looks every few seconds find every change.
+    #[must_use]
+    pub fn notices(&self) -> (Option<RecommendedWatcher>, mpsc::Receiver<()>) {
+        let (notice, notices) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |_| {
+            let _ = notice.try_send(());
+        })
+        .ok();
+        if let Some(watcher) = &mut watcher {
+            for path in &self.paths {
+                let _ = watcher.watch(path, RecursiveMode::Recursive);
+            }
+        }
+        (watcher, notices)
+    }
+
+    /// Waits until the files stand still: half a file may be valid and say
+    /// that the other half was taken out.
+    pub async fn settle(&self) {
+        let read = || tokio::task::block_in_place(|| fingerprint(&self.paths));
+        let mut before = read();
+        if self.seen.as_ref() == Some(&before) {
+            return;
+        }
+        for _ in 0..MAX_SETTLES {
+            sleep(SETTLE).await;
+            let now = read();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
+// === impl Read ===
+
+impl Read {
+    /// What is wrong with the files, each with whether it costs an object.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<(bool, String)> {
+        let problems = self.loaded.problems.iter();
+        problems
+            .map(|problem| (problem.is_error(), problem.line(&self.loaded.files)))
+            .collect()
+    }
+
+    /// Says which objects are served as they were.
+    pub fn tell_retained(&self) {
+        for object in &self.retained {
+            tracing::warn!("{object} is served as it was before");
+        }
+    }
+}
+
 // === impl Source ===
 
 impl Source {
-    /// A source that publishes to `publisher`.
+    /// A source of the manifests at `paths`.
     #[must_use]
-    pub fn new(config: &ServeConfig, roots: Arc<Roots>, publisher: Publisher) -> Self {
+    pub fn new(paths: Vec<PathBuf>, press: Press) -> Self {
         Self {
-            paths: config.manifests.clone(),
-            http_port: config.http.port(),
-            roots,
-            publisher,
-            loaders: Loaders::default(),
-            generation: 0,
-            kept: Kept::default(),
-            seen: None,
-            said: BTreeSet::new(),
+            folder: Folder::new(paths, DEFAULT_NAMESPACE),
+            read: None,
+            press,
+            settings: None,
         }
     }
 
@@ -78,17 +168,7 @@ impl Source {
     /// None of its own; the supervisor wants the type.
     pub async fn run(this: Arc<Mutex<Self>>, token: CancellationToken) -> anyhow::Result<()> {
         let mut this = this.lock().await;
-        let (notice, mut notices) = mpsc::channel(1);
-        // Without a watcher the looks every few seconds find every change.
-        let mut watcher = notify::recommended_watcher(move |_| {
-            let _ = notice.try_send(());
-        })
-        .ok();
-        if let Some(watcher) = &mut watcher {
-            for path in &this.paths {
-                let _ = watcher.watch(path, RecursiveMode::Recursive);
-            }
-        }
+        let (_watcher, mut notices) = this.folder.notices();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -97,99 +177,34 @@ impl Source {
                 _ = look.tick() => {}
                 Some(()) = notices.recv() => {}
             }
-            this.settle().await;
+            this.folder.settle().await;
             while notices.try_recv().is_ok() {}
             tokio::task::block_in_place(|| this.look());
         }
     }
 
-    /// Waits until the files stand still: half a file may be valid and say
-    /// that the other half was taken out.
-    async fn settle(&self) {
-        let read = || tokio::task::block_in_place(|| fingerprint(&self.paths));
-        let mut before = read();
-        let seen = self.seen.as_ref().map(|(files, _)| files);
-        if seen == Some(&before) {
-            return;
-        }
-        for _ in 0..MAX_SETTLES {
-            sleep(SETTLE).await;
-            let now = read();
-            if now == before {
-                return;
-            }
-            before = now;
-        }
-    }
-
     /// Publishes anew if the files, the loaders or the host's addresses changed.
     fn look(&mut self) {
-        let settings = self.settings();
-        let now = (fingerprint(&self.paths), settings.clone());
-        if self.seen.as_ref() == Some(&now) {
+        let settings = self.press.settings();
+        let edited = self.folder.read();
+        // An address of the host that changed is nobody's edit, and no news.
+        let is_news = edited.is_some();
+        if !is_news && self.settings.as_ref() == Some(&settings) {
             return;
         }
-        // An address of the host that changed is nobody's edit, and no news.
-        let edited = self.seen.as_ref().is_none_or(|(files, _)| *files != now.0);
-        self.seen = Some(now);
-        let loaded = read_paths(&self.paths);
-        let (inputs, retained) = self.kept.merge(&loaded, &self.paths);
-        let first = self.generation == 0;
-        self.generation += 1;
-        let Compiled { snapshot, report } = compile(self.generation, &inputs, &settings);
-        self.say(&loaded, &report, &snapshot);
-        if edited {
-            for object in retained {
-                tracing::warn!("{object} is served as it was before");
-            }
-            summary::tell(&snapshot, first);
+        if let Some(edited) = edited {
+            self.read = Some(edited);
         }
-        self.publisher.publish(snapshot);
-    }
-
-    /// Says what is wrong, once.
-    fn say(&mut self, loaded: &Loaded, report: &[Problem], snapshot: &Snapshot) {
-        let mut words: Vec<(bool, String)> = loaded
-            .problems
-            .iter()
-            .map(|problem| (problem.is_error(), problem.line(&loaded.files)))
-            .collect();
-        words.extend(report.iter().map(|problem| {
-            let located = loaded.locate(problem);
-            (located.is_error(), located.line(&loaded.files))
-        }));
-        words.extend(
-            summary::missing_files(snapshot, &self.roots)
-                .into_iter()
-                .map(|line| (false, line)),
-        );
-        let now: BTreeSet<String> = words.iter().map(|(_, line)| line.clone()).collect();
-        for (is_error, line) in &words {
-            match (self.said.contains(line), is_error) {
-                (true, _) => tracing::debug!("{line}"),
-                (false, true) => tracing::error!("not served: {line}"),
-                (false, false) => tracing::warn!("{line}"),
-            }
+        let Some(read) = &self.read else { return };
+        let words = Words {
+            own: read.mistakes(),
+            of: &|problem| read.loaded.locate(problem).line(&read.loaded.files),
+        };
+        self.press.publish(&read.inputs, &settings, words, is_news);
+        if is_news {
+            read.tell_retained();
         }
-        self.said = now;
-    }
-
-    fn settings(&mut self) -> Settings {
-        let found = self.loaders.find(&self.roots);
-        Settings {
-            http_port: self.http_port,
-            loaders: found.files,
-            autoexec: found.autoexec,
-            own_addresses: getifaddrs()
-                .map(|all| {
-                    let mut own: Vec<_> = all
-                        .filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()))
-                        .collect();
-                    own.sort();
-                    own
-                })
-                .unwrap_or_default(),
-        }
+        self.settings = Some(settings);
     }
 }
 

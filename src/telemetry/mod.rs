@@ -46,6 +46,9 @@ pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     result.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
 }
 
+/// Parts of libraries that are not heard unless they are named.
+const QUIET: &str = "kube_client=off,kube_runtime=off,hyper_util=warn,tower=warn";
+
 /// A word alone is a level. The library takes others for the name of a part
 /// and then logs nothing else: `--log verbose` would be silence.
 fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
@@ -58,7 +61,10 @@ fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
             "log filter `{filter}`: `{word}` is no level; {cure}"
         );
     }
-    EnvFilter::try_new(filter.replace(' ', ""))
+    // What the client of the API server says is said by us, once and in words;
+    // whoever wants to hear it too names it.
+    let filter = format!("{QUIET},{}", filter.replace(' ', ""));
+    EnvFilter::try_new(&filter)
         .map_err(|error| anyhow::anyhow!("log filter `{filter}`: {error}; {cure}"))
 }
 

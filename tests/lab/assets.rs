@@ -1,12 +1,11 @@
 //! What the machines boot, and with what: the paths that `setup.sh` made ready.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
 
-/// The exit code of `setup.sh`, and ours, for "this machine lacks what the lab needs".
-pub(crate) const CANNOT: u8 = 3;
+use crate::support::setup;
+pub(crate) use crate::support::setup::CANNOT;
 
 /// Paths of the cached files.
 #[derive(Debug, Clone)]
@@ -24,36 +23,15 @@ pub(crate) struct Assets {
 }
 
 impl Assets {
-    /// Runs `setup.sh`; its progress goes to our stderr. `None`: something is missing and may not be
-    /// installed by us; the script has said what.
+    /// Runs `setup.sh`. `None`: something is missing, and the script has said what.
     pub(crate) fn prepare() -> Result<Option<Self>> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/setup.sh");
-        let output = Command::new("bash")
-            .arg(script)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("bash")?;
-        if output.status.code() == Some(CANNOT.into()) {
-            return Ok(None);
-        }
-        ensure!(output.status.success(), "{script}: {}", output.status);
-        let text = String::from_utf8(output.stdout).context("setup.sh printed no UTF-8")?;
-        Self::read(&text).map(Some)
+        let text = setup::run("tests/lab/setup.sh")?;
+        text.map(|text| Self::read(&text)).transpose()
     }
 
     /// Reads `name=path` lines.
     pub(crate) fn read(text: &str) -> Result<Self> {
-        let path = |name: &str| -> Result<PathBuf> {
-            let found = text
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            match found.map(PathBuf::from) {
-                Some(path) if path.exists() => Ok(path),
-                Some(path) => bail!("setup.sh: {name} is not there: {}", path.display()),
-                None => bail!("setup.sh named no {name}"),
-            }
-        };
+        let path = |name| setup::path(text, name);
         Ok(Self {
             kernel: path("kernel")?,
             initrd: path("initrd")?,
@@ -72,14 +50,12 @@ impl Assets {
             ovmf_code,
             ovmf_vars,
         } = self;
-        [
+        setup::lines([
             ("kernel", kernel),
             ("initrd", initrd),
             ("loaders", loaders),
             ("ovmf_code", ovmf_code),
             ("ovmf_vars", ovmf_vars),
-        ]
-        .map(|(name, path)| format!("{name}={}\n", path.display()))
-        .concat()
+        ])
     }
 }

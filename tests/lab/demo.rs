@@ -14,7 +14,7 @@ use crate::machine::{Machine, Running};
 use crate::ns;
 use crate::room::{LIMIT, Room, TICK, expect_command_line};
 use crate::scenarios::{AWAKE, FIRST_LIGHT, FIRST_LIGHT_MANIFESTS, command_line, project, seconds};
-use crate::server::Server;
+use crate::support::server::Server;
 
 /// What a user sees who sets nothing.
 const LOG: &str = "info";

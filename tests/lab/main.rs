@@ -2,7 +2,7 @@
 //! it wakes; [`trials`] are what else a night can bring, without machines.
 //!
 //! `cargo test` skips it. `REVEILLE_LAB=1 cargo test --test lab` runs every scenario and trial, each in
-//! a room of its own ([`ns`]); words behind `--` choose them by name. `-- demo` tells the story of
+//! a room of its own ([`support::ns`]); words behind `--` choose them by name. `-- demo` tells the story of
 //! `examples/first-light` instead.
 #![expect(
     clippy::print_stdout,
@@ -14,11 +14,12 @@ mod boots;
 mod demo;
 mod disk;
 mod machine;
-mod ns;
 mod room;
 mod runner;
 mod scenarios;
-mod server;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "tests/cluster uses the rest")]
+mod support;
 mod trials;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::assets::{Assets, CANNOT};
+use crate::support::ns;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
 
 /// Runs on the host's side of the wall, with everything ready and a fresh folder.
 fn outside(work: impl FnOnce(&Assets, &Path) -> Result<ExitCode>) -> Result<ExitCode> {
-    if let Err(error) = ns::possible() {
+    if let Err(error) = ns::possible().and_then(|()| ns::taps_possible()) {
         println!("lab: {error:#}");
         return Ok(ExitCode::from(CANNOT));
     }

@@ -10,7 +10,8 @@ use crate::assets::Assets;
 use crate::boots::Boot;
 use crate::machine::{Machine, Running};
 use crate::ns;
-use crate::server::Server;
+use crate::support::server::{Launch, Server, get};
+pub(crate) use crate::support::wait::TICK;
 
 /// How long a machine may take, whatever else the host does. It decides the test; [`PROMISE`] does not.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
@@ -20,9 +21,6 @@ pub(crate) const PROMISE: Duration = Duration::from_secs(60);
 
 /// How long the server's account of a boot may lag behind the machine.
 const ACCOUNT: Duration = Duration::from_secs(10);
-
-/// How often we look.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// The room, furnished, with the server ready.
 #[derive(Debug)]
@@ -39,7 +37,11 @@ impl Room {
     pub(crate) fn open(manifests: &Path, assets: Assets, folder: &Path, log: &str) -> Result<Self> {
         ns::furnish()?;
         let capture = ns::capture(&folder.join("capture.pcap"));
-        let server = Server::start(manifests, &assets, folder, log)?;
+        let tree = folder.join("artifacts/linux");
+        std::fs::create_dir_all(&tree)?;
+        std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
+        std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
+        let server = Launch::serve(manifests, &assets.loaders, folder, log)?.start()?;
         Ok(Self {
             server,
             assets,
@@ -81,7 +83,7 @@ impl Room {
     pub(crate) fn account(&self, mac: &str, result: &str) -> Result<Vec<Boot>> {
         let mut waited = Duration::ZERO;
         loop {
-            let boots = Boot::of(self.server.boots()?, mac);
+            let boots = Boot::of(Boot::list(&get("/boots")?)?, mac);
             let other = boots.iter().find(|boot| boot.result != result);
             match other {
                 None if !boots.is_empty() => return Ok(boots),
@@ -108,7 +110,7 @@ impl Room {
 
     /// Leaves the server's account beside the other evidence.
     pub(crate) fn keep_account(&self) {
-        let boots = crate::server::get("/boots").unwrap_or_else(|error| error.to_string());
+        let boots = get("/boots").unwrap_or_else(|error| error.to_string());
         let _ = std::fs::write(self.folder.join("boots.json"), boots);
     }
 }

@@ -5,14 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::assets::{Assets, CANNOT};
 use crate::ns;
-use crate::room::{LIMIT, TICK};
+use crate::room::LIMIT;
 use crate::scenarios::{self, seconds};
 use crate::trials;
 
@@ -107,31 +106,20 @@ fn report(name: &str, assets: &Assets, folder: &Path) -> (Outcome, String) {
     (outcome, format!("{word:<5} {name:<20} {took}\n{lines}"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "measures real time")]
 fn in_a_room(name: &str, assets: &Assets, folder: &Path) -> Result<Outcome> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     std::fs::write(folder.join("assets"), assets.write())?;
     let report = File::create(folder.join("report"))?;
     let place = folder.to_str().context("the target folder is not UTF-8")?;
-    let mut child = ns::enter(&["inside", name, place])?
+    let child = ns::enter(&["inside", name, place])?
         .stdout(report.try_clone()?)
         .stderr(report)
         .spawn()
         .context("setpriv")?;
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(match status.code() {
-                Some(0) => Outcome::Passed,
-                Some(code) if code == i32::from(CANNOT) => Outcome::Skipped,
-                _ => Outcome::Failed,
-            });
-        }
-        if started.elapsed() > LIMIT + GRACE {
-            child.kill()?;
-            child.wait()?;
-            bail!("stuck; torn down");
-        }
-        sleep(TICK);
-    }
+    let status = ns::watch(child, LIMIT + GRACE)?;
+    Ok(match status.code() {
+        Some(0) => Outcome::Passed,
+        Some(code) if code == i32::from(CANNOT) => Outcome::Skipped,
+        _ => Outcome::Failed,
+    })
 }

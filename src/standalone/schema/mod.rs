@@ -20,6 +20,7 @@ use serde_json::Value;
 use self::walk::Walk;
 use super::yaml::{join, shown};
 use crate::api::{self, Kind, ObjectRef, Problem};
+use crate::boot::MacAddress;
 use crate::snapshot::suggest;
 
 pub use self::header::{Header, Stray, identify};
@@ -68,6 +69,15 @@ pub fn check(object: &ObjectRef, value: &mut Value) -> Vec<Problem> {
         _ => walk.tell("/spec", "MissingField", "`spec` is missing", "add it"),
     }
     walk.problems
+}
+
+/// The MAC addresses that a machine's document names, whatever else it says.
+pub fn macs(value: &Value) -> impl Iterator<Item = MacAddress> {
+    let interfaces = value.pointer("/spec/interfaces").and_then(Value::as_array);
+    interfaces
+        .into_iter()
+        .flatten()
+        .filter_map(|interface| interface.get("mac")?.as_str()?.parse().ok())
 }
 
 /// Whether a problem is about the key at its pointer, not about the value.

@@ -8,11 +8,11 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use dhcproto::v4::{DhcpOption, MessageType};
 
-use super::card::Card;
-use super::dhcp::{Machine, overheard};
-use super::kill::{agree, stop};
+use super::kill::agree;
 use super::site::{SERVER, Site};
 use crate::ns;
+use crate::support::card::Card;
+use crate::support::dhcp::{Machine, overheard};
 
 /// What is said once when leases cannot be kept.
 const TROUBLE: &str = "leases cannot be kept";
@@ -66,7 +66,7 @@ pub(super) fn heals(site: &mut Site) -> Result<Vec<String>> {
         "leases of a running service were read"
     );
     lines.push(String::from_utf8(output.stderr)?.trim().to_owned());
-    stop(server)?;
+    server.stop()?;
     Ok(lines)
 }
 
@@ -132,7 +132,7 @@ fn full(site: &Site) -> Result<String> {
     site.logged("leases can be kept again")?;
     let log = site.log()?;
     let line = log.lines().find(|line| line.contains(TROUBLE));
-    stop(server)?;
+    server.stop()?;
     agree(site, &acks)?;
     Ok(line.unwrap_or_default().to_owned())
 }

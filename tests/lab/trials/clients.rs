@@ -1,45 +1,20 @@
 //! DHCP clients as systems have them: lease, renew, release, and the same address after a reboot.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Result, ensure};
 use dhcproto::v4::MessageType;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use super::card::Card;
-use super::dhcp::{Reply, overheard};
 use super::site::{SUBNET, Site, metric, until};
 use crate::ns;
+use crate::support::card::Card;
+use crate::support::client::Client;
+use crate::support::dhcp::{Reply, overheard};
 
 /// The machine that they run on.
 const HOST: &str = "pc";
 const MAC: &str = "02:00:00:00:10:01";
-
-/// What clients run on events: both families' words. It notes them in $1's stead in a file beside it.
-const SCRIPT: &str = r#"#!/bin/sh
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
-event=${reason:-$1}
-address=${new_ip_address:-$ip}
-case $event in
-  deconfig | PREINIT | RELEASE | EXPIRE | FAIL)
-    ip -4 address flush dev "$interface"
-    ip link set "$interface" up
-    ;;
-  bound | renew | BOUND | RENEW | REBIND | REBOOT)
-    ip address replace "$address/24" dev "$interface"
-    ;;
-esac
-echo "$event $address" >>"$0.events"
-"#;
-
-/// A client program at work.
-struct Client {
-    child: Child,
-    script: PathBuf,
-}
 
 /// udhcpc and dhclient.
 pub(super) fn classic(site: &mut Site) -> Result<Vec<String>> {
@@ -61,11 +36,7 @@ pub(super) fn classic(site: &mut Site) -> Result<Vec<String>> {
 }
 
 fn udhcpc(site: &Site, wire: &mut Card) -> Result<String> {
-    let start = || {
-        let mut command = ns::on(HOST, "udhcpc");
-        command.args(["-f", "-i", HOST, "-t", "20", "-T", "2", "-s"]);
-        Client::start(site, "udhcpc", command, &[])
-    };
+    let start = || Client::udhcpc(&site.folder, HOST);
     let first = start()?;
     let address = first.event("bound")?;
     in_own_frames(wire)?;
@@ -99,7 +70,7 @@ fn dhclient(site: &Site, wire: &mut Card) -> Result<String> {
         let mut command = ns::on(HOST, "dhclient");
         command.args(["-d", "-4", "-pf", "/run/dhclient.pid", "-lf"]);
         command.arg(&leases).arg("-sf");
-        Client::start(site, "dhclient", command, &[HOST])
+        Client::start(&site.folder, HOST, "dhclient", command, &[HOST])
     };
     let first = start()?;
     let address = first.event("BOUND")?;
@@ -160,7 +131,7 @@ pub(super) fn dhcpcd(site: &mut Site) -> Result<Vec<String>> {
     for _ in 0..2 {
         let mut command = ns::on(HOST, "dhcpcd");
         command.args(["-4", "--nobackground", "--noarp", "--noipv4ll", "--script"]);
-        let client = Client::start(site, "dhcpcd", command, &[HOST])?;
+        let client = Client::start(&site.folder, HOST, "dhcpcd", command, &[HOST])?;
         let known = if addresses.is_empty() {
             "BOUND"
         } else {
@@ -202,63 +173,4 @@ fn heard(wire: &mut Card) -> Result<Vec<Reply>> {
     Ok(replies
         .filter(|reply| reply.mac().to_string() == MAC)
         .collect())
-}
-
-// === impl Client ===
-
-impl Client {
-    /// Starts a client that runs our script on events: it is the next word of `command`, before `more`.
-    fn start(site: &Site, name: &str, mut command: Command, more: &[&str]) -> Result<Self> {
-        let script = site.folder.join(format!("{name}.sh"));
-        fs::write(&script, SCRIPT)?;
-        ns::run(&format!("chmod 755 {}", script.display()))?;
-        command.arg(&script).args(more);
-        fs::write(events(&script), "")?;
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(site.folder.join(format!("{name}.log")))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        Ok(Self {
-            child: command.spawn()?,
-            script,
-        })
-    }
-
-    /// Waits for an event; the address that it brought.
-    fn event(&self, name: &str) -> Result<String> {
-        until(&format!("{name} of {}", self.script.display()), || {
-            let text = fs::read_to_string(events(&self.script))?;
-            let mut found = text
-                .lines()
-                .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            Ok(found.next().map(str::to_owned))
-        })
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id())?;
-        Ok(kill(Pid::from_raw(pid), signal)?)
-    }
-
-    /// Without a goodbye; the card forgets its address.
-    fn power_off(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        ns::run(&format!("ip -n {HOST} -4 address flush dev {HOST}"))
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn events(script: &std::path::Path) -> PathBuf {
-    script.with_extension("sh.events")
 }

@@ -3,12 +3,12 @@
 use anyhow::{Result, ensure};
 use dhcproto::v4::MessageType;
 
-use super::card::Card;
-use super::dhcp::{Machine, overheard};
 use super::site::{INITRD, Site, is_whole, metric, not_ready, script, until};
 use super::slow::Slow;
 use crate::ns;
-use crate::server::get;
+use crate::support::card::Card;
+use crate::support::dhcp::{Machine, overheard};
+use crate::support::server::get;
 
 /// A Subnet on an interface that is not there yet.
 const LATE: &str = "\

@@ -9,13 +9,11 @@ use std::thread::JoinHandle;
 
 use anyhow::{Result, anyhow, ensure};
 use dhcproto::v4::MessageType;
-use nix::sys::signal::Signal;
 
-use super::card::Card;
-use super::dhcp::{Lease, Machine, Reply};
 use super::site::{Site, until};
 use crate::ns;
-use crate::server::Server;
+use crate::support::card::Card;
+use crate::support::dhcp::{Lease, Machine, Reply};
 
 /// How often it is killed.
 const ROUNDS: usize = 4;
@@ -60,28 +58,19 @@ pub(super) fn leases_survive_kill(site: &mut Site) -> Result<Vec<String>> {
             );
             Ok((witness.count() >= before + LOAD).then_some(()))
         })?;
-        server.signal(Signal::SIGKILL)?;
-        until("the end of a killed process", || server.ended())?;
+        server.kill()?;
         server = site.serve()?;
         still_there(&mut card, &machines, &leases)?;
     }
     load.kill()?;
     load.wait()?;
     let (acks, count) = witness.end()?;
-    stop(server)?;
+    server.stop()?;
     agree(site, &acks)?;
     Ok(vec![format!(
         "killed {ROUNDS} times under perfdhcp's load: {count} acks for {} addresses, none twice",
         acks.len()
     )])
-}
-
-/// Tells the program to end, and waits until it has, in order.
-pub(super) fn stop(mut server: Server) -> Result<()> {
-    server.signal(Signal::SIGTERM)?;
-    let status = until("the end after SIGTERM", || server.ended())?;
-    ensure!(status.success(), "after SIGTERM: {status}");
-    Ok(())
 }
 
 /// Checks that the lease database, as the command line shows it, holds all of `acks`, and nobody else

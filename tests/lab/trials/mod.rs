@@ -2,9 +2,7 @@
 //! program in a room of its own, without machines.
 
 mod bad_state;
-mod card;
 mod clients;
-mod dhcp;
 mod drain;
 mod interfaces;
 mod kill;
@@ -21,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::assets::{Assets, CANNOT};
+use crate::support::setup;
 
 use self::site::Site;
 
@@ -75,7 +74,7 @@ impl Trial {
             .needs
             .iter()
             .copied()
-            .filter(|name| !is_here(name))
+            .filter(|name| !setup::is_here(name))
             .collect();
         if !missing.is_empty() {
             println!(
@@ -90,10 +89,4 @@ impl Trial {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Whether a program is in one of the folders where programs are.
-fn is_here(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }

@@ -6,12 +6,11 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Result, ensure};
 
-use super::card::Card;
-use super::dhcp::Machine;
-use super::kill::stop;
 use super::site::{INITRD, Site, is_whole, not_ready, script, until};
 use super::slow::Slow;
 use crate::ns;
+use crate::support::card::Card;
+use crate::support::dhcp::Machine;
 
 /// Takes a port and keeps it as long as the value lives.
 type Hold = fn() -> io::Result<OwnedFd>;
@@ -54,7 +53,7 @@ pub(super) fn taken(site: &mut Site) -> Result<Vec<String>> {
     drop(held);
     let mut card = Card::plug("own", ns::BRIDGE)?;
     Machine::number(1).lease(&mut card)?;
-    stop(server)?;
+    server.stop()?;
     lines.push(why);
     Ok(lines)
 }

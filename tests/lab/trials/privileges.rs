@@ -6,14 +6,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::card::Card;
-use super::dhcp::Machine;
-use super::kill::stop;
 use super::site::{
     BOOT, INITRD, KERNEL, Site, is_whole, not_ready, profile, said, script_says, until,
 };
 use crate::ns;
-use crate::server::{Server, get};
+use crate::support::card::Card;
+use crate::support::dhcp::Machine;
+use crate::support::server::{Server, get};
 
 /// `nobody`, as Debian numbers it.
 const NOBODY: u32 = 65534;
@@ -53,12 +52,12 @@ pub(super) fn becomes_nobody(site: &mut Site) -> Result<Vec<String>> {
         "the log does not name the file"
     );
     script_says("02-00-00-00-00-01", "later")?;
-    stop(server)?;
+    server.stop()?;
 
     // Root starts it the next time, as somebody will.
     let server = site.serve()?;
     machine.renew(&mut card, lease)?.acks(lease.address)?;
-    stop(server)?;
+    server.stop()?;
     let unknown = site.refused(site.launch()?.with(&["--user", "nosuchuser"]))?;
     ensure!(
         unknown.contains("there is no such user"),
@@ -175,7 +174,7 @@ pub(super) fn says_what_is_missing(site: &mut Site) -> Result<Vec<String>> {
     ensure!(why.contains("default/lab"), "/readyz: {why}");
     ensure!(why.contains(":67"), "/readyz: {why}");
     ensure!(get("/healthz").is_ok(), "not alive without DHCP");
-    stop(server)?;
+    server.stop()?;
     lines.push(why);
     Ok(lines)
 }

@@ -4,12 +4,12 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use super::card::Card;
-use super::dhcp::Machine;
 use super::site::{INITRD, KERNEL, Site, metric, profile, script, script_says, until};
 use super::slow::Slow;
 use crate::ns;
-use crate::server::get;
+use crate::support::card::Card;
+use crate::support::dhcp::Machine;
+use crate::support::server::get;
 
 /// A machine of no object.
 const SOMEBODY: &str = "02-00-00-00-00-63";

@@ -4,18 +4,13 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::assets::Assets;
 use crate::ns;
-use crate::room::TICK;
-use crate::server::{Launch, Server, fetch, get};
-
-/// How long anything may take that a trial waits for, whatever else the host does.
-const LIMIT: Duration = Duration::from_secs(40);
+use crate::support::server::{Launch, Server, fetch, get, metric_in};
+pub(crate) use crate::support::wait::until;
 
 /// Our address on the bridge.
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -81,7 +76,7 @@ impl Site {
 
     /// The program, on this site's folders.
     pub(crate) fn launch(&self) -> Result<Launch> {
-        Launch::new(&self.manifests, &self.assets.loaders, &self.folder, "info")
+        Launch::serve(&self.manifests, &self.assets.loaders, &self.folder, "info")
     }
 
     /// The program, started and ready.
@@ -228,11 +223,7 @@ pub(crate) fn script_says(mac: &str, words: &str) -> Result<()> {
 
 /// The value of a metric: `name{label="value",…}` as `/metrics` writes it; 0 where it is not there.
 pub(crate) fn metric(name: &str) -> Result<u64> {
-    let text = get("/metrics")?;
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(value.map_or(Ok(0), str::parse)?)
+    metric_in(&get("/metrics")?, name)
 }
 
 /// The answer of `/readyz` where it is not good.
@@ -247,24 +238,4 @@ pub(crate) fn not_ready() -> Result<String> {
 pub(crate) fn said(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).trim().to_owned();
     format!("{} {}", text(&output.stdout), text(&output.stderr))
-}
-
-/// Looks again and again until something is there, and says what was missing when it does not come. An
-/// error of `look` is a reason to look again.
-#[expect(clippy::disallowed_methods, reason = "a hard limit in real time")]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        let trouble = match look() {
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => String::new(),
-            Err(error) => format!(": {error:#}"),
-        };
-        ensure!(
-            begun.elapsed() < LIMIT,
-            "{what}: did not come within {} s{trouble}",
-            LIMIT.as_secs()
-        );
-        sleep(TICK);
-    }
 }

@@ -8,11 +8,11 @@ use anyhow::{Result, ensure};
 use dhcproto::v4::{DhcpOption, MessageType};
 use reveille::boot::MacAddress;
 
-use super::card::{Card, EVERYBODY, Frame};
-use super::dhcp::{Machine, overheard};
 use super::site::{BOOT, INITRD, SERVER, Site, is_whole, metric, script, until};
 use super::slow::Slow;
 use crate::ns;
+use crate::support::card::{Card, EVERYBODY, Frame};
+use crate::support::dhcp::{Machine, overheard};
 
 /// Packets of noise at each UDP door.
 const NOISE: u64 = 6000;

@@ -1,54 +1,82 @@
 //! The program under test: started, asked, measured.
 
-use std::fs::File;
+use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
-use crate::assets::Assets;
-use crate::boots::Boot;
+use super::process::Process;
+use super::wait::until;
 
 /// The admin door, at its default.
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9167);
+pub(crate) const ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9167);
 
 /// How long it may take to be ready before we call it dead.
 const READY: Duration = Duration::from_secs(20);
 
-/// `reveille serve`, running in this room. It ends with this value.
+/// `reveille serve` or `reveille operator`, running in this room. It ends with this value.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
-    log: PathBuf,
+    process: Process,
+    admin: SocketAddr,
     /// From its start to the first good answer of `/readyz`.
     pub(crate) ready_after: Duration,
 }
 
-/// `reveille serve` before its start. Its state, its artifact tree and its log are in one folder.
+/// The program before its start. Its state, its artifact tree and its log are in one folder.
 #[derive(Debug)]
 pub(crate) struct Launch {
     command: Command,
     log: PathBuf,
+    admin: SocketAddr,
 }
 
 // === impl Launch ===
 
 impl Launch {
     /// Serves a folder of manifests; `log` says which lines it writes.
-    pub(crate) fn new(manifests: &Path, loaders: &Path, folder: &Path, log: &str) -> Result<Self> {
+    pub(crate) fn serve(
+        manifests: &Path,
+        loaders: &Path,
+        folder: &Path,
+        log: &str,
+    ) -> Result<Self> {
+        let manifests = manifests.as_os_str();
+        Self::new(&["serve".as_ref(), manifests], loaders, folder, log)
+    }
+
+    /// Serves what an API server holds.
+    pub(crate) fn operator(
+        kubeconfig: &Path,
+        loaders: &Path,
+        folder: &Path,
+        log: &str,
+    ) -> Result<Self> {
+        let words = ["operator", "--kubeconfig"].map(OsStr::new);
+        let [subcommand, flag] = words;
+        Self::new(
+            &[subcommand, flag, kubeconfig.as_os_str()],
+            loaders,
+            folder,
+            log,
+        )
+    }
+
+    fn new(words: &[&OsStr], loaders: &Path, folder: &Path, log: &str) -> Result<Self> {
         let (state, tree) = (folder.join("state"), folder.join("artifacts"));
         std::fs::create_dir_all(&state)?;
         std::fs::create_dir_all(&tree)?;
         let mut command = Server::command();
         command
-            .arg("serve")
-            .arg(manifests)
+            .args(words)
             .arg("--state")
             .arg(&state)
             .arg("--artifacts")
@@ -60,7 +88,15 @@ impl Launch {
         Ok(Self {
             command,
             log: folder.join("server.log"),
+            admin: ADMIN,
         })
+    }
+
+    /// Has its admin door at another port: two of them in one room.
+    pub(crate) fn admin(mut self, port: u16) -> Self {
+        self.admin.set_port(port);
+        self.command.arg("--admin").arg(self.admin.to_string());
+        self
     }
 
     /// Adds words to the command line.
@@ -78,18 +114,10 @@ impl Launch {
     }
 
     /// Starts it. The log is added to that of earlier starts.
-    pub(crate) fn spawn(mut self) -> Result<Server> {
-        let output = File::options().create(true).append(true).open(&self.log)?;
-        let child = self
-            .command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .with_context(|| format!("{:?}", self.command.get_program()))?;
+    pub(crate) fn spawn(self) -> Result<Server> {
         Ok(Server {
-            child,
-            log: self.log,
+            process: Process::spawn("the server", self.command, &self.log)?,
+            admin: self.admin,
             ready_after: Duration::ZERO,
         })
     }
@@ -99,13 +127,13 @@ impl Launch {
     pub(crate) fn start(self) -> Result<Server> {
         let started = Instant::now();
         let mut server = self.spawn()?;
-        while let Err(error) = get("/readyz") {
+        while let Err(error) = server.get("/readyz") {
             server.alive()?;
             ensure!(
                 started.elapsed() < READY,
                 "the server is not ready after {} s: {error}; its log: {}",
                 READY.as_secs(),
-                server.last_words()
+                server.process.last_words()
             );
             sleep(Duration::from_millis(10));
         }
@@ -121,7 +149,11 @@ impl Server {
     pub(crate) fn command() -> Command {
         let mut command = Command::new(Self::program());
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"REVEILLE_") {
+            let ours = [&b"REVEILLE_"[..], b"KUBE"];
+            if ours
+                .iter()
+                .any(|start| name.as_encoded_bytes().starts_with(start))
+            {
                 command.env_remove(name);
             }
         }
@@ -134,81 +166,68 @@ impl Server {
             .map_or_else(|| env!("CARGO_BIN_EXE_reveille").into(), PathBuf::from)
     }
 
-    /// Starts it on a folder of manifests, with the kernel and the initrd that machines boot, and waits
-    /// until it is ready; `log` says which lines it writes.
-    pub(crate) fn start(
-        manifests: &Path,
-        assets: &Assets,
-        folder: &Path,
-        log: &str,
-    ) -> Result<Self> {
-        let tree = folder.join("artifacts/linux");
-        std::fs::create_dir_all(&tree)?;
-        std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
-        std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
-        Launch::new(manifests, &assets.loaders, folder, log)?.start()
+    /// The body of a good answer of its admin door.
+    pub(crate) fn get(&self, path: &str) -> Result<String> {
+        fetch(self.admin, path)
     }
 
-    /// An error when it has ended.
-    pub(crate) fn alive(&mut self) -> Result<()> {
-        match self.child.try_wait()? {
-            Some(status) => bail!("the server ended ({status}): {}", self.last_words()),
-            None => Ok(()),
-        }
+    /// The value of a metric: `name{label="value",…}` as `/metrics` writes it; 0 where it is not there.
+    pub(crate) fn metric(&self, name: &str) -> Result<u64> {
+        metric_in(&self.get("/metrics")?, name)
     }
 
-    /// Where its log is.
-    pub(crate) fn log(&self) -> &Path {
-        &self.log
+    /// How many lines of its log hold `words`.
+    pub(crate) fn times_logged(&self, words: &str) -> Result<usize> {
+        let log = std::fs::read_to_string(self.log())?;
+        Ok(log.lines().filter(|line| line.contains(words)).count())
     }
 
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Waits for its log to hold `words`.
+    pub(crate) fn logged(&self, words: &str) -> Result<()> {
+        until(&format!("`{words}` in the log"), || {
+            Ok((self.times_logged(words)? > 0).then_some(()))
+        })
     }
 
-    /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.pid()).context("a large process id")?;
-        Ok(kill(Pid::from_raw(pid), signal)?)
+    /// Tells it to end, and waits until it has; an error when it did not end in order.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let status = until("the end after SIGTERM", || self.ended())?;
+        ensure!(status.success(), "after SIGTERM: {status}");
+        Ok(())
     }
 
-    /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
-    }
-
-    /// The boots that it saw, oldest first.
-    pub(crate) fn boots(&self) -> Result<Vec<Boot>> {
-        Boot::list(&get("/boots")?)
-    }
-
-    /// Resident memory now, in bytes.
-    pub(crate) fn resident(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib: u64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse().ok())
-            .context("no VmRSS in /proc")?;
-        Ok(kib * 1024)
-    }
-
-    fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join(" / ")
+    /// Ends it without a word to it, as the kernel does for want of memory.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        until("the end of a killed process", || self.ended())?;
+        Ok(())
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Server {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
     }
 }
 
-/// The body of a good answer of the admin door.
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// The value of a metric in the text of `/metrics`; 0 where it is not there.
+pub(crate) fn metric_in(text: &str, name: &str) -> Result<u64> {
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.map_or(Ok(0), str::parse)?)
+}
+
+/// The body of a good answer of the admin door at its default.
 pub(crate) fn get(path: &str) -> Result<String> {
     fetch(ADMIN, path)
 }

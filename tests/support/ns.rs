@@ -1,4 +1,4 @@
-//! The walls of the lab: a process in network, pid and mount namespaces of its own.
+//! The walls of a room: a process in network, pid and mount namespaces of its own.
 //!
 //! [`enter`] runs this same program again behind those walls. Nothing has a name on the host, so runs
 //! do not meet each other, and nothing is left: the kernel ends every process of the room when its
@@ -6,9 +6,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use super::wait::TICK;
 
 /// The bridge that every machine of a room is plugged into.
 pub(crate) const BRIDGE: &str = "br0";
@@ -27,6 +31,11 @@ pub(crate) fn possible() -> Result<()> {
         "cannot make namespaces: {}; run as root, or allow unprivileged user namespaces",
         String::from_utf8_lossy(&output.stderr).trim()
     );
+    Ok(())
+}
+
+/// Whether this account may make tap devices, which virtual machines are plugged in with.
+pub(crate) fn taps_possible() -> Result<()> {
     match std::fs::File::options()
         .read(true)
         .write(true)
@@ -46,6 +55,24 @@ pub(crate) fn enter(arguments: &[&str]) -> Result<Command> {
     let mut command = walls();
     command.arg(program).args(arguments).stdin(Stdio::null());
     Ok(command)
+}
+
+/// Waits for the room's first process to end; tears the room down when it is stuck for longer than
+/// `limit`.
+#[expect(clippy::disallowed_methods, reason = "a hard limit in real time")]
+pub(crate) fn watch(mut room: Child, limit: Duration) -> Result<ExitStatus> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = room.try_wait()? {
+            return Ok(status);
+        }
+        if started.elapsed() > limit {
+            room.kill()?;
+            room.wait()?;
+            bail!("stuck; torn down");
+        }
+        sleep(TICK);
+    }
 }
 
 /// `setpriv` ends `unshare` when we die, `unshare` ends the room's first process when it dies, and

@@ -8,7 +8,7 @@ use dhcproto::{Decodable as _, Encodable as _};
 use reveille::boot::MacAddress;
 
 use super::card::{Card, EVERYBODY, Frame};
-use super::site::until;
+use super::wait::until;
 
 /// Looks at the wire before a request is repeated: a second.
 const PATIENCE: usize = 20;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::files::{ArtifactPath, Roots};
 use crate::snapshot::{ProfileEntry, Snapshot, SubnetEntry};
 
-/// Says what `snapshot` serves: a line each for Subnets and profiles the first
-/// time, one line in all later.
-pub(super) fn tell(snapshot: &Snapshot, first: bool) {
+/// Says what `snapshot` serves: how much, and a line for each Subnet, profile
+/// and set of loaders that was not `told` so before.
+pub(super) fn tell(snapshot: &Snapshot, told: &mut BTreeSet<String>) {
     tracing::info!(
         generation = snapshot.generation,
         subnets = snapshot.subnets.len(),
@@ -18,27 +18,34 @@ pub(super) fn tell(snapshot: &Snapshot, first: bool) {
     if snapshot.subnets.is_empty() {
         tracing::warn!("no Subnet is served: DHCP answers nobody");
     }
-    if !first {
-        return;
+    let subnets = snapshot.subnets.iter().map(describe_subnet);
+    let profiles = snapshot.profiles.iter().map(describe_profile);
+    let lines: BTreeSet<String> = subnets
+        .chain(profiles)
+        .chain(describe_loaders(snapshot))
+        .collect();
+    for line in lines.difference(told) {
+        tracing::info!("{line}");
     }
-    for subnet in &snapshot.subnets {
-        tracing::info!("{}", describe_subnet(subnet));
-    }
-    for profile in &snapshot.profiles {
-        tracing::info!("{}", describe_profile(profile));
-    }
+    let said = told.contains(NO_LOADER);
+    *told = lines;
     if snapshot.loaders.is_empty() {
-        tracing::warn!(
-            "no iPXE loader was found: machines get addresses but no first file; install the package `ipxe` or name a folder with --loaders"
-        );
-    } else {
-        let loaders: Vec<String> = snapshot
-            .loaders
-            .iter()
-            .map(|(architecture, file)| format!("{file} for {architecture}"))
-            .collect();
-        tracing::info!("loaders: {}", loaders.join(", "));
+        told.insert(NO_LOADER.to_owned());
+        if !said {
+            tracing::warn!("{NO_LOADER}");
+        }
     }
+}
+
+const NO_LOADER: &str = "no iPXE loader was found: machines get addresses but no first file; install the package `ipxe` or name a folder with --loaders";
+
+fn describe_loaders(snapshot: &Snapshot) -> Option<String> {
+    let loaders: Vec<String> = snapshot
+        .loaders
+        .iter()
+        .map(|(architecture, file)| format!("{file} for {architecture}"))
+        .collect();
+    (!loaders.is_empty()).then(|| format!("loaders: {}", loaders.join(", ")))
 }
 
 fn describe_subnet(subnet: &SubnetEntry) -> String {

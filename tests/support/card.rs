@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use reveille::boot::MacAddress;
 
-use crate::ns;
+use super::ns;
 
 /// To everybody on the wire.
 pub(crate) const EVERYBODY: MacAddress = MacAddress::new([0xff; 6]);

@@ -1,0 +1,137 @@
+//! Which cluster, and which part of it. Shell.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use http::HeaderValue;
+use http::header::USER_AGENT;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// How long a connection may take. The data plane waits for none of it.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Settings of the cluster.
+#[derive(Clone, Debug, Args)]
+pub struct ClusterArgs {
+    /// The namespace whose resources are served. Default: the Pod's own, or
+    /// that of the kubeconfig's context.
+    #[arg(
+        long,
+        short = 'n',
+        env = "REVEILLE_NAMESPACE",
+        value_name = "NAMESPACE",
+        conflicts_with = "all_namespaces"
+    )]
+    pub namespace: Option<String>,
+
+    /// Serve the resources of all namespaces.
+    #[arg(long, short = 'A', env = "REVEILLE_ALL_NAMESPACES")]
+    pub all_namespaces: bool,
+
+    /// A folder or file with manifests that is read beside the API; may be
+    /// given several times. An object of the same name in the API wins.
+    #[arg(
+        long,
+        env = "REVEILLE_MANIFESTS",
+        value_name = "PATH",
+        value_delimiter = ':'
+    )]
+    pub manifests: Vec<PathBuf>,
+
+    /// The kubeconfig to use. Default: the Pod's ServiceAccount, else
+    /// $KUBECONFIG, else ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// A cluster, and the part of it that is served; cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Talks to its API server.
+    pub client: Client,
+    /// Where that is.
+    pub url: String,
+    /// Our own namespace: objects of files are in it, and what is ours is.
+    pub own: String,
+    /// Whether all namespaces are served.
+    pub all: bool,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Finds the cluster. Nothing is asked of it yet. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// Neither a ServiceAccount nor a kubeconfig that can be used.
+    pub async fn find(args: &ClusterArgs) -> anyhow::Result<Self> {
+        let options = KubeConfigOptions {
+            context: args.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let (mut config, from) = match &args.kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path)
+                    .with_context(|| format!("--kubeconfig {}", path.display()))?;
+                let config = Config::from_custom_kubeconfig(file, &options).await;
+                let config = config.with_context(|| format!("--kubeconfig {}", path.display()))?;
+                (config, path.display().to_string())
+            }
+            None if in_pod && args.context.is_none() => {
+                let config = Config::incluster()
+                    .context("the Pod's ServiceAccount; is automountServiceAccountToken off?")?;
+                (config, "the Pod's ServiceAccount".to_owned())
+            }
+            None => {
+                let config = Config::from_kubeconfig(&options).await.context(
+                    "there is no cluster: this is no Pod, and no kubeconfig is found; name one with --kubeconfig, or serve a folder with `reveille serve`",
+                )?;
+                (config, "the kubeconfig".to_owned())
+            }
+        };
+        config.connect_timeout = Some(CONNECT);
+        let agent = HeaderValue::from_static(concat!("reveille/", env!("CARGO_PKG_VERSION")));
+        config.headers.push((USER_AGENT, agent));
+        let own = args.namespace.clone();
+        let own = own.unwrap_or_else(|| config.default_namespace.clone());
+        let url = config.cluster_url.to_string();
+        let client = Client::try_from(config).context("the API server's client")?;
+        let cluster = Self {
+            client,
+            url,
+            own,
+            all: args.all_namespaces,
+        };
+        tracing::info!(
+            server = cluster.url,
+            credentials = from,
+            namespace = cluster.namespace().unwrap_or("all"),
+            "resources are watched"
+        );
+        Ok(cluster)
+    }
+
+    /// The one namespace that is served; `None` for all.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        (!self.all).then_some(self.own.as_str())
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("url", &self.url)
+            .field("own", &self.own)
+            .field("all", &self.all)
+            .finish_non_exhaustive()
+    }
+}

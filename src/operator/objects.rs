@@ -1,0 +1,442 @@
+//! What the API server said of our objects, and the inputs that follow from it.
+//!
+//! Values and pure functions: no client, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::api::{API_VERSION, BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
+use crate::boot::MacAddress;
+use crate::snapshot::{Inputs, Withheld};
+use crate::standalone::schema;
+
+/// The objects of a cluster as they are known here.
+#[derive(Debug, Default)]
+pub struct Objects {
+    held: BTreeMap<ObjectRef, Held>,
+    synced: BTreeSet<Kind>,
+    /// Objects that a list which is not at its end has named so far.
+    listed: BTreeMap<Kind, BTreeSet<ObjectRef>>,
+}
+
+/// What is known of an object beside its spec.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Info {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its status as JSON text, without `boots`; empty where it has none.
+    pub status: Box<str>,
+}
+
+/// An object that could be read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resource {
+    /// A Subnet.
+    Subnet(Box<Subnet>),
+    /// A BootProfile.
+    Profile(Box<BootProfile>),
+    /// A Machine.
+    Machine(Box<Machine>),
+}
+
+/// One object.
+#[derive(Debug)]
+struct Held {
+    info: Info,
+    /// The last version that could be read.
+    good: Option<Resource>,
+    /// Why the version that is there now cannot.
+    problems: Vec<Problem>,
+    /// The MAC addresses that an unreadable Machine names.
+    macs: Vec<MacAddress>,
+}
+
+/// What an event of a watch changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing that anybody here looks at.
+    None,
+    /// The status of an object, or what else serves nobody.
+    Status,
+    /// What is served.
+    World,
+}
+
+/// An object as it came.
+struct Arrived {
+    object: ObjectRef,
+    info: Info,
+    read: Result<Resource, Vec<Problem>>,
+    macs: Vec<MacAddress>,
+}
+
+// === impl Objects ===
+
+impl Objects {
+    /// Whether every kind was listed to its end once.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.synced.contains(kind))
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// What is known of `object`.
+    #[must_use]
+    pub fn info(&self, object: &ObjectRef) -> Option<&Info> {
+        self.held.get(object).map(|held| &held.info)
+    }
+
+    /// Every object of `kind`, and what is known of it.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &Info)> {
+        self.held
+            .iter()
+            .filter(move |(object, _)| object.kind == kind)
+            .map(|(object, held)| (object, &held.info))
+    }
+
+    /// A list of `kind` begins: what it does not name is gone at its end.
+    pub fn list_begins(&mut self, kind: Kind) {
+        self.listed.insert(kind, BTreeSet::new());
+    }
+
+    /// The list of `kind` is at its end.
+    pub fn list_ends(&mut self, kind: Kind) -> Change {
+        let listed = self.listed.remove(&kind).unwrap_or_default();
+        let before = self.held.len();
+        self.held
+            .retain(|object, _| object.kind != kind || listed.contains(object));
+        let first = self.synced.insert(kind);
+        if first || self.held.len() != before {
+            Change::World
+        } else {
+            Change::None
+        }
+    }
+
+    /// An object is there, or changed.
+    pub fn apply(&mut self, kind: Kind, object: DynamicObject) -> Change {
+        let arrived = Arrived::read(kind, object);
+        if let Some(listed) = self.listed.get_mut(&kind) {
+            listed.insert(arrived.object.clone());
+        }
+        self.hold(arrived)
+    }
+
+    /// An object is gone.
+    pub fn delete(&mut self, kind: Kind, object: &DynamicObject) -> Change {
+        match self.held.remove(&ObjectRef::of(kind, &object.metadata)) {
+            Some(_) => Change::World,
+            None => Change::None,
+        }
+    }
+
+    fn hold(&mut self, arrived: Arrived) -> Change {
+        let Arrived {
+            object,
+            info,
+            read,
+            macs,
+        } = arrived;
+        let before = self.held.remove(&object);
+        let (good, problems) = match read {
+            Ok(resource) => (Some(resource), Vec::new()),
+            // The last good version serves on.
+            Err(problems) => {
+                let good = before.as_ref().and_then(|held| held.good.clone());
+                (good, problems)
+            }
+        };
+        let change = match &before {
+            Some(held) if held.good == good && held.problems == problems && held.macs == macs => {
+                if held.info == info {
+                    Change::None
+                } else if held.info.created == info.created {
+                    Change::Status
+                } else {
+                    Change::World
+                }
+            }
+            _ => Change::World,
+        };
+        let held = Held {
+            info,
+            good,
+            problems,
+            macs,
+        };
+        self.held.insert(object, held);
+        change
+    }
+
+    /// What is to be compiled, each kind oldest first.
+    #[must_use]
+    pub fn inputs(&self) -> Inputs {
+        let mut inputs = Inputs {
+            incomplete: !self.is_synced(),
+            ..Inputs::default()
+        };
+        let mut order: Vec<_> = self.held.iter().collect();
+        order.sort_by_key(|(object, held)| (held.info.created, *object));
+        for (object, held) in order {
+            match &held.good {
+                Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
+                Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
+                Some(Resource::Machine(machine)) => inputs.machines.push((**machine).clone()),
+                None => inputs.withheld.extend(held.macs.iter().map(|mac| Withheld {
+                    object: object.clone(),
+                    mac: *mac,
+                })),
+            }
+        }
+        inputs
+    }
+
+    /// Why objects cannot be read as they are now.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let held = self.held.values();
+        held.flat_map(|held| held.problems.iter().cloned())
+            .collect()
+    }
+
+    /// The objects that can be served, as manifests, to be kept for the time
+    /// without an API server.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<Value> {
+        let mut all = Vec::new();
+        for (object, held) in &self.held {
+            let spec = match &held.good {
+                Some(Resource::Subnet(subnet)) => serde_json::to_value(&subnet.spec),
+                Some(Resource::Profile(profile)) => serde_json::to_value(&profile.spec),
+                Some(Resource::Machine(machine)) => serde_json::to_value(&machine.spec),
+                None => continue,
+            };
+            let Ok(spec) = spec else { continue };
+            all.push(json!({
+                "apiVersion": API_VERSION,
+                "kind": object.kind.as_str(),
+                "metadata": {
+                    "name": object.name,
+                    "namespace": object.namespace,
+                    "uid": held.info.uid,
+                    "generation": held.info.generation,
+                    "creationTimestamp": held.info.created.map(|time| time.to_string()),
+                    "labels": held.info.labels,
+                },
+                "spec": spec,
+            }));
+        }
+        all
+    }
+
+    /// The objects that [`Objects::to_json`] wrote. All kinds count as listed.
+    #[must_use]
+    pub fn from_json(all: Vec<Value>) -> Self {
+        let mut objects = Self::default();
+        for value in all {
+            let Ok(object) = serde_json::from_value::<DynamicObject>(value) else {
+                continue;
+            };
+            let kind = object.types.as_ref().and_then(|it| Kind::parse(&it.kind));
+            if let Some(kind) = kind {
+                objects.apply(kind, object);
+            }
+        }
+        objects.synced.extend(Kind::ALL);
+        objects
+    }
+}
+
+// === impl Arrived ===
+
+impl Arrived {
+    fn read(kind: Kind, object: DynamicObject) -> Self {
+        let DynamicObject {
+            metadata, mut data, ..
+        } = object;
+        let reference = ObjectRef::of(kind, &metadata);
+        let status = data.as_object_mut().and_then(|data| data.remove("status"));
+        let info = Info {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+            labels: metadata.labels.clone().unwrap_or_default(),
+            status: status_text(status),
+        };
+        let macs = match kind {
+            Kind::Machine => schema::macs(&data).collect(),
+            Kind::Subnet | Kind::BootProfile => Vec::new(),
+        };
+        let read = parse(&reference, &metadata, data);
+        Self {
+            macs: if read.is_ok() { Vec::new() } else { macs },
+            object: reference,
+            info,
+            read,
+        }
+    }
+}
+
+/// Reads the object, held against its schema first: what is stored may be of
+/// an older version, or written past the validation.
+fn parse(object: &ObjectRef, metadata: &ObjectMeta, data: Value) -> Result<Resource, Vec<Problem>> {
+    let mut value = data;
+    value["apiVersion"] = API_VERSION.into();
+    value["kind"] = object.kind.as_str().into();
+    value["metadata"] = json!({
+        "name": object.name,
+        "namespace": object.namespace,
+        "labels": metadata.labels,
+    });
+    let problems = schema::check(object, &mut value);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let read = match object.kind {
+        Kind::Subnet => serde_json::from_value(value).map(Resource::Subnet),
+        Kind::BootProfile => serde_json::from_value(value).map(Resource::Profile),
+        Kind::Machine => serde_json::from_value(value).map(Resource::Machine),
+    };
+    read.map_err(|error| {
+        let what = format!("the object cannot be read: {error}");
+        vec![Problem::error(object, "", "BadValue", what, "")]
+    })
+}
+
+fn status_text(status: Option<Value>) -> Box<str> {
+    let Some(Value::Object(mut status)) = status else {
+        return Box::default();
+    };
+    // The boots are each replica's own, and most of the text.
+    status.remove("boots");
+    Value::Object(status).to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(name: &str, created: &str, spec: Value) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": API_VERSION,
+            "kind": "Machine",
+            "metadata": {"name": name, "namespace": "edge", "uid": name, "generation": 1,
+                "creationTimestamp": created, "managedFields": []},
+            "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn spec(mac: &str) -> Value {
+        json!({"interfaces": [{"mac": mac}]})
+    }
+
+    fn names(inputs: &Inputs) -> Vec<&str> {
+        let machines = inputs.machines.iter();
+        machines
+            .filter_map(|machine| machine.metadata.name.as_deref())
+            .collect()
+    }
+
+    #[test]
+    fn orders_by_age_and_name() {
+        let mut objects = Objects::default();
+        for (name, created) in [
+            ("c", "2026-01-02T00:00:00Z"),
+            ("b", "2026-01-02T00:00:00Z"),
+            ("a", "2026-01-03T00:00:00Z"),
+        ] {
+            let object = machine(name, created, spec("52:54:00:00:00:01"));
+            assert_eq!(objects.apply(Kind::Machine, object), Change::World);
+        }
+        assert_eq!(names(&objects.inputs()), ["b", "c", "a"]);
+        assert!(objects.inputs().incomplete);
+    }
+
+    #[test]
+    fn keeps_the_last_good_version_of_what_cannot_be_read() {
+        let mut objects = Objects::default();
+        let at = "2026-01-02T00:00:00Z";
+        objects.apply(Kind::Machine, machine("a", at, spec("52:54:00:00:00:01")));
+        let broken = json!({"interfaces": [{"mac": "52:54:00:00:00:02"}], "colour": "red"});
+        let change = objects.apply(Kind::Machine, machine("a", at, broken.clone()));
+        assert_eq!(change, Change::World);
+        let mac = objects.inputs().machines[0].spec.interfaces[0].mac;
+        assert_eq!(mac.to_string(), "52:54:00:00:00:01");
+        assert_eq!(objects.problems().len(), 1);
+        // One that never was good is known by its MAC address at least.
+        objects.apply(Kind::Machine, machine("b", at, broken));
+        assert_eq!(objects.inputs().withheld.len(), 1);
+        objects.apply(Kind::Machine, machine("b", at, spec("52:54:00:00:00:02")));
+        assert!(objects.inputs().withheld.is_empty());
+    }
+
+    #[test]
+    fn a_status_changes_nothing_that_is_served() {
+        let mut objects = Objects::default();
+        let mut object = machine("a", "2026-01-02T00:00:00Z", spec("52:54:00:00:00:01"));
+        objects.apply(Kind::Machine, object.clone());
+        assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::None);
+        object.data["status"] = json!({"phase": "Ready", "boots": [{"id": "x"}]});
+        assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
+        let reference = ObjectRef::of(Kind::Machine, &object.metadata);
+        let info = objects.info(&reference).unwrap();
+        assert_eq!(&*info.status, r#"{"phase":"Ready"}"#);
+    }
+
+    #[test]
+    fn a_list_takes_away_what_it_does_not_name() {
+        let mut objects = Objects::default();
+        let at = "2026-01-02T00:00:00Z";
+        for kind in Kind::ALL {
+            objects.list_begins(kind);
+        }
+        for name in ["a", "b"] {
+            objects.apply(Kind::Machine, machine(name, at, spec("52:54:00:00:00:01")));
+        }
+        for kind in Kind::ALL {
+            assert_eq!(objects.list_ends(kind), Change::World);
+        }
+        assert!(objects.is_synced());
+        // While a new list is read, everything is served on.
+        objects.list_begins(Kind::Machine);
+        objects.apply(Kind::Machine, machine("b", at, spec("52:54:00:00:00:01")));
+        assert_eq!(names(&objects.inputs()), ["a", "b"]);
+        assert_eq!(objects.list_ends(Kind::Machine), Change::World);
+        assert_eq!(names(&objects.inputs()), ["b"]);
+    }
+
+    #[test]
+    fn what_is_kept_on_disk_comes_back_the_same() {
+        let mut objects = Objects::default();
+        let mut object = machine("a", "2026-01-02T00:00:00Z", spec("52:54:00:00:00:01"));
+        object.metadata.labels = Some([("role".to_owned(), "worker".to_owned())].into());
+        objects.apply(Kind::Machine, object);
+        let text = serde_json::to_string(&objects.to_json()).unwrap();
+        let back = Objects::from_json(serde_json::from_str(&text).unwrap());
+        let (mut want, got) = (objects.inputs(), back.inputs());
+        want.incomplete = false;
+        assert_eq!(got, want);
+    }
+}

@@ -1,0 +1,91 @@
+//! The trials.
+
+mod fixtures;
+mod harness;
+mod operator;
+mod outlives;
+mod resources;
+
+use anyhow::{Context, Result};
+
+use crate::plane::Parts;
+use crate::stage::Stage;
+
+/// One trial.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trial {
+    /// Also the name of its Kubernetes namespace.
+    pub(crate) name: &'static str,
+    /// Programs that it cannot do without.
+    pub(crate) needs: &'static [&'static str],
+    pub(crate) plane: Plane,
+    /// Says what was seen, in lines.
+    pub(crate) run: fn(&mut Stage<'_>) -> Result<Vec<String>>,
+}
+
+/// Whose control plane a trial uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plane {
+    /// The one of all trials that stop nothing and change nothing outside of their namespace.
+    Shared,
+    /// One of its own, of these parts.
+    Own(Parts),
+}
+
+const SHARED: Plane = Plane::Shared;
+/// Without controllers it starts sooner.
+const OWN: Plane = Plane::Own(Parts { controllers: false });
+
+/// All trials, in the order in which they run.
+pub(crate) const ALL: [Trial; 13] = [
+    trial("resources", &[], SHARED, resources::install),
+    trial("fixtures-valid", &[], SHARED, fixtures::valid),
+    trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
+    trial("harness-accounts", &[], SHARED, harness::accounts),
+    trial(
+        "harness-network",
+        &["perfdhcp", "udhcpc"],
+        SHARED,
+        harness::network,
+    ),
+    trial("harness-outages", &[], OWN, harness::outages),
+    trial("operator-serves", &[], SHARED, operator::serves),
+    trial("operator-files", &[], SHARED, operator::files),
+    trial("operator-forbidden", &[], SHARED, operator::forbidden),
+    trial("operator-bad-objects", &[], OWN, operator::bad_objects),
+    trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial("operator-outlives", &[], OWN, outlives::outlives),
+    trial("operator-relists", &[], OWN, outlives::relists),
+];
+
+const fn trial(
+    name: &'static str,
+    needs: &'static [&'static str],
+    plane: Plane,
+    run: fn(&mut Stage<'_>) -> Result<Vec<String>>,
+) -> Trial {
+    Trial {
+        name,
+        needs,
+        plane,
+        run,
+    }
+}
+
+/// The trial of this name.
+pub(crate) fn named(name: &str) -> Result<&'static Trial> {
+    let mut found = ALL.iter().filter(|trial| trial.name == name);
+    found.next().with_context(|| format!("no trial {name}"))
+}
+
+// === impl Plane ===
+
+impl Plane {
+    /// What is started.
+    pub(crate) const fn parts(self) -> Parts {
+        match self {
+            Self::Shared => Parts { controllers: true },
+            Self::Own(parts) => parts,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What the test targets share that run the real program behind walls: `tests/lab`, `tests/cluster`.
+
+pub(crate) mod card;
+pub(crate) mod client;
+pub(crate) mod dhcp;
+pub(crate) mod ns;
+pub(crate) mod process;
+pub(crate) mod server;
+pub(crate) mod setup;
+pub(crate) mod wait;

@@ -32,7 +32,6 @@
 //! | [`lease`] | who has which address, on disk before it is promised |
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
-//! | [`operator`] | replicas in a cluster: who leads, and leases as objects |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
 

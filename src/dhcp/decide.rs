@@ -282,11 +282,12 @@ impl Case<'_> {
         };
         let now = self.arrival.now;
         let (answer, changes) = allocate(now, self.table, &request);
-        let probe = match answer {
-            Answer::Offer(address) if wants_probe(now, self.table, &request, address) => {
-                Some((address, probation(now, &request, address)))
-            }
-            _ => None,
+        let probe = if let Answer::Offer(address) = answer
+            && wants_probe(now, self.table, &request, address)
+        {
+            Some((address, probation(now, &request, address)))
+        } else {
+            None
         };
         (answer, changes, probe)
     }

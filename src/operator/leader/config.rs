@@ -75,6 +75,8 @@ pub struct Place {
     pub ordinal: u8,
     /// Its name in the Lease object, without what makes it unique.
     pub name: String,
+    /// The Lease object by which they agree.
+    pub lease: String,
     /// The times of the election.
     pub timing: Timing,
 }
@@ -155,6 +157,7 @@ impl LeaderConfig {
             replicas,
             ordinal,
             name: name.to_owned(),
+            lease: self.lease_name.clone(),
             timing: timing.check()?,
         })
     }

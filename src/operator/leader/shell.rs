@@ -80,14 +80,13 @@ impl LeaderMetrics {
 // === impl Election ===
 
 impl Election {
-    /// An election by the Lease `name` in `namespace`.
+    /// An election by the Lease of `place` in `namespace`.
     ///
     /// # Errors
     /// The system gives no random numbers.
     pub fn new(
         client: Client,
         namespace: &str,
-        name: &str,
         place: &Place,
         metrics: LeaderMetrics,
     ) -> anyhow::Result<Self> {
@@ -96,7 +95,7 @@ impl Election {
         let (changes, _) = watch::channel(Leadership::Starting);
         Ok(Self {
             api: Api::namespaced(client, namespace),
-            name: name.to_owned(),
+            name: place.lease.clone(),
             handle: LeaderHandle::new(elector, place),
             changes,
             metrics,
@@ -257,25 +256,30 @@ impl Run<'_> {
     }
 
     fn failed(&mut self, verb: &str, error: &Error) -> Reply {
-        match error {
-            Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
-                return Reply::Conflict;
-            }
-            Error::Api(status) if status.is_not_found() && verb == "update" => {
-                return Reply::Absent;
-            }
-            Error::Api(status) if status.is_forbidden() => {
-                let cure = format!("the service account may not {verb} leases.coordination.k8s.io");
-                self.trouble(&cure, &status.message);
-                return Reply::Refused;
-            }
-            Error::Api(status) if status.code < 500 => {
-                self.trouble("the API server refuses", &status.message);
-                return Reply::Refused;
-            }
-            _ => self.trouble("the API server does not answer as it should", &root(error)),
+        let Error::Api(status) = error else {
+            self.trouble("the API server does not answer as it should", &root(error));
+            return Reply::Lost;
+        };
+        if status.is_conflict() || status.is_already_exists() {
+            return Reply::Conflict;
         }
-        Reply::Lost
+        if status.is_not_found() && verb == "update" {
+            return Reply::Absent;
+        }
+        if status.code >= 500 {
+            self.trouble(
+                "the API server does not answer as it should",
+                &status.message,
+            );
+            return Reply::Lost;
+        }
+        if status.is_forbidden() {
+            let cure = format!("the service account may not {verb} leases.coordination.k8s.io");
+            self.trouble(&cure, &status.message);
+        } else {
+            self.trouble("the API server refuses", &status.message);
+        }
+        Reply::Refused
     }
 
     fn silent(&mut self, verb: &str) -> Reply {

@@ -4,6 +4,7 @@ mod fixtures;
 mod harness;
 mod operator;
 mod outlives;
+mod replicas;
 mod resources;
 
 use anyhow::{Context, Result};
@@ -37,7 +38,7 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 13] = [
+pub(crate) const ALL: [Trial; 17] = [
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
     trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
@@ -54,6 +55,10 @@ pub(crate) const ALL: [Trial; 13] = [
     trial("operator-forbidden", &[], SHARED, operator::forbidden),
     trial("operator-bad-objects", &[], OWN, operator::bad_objects),
     trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial("replicas-killed", &[], SHARED, replicas::killed),
+    trial("replicas-frozen", &[], SHARED, replicas::frozen),
+    trial("replicas-isolated", &[], SHARED, replicas::isolated),
+    trial("replicas-without", &[], OWN, replicas::without),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
 ];

@@ -12,6 +12,9 @@ use crate::clock::{self, Millis};
 use crate::lease::{self, Authority, Change, Lease, LeaseState, Shares, StoreError};
 use crate::snapshot::{Snapshot, SubnetEntry};
 
+/// For how long a lease is taken over whose Subnet is not served at the moment,
+/// in seconds: a day, in which it may come back.
+const UNSERVED_SECS: u32 = 24 * 3600;
 /// Sweeps from one prolonging of claimed leases to the next.
 const PROLONG_EVERY: u64 = 10;
 /// Records that one sweep ends at most.
@@ -31,15 +34,21 @@ pub(super) struct Run {
 impl Engine {
     /// Takes leases over that another replica gave.
     pub(super) fn take_over(&mut self, import: Import) {
-        let (now, snapshot) = (clock::now(), self.tools.snapshots.current());
-        let lifetime = |subnet: &str| lifetime(snapshot.as_deref()?, subnet);
+        // Who sent it tries again: without manifests nothing is known of Subnets.
+        let Some(snapshot) = self.tools.snapshots.current() else {
+            return;
+        };
+        let now = clock::now();
+        let lifetime = |subnet: &str| lifetime(&snapshot, subnet).or(Some(UNSERVED_SECS));
         let changes = lease::adopt(now, &self.table, import.leases, lifetime);
         if import.first {
             self.replica.claims.clear();
         }
         let durable = durable(&changes);
         self.put(&changes);
-        if import.last {
+        // A lone replica took its own leases over: no other goes on with them.
+        let others = self.replica.standing().authority != Authority::Sole;
+        if import.last && others {
             self.replica.claims.claim(now, &self.table);
         }
         let done = import.done;

@@ -95,9 +95,18 @@ impl Plan {
     pub fn next(&mut self, snapshot: &Snapshot, uid: Uid<'_>) -> Option<Write> {
         while let Some((address, lease)) = self.pending.first_key_value() {
             let address = *address;
-            let wanted = lease
-                .as_ref()
-                .and_then(|lease| object_of(lease, snapshot, uid));
+            let wanted = match lease {
+                Some(lease) => match object_of(lease, snapshot, uid) {
+                    Some(object) => Some(object),
+                    // Its Subnet is not served now. It may come back; if not,
+                    // its objects go with it.
+                    None => {
+                        self.pending.remove(&address);
+                        continue;
+                    }
+                },
+                None => None,
+            };
             let place = wanted.as_ref().and_then(key_of);
             let all = (address, String::new())..;
             let stray = self

@@ -174,3 +174,14 @@ fn an_address_that_moved_to_another_namespace_leaves_no_object_behind() {
         ["delete old/10.0.0.10", "apply 10.0.0.10 Some(\"node-1\")"]
     );
 }
+
+#[test]
+fn leases_of_a_subnet_that_is_not_served_now_stay_as_they_are() {
+    let object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
+    let mut plan = Plan::default();
+    plan.listed(&object);
+    plan.resync(Millis(0), vec![lease(10, 1), lease(11, 2)]);
+    let nothing = Snapshot::default();
+    assert_eq!(plan.next(&nothing, &uid), None);
+    assert_eq!((plan.there(), plan.pending()), (1, 0));
+}

@@ -141,6 +141,11 @@ impl Mirror {
                 sleep(LOOK).await;
                 continue;
             };
+            // Which leases can be taken over depends on the Subnets.
+            if self.setup.snapshots.current().is_none() {
+                sleep(LOOK).await;
+                continue;
+            }
             self.plan = Plan::default();
             if !self.take_over(term).await {
                 sleep(BACKOFF).await;

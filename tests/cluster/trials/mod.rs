@@ -38,7 +38,7 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 17] = [
+pub(crate) const ALL: [Trial; 18] = [
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
     trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
@@ -55,6 +55,7 @@ pub(crate) const ALL: [Trial; 17] = [
     trial("operator-forbidden", &[], SHARED, operator::forbidden),
     trial("operator-bad-objects", &[], OWN, operator::bad_objects),
     trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial("replicas-alone", &[], OWN, replicas::alone),
     trial("replicas-killed", &[], SHARED, replicas::killed),
     trial("replicas-frozen", &[], SHARED, replicas::frozen),
     trial("replicas-isolated", &[], SHARED, replicas::isolated),

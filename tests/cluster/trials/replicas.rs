@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::operator::WORLD;
+use super::operator::{WORLD, machine, start};
 use crate::lan::Lan;
 use crate::proxy::Proxy;
 use crate::stage::Stage;
@@ -72,9 +72,9 @@ pub(super) fn killed(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let second = replica(stage, 1, &admin)?;
     second.logged("this replica follows")?;
 
-    let machine = Machine::number(1);
-    let lease = machine.lease(&mut card)?;
-    let table = mirrored(stage, machine, &lease.address.to_string())?;
+    let client = Machine::number(1);
+    let lease = client.lease(&mut card)?;
+    let table = mirrored(stage, client, &lease.address.to_string())?;
     let uid = stage.kubectl(&["get", "subnet", "lab", "-o", "jsonpath={.metadata.uid}"])?;
     let owner = "-o=jsonpath={.metadata.ownerReferences[0].uid}";
     let owned = stage.kubectl(&["get", "dhcplease", &lease.address.to_string(), owner])?;
@@ -84,7 +84,7 @@ pub(super) fn killed(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     first.kill()?;
     comes_to_lead(&second, "replica 1")?;
     // Known without its disk: the same machine keeps its address.
-    machine.renew(&mut card, lease)?.acks(lease.address)?;
+    client.renew(&mut card, lease)?.acks(lease.address)?;
     // An address that somebody else has though nobody was told of it.
     let other = Machine::number(2);
     let offered = other.discover(&mut card)?.address;
@@ -120,9 +120,9 @@ pub(super) fn frozen(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let admin = stage.plane.kubeconfig();
     let first = replica(stage, 0, &admin)?;
     comes_to_lead(&first, "replica 0")?;
-    let machine = Machine::number(1);
-    let lease = machine.lease(&mut card)?;
-    mirrored(stage, machine, &lease.address.to_string())?;
+    let client = Machine::number(1);
+    let lease = client.lease(&mut card)?;
+    mirrored(stage, client, &lease.address.to_string())?;
     let second = replica(stage, 1, &admin)?;
     second.logged("this replica follows")?;
 
@@ -154,16 +154,16 @@ pub(super) fn isolated(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let way = Proxy::open()?;
     let first = replica(stage, 0, &way.kubeconfig(&admin)?)?;
     comes_to_lead(&first, "replica 0")?;
-    let machine = Machine::number(1);
-    let lease = machine.lease(&mut card)?;
-    mirrored(stage, machine, &lease.address.to_string())?;
+    let client = Machine::number(1);
+    let lease = client.lease(&mut card)?;
+    mirrored(stage, client, &lease.address.to_string())?;
     let second = replica(stage, 1, &admin)?;
     second.logged("this replica follows")?;
 
     way.stick();
     first.logged("cannot tell who leads")?;
     comes_to_lead(&second, "replica 1")?;
-    machine
+    client
         .reboot(&mut card, lease.address)?
         .acks(lease.address)?;
     Machine::number(2).lease(&mut card)?;
@@ -186,8 +186,8 @@ pub(super) fn without(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let admin = stage.plane.kubeconfig();
     let first = replica(stage, 0, &admin)?;
     comes_to_lead(&first, "replica 0")?;
-    let machine = Machine::number(1);
-    let lease = machine.lease(&mut card)?;
+    let client = Machine::number(1);
+    let lease = client.lease(&mut card)?;
     // Its table is kept from before, so that its share may be used at once.
     first.stop()?;
     std::fs::remove_file(stage.folder.join("replica-0/state/leases.since"))?;
@@ -195,7 +195,7 @@ pub(super) fn without(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     comes_to_lead(&first, "replica 0 again")?;
     stage.plane.stop_api_server()?;
     first.logged("cannot tell who leads")?;
-    machine.renew(&mut card, lease)?.acks(lease.address)?;
+    client.renew(&mut card, lease)?.acks(lease.address)?;
     // 200 addresses: the last 20 are the share of replica 0.
     let new = Machine::number(2).lease(&mut card)?.address;
     ensure!(
@@ -207,4 +207,59 @@ pub(super) fn without(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     mirrored(stage, Machine::number(2), &new.to_string())?;
     first.stop()?;
     Ok(vec![format!("{new} was given without the API server")])
+}
+
+/// A lone replica: its leases as objects, which follow bindings and not renewals, and of which a lost
+/// table is made anew.
+pub(super) fn alone(stage: &mut Stage<'_>) -> Result<Vec<String>> {
+    let mut lan = Lan::open()?;
+    let mut card = lan.card("own")?;
+    stage.apply(&WORLD.replace("mode: Server", "mode: Server\n  unknownMachines: Ignore"))?;
+    let named = |number: u8| {
+        let with = machine(number, 9);
+        with.replace(", ip: 192.0.2.9", "")
+    };
+    stage.apply(&format!("{}---\n{}", named(1), named(2)))?;
+    let server = start(stage, &[])?;
+    let (one, two) = (Machine::number(1), Machine::number(2));
+    let lease = one.lease(&mut card)?;
+    let address = lease.address.to_string();
+    let table = mirrored(stage, one, &address)?;
+    ensure!(table.contains("node-1"), "no machine in {table}");
+    let agent = format!("reveille/{}", env!("CARGO_PKG_VERSION"));
+    let before = stage.plane.count(&agent, "patch", "dhcpleases")?;
+    for _ in 0..5 {
+        one.renew(&mut card, lease)?.acks(lease.address)?;
+    }
+    // Writes come in order: the renewals would be before it.
+    let second = two.lease(&mut card)?.address.to_string();
+    mirrored(stage, two, &second)?;
+    let after = stage.plane.count(&agent, "patch", "dhcpleases")?;
+    ensure!(after == before + 1, "{} writes", after - before);
+
+    // The table is lost: the objects know.
+    server.kill()?;
+    std::fs::remove_dir_all(stage.folder.join("operator/state"))?;
+    let server = start(stage, &[])?;
+    until("the leases of the objects", || {
+        let leases = server.get("/leases")?;
+        Ok((leases.contains(&address) && leases.contains(&second)).then_some(()))
+    })?;
+    // A machine that goes has nothing. Who went before the engine looked first is not missed.
+    let bound = format!(
+        "reveille_dhcp_addresses{{state=\"bound\",subnet=\"{}/lab\"}}",
+        stage.namespace
+    );
+    until("the count of leases", || {
+        Ok((server.metric(&bound)? == 2).then_some(()))
+    })?;
+    stage.kubectl(&["delete", "machine", "node-1"])?;
+    until("the end of node-1's lease", || {
+        let left = stage.kubectl(&["get", "dhcpleases", "-o", "name"])?;
+        Ok((!left.contains(&address) && left.contains(&second)).then_some(()))
+    })?;
+    let watches = stage.plane.count(&agent, "watch", "dhcpleases")?;
+    ensure!(watches == 0, "dhcpleases are watched");
+    server.stop()?;
+    Ok(table.lines().map(str::to_owned).collect())
 }

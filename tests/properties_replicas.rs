@@ -244,7 +244,7 @@ impl World {
         let requested = Some(address);
         match self.ask(chosen, client, Intent::Select { requested }) {
             Answer::Ack(address) => self.acked(client, address, chosen),
-            _ => Ok(()),
+            Answer::Offer(_) | Answer::Nak(_) | Answer::Silent(_) | Answer::Done => Ok(()),
         }
     }
 
@@ -266,7 +266,7 @@ impl World {
                     self.clients.remove(&client);
                     return Ok(());
                 }
-                _ => {}
+                Answer::Offer(_) | Answer::Nak(_) | Answer::Silent(_) | Answer::Done => {}
             }
         }
         won.map_or(Ok(()), |(address, number)| {

@@ -102,12 +102,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_read_with_care() {
-        let mut lease = Lease::default();
-        lease.spec = Some(LeaseSpec {
+        let spec = LeaseSpec {
             lease_duration_seconds: Some(-5),
             lease_transitions: Some(-1),
             ..LeaseSpec::default()
-        });
+        };
+        let mut lease = Lease {
+            spec: Some(spec),
+            ..Lease::default()
+        };
         let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.insert(format!("{KNOWN_PREFIX}x"), "1".to_owned());
         annotations.insert(format!("{KNOWN_PREFIX}1"), "-1".to_owned());

@@ -135,6 +135,12 @@ pub(super) struct Outgoing {
     held: Option<replica::Ask>,
 }
 
+/// The name of the service that listens on `subnet` (`namespace/name`).
+#[must_use]
+pub fn listener_name(subnet: &str) -> String {
+    format!("dhcp@{subnet}")
+}
+
 // === impl Listener ===
 
 impl Listener {

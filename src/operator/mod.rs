@@ -8,6 +8,7 @@ mod disk;
 pub mod leader;
 pub mod mirror;
 mod objects;
+pub mod rbac;
 mod replicas;
 mod source;
 mod watch;

@@ -1,8 +1,10 @@
 //! The operator serves what the API server holds, and says what keeps it from that.
 
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use reveille::operator::rbac::NEEDS;
 
 use crate::kubectl::Rules;
 use crate::lan::Lan;
@@ -46,14 +48,25 @@ pub(super) fn is_offered(card: &mut Card, number: u16, last: u8) -> Result<()> {
     })
 }
 
-/// Starts the operator as the admin, in the trial's namespace.
+/// Starts the operator in the trial's namespace, with the rights that it says it needs and no more.
 pub(super) fn start(stage: &Stage<'_>, words: &[&str]) -> Result<Server> {
-    let kubeconfig = stage.plane.kubeconfig();
+    start_as(stage, &account(stage)?, words)
+}
+
+/// The same with a kubeconfig that is there already: an account cannot be made without the API server.
+pub(super) fn start_as(stage: &Stage<'_>, kubeconfig: &Path, words: &[&str]) -> Result<Server> {
     stage
-        .operator("operator", &kubeconfig)?
+        .operator("operator", kubeconfig)?
         .with(&["--namespace", &stage.namespace])
         .with(words)
         .start()
+}
+
+/// The account of an operator; its kubeconfig.
+pub(super) fn account(stage: &Stage<'_>) -> Result<PathBuf> {
+    let rules: Vec<_> = NEEDS.iter().map(|need| need.rule()).collect();
+    let rules = serde_json::to_string(&rules)?;
+    stage.account("reveille", Rules::Here(&rules))
 }
 
 /// What is applied is on the wire; what is deleted is not; a status write is no change.
@@ -194,21 +207,12 @@ pub(super) fn bad_objects(stage: &mut Stage<'_>) -> Result<Vec<String>> {
 
 /// Has the API server take any field in a Machine, as one of another version might.
 fn loosen(stage: &Stage<'_>) -> Result<()> {
-    let patch = r#"[{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
-        "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-        {"op": "remove", "path": "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations"}]"#;
+    let place = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-preserve-unknown-fields";
+    let patch = format!(r#"[{{"op": "add", "path": "{place}", "value": true}}]"#);
     let crd = "crd/machines.reveille.dev";
-    let patched = stage
+    stage
         .plane
-        .kubectl(&["patch", crd, "--type=json", "-p", patch]);
-    if patched.is_err() {
-        let only = patch.split("},\n").next().unwrap_or_default();
-        let only = format!("{only}}}]");
-        stage
-            .plane
-            .kubectl(&["patch", crd, "--type=json", "-p", &only])
-            .context("the schema")?;
-    }
+        .kubectl(&["patch", crd, "--type=json", "-p", &patch])?;
     // The new schema is used a moment later.
     let colour = r#"{"spec":{"colour":"blue"}}"#;
     until("a stored field that nobody knows", || {

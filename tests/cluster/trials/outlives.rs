@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::operator::{WORLD, is_offered, machine, start};
+use super::operator::{WORLD, account, is_offered, machine, start, start_as};
 use crate::lan::Lan;
 use crate::stage::Stage;
 use crate::support::dhcp::Machine;
@@ -12,7 +12,8 @@ use crate::support::wait::until;
 pub(super) fn outlives(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut lan = Lan::open()?;
     let mut card = lan.card("own")?;
-    let server = start(stage, &[])?;
+    let kubeconfig = account(stage)?;
+    let server = start_as(stage, &kubeconfig, &[])?;
     stage.apply(&format!("{WORLD}---\n{}", machine(7, 7)))?;
     is_offered(&mut card, 7, 7)?;
     let lease = Machine::number(1).lease(&mut card)?;
@@ -30,7 +31,7 @@ pub(super) fn outlives(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let second = Machine::number(2).lease(&mut card)?;
     server.kill()?;
 
-    let server = start(stage, &[])?;
+    let server = start_as(stage, &kubeconfig, &[])?;
     server.logged("what was known before is served")?;
     for (number, lease) in [(1, lease), (2, second)] {
         Machine::number(number)

@@ -20,6 +20,7 @@ use self::admin::{AdminSources, bind_admin};
 use crate::api::Kind;
 use crate::config::ServiceConfig;
 use crate::dhcp::metrics::DhcpMetrics;
+use crate::dhcp::replica::Replica;
 use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_name};
 use crate::dhcp::story::Story;
 use crate::events;
@@ -138,19 +139,35 @@ impl App {
             events: sender,
             config,
         };
-        let (store, table) = open_leases(&parts)?;
+        let (store, table, fresh) = open_leases(&parts)?;
         let state = &parts.config.state;
         let key = boot_key(state)
             .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
         parts.told = Introductions::with_key(key);
+        let (ask, asks) = mpsc::channel(1);
         let problems = Problems::default();
         let source = manifests.source();
-        start_source(&parts, &supervisor, publisher, manifests, problems.clone())?;
+        let started = start_source(&parts, &supervisor, publisher, manifests, problems.clone())?;
+        let replica = match started {
+            Some((cluster, objects)) => {
+                let setup = operator::ReplicaSetup {
+                    cluster: &cluster,
+                    objects,
+                    registry: &parts.registry,
+                    supervisor: &supervisor,
+                    snapshots: parts.snapshots.clone(),
+                    table: ask.clone(),
+                    state: &parts.config.state,
+                    fresh,
+                };
+                operator::start_replica(setup)?.replica
+            }
+            None => Replica::sole(None),
+        };
 
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
-        let (ask, asks) = mpsc::channel(1);
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
@@ -179,6 +196,7 @@ impl App {
             queue: requests,
             asks,
             table,
+            replica,
             tools: Tools {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
@@ -224,11 +242,14 @@ impl App {
     }
 }
 
-fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
+/// The store, what is in it, and whether it was missing or had to be replaced.
+fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> {
     let path = parts.config.state.join(lease::FILE);
     let metrics = LeaseMetrics::register(&parts.registry)?;
+    let existed = path.exists();
     let (store, leases, trouble) = LeaseStore::open(&path, metrics)
         .with_context(|| format!("leases cannot be kept in {}", parts.config.state.display()))?;
+    let fresh = trouble.is_some() || !existed;
     if let Some(trouble) = trouble {
         tracing::error!(
             file = %path.display(),
@@ -246,7 +267,7 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
     if !table.is_empty() {
         tracing::info!(leases = table.len(), "leases read");
     }
-    Ok((store, table))
+    Ok((store, table, fresh))
 }
 
 fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
@@ -329,7 +350,7 @@ fn start_source(
     publisher: Publisher,
     manifests: Manifests,
     problems: Problems,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<(Cluster, operator::Shared)>> {
     let press = Press::new(
         Arc::clone(&parts.roots),
         parts.config.http.port(),
@@ -344,10 +365,11 @@ fn start_source(
             supervisor.service("manifests", move |token| {
                 standalone::Source::run(Arc::clone(&source), token)
             });
-            Ok(())
+            Ok(None)
         }
         Manifests::Cluster(cluster, manifests) => {
-            start_operator(parts, supervisor, press, cluster, manifests)
+            let objects = start_operator(parts, supervisor, press, &cluster, manifests)?;
+            Ok(Some((cluster, objects)))
         }
     }
 }
@@ -357,9 +379,9 @@ fn start_operator(
     parts: &Parts,
     supervisor: &Supervisor,
     press: Press,
-    cluster: Cluster,
+    cluster: &Cluster,
     manifests: Vec<PathBuf>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<operator::Shared> {
     let (queue, seen) = mpsc::channel(operator::QUEUE);
     let watches = operator::Watches::register(&parts.registry)?;
     let (source, _worlds) = operator::Source::new(operator::Setup {
@@ -377,11 +399,12 @@ fn start_operator(
             operator::watch_kind(cluster, kind, queue, watches.clone(), token)
         });
     }
+    let objects = source.objects.clone();
     let source = Arc::new(Mutex::new(source));
     supervisor.service("manifests", move |token| {
         operator::Source::run(Arc::clone(&source), token)
     });
-    Ok(())
+    Ok(objects)
 }
 
 fn start_timeline(

@@ -12,8 +12,8 @@ use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
 use crate::clock::Millis;
 use crate::lease::{
-    AllocateRequest, Answer, Change, Intent, LeaseKey, LeaseTable, NakReason, SilentReason,
-    allocate,
+    AllocateRequest, Answer, Authority, Change, Intent, LeaseKey, LeaseTable, NakReason,
+    SilentReason, allocate, probation, wants_probe,
 };
 use crate::script::Urls;
 use crate::snapshot::{Acquaintances, Identity, Plan, Selection, Snapshot, SubnetEntry, Unserved};
@@ -34,6 +34,8 @@ pub struct Arrival<'a> {
     pub loader_sent: bool,
     /// What machines told of themselves lately.
     pub told: &'a dyn Acquaintances,
+    /// What this replica may give of the pools.
+    pub authority: Authority,
 }
 
 /// What is done about a request.
@@ -51,6 +53,9 @@ pub struct Decision {
     pub boot: Option<BootAnswer>,
     /// Why the client may not have the address that it wants.
     pub nak: Option<NakReason>,
+    /// The address of an offer that should be probed before the offer leaves,
+    /// and the change that is due instead when somebody answers there.
+    pub probe: Option<(Ipv4Addr, Change)>,
 }
 
 /// A reply or a silence with a name.
@@ -196,6 +201,7 @@ impl Decision {
             machine: None,
             boot: None,
             nak: None,
+            probe: None,
         }
     }
 }
@@ -214,7 +220,7 @@ impl Case<'_> {
             Ok(intent) => intent,
             Err(ignored) => return Decision::silent(ignored),
         };
-        let (answer, changes) = self.allocate(intent);
+        let (answer, changes, probe) = self.allocate(intent);
         let mut decision = match answer {
             Answer::Offer(address) => self.give(ReplyKind::Offer, address),
             Answer::Ack(address) => self.give(ReplyKind::Ack, address),
@@ -223,6 +229,7 @@ impl Case<'_> {
             Answer::Done => Decision::silent(Ignored::Noted),
         };
         decision.changes = changes;
+        decision.probe = probe;
         decision
     }
 
@@ -268,7 +275,7 @@ impl Case<'_> {
         }
     }
 
-    fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>) {
+    fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>, Option<(Ipv4Addr, Change)>) {
         let spec = &self.subnet.spec;
         let taken = self.subnet.taken(self.arrival.server);
         let request = AllocateRequest {
@@ -283,9 +290,19 @@ impl Case<'_> {
             hostname: self.request.hostname(),
             lifetime_secs: spec.lifetimes.valid.secs(),
             authoritative: spec.authoritative,
+            authority: self.arrival.authority,
             intent,
         };
-        allocate(self.arrival.now, self.table, &request)
+        let now = self.arrival.now;
+        let (answer, changes) = allocate(now, self.table, &request);
+        let probe = if let Answer::Offer(address) = answer
+            && wants_probe(now, self.table, &request, address)
+        {
+            Some((address, probation(now, &request, address)))
+        } else {
+            None
+        };
+        (answer, changes, probe)
     }
 
     /// The reply that gives `address`.

@@ -11,20 +11,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
 use super::destination::{Destination, SERVER_PORT};
+use super::probe::{NotProbed, Probed, Prober};
+use super::replica;
+use super::replica::Replica;
 use super::reply::ReplyKind;
 use super::request::{MAX_PACKET, Request, RequestKind};
 use super::socket::DhcpSocket;
 use super::story::Story;
+use super::upkeep::Run;
 use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
 use crate::events::EventSender;
-use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseTable, StoreError};
+use crate::lease::{
+    Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError,
+};
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::{Identity, Reader, SubnetEntry};
 use crate::timeline::{BootEvent, Fact, Introductions, NextStep, RecentLoaders};
@@ -45,9 +51,6 @@ const STALE_MILLIS: u64 = 1000;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the table is swept and counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Records that one sweep ends at most.
-const SWEEP_LIMIT: usize = 1000;
-
 /// A request on its way to the engine.
 #[derive(Debug)]
 pub struct Incoming {
@@ -90,6 +93,8 @@ pub struct Engine {
     pub asks: mpsc::Receiver<Ask>,
     /// The leases.
     pub table: LeaseTable,
+    /// What ties it to other replicas.
+    pub replica: Replica,
     /// What it works with.
     pub tools: Tools,
 }
@@ -116,7 +121,7 @@ pub struct Tools {
 }
 
 /// A reply that is ready to leave.
-struct Outgoing {
+pub(super) struct Outgoing {
     door: Arc<Door>,
     packet: Vec<u8>,
     kind: ReplyKind,
@@ -127,6 +132,9 @@ struct Outgoing {
     client: Client,
     next: Option<NextStep>,
     machine: Option<String>,
+    /// Asked again before it leaves, where this replica held the pools when it
+    /// was decided: the process may have been frozen meanwhile.
+    held: Option<replica::Ask>,
 }
 
 /// The name of the service that listens on `subnet` (`namespace/name`).
@@ -270,18 +278,24 @@ impl Engine {
         let this = &mut *this;
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut generation = 0;
+        let mut run = Run::default();
+        let mut prober = Prober::default();
         loop {
+            // Far away where nothing waits.
+            let far = Instant::now() + LOOK_EVERY;
+            let probed = prober.next().unwrap_or(far);
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Ok(()),
-                _ = sweep.tick() => this.sweep(&mut generation),
+                _ = sweep.tick() => this.sweep(&mut run),
+                () = sleep_until(probed) => this.probed(&mut prober),
+                Some(import) = this.replica.imports.recv() => this.take_over(import),
                 Some(ask) = this.asks.recv() => {
                     // Who asked may have gone.
                     let _ = ask.send(this.table.iter().cloned().collect());
                 }
                 incoming = this.queue.recv() => match incoming {
-                    Some(incoming) => this.handle(&incoming),
+                    Some(incoming) => this.handle(&incoming, &mut prober),
                     // Every listener is gone, and with them the app.
                     None => { token.cancelled().await; return Ok(()); }
                 },
@@ -289,7 +303,7 @@ impl Engine {
         }
     }
 
-    fn handle(&mut self, incoming: &Incoming) {
+    fn handle(&mut self, incoming: &Incoming, prober: &mut Prober<Outgoing>) {
         let Some(snapshot) = self.tools.snapshots.current() else {
             let kind = incoming.request.kind.as_str();
             self.tools.story.count(kind, Ignored::SubnetGone.as_str());
@@ -307,6 +321,7 @@ impl Engine {
             return;
         }
         let mac = request.client.mac;
+        let authority = self.replica.standing().authority;
         let arrival = Arrival {
             now: *received,
             subnet: &door.subnet,
@@ -314,6 +329,7 @@ impl Engine {
             unicast: *unicast,
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
             told: &self.tools.told,
+            authority,
         };
         if let (Some(mac), Some(uuid)) = (mac, request.client.uuid)
             && snapshot.knows_uuids()
@@ -325,7 +341,7 @@ impl Engine {
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&snapshot, &self.table, arrival, request)
         }));
-        let Ok(decision) = decided else {
+        let Ok(mut decision) = decided else {
             self.tools
                 .story
                 .count(request.kind.as_str(), Ignored::Fault.as_str());
@@ -333,9 +349,12 @@ impl Engine {
             return;
         };
         self.tools.story.tell(*received, request, &decision);
-        self.apply(&decision.changes);
-        let durable = durable(&decision.changes);
-        let reply = Outgoing::new(incoming, decision);
+        let changes = std::mem::take(&mut decision.changes);
+        let durable = durable(&self.apply(*received, authority, changes));
+        let probe = decision.probe.take();
+        let holds = matches!(authority, Authority::Holder { .. });
+        let held = holds.then(|| self.replica.ask());
+        let reply = Outgoing::new(incoming, decision, held);
         // An offer is no promise: what changes with it, such as the end of an
         // older memory, becomes durable behind it.
         let waits = |reply: &Outgoing| !durable.is_empty() && reply.kind != ReplyKind::Offer;
@@ -343,42 +362,45 @@ impl Engine {
             Some(reply) if waits(&reply) => (Some(reply), None),
             reply => (None, reply),
         };
-        if let Some(reply) = at_once {
-            reply.send(&self.tools);
+        match (at_once, probe) {
+            (Some(reply), Some(probe)) if request.giaddr.is_unspecified() => {
+                self.tools.probe(prober, reply, probe);
+            }
+            // Nobody can be asked by ARP behind a relay.
+            (Some(reply), _) => reply.send(&self.tools),
+            (None, _) => {}
         }
         if !durable.is_empty() {
             self.tools.commit(durable, waiting);
         }
     }
 
-    /// Ends what is over, files leases under Subnets that were renamed, counts.
-    fn sweep(&mut self, generation: &mut u64) {
-        let now = clock::now();
-        let mut changes = self.table.expire(now, SWEEP_LIMIT);
-        let Some(snapshot) = self.tools.snapshots.current() else {
-            return;
-        };
-        if snapshot.generation != *generation {
-            *generation = snapshot.generation;
-            let subnets: Vec<(String, Cidr)> = snapshot
-                .subnets
-                .iter()
-                .map(|subnet| (subnet.key.clone(), subnet.spec.cidr))
-                .collect();
-            changes.extend(self.table.rehome(&subnets));
-            self.tools.story.metrics.addresses.reset();
-        }
-        self.apply(&changes);
-        let durable = durable(&changes);
-        if !durable.is_empty() {
-            self.tools.commit(durable, None);
-        }
-        for subnet in &snapshot.subnets {
-            self.count(&subnet.key);
+    /// Lets offers go whose address nobody has, and drops the others.
+    fn probed(&mut self, prober: &mut Prober<Outgoing>) {
+        for probed in prober.turn(Instant::now()) {
+            match probed {
+                Probed::Free(offer) => offer.send(&self.tools),
+                Probed::Taken(offer, by, change) => {
+                    let now = clock::now();
+                    tracing::warn!(
+                        target: "reveille::dhcp",
+                        subnet = offer.door.subnet,
+                        address = %change.address(),
+                        by = %by,
+                        "somebody has the address that was about to be offered; it rests for a day"
+                    );
+                    self.tools
+                        .story
+                        .count(offer.asked.as_str(), "address-answers");
+                    let authority = self.replica.standing().authority;
+                    let durable = durable(&self.apply(now, authority, vec![change]));
+                    self.tools.commit(durable, None);
+                }
+            }
         }
     }
 
-    fn count(&self, subnet: &str) {
+    pub(super) fn count(&self, subnet: &str) {
         let counts = self.table.counts(subnet);
         for (state, count) in [
             ("bound", counts.bound),
@@ -391,7 +413,19 @@ impl Engine {
         }
     }
 
-    fn apply(&mut self, changes: &[Change]) {
+    /// Carries out what of `changes` may be, and returns it.
+    pub(super) fn apply(
+        &mut self,
+        now: Millis,
+        authority: Authority,
+        changes: Vec<Change>,
+    ) -> Vec<Change> {
+        let changes = self.replica.allow(now, authority, &self.table, changes);
+        self.put(&changes);
+        changes
+    }
+
+    pub(super) fn put(&mut self, changes: &[Change]) {
         self.table.apply_all(changes);
         for change in changes {
             self.tools.index.apply(change);
@@ -400,7 +434,7 @@ impl Engine {
 }
 
 /// The changes that must be on disk before a reply leaves.
-fn durable(changes: &[Change]) -> Vec<Change> {
+pub(super) fn durable(changes: &[Change]) -> Vec<Change> {
     let durable = changes.iter().filter(|change| change.is_durable());
     durable.cloned().collect()
 }
@@ -408,8 +442,33 @@ fn durable(changes: &[Change]) -> Vec<Change> {
 // === impl Tools ===
 
 impl Tools {
+    /// Asks whether somebody has the address of `offer` before it leaves.
+    fn probe(&self, prober: &mut Prober<Outgoing>, offer: Outgoing, probe: (Ipv4Addr, Change)) {
+        let door = Arc::clone(&offer.door);
+        let (link, mac) = (door.socket.link(), offer.client.mac);
+        match prober.begin(Instant::now(), link, mac, probe, offer) {
+            Ok(()) => {}
+            Err((NotProbed::Impossible, offer)) => {
+                let what = format!("no probe on {}", link.name);
+                if self.story.seldom.is_due(&what, clock::now()) {
+                    tracing::warn!(
+                        interface = link.name,
+                        "no raw socket (CAP_NET_RAW): addresses that another replica may have given are offered without asking whether somebody has them"
+                    );
+                }
+                offer.send(self);
+            }
+            Err((NotProbed::Full, offer)) => {
+                self.story.count(offer.asked.as_str(), "probes-full");
+            }
+            Err((NotProbed::UnderWay, offer)) => {
+                self.story.count(offer.asked.as_str(), "probe-under-way");
+            }
+        }
+    }
+
     /// Lets `reply` leave once `changes` are on disk; never, where they cannot be.
-    fn commit(&self, changes: Vec<Change>, reply: Option<Outgoing>) {
+    pub(super) fn commit(&self, changes: Vec<Change>, reply: Option<Outgoing>) {
         let tools = self.clone();
         let done = move |result: Result<(), StoreError>| {
             // The writer says what is wrong with the disk, once.
@@ -432,7 +491,7 @@ impl Tools {
 // === impl Outgoing ===
 
 impl Outgoing {
-    fn new(incoming: &Incoming, decision: Decision) -> Option<Self> {
+    fn new(incoming: &Incoming, decision: Decision, held: Option<replica::Ask>) -> Option<Self> {
         let Outcome::Reply(reply) = decision.outcome else {
             return None;
         };
@@ -453,10 +512,16 @@ impl Outgoing {
             client: incoming.request.client,
             next: decision.boot.map(|boot| boot.next),
             machine: decision.machine,
+            held,
         })
     }
 
     fn send(self, tools: &Tools) {
+        if self.held.is_some_and(|ask| !ask().authority.judges()) {
+            let reason = SilentReason::NotHolder;
+            tools.story.count(self.asked.as_str(), reason.as_str());
+            return;
+        }
         if let Err(error) = self.door.socket.send(&self.packet, self.destination) {
             tools.story.metrics.send_errors.inc();
             tracing::warn!(

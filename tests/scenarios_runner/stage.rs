@@ -13,7 +13,7 @@ use reveille::dhcp::destination::Destination;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
-use reveille::lease::{LeaseState, LeaseTable};
+use reveille::lease::{Authority, LeaseState, LeaseTable, Shares};
 use reveille::script::BootKey;
 use reveille::snapshot::{Acquaintances as _, Identity, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
@@ -21,7 +21,7 @@ use reveille::timeline::{
     BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline, Transfer,
 };
 
-use super::book::{Call, ReplyWant, Step, TransferSeen, World};
+use super::book::{Call, ReplyWant, Role, Standing, Step, TransferSeen, World};
 use super::diff::{Facts, compare, same};
 use super::options::{self, encode, show};
 use super::packet::{Packet, build, take_apart};
@@ -45,6 +45,7 @@ pub(crate) struct Stage {
     timeline: Timeline,
     pub(crate) told: Introductions,
     now: Millis,
+    authority: Authority,
 }
 
 // === impl Stage ===
@@ -90,6 +91,7 @@ impl Stage {
             timeline: Timeline::default(),
             told: Introductions::with_key(BootKey::new([1; 32])),
             now: START,
+            authority: world.authority.map(authority).unwrap_or_default(),
         })
     }
 
@@ -103,6 +105,9 @@ impl Stage {
                 return Err(format!("{at} is before the step before"));
             }
             self.now = now;
+        }
+        if let Some(standing) = step.authority {
+            self.authority = authority(standing);
         }
         let comes = [
             step.dhcp.is_some(),
@@ -166,6 +171,7 @@ impl Stage {
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             loader_sent: step.loader_sent,
             told: &self.told,
+            authority: self.authority,
         };
         let told = request.client.mac.zip(request.client.uuid);
         let decision = decide(&self.snapshot, &self.table, arrival, &request);
@@ -175,6 +181,11 @@ impl Stage {
             self.told.insert(mac, identity, self.now);
         }
         self.table.apply_all(&decision.changes);
+        if let Some(want) = &step.probes {
+            let probe = decision.probe.as_ref();
+            let got = probe.map_or_else(|| "none".to_owned(), |(at, _)| at.to_string());
+            same("probe", want, &got)?;
+        }
         match (&decision.outcome, &step.reply) {
             (Outcome::Ignored(ignored), _) => silence(step, *ignored),
             (Outcome::Reply(reply), None) => {
@@ -374,6 +385,26 @@ fn loaders(world: &World) -> Result<BTreeMap<Architecture, String>, String> {
     };
     let one = |(arch, file): (&String, &String)| Ok((arch.parse()?, file.clone()));
     named.iter().map(one).collect()
+}
+
+fn authority(standing: Standing) -> Authority {
+    let Standing {
+        role,
+        replicas,
+        ordinal,
+        settled: settled_secs,
+        fresh: fresh_secs,
+    } = standing;
+    let shares = Shares { replicas, ordinal };
+    match role {
+        Role::Sole => Authority::Sole,
+        Role::Holder => Authority::Holder {
+            shares,
+            settled_secs,
+        },
+        Role::Isolated => Authority::Isolated { shares, fresh_secs },
+        Role::Standby => Authority::Standby { shares },
+    }
 }
 
 fn silence(step: &Step, ignored: Ignored) -> Result<(), String> {

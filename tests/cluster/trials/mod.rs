@@ -6,6 +6,7 @@ mod limits;
 mod mistakes;
 mod operator;
 mod outlives;
+mod replicas;
 mod resources;
 
 use anyhow::{Context, Result};
@@ -58,6 +59,11 @@ pub(crate) const ALL: &[Trial] = &[
     trial("operator-forbidden", &[], SHARED, operator::forbidden),
     trial("operator-bad-objects", &[], OWN, operator::bad_objects),
     trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial("replicas-alone", &[], OWN, replicas::alone),
+    trial("replicas-killed", &[], SHARED, replicas::killed),
+    trial("replicas-frozen", &[], SHARED, replicas::frozen),
+    trial("replicas-isolated", &[], SHARED, replicas::isolated),
+    trial("replicas-without", &[], OWN, replicas::without),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
 ];

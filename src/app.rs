@@ -1,6 +1,8 @@
 //! The service as a whole: binds first, then runs everything under the
 //! supervisor, then drains. Shell.
 
+mod discovery;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,11 +16,13 @@ use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::discovery::Ears;
 use crate::api::Kind;
 use crate::config::ServiceConfig;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
 use crate::dhcp::story::Story;
+use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
@@ -111,7 +115,10 @@ impl App {
             config,
         };
         let (store, table) = open_leases(&parts)?;
-        start_source(&parts, &supervisor, publisher, manifests)?;
+        let metrics = DiscoveryMetrics::register(&parts.registry)?;
+        let (sightings, heard) = discover::queue(metrics.clone());
+        let ears = Ears { heard, metrics };
+        start_source(&parts, &supervisor, publisher, manifests, ears)?;
 
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
@@ -136,6 +143,7 @@ impl App {
                 index: parts.leases.clone(),
                 recent,
                 events: parts.events,
+                sightings,
                 story,
                 failing,
             },
@@ -345,6 +353,7 @@ fn start_source(
     supervisor: &Supervisor,
     publisher: Publisher,
     manifests: Manifests,
+    ears: Ears,
 ) -> anyhow::Result<()> {
     let press = Press::new(
         Arc::clone(&parts.roots),
@@ -353,7 +362,8 @@ fn start_source(
     );
     match manifests {
         Manifests::Folder(paths) => {
-            let mut source = standalone::Source::new(paths, press);
+            let roster = discovery::beside_folder(parts, supervisor, ears)?;
+            let mut source = standalone::Source::new(paths, press, roster);
             source.start();
             let source = Arc::new(Mutex::new(source));
             supervisor.service("manifests", move |token| {
@@ -362,7 +372,7 @@ fn start_source(
             Ok(())
         }
         Manifests::Cluster(cluster, manifests) => {
-            start_operator(parts, supervisor, press, cluster, manifests)
+            start_operator(parts, supervisor, press, (cluster, manifests), ears)
         }
     }
 }
@@ -372,8 +382,8 @@ fn start_operator(
     parts: &Parts,
     supervisor: &Supervisor,
     press: Press,
-    cluster: Cluster,
-    manifests: Vec<PathBuf>,
+    (cluster, manifests): (Cluster, Vec<PathBuf>),
+    ears: Ears,
 ) -> anyhow::Result<()> {
     let (queue, seen) = mpsc::channel(operator::QUEUE);
     let watches = operator::Watches::register(&parts.registry)?;
@@ -392,6 +402,7 @@ fn start_operator(
             operator::watch_kind(cluster, kind, queue, watches.clone(), token)
         });
     }
+    discovery::in_cluster(parts, supervisor, ears, cluster, source.objects.clone())?;
     let source = Arc::new(Mutex::new(source));
     supervisor.service("manifests", move |token| {
         operator::Source::run(Arc::clone(&source), token)

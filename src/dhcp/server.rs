@@ -23,6 +23,7 @@ use super::story::Story;
 use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
+use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseTable, StoreError};
 use crate::net::{Link, Table, bind_error, find_link};
@@ -107,6 +108,8 @@ pub struct Tools {
     pub recent: RecentLoaders,
     /// Where events go.
     pub events: EventSender,
+    /// Where machines go that nobody knows.
+    pub sightings: SightingSender,
     /// What is said and counted.
     pub story: Story,
     /// Whether the last commit failed: no lease can be promised.
@@ -317,6 +320,8 @@ impl Engine {
             return;
         };
         self.tools.story.tell(*received, request, &decision);
+        let sightings = &self.tools.sightings;
+        sightings.offer(*received, &snapshot, request, &decision);
         self.apply(&decision.changes);
         let durable = durable(&decision.changes);
         let reply = Outgoing::new(incoming, decision);

@@ -4,12 +4,14 @@
 //! Shell, but for `objects`, which is values and pure functions.
 
 mod cluster;
+mod discover;
 mod disk;
 mod objects;
 mod source;
 mod watch;
 
 pub use self::cluster::{Cluster, ClusterArgs};
+pub use self::discover::{Discoverer, Leads, approve};
 pub use self::disk::Disk;
 pub use self::objects::{Change, Info, Objects, Resource};
 pub use self::source::{Setup, Shared, Source, World};

@@ -1,0 +1,69 @@
+//! Discovery, put together. Shell.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::Parts;
+use crate::discover::{Discovery, DiscoveryMetrics, Sighting};
+use crate::operator::{self, Cluster, Shared};
+use crate::standalone::{self, Roster};
+use crate::supervisor::Supervisor;
+use crate::telemetry::Seldom;
+
+/// What discovery hears, and what it counts.
+pub(super) struct Ears {
+    pub(super) heard: mpsc::Receiver<Sighting>,
+    pub(super) metrics: DiscoveryMetrics,
+}
+
+/// Starts discovery beside a folder; where its machines are.
+pub(super) fn beside_folder(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    ears: Ears,
+) -> anyhow::Result<Roster> {
+    let roster = Roster::open(&parts.config.state);
+    let discoverer = Arc::new(Mutex::new(standalone::Discoverer {
+        heard: ears.heard,
+        discovery: discovery(parts)?,
+        roster: roster.clone(),
+        snapshots: parts.snapshots.clone(),
+        metrics: ears.metrics,
+        disk_fails: false,
+    }));
+    supervisor.service("discovery", move |token| {
+        standalone::Discoverer::run(Arc::clone(&discoverer), token)
+    });
+    Ok(roster)
+}
+
+/// Starts discovery in a cluster.
+pub(super) fn in_cluster(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    ears: Ears,
+    cluster: Cluster,
+    objects: Shared,
+) -> anyhow::Result<()> {
+    let discoverer = Arc::new(Mutex::new(operator::Discoverer {
+        heard: ears.heard,
+        discovery: discovery(parts)?,
+        cluster,
+        objects,
+        snapshots: parts.snapshots.clone(),
+        // One replica leads itself.
+        leads: Arc::new(|| true),
+        metrics: ears.metrics,
+        seldom: Seldom::default(),
+    }));
+    supervisor.service("discovery", move |token| {
+        operator::Discoverer::run(Arc::clone(&discoverer), token)
+    });
+    Ok(())
+}
+
+fn discovery(parts: &Parts) -> anyhow::Result<Discovery> {
+    let seed = getrandom::u64().map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    Ok(Discovery::new(parts.config.discover.into(), seed))
+}

@@ -1,6 +1,7 @@
 //! The service as a whole: binds first, then runs everything under the
 //! supervisor, then drains. Shell.
 
+mod admin;
 mod discovery;
 
 use std::collections::BTreeMap;
@@ -8,34 +9,36 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use prometheus::Registry;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::admin::{AdminSources, bind_admin};
 use self::discovery::Ears;
 use crate::api::Kind;
 use crate::config::ServiceConfig;
 use crate::dhcp::metrics::DhcpMetrics;
-use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
+use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_name};
 use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
-use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
+use crate::http::{Approve, HttpConfig, HttpMetrics, HttpServer, Limits};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
 use crate::operator::{self, Cluster};
 use crate::press::Press;
 use crate::snapshot::{self, Publisher, Reader};
 use crate::standalone;
-use crate::supervisor::{Fault, Faults, State, Supervisor};
+use crate::status::{self, Problems};
+use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::Seldom;
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Keeper, RecentLoaders};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Keeper, RecentLoaders};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -63,6 +66,20 @@ pub enum Manifests {
     Cluster(Cluster, Vec<PathBuf>),
 }
 
+impl Manifests {
+    /// Where they are, for people.
+    fn source(&self) -> status::Source {
+        let (kind, paths) = match self {
+            Self::Folder(paths) => ("folder".to_owned(), paths),
+            Self::Cluster(cluster, paths) => (format!("cluster {}", cluster.url), paths),
+        };
+        status::Source {
+            kind,
+            paths: paths.clone(),
+        }
+    }
+}
+
 /// Where the service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -82,6 +99,14 @@ struct Parts {
     roots: Arc<Roots>,
     leases: LeaseIndex,
     events: events::EventSender,
+}
+
+/// What is known of boots, shared by the timeline and the admin doors.
+#[derive(Clone)]
+struct Timeline {
+    boots: Boots,
+    metrics: BootMetrics,
+    chronicle: Chronicle,
 }
 
 // === impl App ===
@@ -118,20 +143,39 @@ impl App {
         let metrics = DiscoveryMetrics::register(&parts.registry)?;
         let (sightings, heard) = discover::queue(metrics.clone());
         let ears = Ears { heard, metrics };
-        start_source(&parts, &supervisor, publisher, manifests, ears)?;
+        let problems = Problems::default();
+        let source = manifests.source();
+        let words = problems.clone();
+        let approve = start_source(&parts, &supervisor, publisher, (manifests, words), ears)?;
 
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let (ask, asks) = mpsc::channel(1);
         let failing = Arc::new(AtomicBool::new(false));
-        let admin = bind_admin(&parts, &supervisor, boots.clone(), ask, &failing)?;
         let recent = RecentLoaders::default();
-        start_timeline(&parts, &supervisor, boots, recent.clone(), receiver)?;
+        let chronicle = Chronicle::default();
+        let timeline = Timeline {
+            boots,
+            metrics: BootMetrics::register(&parts.registry)?,
+            chronicle: chronicle.clone(),
+        };
+        let sources = AdminSources {
+            doors: (http, tftp),
+            source,
+            timeline: timeline.clone(),
+            problems,
+            approve,
+            ask,
+            failing: Arc::clone(&failing),
+        };
+        let admin = bind_admin(&parts, &supervisor, sources)?;
+        start_timeline(&parts, &supervisor, timeline, recent.clone(), receiver);
         let (queue, requests) = mpsc::channel(QUEUE);
         let story = Story {
             metrics: DhcpMetrics::register(&parts.registry)?,
             seldom: Seldom::default(),
+            chronicle,
         };
         let engine = Engine {
             queue: requests,
@@ -253,42 +297,6 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     Ok(address)
 }
 
-fn bind_admin(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    boots: Boots,
-    ask: mpsc::Sender<Ask>,
-    failing: &Arc<AtomicBool>,
-) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.admin;
-    let health = supervisor.clone();
-    let snapshots = parts.snapshots.clone();
-    let failing = Arc::clone(failing);
-    let config = AdminConfig {
-        listen: at,
-        limits: Limits::default(),
-        ready: Arc::new(move || {
-            if failing.load(Ordering::Relaxed) {
-                return Err("leases cannot be written: nobody gets a new one".to_owned());
-            }
-            ready(&snapshots, &health.health())
-        }),
-        boots: Arc::new(move || boots.to_json()),
-        leases: Arc::new(move || Box::pin(lease_lines(ask.clone()))),
-        registry: parts.registry.clone(),
-        // Counted apart from what machines fetch, and shown nowhere.
-        metrics: HttpMetrics::register(&Registry::new())?,
-    };
-    let bind = move || {
-        AdminServer::bind(config.clone())
-            .map_err(|error| bind_error(Table::Tcp, "the admin port", at, at.port(), &error))
-    };
-    let first = bind().map_err(anyhow::Error::msg)?;
-    let address = first.local_addr()?;
-    serve_bound(supervisor, "admin", first, bind, AdminServer::run);
-    Ok(address)
-}
-
 /// Runs a server that is bound already, and binds it anew after trouble.
 fn serve_bound<S, F>(
     supervisor: &Supervisor,
@@ -314,62 +322,31 @@ fn serve_bound<S, F>(
     });
 }
 
-/// Every lease, a line of JSON each.
-async fn lease_lines(engine: mpsc::Sender<Ask>) -> Result<String, String> {
-    let gone = || "the DHCP service is restarting; ask again".to_owned();
-    let (answer, leases) = oneshot::channel();
-    engine.send(answer).await.map_err(|_| gone())?;
-    let mut lines = String::new();
-    for lease in leases.await.map_err(|_| gone())? {
-        lines.push_str(&lease::export(&lease).map_err(|error| error.to_string())?);
-        lines.push('\n');
-    }
-    Ok(lines)
-}
-
-/// Ready is: a snapshot, and no service down for want of something.
-fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), String> {
-    let snapshot = snapshots.current().ok_or("no manifests were read yet")?;
-    let down = services.iter().find_map(|(name, state)| match state {
-        State::Up => None,
-        State::Down(cause) => Some(format!("{name}: {cause}")),
-    });
-    if let Some(down) = down {
-        return Err(down);
-    }
-    // Listeners are started after the snapshot; none may be missing.
-    let missing = snapshot
-        .subnets
-        .iter()
-        .find(|subnet| !services.contains_key(&listener_name(&subnet.key)));
-    missing.map_or(Ok(()), |subnet| {
-        Err(format!("{} is not served yet", subnet.key))
-    })
-}
-
 /// Reads the manifests, publishes what they say, and goes on watching them.
+/// How a machine is approved that was discovered.
 fn start_source(
     parts: &Parts,
     supervisor: &Supervisor,
     publisher: Publisher,
-    manifests: Manifests,
+    (manifests, problems): (Manifests, Problems),
     ears: Ears,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Approve> {
     let press = Press::new(
         Arc::clone(&parts.roots),
         parts.config.http.port(),
         publisher,
+        problems,
     );
     match manifests {
         Manifests::Folder(paths) => {
-            let roster = discovery::beside_folder(parts, supervisor, ears)?;
+            let (roster, approve) = discovery::beside_folder(parts, supervisor, ears)?;
             let mut source = standalone::Source::new(paths, press, roster);
             source.start();
             let source = Arc::new(Mutex::new(source));
             supervisor.service("manifests", move |token| {
                 standalone::Source::run(Arc::clone(&source), token)
             });
-            Ok(())
+            Ok(approve)
         }
         Manifests::Cluster(cluster, manifests) => {
             start_operator(parts, supervisor, press, (cluster, manifests), ears)
@@ -384,7 +361,7 @@ fn start_operator(
     press: Press,
     (cluster, manifests): (Cluster, Vec<PathBuf>),
     ears: Ears,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Approve> {
     let (queue, seen) = mpsc::channel(operator::QUEUE);
     let watches = operator::Watches::register(&parts.registry)?;
     let (source, _worlds) = operator::Source::new(operator::Setup {
@@ -402,33 +379,34 @@ fn start_operator(
             operator::watch_kind(cluster, kind, queue, watches.clone(), token)
         });
     }
-    discovery::in_cluster(parts, supervisor, ears, cluster, source.objects.clone())?;
+    let objects = source.objects.clone();
+    let approve = discovery::in_cluster(parts, supervisor, ears, cluster, objects)?;
     let source = Arc::new(Mutex::new(source));
     supervisor.service("manifests", move |token| {
         operator::Source::run(Arc::clone(&source), token)
     });
-    Ok(())
+    Ok(approve)
 }
 
 fn start_timeline(
     parts: &Parts,
     supervisor: &Supervisor,
-    boots: Boots,
+    timeline: Timeline,
     recent: RecentLoaders,
     events: mpsc::Receiver<crate::timeline::BootEvent>,
-) -> anyhow::Result<()> {
+) {
     let keeper = Arc::new(Mutex::new(Keeper {
         events,
         sender: parts.events.clone(),
-        boots,
+        boots: timeline.boots,
         snapshots: parts.snapshots.clone(),
         recent,
-        metrics: BootMetrics::register(&parts.registry)?,
+        chronicle: timeline.chronicle,
+        metrics: timeline.metrics,
     }));
     supervisor.service("timeline", move |token| {
         Keeper::run(Arc::clone(&keeper), token)
     });
-    Ok(())
 }
 
 fn start_dhcp(
@@ -459,10 +437,6 @@ struct Listeners {
     story: Story,
     /// Where the services listen that machines are sent to.
     doors: [(&'static str, Ipv4Addr); 2],
-}
-
-fn listener_name(subnet: &str) -> String {
-    format!("dhcp@{subnet}")
 }
 
 impl Listeners {

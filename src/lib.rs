@@ -33,6 +33,7 @@
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
+//! | [`status`] | how things are, as tables for people |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
 
@@ -55,6 +56,7 @@ pub mod privileges;
 pub mod script;
 pub mod snapshot;
 pub mod standalone;
+pub mod status;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tftp;

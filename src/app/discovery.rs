@@ -6,6 +6,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::Parts;
 use crate::discover::{Discovery, DiscoveryMetrics, Sighting};
+use crate::http::Approve;
 use crate::operator::{self, Cluster, Shared};
 use crate::standalone::{self, Roster};
 use crate::supervisor::Supervisor;
@@ -17,12 +18,13 @@ pub(super) struct Ears {
     pub(super) metrics: DiscoveryMetrics,
 }
 
-/// Starts discovery beside a folder; where its machines are.
+/// Starts discovery beside a folder: where its machines are, and how one is
+/// approved.
 pub(super) fn beside_folder(
     parts: &Parts,
     supervisor: &Supervisor,
     ears: Ears,
-) -> anyhow::Result<Roster> {
+) -> anyhow::Result<(Roster, Approve)> {
     let roster = Roster::open(&parts.config.state);
     let discoverer = Arc::new(Mutex::new(standalone::Discoverer {
         heard: ears.heard,
@@ -35,17 +37,27 @@ pub(super) fn beside_folder(
     supervisor.service("discovery", move |token| {
         standalone::Discoverer::run(Arc::clone(&discoverer), token)
     });
-    Ok(roster)
+    let approve = roster.clone();
+    let approve: Approve = Arc::new(move |mac| {
+        let roster = approve.clone();
+        Box::pin(async move { tokio::task::block_in_place(|| roster.approve(mac)) })
+    });
+    Ok((roster, approve))
 }
 
-/// Starts discovery in a cluster.
+/// Starts discovery in a cluster; how a machine is approved.
 pub(super) fn in_cluster(
     parts: &Parts,
     supervisor: &Supervisor,
     ears: Ears,
     cluster: Cluster,
     objects: Shared,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Approve> {
+    let (at, known) = (cluster.clone(), objects.clone());
+    let approve: Approve = Arc::new(move |mac| {
+        let (at, known) = (at.clone(), known.clone());
+        Box::pin(async move { operator::approve(&at, &known, mac).await })
+    });
     let discoverer = Arc::new(Mutex::new(operator::Discoverer {
         heard: ears.heard,
         discovery: discovery(parts)?,
@@ -60,7 +72,7 @@ pub(super) fn in_cluster(
     supervisor.service("discovery", move |token| {
         operator::Discoverer::run(Arc::clone(&discoverer), token)
     });
-    Ok(())
+    Ok(approve)
 }
 
 fn discovery(parts: &Parts) -> anyhow::Result<Discovery> {

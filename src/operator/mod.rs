@@ -7,6 +7,7 @@ mod cluster;
 mod discover;
 mod disk;
 mod objects;
+pub mod rbac;
 mod source;
 mod watch;
 

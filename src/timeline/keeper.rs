@@ -9,8 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Boot, BootEvent, BootResult, Fact, Known, Note, Purpose, RecentLoaders, Stage, StageRecord,
-    Timeline,
+    Boot, BootEvent, BootResult, Chronicle, Fact, Known, Note, Purpose, RecentLoaders, Stage,
+    StageRecord, StoryLine, Timeline,
 };
 use crate::clock;
 use crate::events::EventSender;
@@ -36,6 +36,8 @@ pub struct Keeper {
     pub snapshots: Reader,
     /// Told when a machine got our loader.
     pub recent: RecentLoaders,
+    /// Where the story is kept for those who ask.
+    pub chronicle: Chronicle,
     /// What is counted.
     pub metrics: BootMetrics,
 }
@@ -57,6 +59,11 @@ impl Boots {
     pub fn to_json(&self) -> serde_json::Value {
         let timeline = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         serde_json::json!({ "boots": timeline.boots() })
+    }
+
+    /// Lets `look` at the boots; nothing is folded in meanwhile.
+    pub fn with<T>(&self, look: impl FnOnce(&Timeline) -> T) -> T {
+        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -122,7 +129,7 @@ impl Keeper {
                     stages
                         .with_label_values(&[record.stage.as_str()])
                         .observe(seconds);
-                    tell_stage(&boot, &record);
+                    self.keep(&boot, tell_stage(&boot, &record));
                 }
                 Note::Ended(boot) => {
                     let profile = boot.profile.as_deref().unwrap_or("none");
@@ -131,10 +138,22 @@ impl Keeper {
                     let seconds = Duration::from_millis(boot.duration_ms()).as_secs_f64();
                     let histogram = &self.metrics.seconds;
                     histogram.with_label_values(&labels).observe(seconds);
-                    tell_end(&boot);
+                    if let Some(text) = tell_end(&boot) {
+                        self.keep(&boot, text);
+                    }
                 }
             }
         }
+    }
+
+    fn keep(&self, boot: &Boot, text: String) {
+        self.chronicle.note(StoryLine {
+            at: clock::now().0,
+            mac: boot.mac,
+            machine: boot.machine.clone(),
+            boot: Some(boot.id.clone()),
+            text,
+        });
     }
 }
 
@@ -161,7 +180,8 @@ fn who(boot: &Boot) -> String {
     boot.machine.clone().unwrap_or_else(mac)
 }
 
-fn tell_stage(boot: &Boot, record: &StageRecord) {
+/// Logs a stage; the line's text.
+fn tell_stage(boot: &Boot, record: &StageRecord) -> String {
     let at = seconds(record.at_ms);
     let what = match record.stage {
         Stage::Offer | Stage::Ack => {
@@ -177,6 +197,8 @@ fn tell_stage(boot: &Boot, record: &StageRecord) {
             seconds(record.duration_ms)
         ),
     };
+    let (who, at, stage) = (who(boot), format!("+{at}"), record.stage.as_str());
+    let text = format!("{who:<16} {at:>7}  {stage:<10} {what}");
     tracing::info!(
         target: "reveille::boot",
         machine = boot.machine,
@@ -190,29 +212,35 @@ fn tell_stage(boot: &Boot, record: &StageRecord) {
         duration_ms = record.duration_ms,
         bytes = record.bytes,
         what = record.what,
-        "{:<16} {:>7}  {:<10} {what}", who(boot), format!("+{at}"), record.stage.as_str(),
+        "{text}",
     );
+    text
 }
 
-fn tell_end(boot: &Boot) {
+/// Logs how a boot ended; the line's text, where its last stage did not say it.
+fn tell_end(boot: &Boot) -> Option<String> {
     let last = boot
         .stages
         .last()
         .map_or("none", |record| record.stage.as_str());
     match boot.result {
         // The stage told it already.
-        BootResult::HandedOff | BootResult::LocalBoot | BootResult::Running => {}
-        BootResult::Stalled | BootResult::Restarted => tracing::warn!(
-            target: "reveille::boot",
-            machine = boot.machine,
-            mac = %boot.mac,
-            boot = boot.id,
-            profile = boot.profile,
-            result = boot.result.as_str(),
-            last_stage = last,
-            "{:<16} {:>7}  {:<10} after {last}", who(boot), "", boot.result.as_str(),
-        ),
+        BootResult::HandedOff | BootResult::LocalBoot | BootResult::Running => return None,
+        BootResult::Stalled | BootResult::Restarted => {}
     }
+    let (who, result) = (who(boot), boot.result.as_str());
+    let text = format!("{who:<16} {:>7}  {result:<10} after {last}", "");
+    tracing::warn!(
+        target: "reveille::boot",
+        machine = boot.machine,
+        mac = %boot.mac,
+        boot = boot.id,
+        profile = boot.profile,
+        result = boot.result.as_str(),
+        last_stage = last,
+        "{text}",
+    );
+    Some(text)
 }
 
 fn seconds(millis: u64) -> String {
@@ -269,5 +297,12 @@ impl BootMetrics {
         registry.register(Box::new(metrics.stage_seconds.clone()))?;
         registry.register(Box::new(metrics.dropped.clone()))?;
         Ok(metrics)
+    }
+
+    /// How many boots of `profile` were handed off since the start.
+    #[must_use]
+    pub fn handed_off(&self, profile: &str) -> u64 {
+        let labels = [profile, BootResult::HandedOff.as_str()];
+        self.boots.with_label_values(&labels).get()
     }
 }

@@ -2,6 +2,8 @@
 
 mod fixtures;
 mod harness;
+mod operator;
+mod outlives;
 mod resources;
 
 use anyhow::{Context, Result};
@@ -35,7 +37,7 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 6] = [
+pub(crate) const ALL: [Trial; 13] = [
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
     trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
@@ -47,6 +49,13 @@ pub(crate) const ALL: [Trial; 6] = [
         harness::network,
     ),
     trial("harness-outages", &[], OWN, harness::outages),
+    trial("operator-serves", &[], SHARED, operator::serves),
+    trial("operator-files", &[], SHARED, operator::files),
+    trial("operator-forbidden", &[], SHARED, operator::forbidden),
+    trial("operator-bad-objects", &[], OWN, operator::bad_objects),
+    trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial("operator-outlives", &[], OWN, outlives::outlives),
+    trial("operator-relists", &[], OWN, outlives::relists),
 ];
 
 const fn trial(

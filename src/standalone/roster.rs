@@ -139,7 +139,7 @@ impl Roster {
         }
         if names.is_empty() {
             return Err(format!(
-                "no machine {mac} was discovered; one that the manifests name is approved there"
+                "no machine {mac} was discovered; Subnets with `unknownMachines: Discover` discover machines, and one of the manifests is approved there"
             ));
         }
         let names = names.join(", ");

@@ -1,5 +1,6 @@
 //! The trials.
 
+mod discovery;
 mod fixtures;
 mod harness;
 mod operator;
@@ -37,7 +38,7 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 13] = [
+pub(crate) const ALL: [Trial; 14] = [
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
     trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
@@ -56,6 +57,7 @@ pub(crate) const ALL: [Trial; 13] = [
     trial("operator-not-installed", &[], OWN, operator::not_installed),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
+    trial("discovery", &[], SHARED, discovery::waits_for_approval),
 ];
 
 const fn trial(

@@ -121,7 +121,8 @@ impl Dropped {
 // === impl Discovery ===
 
 impl Discovery {
-    /// Nothing is known yet. `seed` is to be a secret: see [`Sighting`].
+    /// Nothing is known yet. `seed` is to be a secret: who knows it can choose
+    /// MAC addresses that make us forget those of others.
     #[must_use]
     pub fn new(limits: Limits, seed: u64) -> Self {
         Self {
@@ -257,6 +258,7 @@ impl Discovery {
     }
 
     /// These, and no others, are the Machines of discovery that wait now.
+    /// Candidates that ask no more are forgotten.
     pub fn sync(&mut self, now: Millis, standing: impl IntoIterator<Item = Standing>) {
         let mut standing_now = BTreeSet::new();
         for Standing { found, untouched } in standing {
@@ -279,6 +281,8 @@ impl Discovery {
             waiting.untouched = untouched;
             waiting.stands = true;
         }
+        self.candidates
+            .retain(|_, found| now.since(found.last) <= WINDOW_MILLIS);
         self.waiting.retain(|who, waiting| {
             let settling = !waiting.stands && now.since(waiting.made) < SETTLE_MILLIS;
             settling || standing_now.contains(who)

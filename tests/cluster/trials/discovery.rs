@@ -74,8 +74,11 @@ pub(super) fn waits_for_approval(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut expected = left.to_vec();
     expected.sort();
     ensure!(machines(stage)? == expected, "left: {:?}", machines(stage)?);
-    let expired = server.metric("reveille_discovered_expired_total")?;
-    ensure!(expired == u64::try_from(MAX - 1)?, "{expired} expired");
+    let expired = u64::try_from(MAX - 1)?;
+    until("the count of those that expired", || {
+        let counted = server.metric("reveille_discovered_expired_total")?;
+        Ok((counted == expired).then_some(()))
+    })?;
     server.stop()?;
     Ok(lines)
 }

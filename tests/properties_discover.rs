@@ -71,17 +71,119 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// The objects of a cluster, as discovery's shell sees and changes them.
-#[derive(Default)]
+/// Discovery, and the objects of a cluster as its shell sees and changes them.
 struct World {
+    discovery: Discovery,
+    now: Millis,
+    made: u64,
+    asked: BTreeMap<Who, Vec<Millis>>,
     waiting: BTreeMap<Who, Standing>,
     approved: BTreeSet<Who>,
     touched: BTreeSet<Who>,
 }
 
 impl World {
-    fn names(&self, who: &Who) -> bool {
-        self.waiting.contains_key(who) || self.approved.contains(who)
+    fn new(seed: u64) -> Self {
+        Self {
+            discovery: Discovery::new(LIMITS, seed),
+            now: START,
+            made: 0,
+            asked: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            approved: BTreeSet::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Pass(millis) => self.now = self.now.plus_millis(millis),
+            Act::Ask {
+                namespace,
+                mac,
+                subnet,
+            } => self.ask(who(namespace, mac), format!("subnet-{subnet}")),
+            Act::Make => self.make(),
+            Act::Approve(index) => {
+                if let Some(who) = self.waiting.keys().nth(index).cloned() {
+                    self.waiting.remove(&who);
+                    self.approved.insert(who);
+                }
+                self.sync();
+            }
+            Act::Touch(index) => {
+                if let Some((who, standing)) = self.waiting.iter_mut().nth(index) {
+                    standing.untouched = false;
+                    self.touched.insert(who.clone());
+                }
+            }
+            Act::Clean => self.clean(),
+        }
+    }
+
+    fn sync(&mut self) {
+        let standing = self.waiting.values().cloned();
+        self.discovery.sync(self.now, standing);
+    }
+
+    fn ask(&mut self, who: Who, subnet: String) {
+        // Who is approved is answered, and no sighting.
+        if self.approved.contains(&who) {
+            return;
+        }
+        let waits = self.waiting.contains_key(&who);
+        self.asked.entry(who.clone()).or_default().push(self.now);
+        let seen = self.discovery.see(Sighting {
+            who,
+            subnet,
+            at: self.now,
+            facts: Facts::default(),
+            waits,
+        });
+        assert!(!waits || seen == Seen::Again, "{seen:?}");
+    }
+
+    fn make(&mut self) {
+        let (waiting, approved) = (&self.waiting, &self.approved);
+        let is_known = |who: &Who| waiting.contains_key(who) || approved.contains(who);
+        for found in self.discovery.due(self.now, is_known) {
+            let times = &self.asked[&found.who];
+            let first = times.first().copied().unwrap();
+            assert!(times.iter().any(|at| at.since(first) >= 250));
+            assert!(!self.waiting.contains_key(&found.who));
+            assert!(!self.approved.contains(&found.who));
+            self.made += 1;
+            let standing = Standing {
+                found: found.clone(),
+                untouched: true,
+            };
+            self.waiting.insert(found.who, standing);
+        }
+        self.sync();
+    }
+
+    fn clean(&mut self) {
+        self.sync();
+        for who in self.discovery.expired(self.now, 100) {
+            assert!(self.waiting.contains_key(&who));
+            assert!(!self.touched.contains(&who));
+            let last = self.asked[&who].last().copied().unwrap();
+            assert!(self.now.since(last) >= LIMITS.ttl_millis);
+            self.waiting.remove(&who);
+            self.discovery.forget(&who);
+        }
+    }
+
+    fn keeps_to_its_limits(&self) {
+        for namespace in 0..2 {
+            let namespace = format!("ns-{namespace}");
+            let all = self.waiting.keys();
+            let waiting = all.filter(|who| who.namespace == namespace).count();
+            assert!(waiting <= LIMITS.waiting);
+        }
+        let seconds = self.now.since(START) / 1000 + 1;
+        let allowed = u64::from(LIMITS.burst) + seconds * u64::from(LIMITS.per_second);
+        assert!(self.made <= allowed, "{} made", self.made);
     }
 }
 
@@ -93,75 +195,10 @@ proptest! {
     /// is never deleted; who asked within the time to live is not either.
     #[test]
     fn keeps_its_promises(acts in prop::collection::vec(act(), 1..400), seed: u64) {
-        let mut discovery = Discovery::new(LIMITS, seed);
-        let mut world = World::default();
-        let (mut now, mut made) = (START, 0);
-        let mut asked: BTreeMap<Who, Vec<Millis>> = BTreeMap::new();
-        for act in acts {
-            match act {
-                Act::Pass(millis) => now = now.plus_millis(millis),
-                Act::Ask { namespace, mac, subnet } => {
-                    let who = who(namespace, mac);
-                    if world.approved.contains(&who) {
-                        continue;
-                    }
-                    let waits = world.waiting.contains_key(&who);
-                    asked.entry(who.clone()).or_default().push(now);
-                    let subnet = format!("subnet-{subnet}");
-                    let facts = Facts::default();
-                    let seen = discovery.see(Sighting { who, subnet, at: now, facts, waits });
-                    prop_assert!(!waits || seen == Seen::Again, "{seen:?}");
-                }
-                Act::Make => {
-                    let due = discovery.due(now, |who| world.names(who));
-                    for found in due {
-                        let times = &asked[&found.who];
-                        let first = times.first().copied().unwrap();
-                        prop_assert!(times.iter().any(|at| at.since(first) >= 250));
-                        prop_assert!(!world.names(&found.who));
-                        made += 1;
-                        let standing = Standing { found: found.clone(), untouched: true };
-                        world.waiting.insert(found.who, standing);
-                    }
-                    let standing: Vec<Standing> = world.waiting.values().cloned().collect();
-                    discovery.sync(now, standing);
-                }
-                Act::Approve(index) => {
-                    let who = world.waiting.keys().nth(index).cloned();
-                    if let Some(who) = who {
-                        world.waiting.remove(&who);
-                        world.approved.insert(who);
-                    }
-                    let standing: Vec<Standing> = world.waiting.values().cloned().collect();
-                    discovery.sync(now, standing);
-                }
-                Act::Touch(index) => {
-                    if let Some((who, standing)) = world.waiting.iter_mut().nth(index) {
-                        standing.untouched = false;
-                        world.touched.insert(who.clone());
-                    }
-                }
-                Act::Clean => {
-                    let standing: Vec<Standing> = world.waiting.values().cloned().collect();
-                    discovery.sync(now, standing);
-                    for who in discovery.expired(now, 100) {
-                        prop_assert!(world.waiting.contains_key(&who));
-                        prop_assert!(!world.touched.contains(&who));
-                        let last = asked[&who].last().copied().unwrap();
-                        prop_assert!(now.since(last) >= LIMITS.ttl_millis);
-                        world.waiting.remove(&who);
-                        discovery.forget(&who);
-                    }
-                }
-            }
-            for namespace in 0..2 {
-                let namespace = format!("ns-{namespace}");
-                let all = world.waiting.keys();
-                let waiting = all.filter(|who| who.namespace == namespace).count();
-                prop_assert!(waiting <= LIMITS.waiting);
-            }
-            let passed = now.since(START) / 1000;
-            prop_assert!(made <= u64::from(LIMITS.burst) + (passed + 1) * u64::from(LIMITS.per_second));
+        let mut world = World::new(seed);
+        for act in &acts {
+            world.act(act);
+            world.keeps_to_its_limits();
         }
     }
 

@@ -119,9 +119,8 @@ impl Discoverer {
         };
         self.discovery.sync(now, standing);
         if (self.leads)() {
-            self.make(now).await;
-            self.note().await;
-            self.clean(now).await;
+            // One answer that does not come is enough: the rest waits.
+            let _ = self.make(now).await && self.note(now).await && self.clean(now).await;
         }
         let (candidates, waiting) = self.discovery.counts();
         let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
@@ -129,7 +128,9 @@ impl Discoverer {
         self.metrics.waiting.set(count(waiting));
     }
 
-    async fn make(&mut self, now: Millis) {
+    /// Makes the Machines that are due; whether the API server is reached, as
+    /// those below.
+    async fn make(&mut self, now: Millis) -> bool {
         let snapshot = self.snapshots.current();
         let is_known = |who: &Who| {
             let snapshot = snapshot.as_ref();
@@ -137,7 +138,7 @@ impl Discoverer {
         };
         let mut broken = false;
         for found in self.discovery.due(now, is_known) {
-            // One answer that does not come is enough: the rest asks again.
+            // They ask again.
             if broken {
                 self.discovery.not_made(&found.who);
                 continue;
@@ -161,11 +162,11 @@ impl Discoverer {
                 }
             }
         }
+        !broken
     }
 
     /// Writes down what firmware told and when it did.
-    async fn note(&mut self) {
-        let now = clock::now();
+    async fn note(&mut self, now: Millis) -> bool {
         for found in self.discovery.to_note(BATCH) {
             let Found {
                 who,
@@ -189,15 +190,16 @@ impl Discoverer {
                     self.discovery.not_noted(who);
                     self.complain("patch", "machines/status", &failed, now);
                     if matches!(failed, Failed::Unreached(_)) {
-                        return;
+                        return false;
                     }
                 }
             }
         }
+        true
     }
 
     /// Deletes those that nobody approved and that are gone.
-    async fn clean(&mut self, now: Millis) {
+    async fn clean(&mut self, now: Millis) -> bool {
         for who in self.discovery.expired(now, BATCH) {
             match self.delete(&who).await {
                 Ok(End::Deleted) => {
@@ -215,11 +217,12 @@ impl Discoverer {
                 Err(failed) => {
                     self.complain("delete", "machines", &failed, now);
                     if matches!(failed, Failed::Unreached(_)) {
-                        return;
+                        return false;
                     }
                 }
             }
         }
+        true
     }
 
     /// Deletes the Machine of `who` if it is as we made it: as it is at the API

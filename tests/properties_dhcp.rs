@@ -1,4 +1,4 @@
-//! Laws of DHCP and of the timeline that hold for whatever a stranger sends.
+//! Laws of DHCP that hold for whatever a stranger sends.
 //!
 //! A few seconds of cases run always. A million of each:
 //! `REVEILLE_CASES=1000000 cargo test --release --test properties_dhcp`, some
@@ -6,15 +6,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use reveille::boot::{Architecture, Client, ClientKind, FirmwareType, MacAddress, Transport};
+use reveille::boot::{Architecture, MacAddress};
 use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, Outcome, decide};
 use reveille::dhcp::reply::ReplyKind;
@@ -22,10 +21,6 @@ use reveille::dhcp::request::Request;
 use reveille::lease::LeaseTable;
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;
-use reveille::timeline::{
-    BootEvent, BootResult, Fact, KEPT_BOOTS, Known, MAX_MACHINES, NextStep, Note, Purpose,
-    Timeline, Transfer,
-};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
@@ -132,98 +127,6 @@ proptest! {
             answer(&mut table, now, &packet)?;
         }
     }
-
-    #[test]
-    fn keeps_every_boot_in_order(events in prop::collection::vec(event(), 1..120)) {
-        let mut timeline = Timeline::default();
-        let mut now = 1_000_000_u64;
-        let mut ended: BTreeMap<(MacAddress, usize), BootResult> = BTreeMap::new();
-        let mut counts: BTreeMap<MacAddress, usize> = BTreeMap::new();
-        for (mut event, step, sweep) in events {
-            // Clocks are set back now and then.
-            now = now.saturating_add_signed(step);
-            event.at = Millis(now);
-            let mut notes = timeline.observe(&event, &Known { initrds: 1, ..Known::default() });
-            if sweep {
-                notes.extend(timeline.sweep(Millis(now)));
-            }
-            for note in notes {
-                match note {
-                    Note::Stage(boot, record) => prop_assert_eq!(boot.stages.last(), Some(&record)),
-                    Note::Ended(boot) => {
-                        prop_assert_ne!(boot.result, BootResult::Running);
-                        let count = counts.entry(boot.mac).or_default();
-                        *count += 1;
-                        prop_assert_eq!(ended.insert((boot.mac, *count), boot.result), None);
-                    }
-                }
-            }
-            check_boots(&timeline)?;
-        }
-    }
-}
-
-#[test]
-fn forgets_the_machine_heard_of_longest_ago() {
-    let mut timeline = Timeline::default();
-    let total = u32::try_from(MAX_MACHINES).unwrap() + 5;
-    for number in 0..total {
-        let [_, a, b, c] = number.to_be_bytes();
-        let event = BootEvent {
-            mac: MacAddress::new([2, 0, 0, a, b, c]),
-            at: Millis(u64::from(number)),
-            fact: Fact::Offer {
-                client: client(ClientKind::Pxe),
-                address: SERVER,
-            },
-        };
-        timeline.observe(&event, &Known::default());
-    }
-    let boots = timeline.boots();
-    assert_eq!(boots.len(), MAX_MACHINES);
-    assert_eq!(boots[0].started, 5);
-}
-
-/// A machine that does not boot takes no room from one that does.
-#[test]
-fn keeps_boots_whoever_else_asks_for_an_address() {
-    let mut timeline = Timeline::default();
-    for number in 0..=u32::try_from(MAX_MACHINES).unwrap() {
-        let [_, a, b, c] = number.to_be_bytes();
-        let kind = if number == 0 {
-            ClientKind::Pxe
-        } else {
-            ClientKind::Plain
-        };
-        let event = BootEvent {
-            mac: MacAddress::new([2, 0, 0, a, b, c]),
-            at: Millis(u64::from(number)),
-            fact: Fact::Offer {
-                client: client(kind),
-                address: SERVER,
-            },
-        };
-        timeline.observe(&event, &Known::default());
-    }
-    assert_eq!(timeline.boots().len(), 1);
-}
-
-fn check_boots(timeline: &Timeline) -> Result<(), TestCaseError> {
-    let mut running: BTreeSet<MacAddress> = BTreeSet::new();
-    let mut finished: BTreeMap<MacAddress, usize> = BTreeMap::new();
-    for boot in timeline.boots() {
-        if boot.result == BootResult::Running {
-            prop_assert!(running.insert(boot.mac), "two boots at once");
-        } else {
-            *finished.entry(boot.mac).or_default() += 1;
-        }
-        prop_assert!(boot.stages.len() <= 64);
-        prop_assert!(boot.last_seen >= boot.started);
-        let times: Vec<u64> = boot.stages.iter().map(|record| record.at_ms).collect();
-        prop_assert!(times.is_sorted(), "stages out of order: {times:?}");
-    }
-    prop_assert!(finished.values().all(|count| *count <= KEPT_BOOTS));
-    Ok(())
 }
 
 /// Decides about `packet` as the engine does, and holds the answer against
@@ -392,63 +295,4 @@ fn bend() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
         3 => Just(Vec::new()),
         1 => prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
     ]
-}
-
-fn client(kind: ClientKind) -> Client {
-    Client {
-        mac: None,
-        kind,
-        firmware: Some(FirmwareType(7)),
-    }
-}
-
-/// An event, how many milliseconds after the one before, and whether a sweep follows.
-fn event() -> impl Strategy<Value = (BootEvent, i64, bool)> {
-    let kind = select(vec![
-        ClientKind::Plain,
-        ClientKind::Pxe,
-        ClientKind::HttpBoot,
-        ClientKind::Ipxe,
-    ]);
-    let next = select(vec![
-        NextStep::Nothing,
-        NextStep::Local,
-        NextStep::LocalScript,
-    ]);
-    let purpose = select(vec![
-        Purpose::Loader,
-        Purpose::Script,
-        Purpose::LocalScript,
-        Purpose::Kernel,
-        Purpose::Initrd,
-        Purpose::Other,
-    ]);
-    let fact = prop_oneof![
-        kind.clone().prop_map(|kind| Fact::Offer {
-            client: client(kind),
-            address: SERVER
-        }),
-        (kind, next).prop_map(|(kind, next)| Fact::Ack {
-            client: client(kind),
-            address: SERVER,
-            next
-        }),
-        (purpose, any::<bool>()).prop_map(|(purpose, complete)| {
-            Fact::Transfer(Transfer {
-                purpose,
-                name: "file".to_owned(),
-                transport: Transport::Tftp,
-                bytes: 1,
-                size: 1,
-                duration: Duration::from_millis(1),
-                complete,
-            })
-        }),
-    ];
-    let step = prop_oneof![8 => 0i64..10_000, 1 => 0i64..900_000, 1 => -5000i64..0];
-    (0u8..3, fact, step, any::<bool>()).prop_map(|(last, fact, step, sweep)| {
-        let mac = MacAddress::new([2, 0, 0, 0, 0, last]);
-        let at = Millis(0);
-        (BootEvent { mac, at, fact }, step, sweep)
-    })
 }

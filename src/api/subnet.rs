@@ -17,6 +17,9 @@ use super::{Cidr, Lifetime, NameRef, SubnetStatus};
     kind = "Subnet",
     doc = "Where machines boot: one broadcast domain that Reveille serves.",
     plural = "subnets",
+    shortname = "sn",
+    selectable = ".spec.mode",
+    selectable = ".spec.interface",
     namespaced,
     category = "reveille",
     derive = "PartialEq",
@@ -55,7 +58,6 @@ pub struct SubnetSpec {
 
     /// The interface that faces the machines: its name, an alternative name,
     /// or its MAC address.
-    #[schemars(length(min = 1, max = 128))]
     pub interface: String,
 
     /// Ranges of addresses for machines that have none of their own. Without a

@@ -38,6 +38,17 @@ pub enum Transport {
     Http,
 }
 
+impl Transport {
+    /// Its name in log lines and `/boots`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tftp => "tftp",
+            Self::Http => "http",
+        }
+    }
+}
+
 /// A value of option 93: IANA's "Processor Architecture Types".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FirmwareType(pub u16);

@@ -1,6 +1,6 @@
 //! What asks: firmware, iPXE or an operating system.
 
-use super::{Architecture, FirmwareType, MacAddress, Transport};
+use super::{Architecture, FirmwareType, MacAddress, Transport, Uuid};
 
 /// Who sent a request, as far as booting is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Client {
     pub kind: ClientKind,
     /// Option 93's first value that we know, else its first; `None` without the option.
     pub firmware: Option<FirmwareType>,
+    /// Its firmware's identifier (option 97), where it tells one of its own.
+    pub uuid: Option<Uuid>,
 }
 
 /// Kinds of programs that ask for an address.

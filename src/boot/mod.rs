@@ -5,7 +5,9 @@
 mod arch;
 mod client;
 mod mac;
+mod uuid;
 
 pub use self::arch::{Architecture, FirmwareType, Transport};
 pub use self::client::{Client, ClientKind};
 pub use self::mac::{MacAddress, ParseMacError};
+pub use self::uuid::{ParseUuidError, Uuid};

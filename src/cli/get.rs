@@ -286,11 +286,11 @@ fn boots(rows: &[BootRow], wide: bool, now: Millis) -> Cells {
     }
     let cells = rows.iter().map(|row| {
         let mac = row.mac.to_string();
-        let stage = row.stages.last().map(|stage| &stage.stage);
+        let stage = row.stages.last().map(|stage| kebab(&stage.stage));
         let mut cells = vec![
             row.machine.clone().unwrap_or_else(|| mac.clone()),
             or_dash(row.profile.as_ref()),
-            row.result.clone(),
+            kebab(&row.result),
             or_dash(stage),
             span(row.last_seen.saturating_sub(row.started)),
             age(Millis(row.started), now),
@@ -333,6 +333,18 @@ fn name(several: bool, namespace: &str, name: &str) -> String {
     } else {
         name.to_owned()
     }
+}
+
+/// `HandOff` as logs and the status of objects have it: `hand-off`.
+fn kebab(word: &str) -> String {
+    let mut kebab = String::with_capacity(word.len() + 2);
+    for letter in word.chars() {
+        if letter.is_ascii_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.push(letter.to_ascii_lowercase());
+    }
+    kebab
 }
 
 /// As conditions have it.

@@ -13,7 +13,7 @@ use dhcproto::v4::borrowed::{DhcpOptionIterator, Message};
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 
 use super::option;
-use crate::boot::{Client, ClientKind, FirmwareType, MacAddress};
+use crate::boot::{Client, ClientKind, FirmwareType, MacAddress, Uuid};
 
 /// Where options begin: 236 bytes of BOOTP and the cookie.
 const OPTIONS: usize = 240;
@@ -162,6 +162,9 @@ impl Request {
                 mac,
                 kind: client_kind(&options),
                 firmware: firmware(&options),
+                uuid: options
+                    .get(&option::MACHINE_ID)
+                    .and_then(|data| Uuid::from_option(data)),
             },
             options,
         })

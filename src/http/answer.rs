@@ -147,6 +147,7 @@ impl Answer {
             content: self.content,
             sent: 0,
         };
+        delivery.started();
         let mut response = Response::new(Body::new(self.source, delivery, outbox));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
@@ -216,10 +217,10 @@ mod tests {
 
     fn told(receiver: &mut Receiver<BootEvent>) -> Option<(MacAddress, Transfer)> {
         let event = receiver.try_recv().ok()?;
-        match event.fact {
-            Fact::Transfer(transfer) => Some((event.mac, transfer)),
-            Fact::Offer { .. } | Fact::Ack { .. } => None,
-        }
+        let Fact::Transfer(transfer) = event.fact else {
+            return None;
+        };
+        Some((event.mac, transfer))
     }
 
     #[tokio::test]

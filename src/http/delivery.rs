@@ -225,7 +225,42 @@ impl Delivery {
         }
     }
 
+    /// Tells the timeline that a long file is on its way; its end, which
+    /// always comes, tells the rest.
+    pub(super) fn started(&self) {
+        let long = |content: &&Content| content.purpose.tells_start(content.size);
+        if let Some(content) = self.content.as_ref().filter(long) {
+            let purpose = content.purpose;
+            self.emit(Fact::TransferStarted { purpose });
+        }
+    }
+
+    /// Tells the timeline that a boot did not get what it needs.
+    fn refused(&self, reason: &'static str) {
+        let Some(content) = self.content.as_ref() else {
+            return;
+        };
+        if content.purpose != Purpose::Other {
+            self.emit(Fact::Refused {
+                purpose: content.purpose,
+                name: content.name.clone(),
+                reason,
+            });
+        }
+    }
+
+    fn emit(&self, fact: Fact) {
+        if let Some(mac) = self.machine() {
+            let at = clock::now();
+            self.exchange.sinks.events.emit(BootEvent { mac, at, fact });
+        }
+    }
+
     fn tell(self, ended: Ended, duration: Duration) {
+        if let Some(reason) = self.reason {
+            self.refused(reason);
+            return;
+        }
         let (Some(mac), Some(content)) = (self.machine(), self.content) else {
             return;
         };
@@ -240,6 +275,7 @@ impl Delivery {
                 size: content.size,
                 duration,
                 complete: ended == Ended::Complete && self.sent == content.size,
+                aborted: (ended != Ended::Complete).then(|| ended.as_str()),
             }),
         });
     }

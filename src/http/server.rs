@@ -221,7 +221,9 @@ impl Boot {
                     size: 0,
                     machine,
                 };
-                self.look_up(path, content, head).await
+                let found = self.look_up(path, content.clone(), head).await;
+                // The boot that wanted it is told that it got nothing.
+                Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
         }
     }

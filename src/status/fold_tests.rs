@@ -20,6 +20,7 @@ pub(in crate::status) fn boot(mac: MacAddress, at: u64, result: BootResult) -> B
         mac: Some(mac),
         kind: ClientKind::Pxe,
         firmware: None,
+        uuid: None,
     };
     let address = Ipv4Addr::new(10, 0, 0, 50);
     let fact = Fact::Offer { client, address };

@@ -23,8 +23,8 @@ pub fn phase(waiting: bool, verdict: Option<Verdict>, latest: Option<&Boot>) -> 
         Some(Verdict::Local(_) | Verdict::Boot) | None => {}
     }
     match result {
-        Some(BootResult::HandedOff) => Phase::Booted,
-        Some(BootResult::Stalled) => Phase::Stalled,
+        Some(BootResult::HandedOff | BootResult::PhonedHome) => Phase::Booted,
+        Some(BootResult::Stalled | BootResult::Failed) => Phase::Stalled,
         // It was sent to its disk, by what its object said then.
         Some(BootResult::LocalBoot | BootResult::Restarted | BootResult::Running) | None => {
             Phase::Ready

@@ -27,6 +27,16 @@ pub(super) struct Served {
 // === impl Served ===
 
 impl Served {
+    /// Tells the timeline that a long file is on its way; its end, which
+    /// always comes, tells the rest.
+    pub(super) fn started(&self, shared: &Shared) {
+        let purpose = self.purpose;
+        if let (Some(mac), true) = (self.machine, purpose.tells_start(self.len)) {
+            let (at, fact) = (clock::now(), Fact::TransferStarted { purpose });
+            shared.events.emit(BootEvent { mac, at, fact });
+        }
+    }
+
     /// Counts, logs and reports a transfer's end.
     pub(super) fn report(
         &self,
@@ -52,6 +62,7 @@ impl Served {
                     size: self.len,
                     duration,
                     complete: *outcome == Outcome::Complete,
+                    aborted: (*outcome != Outcome::Complete).then(|| outcome.as_str()),
                 }),
             });
         }

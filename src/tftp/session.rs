@@ -20,11 +20,14 @@ use super::socket::{PeerSocket, is_unreachable, send_once};
 use super::source::Source;
 use super::transfer::{Limits, Outcome, Step, Transfer};
 use super::wire::{self, DATA_HEADER, ErrorCode, Mode, Options, to_netascii};
+use crate::boot::MacAddress;
+use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
 use crate::script::Caller;
 use crate::snapshot::Reader;
+use crate::timeline::{BootEvent, Fact, Purpose};
 
 /// Longest file that is translated to netascii, in bytes: it is held in memory,
 /// and nothing that boots is sent so.
@@ -78,6 +81,7 @@ struct Run {
     stop: oneshot::Receiver<Stop>,
     socket: PeerSocket,
     source: Source,
+    served: Served,
     transfer: Transfer,
     started: Instant,
     /// The packets of a window; kept for the next one.
@@ -87,6 +91,25 @@ struct Run {
 // === impl Shared ===
 
 impl Shared {
+    /// Tells the timeline that a boot did not get what it needs.
+    fn tell_refused(
+        &self,
+        machine: Option<MacAddress>,
+        purpose: Purpose,
+        name: &str,
+        reason: &'static str,
+    ) {
+        if let (Some(mac), true) = (machine, purpose != Purpose::Other) {
+            let fact = Fact::Refused {
+                purpose,
+                name: name.to_owned(),
+                reason,
+            };
+            let at = clock::now();
+            self.events.emit(BootEvent { mac, at, fact });
+        }
+    }
+
     /// Answers a request with an ERROR packet, at once: a client that is left
     /// without an answer waits up to a minute.
     pub(super) fn refuse(&self, local: Ipv4Addr, peer: SocketAddrV4, name: &[u8], why: Refusal) {
@@ -133,10 +156,12 @@ impl Session {
             source,
             transfer,
             started: served.started,
+            served,
             packets: Vec::new(),
         };
         let outcome = run.play(first).await;
-        served.report(&run.shared, self.peer, &run.transfer, &outcome);
+        run.served
+            .report(&run.shared, self.peer, &run.transfer, &outcome);
         Some(outcome)
     }
 
@@ -170,7 +195,10 @@ impl Session {
                 let name = path.to_string();
                 let opening = spawn_blocking(move || open_file(&roots, &path, translate));
                 let opened = opening.await.map_err(|_| Refusal::ReadFailed)?;
-                (name, purpose, opened?)
+                let opened = opened.inspect_err(|refusal| {
+                    shared.tell_refused(machine, purpose, &name, refusal.as_str());
+                })?;
+                (name, purpose, opened)
             }
             Content::Text {
                 name,
@@ -270,8 +298,9 @@ impl Run {
 
     fn on_packet(&mut self, packet: &[u8]) -> Step {
         let step = self.transfer.on_packet(self.started.elapsed(), packet);
-        if self.transfer.answered() {
-            self.answered.store(true, Ordering::Relaxed);
+        // A probe acknowledges nothing: it is no beginning.
+        if self.transfer.answered() && !self.answered.swap(true, Ordering::Relaxed) {
+            self.served.started(&self.shared);
         }
         step
     }

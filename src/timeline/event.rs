@@ -3,8 +3,14 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::BootId;
 use crate::boot::{Client, MacAddress, Transport};
 use crate::clock::Millis;
+
+/// Bytes from which the beginning of a transfer is told of as well as its end
+/// ([`Fact::TransferStarted`]). What is shorter is over within the patience of
+/// every stage even at 8 kB/s, and most of what is sent is no event the more.
+pub const LONG_TRANSFER: u64 = 512 * 1024;
 
 /// One thing that happened to one machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +42,26 @@ pub enum Fact {
         /// What the answer told the machine to do next.
         next: NextStep,
     },
+    /// A file of [`LONG_TRANSFER`] or more is on its way: however slow it is,
+    /// its [`Transfer`] comes at its end, for the shells cut off what does not
+    /// move.
+    TransferStarted {
+        /// What it is for.
+        purpose: Purpose,
+    },
     /// A file or script was sent, whole or in part.
     Transfer(Transfer),
+    /// A file that the boot needs was refused.
+    Refused {
+        /// What it is for.
+        purpose: Purpose,
+        /// Its name as asked for.
+        name: String,
+        /// Why, by the name of the refusal.
+        reason: &'static str,
+    },
+    /// The system that was booted calls back with the boot's token.
+    PhonedHome(PhoneHome),
 }
 
 /// What an answer tells a machine to do next.
@@ -80,6 +104,32 @@ pub struct Transfer {
     pub duration: Duration,
     /// Whether all of it was sent (and, by TFTP, acknowledged).
     pub complete: bool,
+    /// Why it ended too early; `None` also for a part that was all that was
+    /// asked for.
+    pub aborted: Option<&'static str>,
+}
+
+/// A call of the system that was booted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhoneHome {
+    /// The boot whose token it had.
+    pub boot: BootId,
+    /// The address that it called from.
+    pub address: Ipv4Addr,
+    /// Whether it says that all went well.
+    pub state: PhoneState,
+    /// What it says beside that.
+    pub message: Option<String>,
+}
+
+/// What the system says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PhoneState {
+    /// It runs, or is installed.
+    #[default]
+    Installed,
+    /// Something went wrong.
+    Failed,
 }
 
 /// What a transfer is for.
@@ -110,6 +160,23 @@ impl Purpose {
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Other => "other",
+        }
+    }
+
+    /// Whether the timeline wants to know when a transfer of `size` bytes begins.
+    #[must_use]
+    pub const fn tells_start(self, size: u64) -> bool {
+        !matches!(self, Self::Other) && size >= LONG_TRANSFER
+    }
+}
+
+impl PhoneState {
+    /// Its name in the call, in log lines and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Failed => "failed",
         }
     }
 }

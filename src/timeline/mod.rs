@@ -3,17 +3,32 @@
 //! Shells report what they saw as [`BootEvent`]s; `observe` (core) folds them
 //! into boots. Performs no I/O.
 
+mod boot;
 mod chronicle;
 mod event;
 mod keeper;
+mod metrics;
 mod observe;
+mod progress;
 mod recent;
+mod store;
+mod story;
+mod word;
 
+pub use self::boot::{
+    Boot, BootId, BootResult, FIRST_STAGES, KEPT_TROUBLE, LAST_STAGES, ParseBootIdError, Stage,
+    StageRecord, Trouble,
+};
 pub use self::chronicle::{Chronicle, FOLLOW_LINES, Heard, KEPT_LINES, StoryLine, Tail};
-pub use self::event::{BootEvent, Fact, NextStep, Purpose, Transfer};
-pub use self::keeper::{BootMetrics, Boots, Keeper};
-pub use self::observe::{
-    Boot, BootResult, KEPT_BOOTS, Known, MAX_MACHINES, Note, STALL_AFTER_MILLIS, Stage,
-    StageRecord, Timeline,
+pub use self::event::{
+    BootEvent, Fact, LONG_TRANSFER, NextStep, PhoneHome, PhoneState, Purpose, Transfer,
+};
+pub use self::keeper::{BootList, Boots, Keeper};
+pub use self::metrics::BootMetrics;
+pub use self::observe::{Known, Note};
+pub use self::progress::{
+    IN_FLIGHT_MILLIS, IPXE_SILENCE_MILLIS, NO_PROGRESS_MILLIS, SILENCE_MILLIS,
 };
 pub use self::recent::{LOADER_MEMORY_SECS, RecentLoaders};
+pub use self::store::{KEPT_BOOTS, MAX_MACHINES, MAX_MACS, MachineBoots, Timeline};
+pub use self::word::{MAX_WORD, Word};

@@ -1,238 +1,207 @@
 //! From what was seen to boots: which stage, when, how long, how it ended.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
-
-use serde::Serialize;
-
-use super::event::{BootEvent, Fact, NextStep, Purpose, Transfer};
-use crate::boot::{Architecture, Client, ClientKind, MacAddress};
+use super::boot::{Boot, BootId, BootResult, Stage, StageRecord, Trouble};
+use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Transfer};
+use super::progress::{Progress, Told};
+use super::store::Timeline;
+use super::word::Words;
+use crate::api::LoaderKind;
+use crate::boot::{Client, ClientKind};
 use crate::clock::Millis;
+use crate::snapshot::{ObjectName, Plan};
 
-/// Machines whose boots are kept; the one heard of longest ago goes first.
-pub const MAX_MACHINES: usize = 10_000;
-/// Finished boots that are kept for each machine.
-pub const KEPT_BOOTS: usize = 5;
-/// Silence after which an unfinished boot counts as stalled: an initrd of a
-/// gigabyte on a slow link reports nothing before it ends.
-pub const STALL_AFTER_MILLIS: u64 = 300_000;
-/// Stages that one boot keeps. A boot has about ten; one that loops over
-/// its loader has more.
-const MAX_STAGES: usize = 64;
-
-/// A boot: one machine from its first packet to its end.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Boot {
-    /// Names the boot: the machine's MAC and when it began.
-    pub id: String,
-    /// The machine's MAC address.
-    pub mac: MacAddress,
-    /// The machine's object, by name.
-    pub machine: Option<String>,
-    /// The profile, by name.
-    pub profile: Option<String>,
-    /// What the firmware said that it is.
-    pub architecture: Option<Architecture>,
-    /// The address it got.
-    pub address: Option<Ipv4Addr>,
-    /// The loader it was told to load.
-    pub loader: Option<String>,
-    /// How it ended, or that it goes on.
-    pub result: BootResult,
-    /// When it began, in milliseconds since the Unix epoch.
-    pub started: u64,
-    /// When something was last seen of it.
-    pub last_seen: u64,
-    /// What was seen, in order.
-    pub stages: Vec<StageRecord>,
-    /// Files of the boot that the script names and that are still to be sent.
-    #[serde(skip)]
-    awaited: Awaited,
-}
-
-/// What a boot's script names.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Awaited {
-    /// Whether the kernel was sent whole.
-    kernel: bool,
-    /// The initrds that the script names.
-    initrds: usize,
-    /// Those that were sent whole since the script was.
-    sent: usize,
-}
-
-/// How a boot ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum BootResult {
-    /// It goes on.
-    Running,
-    /// Kernel and initrds were sent whole: the machine runs on its own.
-    HandedOff,
-    /// The machine was sent to its disk.
-    LocalBoot,
-    /// Nothing was seen for [`STALL_AFTER_MILLIS`].
-    Stalled,
-    /// The machine began anew before it got to its end.
-    Restarted,
-}
-
-/// Stages of a boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Stage {
-    /// A DHCPOFFER left.
-    Offer,
-    /// A DHCPACK left.
-    Ack,
-    /// The loader was sent.
-    Loader,
-    /// The script was sent.
-    Script,
-    /// The kernel was sent.
-    Kernel,
-    /// An initrd was sent.
-    Initrd,
-    /// Everything was sent.
-    HandOff,
-    /// The machine was told to boot its disk.
-    LocalBoot,
-}
-
-/// One stage of one boot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StageRecord {
-    /// Which.
-    pub stage: Stage,
-    /// Milliseconds from the boot's beginning to the stage's end.
-    pub at_ms: u64,
-    /// How long the stage itself took, in milliseconds; 0 for a packet.
-    pub duration_ms: u64,
-    /// Bytes that were sent.
-    pub bytes: u64,
-    /// What was sent, or who asked.
-    pub what: String,
-}
-
-/// What the manifests say of a machine, for its boots; asked once a boot.
+/// What the manifests say of a machine, for its boots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Its object's name.
-    pub machine: Option<String>,
+    /// Its object.
+    pub name: Option<ObjectName>,
     /// The profile that it boots.
     pub profile: Option<String>,
+    /// The rule that chose the profile.
+    pub rule: Option<&'static str>,
     /// How many initrds that profile has.
     pub initrds: usize,
+    /// Whether that profile is a loader and nothing else.
+    pub loader_only: bool,
 }
 
-/// What an event led to, for log lines and metrics.
+/// What an event led to, for log lines, metrics and status.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
+    /// A boot began.
+    Started(Box<Boot>),
     /// A stage of a boot was seen.
     Stage(Box<Boot>, StageRecord),
+    /// Something went wrong in a boot that goes on.
+    Trouble(Box<Boot>, Trouble),
     /// A boot ended.
     Ended(Box<Boot>),
+    /// The system of a boot that had ended called back.
+    PhonedHome(Box<Boot>),
 }
 
-/// Every boot that is going on or was seen lately. Bounded.
-#[derive(Debug, Default)]
-pub struct Timeline {
-    machines: BTreeMap<MacAddress, History>,
-    /// The same machines by when they were heard of last, to make room without
-    /// a look at all of them: thousands may wake at once.
-    by_age: BTreeSet<(Millis, MacAddress)>,
-}
-
-#[derive(Debug, Default)]
-struct History {
-    current: Option<Boot>,
-    past: VecDeque<Boot>,
-    last_seen: Millis,
+/// A stage before it is part of a boot.
+struct Seen<'a> {
+    stage: Stage,
+    bytes: u64,
+    millis: u64,
+    what: &'a str,
 }
 
 // === impl Timeline ===
 
 impl Timeline {
-    /// Folds `event` in. Says which stage that was and which boots ended.
+    /// Folds `event` in. Says which stage that was, which boots began and ended.
     pub fn observe(&mut self, event: &BootEvent, known: &Known) -> Vec<Note> {
         let mut notes = Vec::new();
-        let Some(history) = self.history(event) else {
+        if let Fact::PhonedHome(call) = &event.fact {
+            self.phoned_home(event, call, known, &mut notes);
             return notes;
-        };
-        if begins_boot(event, history.current.as_ref()) {
-            history.end(BootResult::Restarted, &mut notes);
-            history.current = Some(Boot::new(event, known));
         }
-        let Some(boot) = &mut history.current else {
+        let begins = begins_boot(event, self.running(event.mac));
+        let Some(index) = self.place(event, known, begins, &mut notes) else {
             return notes;
         };
-        let Some((stage, bytes, duration_ms, what)) = boot.take(event, known) else {
+        if begins {
+            self.begin(index, event, known, &mut notes);
+        } else if self.running(event.mac).is_none() {
+            self.resume(index, event, &mut notes);
+        }
+        let (boot, words) = self.running_mut(index, event.mac);
+        let Some(boot) = boot else {
             return notes;
         };
-        boot.note(stage, event.at, bytes, duration_ms, what, &mut notes);
-        let finish = boot.finish(stage);
-        if let Some((stage, result)) = finish {
-            if stage == Stage::HandOff {
-                boot.note(stage, event.at, 0, 0, String::new(), &mut notes);
+        take(boot, event, known, words, &mut notes);
+        boot.expects = Some(boot.next_stage());
+        if let Some(result) = finish(boot) {
+            if result == BootResult::HandedOff {
+                note(
+                    boot,
+                    Seen::packet(Stage::HandOff, ""),
+                    event.at,
+                    words,
+                    &mut notes,
+                );
             }
-            history.end(result, &mut notes);
+            self.end(index, event.mac, result, &mut notes);
         }
+        self.touch(index);
         notes
     }
 
-    /// Ends boots that nothing was seen of for long.
+    /// Ends boots that did not go on to their next stage in time.
     pub fn sweep(&mut self, now: Millis) -> Vec<Note> {
         let mut notes = Vec::new();
-        for history in self.machines.values_mut() {
-            if now.since(history.last_seen) > STALL_AFTER_MILLIS {
-                history.end(BootResult::Stalled, &mut notes);
-            }
+        for (index, mac) in self.stalled(now) {
+            self.end(index, mac, BootResult::Stalled, &mut notes);
+            self.touch(index);
         }
         notes
     }
 
-    /// Every boot that is known, the latest last.
-    #[must_use]
-    pub fn boots(&self) -> Vec<&Boot> {
-        let mut boots: Vec<&Boot> = self
-            .machines
-            .values()
-            .flat_map(|history| history.past.iter().chain(&history.current))
-            .collect();
-        boots.sort_by_key(|boot| (boot.started, boot.mac));
-        boots
+    fn begin(&mut self, index: u64, event: &BootEvent, known: &Known, notes: &mut Vec<Note>) {
+        self.end(index, event.mac, BootResult::Restarted, notes);
+        let id = self.new_id(event.mac, event.at);
+        let mut boot = Boot::new(id, event.at, known, self.words());
+        if let Some(client) = client(event) {
+            boot.firmware = Some(client.kind);
+        }
+        notes.push(Note::Started(Box::new(boot.clone())));
+        self.add(index, boot, notes);
     }
 
-    /// The history of the machine that `event` is about. `None` where it has
-    /// none and this begins no boot: most of what asks for an address never
-    /// boots from the network, and must not push out what does.
-    fn history(&mut self, event: &BootEvent) -> Option<&mut History> {
-        match self.machines.get(&event.mac) {
-            Some(history) => {
-                self.by_age.remove(&(history.last_seen, event.mac));
+    /// A boot that had stalled goes on all the same: a cable was put back, a
+    /// file is there now. The rest of it is a boot of its own.
+    fn resume(&mut self, index: u64, event: &BootEvent, notes: &mut Vec<Note>) {
+        let Some(stalled) = self.stalled_last(index, event.mac) else {
+            return;
+        };
+        if !goes_on(event, stalled) {
+            return;
+        }
+        let old = stalled.clone();
+        let id = self.new_id(event.mac, event.at);
+        let boot = Boot {
+            id,
+            started: event.at.0,
+            last_seen: event.at.0,
+            resumes: Some(old.id),
+            result: BootResult::Running,
+            stalled_at: None,
+            bytes: 0,
+            stages: Vec::new(),
+            stages_left_out: 0,
+            trouble: Vec::new(),
+            progress: old.progress.resumed(event.at),
+            ..old
+        };
+        notes.push(Note::Started(Box::new(boot.clone())));
+        self.add(index, boot, notes);
+    }
+
+    /// Writes a call down in the boot that it is about, however long ago that
+    /// was. A boot that is not known (the process may have been restarted
+    /// since) is known from now on: who calls had its token.
+    fn phoned_home(
+        &mut self,
+        event: &BootEvent,
+        call: &PhoneHome,
+        known: &Known,
+        notes: &mut Vec<Note>,
+    ) {
+        let mac = call.boot.mac;
+        let index = match self.find(call.boot) {
+            Some(index) => index,
+            None => {
+                let Some(index) = self.place(event, known, self.of_mac(mac).is_none(), notes)
+                else {
+                    return;
+                };
+                let mut boot = Boot::new(call.boot, Millis(call.boot.number), known, self.words());
+                boot.address = Some(call.address);
+                self.remember(index, boot);
+                index
             }
-            None if begins_boot(event, None) => self.make_room(),
-            None => return None,
+        };
+        let (boot, words) = self.boot_mut(index, call.boot);
+        let Some(boot) = boot else { return };
+        if matches!(boot.result, BootResult::PhonedHome | BootResult::Failed) {
+            return;
         }
-        self.by_age.insert((event.at, event.mac));
-        let history = self.machines.entry(event.mac).or_default();
-        history.last_seen = event.at;
-        Some(history)
+        boot.message = call.message.as_deref().map(|text| words.word(text));
+        let seen = Seen::packet(Stage::PhonedHome, call.state.as_str());
+        note(boot, seen, event.at, words, notes);
+        let result = match call.state {
+            PhoneState::Installed => BootResult::PhonedHome,
+            PhoneState::Failed => BootResult::Failed,
+        };
+        if boot.is_running() {
+            self.end(index, mac, result, notes);
+        } else {
+            boot.result = result;
+            boot.stalled_at = None;
+            notes.push(Note::PhonedHome(Box::new(boot.clone())));
+        }
+        self.touch(index);
     }
+}
 
-    fn make_room(&mut self) {
-        if self.machines.len() >= MAX_MACHINES
-            && let Some((_, oldest)) = self.by_age.pop_first()
-        {
-            self.machines.remove(&oldest);
-        }
+/// Who asks, of an event of DHCP.
+const fn client(event: &BootEvent) -> Option<&Client> {
+    match &event.fact {
+        Fact::Offer { client, .. } | Fact::Ack { client, .. } => Some(client),
+        Fact::TransferStarted { .. }
+        | Fact::Transfer(_)
+        | Fact::Refused { .. }
+        | Fact::PhonedHome(_) => None,
     }
 }
 
 /// Whether `event` is the beginning of a boot: firmware (or an iPXE in ROM)
 /// asks for an address, and it is not the same round asking on.
 fn begins_boot(event: &BootEvent, current: Option<&Boot>) -> bool {
-    let client = match &event.fact {
-        Fact::Offer { client, .. } | Fact::Ack { client, .. } => client,
-        Fact::Transfer(_) => return false,
+    let Some(client) = client(event) else {
+        return false;
     };
     if client.kind == ClientKind::Plain {
         return false;
@@ -247,18 +216,247 @@ fn begins_boot(event: &BootEvent, current: Option<&Boot>) -> bool {
     }
 }
 
-// === impl History ===
+/// Whether `event` brings a boot that had stalled further than it was.
+fn goes_on(event: &BootEvent, stalled: &Boot) -> bool {
+    let Fact::Transfer(transfer) = &event.fact else {
+        return false;
+    };
+    let stage = stage_of(transfer.purpose);
+    transfer.complete && stage.is_some_and(|stage| Some(stage) > stalled.progress.furthest())
+}
 
-impl History {
-    fn end(&mut self, result: BootResult, notes: &mut Vec<Note>) {
-        let Some(mut boot) = self.current.take() else {
-            return;
-        };
-        boot.result = result;
-        notes.push(Note::Ended(Box::new(boot.clone())));
-        self.past.push_back(boot);
-        while self.past.len() > KEPT_BOOTS {
-            self.past.pop_front();
+const fn stage_of(purpose: Purpose) -> Option<Stage> {
+    match purpose {
+        Purpose::Loader => Some(Stage::Loader),
+        Purpose::Script => Some(Stage::Script),
+        Purpose::LocalScript => Some(Stage::LocalBoot),
+        Purpose::Kernel => Some(Stage::Kernel),
+        Purpose::Initrd => Some(Stage::Initrd),
+        Purpose::Other => None,
+    }
+}
+
+/// Takes in what an event says of a boot that goes on.
+fn take(
+    boot: &mut Boot,
+    event: &BootEvent,
+    known: &Known,
+    words: &mut Words,
+    notes: &mut Vec<Note>,
+) {
+    let at = event.at;
+    match &event.fact {
+        Fact::Offer { client, address } => {
+            if client.kind == ClientKind::Plain {
+                return;
+            }
+            boot.meet(client, *address);
+            boot.progress.offered = Some(at);
+            if boot.is_second_round(client) {
+                boot.forward(at.0);
+            } else {
+                let seen = Seen::packet(Stage::Offer, client.kind.as_str());
+                note(boot, seen, at, words, notes);
+            }
+        }
+        Fact::Ack {
+            client,
+            address,
+            next,
+        } => {
+            if client.kind == ClientKind::Plain {
+                return;
+            }
+            let second = boot.is_second_round(client);
+            boot.meet(client, *address);
+            boot.know(known, words);
+            take_ack(boot, at, client, next, second, words, notes);
+        }
+        Fact::TransferStarted { .. } => {
+            boot.forward(at.0);
+            boot.progress.take_off(at);
+        }
+        Fact::Transfer(transfer) => {
+            boot.know(known, words);
+            take_transfer(boot, at, transfer, words, notes);
+        }
+        Fact::Refused {
+            purpose,
+            name,
+            reason,
+        } => {
+            let what = format!("{} {name} refused: {reason}", purpose.as_str());
+            trouble(boot, at, &what, words, notes);
+        }
+        Fact::PhonedHome(_) => {}
+    }
+}
+
+fn take_ack(
+    boot: &mut Boot,
+    at: Millis,
+    client: &Client,
+    next: &NextStep,
+    second: bool,
+    words: &mut Words,
+    notes: &mut Vec<Note>,
+) {
+    boot.progress.told = match next {
+        NextStep::Nothing => Told::Nothing,
+        NextStep::Loader { file, .. } => {
+            boot.loader = Some(words.word(file.rsplit('/').next().unwrap_or(file)));
+            Told::Loader
+        }
+        NextStep::Script { .. } => Told::Script,
+        NextStep::Local | NextStep::LocalScript => Told::Disk,
+    };
+    let stage = if *next == NextStep::Local {
+        Stage::LocalBoot
+    } else if second {
+        Stage::Ipxe
+    } else {
+        Stage::Ack
+    };
+    let offered = boot.progress.offered.take();
+    let millis = offered.map_or(0, |offered| at.since(offered));
+    let seen = Seen {
+        millis,
+        ..Seen::packet(stage, client.kind.as_str())
+    };
+    note(boot, seen, at, words, notes);
+    if *next == NextStep::Nothing {
+        trouble(boot, at, "nothing here boots it", words, notes);
+    }
+}
+
+fn take_transfer(
+    boot: &mut Boot,
+    at: Millis,
+    transfer: &Transfer,
+    words: &mut Words,
+    notes: &mut Vec<Note>,
+) {
+    let millis = u64::try_from(transfer.duration.as_millis()).unwrap_or(u64::MAX);
+    if transfer.purpose.tells_start(transfer.size) {
+        boot.progress.land(at, millis);
+    }
+    boot.bytes = boot.bytes.saturating_add(transfer.bytes);
+    let stage = stage_of(transfer.purpose).filter(|_| transfer.complete);
+    let Some(stage) = stage else {
+        boot.forward(at.0);
+        if let (Some(reason), Some(_)) = (transfer.aborted, stage_of(transfer.purpose)) {
+            let what = format!(
+                "{} aborted after {} of {}: {reason}",
+                transfer.purpose.as_str(),
+                human_bytes(transfer.bytes),
+                human_bytes(transfer.size)
+            );
+            trouble(boot, at, &what, words, notes);
+        }
+        return;
+    };
+    match stage {
+        Stage::Loader => boot.transport = Some(transfer.transport),
+        Stage::Script => boot.progress.begin_script(),
+        Stage::Kernel => boot.progress.kernel = true,
+        Stage::Initrd => boot.progress.sent = boot.progress.sent.saturating_add(1),
+        Stage::Offer
+        | Stage::Ack
+        | Stage::Ipxe
+        | Stage::HandOff
+        | Stage::PhonedHome
+        | Stage::LocalBoot => {}
+    }
+    let seen = Seen {
+        stage,
+        bytes: transfer.bytes,
+        millis,
+        what: &transfer.name,
+    };
+    note(boot, seen, at, words, notes);
+}
+
+/// Writes a stage down.
+fn note(boot: &mut Boot, seen: Seen<'_>, at: Millis, words: &mut Words, notes: &mut Vec<Note>) {
+    boot.progress.reach(seen.stage, at);
+    let record = StageRecord {
+        stage: seen.stage,
+        at_ms: boot.forward(at.0),
+        duration_ms: u32::try_from(seen.millis).unwrap_or(u32::MAX),
+        bytes: seen.bytes,
+        what: words.word(seen.what),
+    };
+    boot.push(record.clone());
+    notes.push(Note::Stage(Box::new(boot.clone()), record));
+}
+
+/// Writes down what went wrong.
+fn trouble(boot: &mut Boot, at: Millis, what: &str, words: &mut Words, notes: &mut Vec<Note>) {
+    let trouble = Trouble {
+        at_ms: boot.forward(at.0),
+        what: words.word(what),
+    };
+    boot.push_trouble(trouble.clone());
+    notes.push(Note::Trouble(Box::new(boot.clone()), trouble));
+}
+
+/// How a boot ended with its last stage, if it did.
+fn finish(boot: &Boot) -> Option<BootResult> {
+    match boot.last_stage()? {
+        Stage::LocalBoot => Some(BootResult::LocalBoot),
+        Stage::Kernel | Stage::Initrd if boot.progress.is_over() => Some(BootResult::HandedOff),
+        Stage::Loader if boot.progress.loader_only => Some(BootResult::HandedOff),
+        Stage::Offer
+        | Stage::Ack
+        | Stage::Loader
+        | Stage::Ipxe
+        | Stage::Script
+        | Stage::Kernel
+        | Stage::Initrd
+        | Stage::HandOff
+        | Stage::PhonedHome => None,
+    }
+}
+
+/// Bytes as a person reads them: `3.1 MB`.
+pub(super) fn human_bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+    for (unit, size) in UNITS {
+        if bytes >= size {
+            return format!("{}.{} {unit}", bytes / size, bytes % size * 10 / size);
+        }
+    }
+    format!("{bytes} B")
+}
+
+// === impl Known ===
+
+impl Known {
+    /// What a plan says.
+    #[must_use]
+    pub fn of(plan: &Plan<'_>) -> Self {
+        let spec = plan.profile.map(|profile| &profile.spec);
+        let linux = spec.and_then(|spec| spec.linux.as_ref());
+        let file = spec.is_some_and(|spec| spec.loader.kind == LoaderKind::File);
+        Self {
+            name: plan.machine.map(|(machine, _)| machine.name.clone()),
+            profile: plan.profile.map(|profile| profile.name.name.clone()),
+            rule: plan.profile.map(|_| plan.rule.as_str()),
+            initrds: linux.map_or(0, |linux| linux.initrd.len()),
+            loader_only: file && linux.is_none(),
+        }
+    }
+}
+
+// === impl Seen ===
+
+impl<'a> Seen<'a> {
+    const fn packet(stage: Stage, what: &'a str) -> Self {
+        Self {
+            stage,
+            bytes: 0,
+            millis: 0,
+            what,
         }
     }
 }
@@ -266,246 +464,69 @@ impl History {
 // === impl Boot ===
 
 impl Boot {
-    fn new(event: &BootEvent, known: &Known) -> Self {
-        let started = event.at.0;
-        Self {
-            id: format!("{}-{started:x}", event.mac.hyphenated()),
-            mac: event.mac,
-            machine: known.machine.clone(),
-            profile: known.profile.clone(),
+    fn new(id: BootId, at: Millis, known: &Known, words: &mut Words) -> Self {
+        let mut boot = Self {
+            id,
+            mac: id.mac,
+            namespace: None,
+            machine: None,
+            uuid: None,
+            profile: None,
+            rule: None,
             architecture: None,
+            firmware: None,
+            transport: None,
             address: None,
             loader: None,
             result: BootResult::Running,
-            started,
-            last_seen: started,
+            expects: Some(Stage::Ack),
+            stalled_at: None,
+            resumes: None,
+            message: None,
+            started: at.0,
+            last_seen: at.0,
+            bytes: 0,
             stages: Vec::new(),
-            awaited: Awaited {
-                initrds: known.initrds,
-                ..Awaited::default()
-            },
+            stages_left_out: 0,
+            trouble: Vec::new(),
+            progress: Progress::new(at),
+        };
+        boot.know(known, words);
+        boot
+    }
+
+    /// Takes over what the manifests say, where they say something.
+    fn know(&mut self, known: &Known, words: &mut Words) {
+        if let Some(name) = &known.name {
+            self.name(name, words);
+        }
+        if let Some(profile) = &known.profile {
+            self.profile = Some(words.word(profile));
+            self.rule = known.rule;
+            self.progress.expect(known.initrds, known.loader_only);
         }
     }
 
-    /// Whether `stage` was seen.
-    #[must_use]
-    pub fn reached(&self, stage: Stage) -> bool {
-        self.stages.iter().any(|record| record.stage == stage)
+    /// Files the boot under a machine's object.
+    pub(super) fn name(&mut self, name: &ObjectName, words: &mut Words) {
+        self.namespace = Some(words.word(&name.namespace));
+        self.machine = Some(words.word(&name.name));
     }
 
-    /// Milliseconds from the beginning to what was last seen.
-    #[must_use]
-    pub const fn duration_ms(&self) -> u64 {
-        self.last_seen.saturating_sub(self.started)
+    /// Whether `client` is the iPXE that this boot's firmware was sent.
+    fn is_second_round(&self, client: &Client) -> bool {
+        client.kind == ClientKind::Ipxe
+            && (self.firmware != Some(ClientKind::Ipxe) || self.reached(Stage::Loader))
     }
 
-    /// Takes in what an event says; the stage it is, its bytes, its duration
-    /// and what it was about.
-    fn take(&mut self, event: &BootEvent, known: &Known) -> Option<(Stage, u64, u64, String)> {
-        match &event.fact {
-            Fact::Offer { client, address } => {
-                self.meet(client, *address);
-                (client.kind != ClientKind::Plain)
-                    .then(|| (Stage::Offer, 0, 0, client.kind.as_str().to_owned()))
-            }
-            Fact::Ack {
-                client,
-                address,
-                next,
-            } => {
-                if client.kind == ClientKind::Plain {
-                    return None;
-                }
-                self.meet(client, *address);
-                self.profile = known.profile.clone();
-                self.awaited.initrds = known.initrds;
-                if let NextStep::Loader { file, .. } = next {
-                    self.loader = Some(file.rsplit('/').next().unwrap_or(file).to_owned());
-                }
-                let stage = if *next == NextStep::Local {
-                    Stage::LocalBoot
-                } else {
-                    Stage::Ack
-                };
-                Some((stage, 0, 0, client.kind.as_str().to_owned()))
-            }
-            Fact::Transfer(transfer) => self.take_transfer(transfer),
-        }
-    }
-
-    fn meet(&mut self, client: &Client, address: Ipv4Addr) {
+    fn meet(&mut self, client: &Client, address: std::net::Ipv4Addr) {
         self.address = Some(address);
+        self.uuid = self.uuid.or(client.uuid);
         if self.architecture.is_none() {
             self.architecture = client.architecture();
         }
-    }
-
-    fn take_transfer(&mut self, transfer: &Transfer) -> Option<(Stage, u64, u64, String)> {
-        if !transfer.complete {
-            return None;
+        if self.firmware.is_none() {
+            self.firmware = Some(client.kind);
         }
-        let stage = match transfer.purpose {
-            Purpose::Loader => Stage::Loader,
-            Purpose::Script => {
-                // Each try of the script loads everything anew.
-                self.awaited.kernel = false;
-                self.awaited.sent = 0;
-                Stage::Script
-            }
-            Purpose::LocalScript => Stage::LocalBoot,
-            Purpose::Kernel => {
-                self.awaited.kernel = true;
-                Stage::Kernel
-            }
-            Purpose::Initrd => {
-                self.awaited.sent += 1;
-                Stage::Initrd
-            }
-            Purpose::Other => return None,
-        };
-        let duration = u64::try_from(transfer.duration.as_millis()).unwrap_or(u64::MAX);
-        Some((stage, transfer.bytes, duration, transfer.name.clone()))
-    }
-
-    fn note(
-        &mut self,
-        stage: Stage,
-        at: Millis,
-        bytes: u64,
-        duration_ms: u64,
-        what: String,
-        notes: &mut Vec<Note>,
-    ) {
-        // The wall clock may be set back; a story goes forwards.
-        self.last_seen = self.last_seen.max(at.0);
-        let record = StageRecord {
-            stage,
-            at_ms: self.last_seen.saturating_sub(self.started),
-            duration_ms,
-            bytes,
-            what,
-        };
-        if self.stages.len() < MAX_STAGES {
-            self.stages.push(record.clone());
-        }
-        notes.push(Note::Stage(Box::new(self.clone()), record));
-    }
-
-    /// Whether `stage` is the end, and how it ended.
-    fn finish(&self, stage: Stage) -> Option<(Stage, BootResult)> {
-        match stage {
-            Stage::LocalBoot => Some((stage, BootResult::LocalBoot)),
-            Stage::Kernel | Stage::Initrd if self.awaited.is_over() => {
-                Some((Stage::HandOff, BootResult::HandedOff))
-            }
-            Stage::Offer
-            | Stage::Ack
-            | Stage::Loader
-            | Stage::Script
-            | Stage::Kernel
-            | Stage::Initrd
-            | Stage::HandOff => None,
-        }
-    }
-}
-
-// === impl Awaited ===
-
-impl Awaited {
-    const fn is_over(&self) -> bool {
-        self.kernel && self.sent >= self.initrds
-    }
-}
-
-// === impl Stage ===
-
-impl Stage {
-    /// Its name in log lines and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Offer => "offer",
-            Self::Ack => "ack",
-            Self::Loader => "loader",
-            Self::Script => "script",
-            Self::Kernel => "kernel",
-            Self::Initrd => "initrd",
-            Self::HandOff => "hand-off",
-            Self::LocalBoot => "local-boot",
-        }
-    }
-}
-
-// === impl BootResult ===
-
-impl BootResult {
-    /// Its name in log lines and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::HandedOff => "handed-off",
-            Self::LocalBoot => "local-boot",
-            Self::Stalled => "stalled",
-            Self::Restarted => "restarted",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn offer(n: u32, at: u64, kind: ClientKind) -> BootEvent {
-        let [a, b, c, d] = n.to_be_bytes();
-        let mac = MacAddress::new([2, 0, a, b, c, d]);
-        let client = Client {
-            mac: Some(mac),
-            kind,
-            firmware: None,
-        };
-        let address = Ipv4Addr::from(n);
-        BootEvent {
-            mac,
-            at: Millis(at),
-            fact: Fact::Offer { client, address },
-        }
-    }
-
-    fn seen(timeline: &mut Timeline, event: &BootEvent) {
-        timeline.observe(event, &Known::default());
-    }
-
-    #[test]
-    fn clients_that_do_not_boot_push_no_boot_out() {
-        let mut timeline = Timeline::default();
-        let boots = offer(0, 1, ClientKind::Pxe);
-        seen(&mut timeline, &boots);
-        for n in 1..=20_000 {
-            seen(&mut timeline, &offer(n, 2, ClientKind::Plain));
-        }
-        let left: Vec<_> = timeline.boots().iter().map(|boot| boot.mac).collect();
-        assert_eq!(left, [boots.mac]);
-        assert_eq!(timeline.machines.len(), 1);
-    }
-
-    #[test]
-    fn the_machine_heard_of_longest_ago_makes_room() {
-        let mut timeline = Timeline::default();
-        let many = u32::try_from(MAX_MACHINES).unwrap();
-        for n in 0..many {
-            seen(&mut timeline, &offer(n, n.into(), ClientKind::Pxe));
-        }
-        // The first of them is heard of again, so the second is the oldest.
-        seen(&mut timeline, &offer(0, many.into(), ClientKind::Plain));
-        let newcomer = offer(many, u64::from(many) + 1, ClientKind::Pxe);
-        seen(&mut timeline, &newcomer);
-        let has = |n| {
-            timeline
-                .machines
-                .contains_key(&offer(n, 0, ClientKind::Pxe).mac)
-        };
-        assert!(has(0) && !has(1) && has(2) && has(many));
-        assert_eq!(timeline.machines.len(), timeline.by_age.len());
     }
 }

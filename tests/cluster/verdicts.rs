@@ -16,6 +16,8 @@ pub(crate) struct Verdict {
     pub(crate) document: usize,
     /// Its kind and name, as it writes them.
     pub(crate) object: String,
+    /// What was shown.
+    pub(crate) text: String,
     pub(crate) outcome: Outcome,
     /// Warnings that came with it, whatever the outcome.
     pub(crate) warnings: Vec<String>,
@@ -76,6 +78,7 @@ pub(crate) fn verdicts(plane: &ControlPlane, files: &[PathBuf]) -> Result<Vec<Ve
                 file: shown(file),
                 document: index + 1,
                 object: object(&document),
+                text: document,
                 outcome,
                 warnings: warnings.into_iter().map(strip).collect(),
             });

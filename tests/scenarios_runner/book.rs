@@ -77,6 +77,8 @@ pub(crate) struct Step {
     pub(crate) leases: Option<BTreeMap<Ipv4Addr, String>>,
     /// What the timeline tells, the latest boot last.
     pub(crate) boots: Option<Vec<String>>,
+    /// What went wrong in the latest boot, the last thing last.
+    pub(crate) trouble: Option<Vec<String>>,
 }
 
 /// A DHCP packet in human terms.
@@ -200,14 +202,35 @@ pub(crate) struct Sends {
     pub(crate) headers: BTreeMap<String, String>,
 }
 
-/// A transfer that a shell saw end.
+/// A transfer that a shell saw begin or end, or did not let begin.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TransferSeen {
     pub(crate) mac: String,
     pub(crate) purpose: String,
-    #[serde(default = "whole")]
-    pub(crate) complete: bool,
+    #[serde(default = "file")]
+    pub(crate) name: String,
+    /// It begins now, and is long.
+    #[serde(default)]
+    pub(crate) begins: bool,
+    /// It was refused, for this reason.
+    pub(crate) refused: Option<String>,
+    /// Bytes that there are; 1000 where absent.
+    pub(crate) size: Option<u64>,
+    /// Bytes that were sent, where that is not all.
+    pub(crate) sent: Option<u64>,
+    #[serde(default = "millis")]
+    pub(crate) millis: u64,
+    /// Why it ended too early.
+    pub(crate) aborted: Option<String>,
+}
+
+fn file() -> String {
+    "file".to_owned()
+}
+
+const fn millis() -> u64 {
+    10
 }
 
 fn lab() -> String {
@@ -232,8 +255,4 @@ const fn xid() -> u32 {
 
 const fn nobody() -> Ipv4Addr {
     Ipv4Addr::UNSPECIFIED
-}
-
-const fn whole() -> bool {
-    true
 }

@@ -126,8 +126,11 @@ impl Stage {
         if let Some(want) = &step.leases {
             self.check_leases(want)?;
         }
-        match &step.boots {
-            Some(want) => same("boots", &want.join("; "), &self.boots().join("; ")),
+        if let Some(want) = &step.boots {
+            same("boots", &want.join("; "), &self.boots().join("; "))?;
+        }
+        match &step.trouble {
+            Some(want) => same("trouble", &want.join("; "), &self.trouble().join("; ")),
             None => Ok(()),
         }
     }
@@ -199,32 +202,39 @@ impl Stage {
         let Some(subnet) = self.snapshot.subnet_of(address) else {
             return Known::default();
         };
-        let plan = self.snapshot.plan(subnet, Some(mac));
-        let linux = plan.profile.and_then(|profile| profile.spec.linux.as_ref());
-        Known {
-            machine: plan.machine_name().map(str::to_owned),
-            profile: plan.profile.map(|profile| profile.name.name.clone()),
-            initrds: linux.map_or(0, |linux| linux.initrd.len()),
-        }
+        Known::of(&self.snapshot.plan(subnet, Some(mac)))
     }
 
     fn transfer(&mut self, seen: &TransferSeen) -> Result<(), String> {
         let purpose = PURPOSES
             .into_iter()
             .find(|known| known.as_str() == seen.purpose);
-        let transfer = Transfer {
-            purpose: purpose.ok_or_else(|| format!("no purpose is called {}", seen.purpose))?,
-            name: "file".to_owned(),
-            transport: Transport::Http,
-            bytes: 1000,
-            size: 1000,
-            duration: Duration::from_millis(10),
-            complete: seen.complete,
+        let purpose = purpose.ok_or_else(|| format!("no purpose is called {}", seen.purpose))?;
+        let size = seen.size.unwrap_or(1000);
+        let fact = if seen.begins {
+            Fact::TransferStarted { purpose }
+        } else if let Some(reason) = &seen.refused {
+            Fact::Refused {
+                purpose,
+                name: seen.name.clone(),
+                reason: reason.clone().leak(),
+            }
+        } else {
+            Fact::Transfer(Transfer {
+                purpose,
+                name: seen.name.clone(),
+                transport: Transport::Http,
+                bytes: seen.sent.unwrap_or(size),
+                size,
+                duration: Duration::from_millis(seen.millis),
+                complete: seen.aborted.is_none() && seen.sent.is_none(),
+                aborted: seen.aborted.clone().map(|reason| &*reason.leak()),
+            })
         };
         let event = BootEvent {
             mac: seen.mac.parse().map_err(|_| "no MAC address")?,
             at: self.now,
-            fact: Fact::Transfer(transfer),
+            fact,
         };
         self.timeline.observe(&event, &Known::default());
         Ok(())
@@ -257,15 +267,28 @@ impl Stage {
                     .iter()
                     .map(|record| record.stage.as_str())
                     .collect();
+                let machine = boot.machine.as_deref().map(str::to_owned);
+                let stalled = boot
+                    .stalled_at
+                    .map(|stage| format!(" at {}", stage.as_str()));
                 format!(
-                    "{} {} {}: {}",
-                    boot.machine.clone().unwrap_or_else(|| boot.mac.to_string()),
+                    "{} {} {}{}: {}",
+                    machine.unwrap_or_else(|| boot.mac.to_string()),
                     boot.profile.as_deref().unwrap_or("none"),
                     boot.result.as_str(),
+                    stalled.unwrap_or_default(),
                     stages.join(" ")
                 )
             })
             .collect()
+    }
+
+    /// What went wrong in the last boot.
+    fn trouble(&self) -> Vec<String> {
+        let boots = self.timeline.boots();
+        let last = boots.last().map(|boot| boot.trouble.as_slice());
+        let trouble = last.unwrap_or_default().iter();
+        trouble.map(|trouble| trouble.what.to_string()).collect()
     }
 }
 

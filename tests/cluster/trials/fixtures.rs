@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::stage::Stage;
-use crate::verdicts::{Outcome, Verdict, manifests, verdicts};
+use crate::verdicts::{Outcome, manifests, verdicts};
 
 /// What is right in a folder is right in a cluster.
 pub(super) fn valid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
@@ -27,13 +27,4 @@ pub(super) fn valid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
         seen.len(),
         files.len()
     )])
-}
-
-/// Which mistakes the schema finds. What only the whole world shows is for conditions to say.
-pub(super) fn invalid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
-    let seen = verdicts(stage.plane, &manifests("tests/manifests/invalid")?)?;
-    let refused = seen.iter().filter(|one| one.outcome != Outcome::Accepted);
-    let mut lines = vec![format!("{} of {} refused", refused.count(), seen.len())];
-    lines.extend(seen.iter().map(Verdict::to_string));
-    Ok(lines)
 }

@@ -3,6 +3,8 @@
 mod discovery;
 mod fixtures;
 mod harness;
+mod limits;
+mod mistakes;
 mod operator;
 mod outlives;
 mod resources;
@@ -38,10 +40,12 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 14] = [
+pub(crate) const ALL: &[Trial] = &[
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
-    trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
+    trial("fixtures-invalid", &[], SHARED, mistakes::invalid),
+    trial("limits", &[], SHARED, limits::limits),
+    trial("transitions", &[], SHARED, limits::transitions),
     trial("harness-accounts", &[], SHARED, harness::accounts),
     trial(
         "harness-network",

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use reveille::operator::rbac::NEEDS;
 
 use crate::kubectl::Rules;
@@ -207,21 +207,12 @@ pub(super) fn bad_objects(stage: &mut Stage<'_>) -> Result<Vec<String>> {
 
 /// Has the API server take any field in a Machine, as one of another version might.
 fn loosen(stage: &Stage<'_>) -> Result<()> {
-    let patch = r#"[{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
-        "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-        {"op": "remove", "path": "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations"}]"#;
+    let place = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-preserve-unknown-fields";
+    let patch = format!(r#"[{{"op": "add", "path": "{place}", "value": true}}]"#);
     let crd = "crd/machines.reveille.dev";
-    let patched = stage
+    stage
         .plane
-        .kubectl(&["patch", crd, "--type=json", "-p", patch]);
-    if patched.is_err() {
-        let only = patch.split("},\n").next().unwrap_or_default();
-        let only = format!("{only}}}]");
-        stage
-            .plane
-            .kubectl(&["patch", crd, "--type=json", "-p", &only])
-            .context("the schema")?;
-    }
+        .kubectl(&["patch", crd, "--type=json", "-p", &patch])?;
     // The new schema is used a moment later.
     let colour = r#"{"spec":{"colour":"blue"}}"#;
     until("a stored field that nobody knows", || {

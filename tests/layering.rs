@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The core: folders and files of `src`.
-const CORE: [&str; 20] = [
+const CORE: [&str; 21] = [
+    "api/rules",
     "boot",
     "dhcp/answer.rs",
     "dhcp/decide.rs",

@@ -106,7 +106,8 @@ impl Default for MachineSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Interface {
-    /// Its MAC address, such as `52:54:00:12:34:56`.
+    /// Its MAC address, such as `52:54:00:12:34:56`; `-`, `.` (Cisco) and no
+    /// separator are read as well, in either case.
     pub mac: MacAddress,
     /// The address reserved for it. Default: one from the Subnet's pools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +117,7 @@ pub struct Interface {
     #[schemars(length(max = 253))]
     pub hostname: Option<String>,
     /// Whether the machine may boot over this interface; if not, it gets an
-    /// address and is sent to its disk.
+    /// address and is sent to its disk. Default: true.
     #[serde(default = "yes")]
     pub netboot: bool,
 }

@@ -61,12 +61,14 @@ pub struct SubnetSpec {
     pub interface: String,
 
     /// Ranges of addresses for machines that have none of their own. Without a
-    /// pool only machines with a reserved address are served.
+    /// pool only machines with a reserved address are served. They lie in the
+    /// network and share no address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub pools: Vec<Pool>,
 
-    /// How long an address is lent, and when a machine asks again.
+    /// How long an address is lent, and when a machine asks again: renew before
+    /// rebind before valid.
     #[serde(default)]
     pub lifetimes: Lifetimes,
 

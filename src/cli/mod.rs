@@ -8,6 +8,7 @@ pub mod leases;
 pub mod log;
 pub mod operator;
 pub mod rbac;
+pub mod reference;
 pub mod serve;
 mod service;
 pub mod socket;
@@ -53,6 +54,8 @@ pub enum Command {
     Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
+    /// Print the reference of all resources.
+    Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),
 }
@@ -72,6 +75,7 @@ impl Cli {
             Command::Approve(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
+            Command::Reference(args) => args.run(&mut out),
             Command::Rbac(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.

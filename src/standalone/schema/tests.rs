@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::Syntax;
 
 fn problems(kind: Kind, text: &str) -> Vec<(String, &'static str)> {
     let parsed = super::super::yaml::parse(text);
@@ -131,7 +132,7 @@ fn every_syntax_in_the_crds_is_one_that_has_words() {
         assert_eq!(schema.pattern, None);
         let is_text = schema.type_.as_deref() == Some("string");
         assert!(!is_text || schema.format.is_none(), "{:?}", schema.format);
-        let mut found = usize::from(crate::api::Syntax::of(schema).is_some());
+        let mut found = usize::from(Syntax::of(schema).is_some());
         found += schema
             .properties
             .iter()

@@ -148,10 +148,8 @@ impl Walk<'_> {
         for (index, item) in items.iter().enumerate() {
             let older = items.iter().take(index).position(|other| other == item);
             let Some(older) = older else { continue };
-            let what = match item {
-                Value::String(text) => format!("`{}` stands here twice", shown(text)),
-                other => format!("`{other}` stands here twice"),
-            };
+            let text = item.as_str().map_or_else(|| item.to_string(), shown);
+            let what = format!("`{text}` stands here twice");
             if self.problems.len() < MAX_PROBLEMS {
                 let pointer = join(at, &index.to_string());
                 let first = join(at, &older.to_string());

@@ -9,7 +9,7 @@ use crate::verdicts::{Outcome, manifests, verdicts};
 pub(super) fn valid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut files = manifests("tests/manifests/valid")?;
     files.extend(manifests("examples")?);
-    let seen = verdicts(stage.plane, &files)?;
+    let seen = verdicts(stage.plane, "default", &files)?;
     for verdict in &seen {
         ensure!(verdict.outcome == Outcome::Accepted, "{verdict}");
         ensure!(verdict.warnings.is_empty(), "{verdict}");
@@ -18,6 +18,13 @@ pub(super) fn valid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     for file in &files {
         let path = file.display().to_string();
         stage.plane.kubectl(&["apply", "-f", &path])?;
+        // Defaults are no difference, or GitOps would never come to rest. A file that names the version it
+        // was taken from is not meant to be applied twice.
+        if !std::fs::read_to_string(file)?.contains("\"1234\"") {
+            let again = stage.plane.kubectl(&["apply", "-f", &path])?;
+            let same = again.lines().all(|line| line.ends_with(" unchanged"));
+            ensure!(same, "applied twice: {again}");
+        }
         let shown = stage.plane.kubectl(&["get", "-f", &path, "-o", "name"])?;
         stage.plane.kubectl(&["delete", "-f", &path])?;
         ensure!(!shown.is_empty(), "{path}: nothing was stored");

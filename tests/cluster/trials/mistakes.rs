@@ -63,7 +63,11 @@ struct Told {
 /// Both refuse the same documents of `tests/manifests/invalid`; each rule of the definitions is broken
 /// by one of them at least.
 pub(super) fn invalid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
-    let seen = verdicts(stage.plane, &manifests("tests/manifests/invalid")?)?;
+    let seen = verdicts(
+        stage.plane,
+        &stage.namespace,
+        &manifests("tests/manifests/invalid")?,
+    )?;
     let mut wrong = Vec::new();
     let mut excused = BTreeSet::new();
     let mut table = String::new();
@@ -155,7 +159,7 @@ fn why_not(reason: &str) -> Option<&'static str> {
 /// What the two say differently.
 fn differences(verdict: &Verdict, told: &[Told]) -> Vec<String> {
     let refused = verdict.outcome != Outcome::Accepted;
-    if refused != !told.is_empty() {
+    if refused == told.is_empty() {
         let first = told.first().map_or("nothing", |one| one.sentence.as_str());
         return vec![format!("check says: {first}")];
     }

@@ -2,6 +2,8 @@
 //! supervisor, then drains. Shell.
 
 mod admin;
+mod discovery;
+mod source;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,21 +19,20 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::admin::{AdminSources, bind_admin};
-use crate::api::Kind;
+use self::discovery::Ears;
+use self::source::{Sources, Started};
 use crate::config::ServiceConfig;
 use crate::dhcp::metrics::DhcpMetrics;
-use crate::dhcp::replica::Replica;
 use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_name};
 use crate::dhcp::story::Story;
+use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
 use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
 use crate::net::{Table, bind_error};
-use crate::operator::{self, Cluster};
-use crate::press::Press;
-use crate::snapshot::{self, Publisher, Reader};
-use crate::standalone;
+use crate::operator::Cluster;
+use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::Seldom;
@@ -145,25 +146,18 @@ impl App {
             .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
         parts.told = Introductions::with_key(key);
         let (ask, asks) = mpsc::channel(1);
+        let metrics = DiscoveryMetrics::register(&parts.registry)?;
+        let (sightings, heard) = discover::queue(metrics.clone());
         let problems = Problems::default();
-        let source = manifests.source();
-        let started = start_source(&parts, &supervisor, publisher, manifests, problems.clone())?;
-        let replica = match started {
-            Some((cluster, objects)) => {
-                let setup = operator::ReplicaSetup {
-                    cluster: &cluster,
-                    objects,
-                    registry: &parts.registry,
-                    supervisor: &supervisor,
-                    snapshots: parts.snapshots.clone(),
-                    table: ask.clone(),
-                    state: &parts.config.state,
-                    fresh,
-                };
-                operator::start_replica(setup)?.replica
-            }
-            None => Replica::sole(None),
+        let origin = manifests.source();
+        let sources = Sources {
+            publisher,
+            problems: problems.clone(),
+            ears: Ears { heard, metrics },
+            table: ask.clone(),
+            fresh,
         };
+        let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
         let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
@@ -178,9 +172,10 @@ impl App {
         };
         let sources = AdminSources {
             doors: (http, tftp),
-            source,
+            source: origin,
             timeline: timeline.clone(),
             problems,
+            approve,
             ask,
             failing: Arc::clone(&failing),
         };
@@ -204,6 +199,7 @@ impl App {
                 recent,
                 told: parts.told,
                 events: parts.events,
+                sightings,
                 story,
                 failing,
             },
@@ -341,70 +337,6 @@ fn serve_bound<S, F>(
             Ok(run(server, token).await?)
         }
     });
-}
-
-/// Reads the manifests, publishes what they say, and goes on watching them.
-fn start_source(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    publisher: Publisher,
-    manifests: Manifests,
-    problems: Problems,
-) -> anyhow::Result<Option<(Cluster, operator::Shared)>> {
-    let press = Press::new(
-        Arc::clone(&parts.roots),
-        parts.config.http.port(),
-        publisher,
-        problems,
-    );
-    match manifests {
-        Manifests::Folder(paths) => {
-            let mut source = standalone::Source::new(paths, press);
-            source.start();
-            let source = Arc::new(Mutex::new(source));
-            supervisor.service("manifests", move |token| {
-                standalone::Source::run(Arc::clone(&source), token)
-            });
-            Ok(None)
-        }
-        Manifests::Cluster(cluster, manifests) => {
-            let objects = start_operator(parts, supervisor, press, &cluster, manifests)?;
-            Ok(Some((cluster, objects)))
-        }
-    }
-}
-
-/// Watches the cluster, and publishes what its objects say.
-fn start_operator(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    press: Press,
-    cluster: &Cluster,
-    manifests: Vec<PathBuf>,
-) -> anyhow::Result<operator::Shared> {
-    let (queue, seen) = mpsc::channel(operator::QUEUE);
-    let watches = operator::Watches::register(&parts.registry)?;
-    let (source, _worlds) = operator::Source::new(operator::Setup {
-        seen,
-        press,
-        disk: operator::Disk::new(&parts.config.state),
-        manifests,
-        own: cluster.own.clone(),
-        namespace: cluster.namespace().unwrap_or_default().to_owned(),
-    });
-    for kind in Kind::ALL {
-        let (cluster, queue, watches) = (cluster.clone(), queue.clone(), watches.clone());
-        supervisor.service(format!("watch@{kind}"), move |token| {
-            let (cluster, queue) = (cluster.clone(), queue.clone());
-            operator::watch_kind(cluster, kind, queue, watches.clone(), token)
-        });
-    }
-    let objects = source.objects.clone();
-    let source = Arc::new(Mutex::new(source));
-    supervisor.service("manifests", move |token| {
-        operator::Source::run(Arc::clone(&source), token)
-    });
-    Ok(objects)
 }
 
 fn start_timeline(

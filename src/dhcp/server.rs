@@ -27,6 +27,7 @@ use super::upkeep::Run;
 use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
+use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{
     Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError,
@@ -114,6 +115,8 @@ pub struct Tools {
     pub told: Introductions,
     /// Where events go.
     pub events: EventSender,
+    /// Where machines go that nobody knows.
+    pub sightings: SightingSender,
     /// What is said and counted.
     pub story: Story,
     /// Whether the last commit failed: no lease can be promised.
@@ -349,6 +352,8 @@ impl Engine {
             return;
         };
         self.tools.story.tell(*received, request, &decision);
+        let sightings = &self.tools.sightings;
+        sightings.offer(*received, &snapshot, request, &decision);
         let changes = std::mem::take(&mut decision.changes);
         let durable = durable(&self.apply(*received, authority, changes));
         let probe = decision.probe.take();

@@ -4,6 +4,7 @@
 //! Shell, but for `objects`, which is values and pure functions.
 
 mod cluster;
+mod discover;
 mod disk;
 pub mod leader;
 pub mod mirror;
@@ -14,6 +15,7 @@ mod source;
 mod watch;
 
 pub use self::cluster::{Cluster, ClusterArgs};
+pub use self::discover::{Discoverer, Leads, approve};
 pub use self::disk::Disk;
 pub use self::objects::{Change, Info, Objects, Resource};
 pub use self::replicas::{Setup as ReplicaSetup, Tied, start as start_replica};

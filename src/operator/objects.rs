@@ -115,6 +115,12 @@ impl Objects {
         self.held.get(object).map(|held| &held.info)
     }
 
+    /// The last version of `object` that could be read.
+    #[must_use]
+    pub fn resource(&self, object: &ObjectRef) -> Option<&Resource> {
+        self.held.get(object)?.good.as_ref()
+    }
+
     /// Every object of `kind`, and what is known of it.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &Info)> {
         self.held

@@ -1,5 +1,6 @@
 //! The trials.
 
+mod discovery;
 mod fixtures;
 mod harness;
 mod limits;
@@ -66,6 +67,7 @@ pub(crate) const ALL: &[Trial] = &[
     trial("replicas-without", &[], OWN, replicas::without),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
+    trial("discovery", &[], SHARED, discovery::waits_for_approval),
 ];
 
 const fn trial(

@@ -32,6 +32,7 @@
 //! | [`lease`] | who has which address, on disk before it is promised |
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
+//! | [`status`] | how things are, in words for people |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
 
@@ -53,6 +54,7 @@ pub mod privileges;
 pub mod script;
 pub mod snapshot;
 pub mod standalone;
+pub mod status;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tftp;

@@ -29,8 +29,17 @@ const CORE: [&str; 20] = [
     "snapshot",
     "tftp/resolve.rs",
 ];
-const CORE_TOO: [&str; 4] = [
+const CORE_TOO: [&str; 13] = [
     "lease/addresses.rs",
+    "operator/status/boots.rs",
+    "operator/status/conditions.rs",
+    "operator/status/machine.rs",
+    "operator/status/notices.rs",
+    "operator/status/pace.rs",
+    "operator/status/profile.rs",
+    "operator/status/sight.rs",
+    "operator/status/subnet.rs",
+    "status/phase.rs",
     "tftp/transfer.rs",
     "tftp/wire.rs",
     "timeline",

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod decide;
 pub mod destination;
+pub mod heard;
 pub mod metrics;
 pub mod option;
 pub mod reply;

@@ -65,6 +65,27 @@ impl AddressSet {
         self.run_of(u32::from(address)).map(|(_, end)| end.into())
     }
 
+    /// How many addresses from `start` to `end` are in the set.
+    #[must_use]
+    pub fn count(&self, start: Ipv4Addr, end: Ipv4Addr) -> u64 {
+        let (start, end) = (u32::from(start), u32::from(end));
+        self.runs
+            .range(..=end)
+            .rev()
+            .take_while(|(_, last)| **last >= start)
+            .map(|(first, last)| {
+                let (first, last) = ((*first).max(start), (*last).min(end));
+                u64::from(last - first) + 1
+            })
+            .sum()
+    }
+
+    /// Every address in the set, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let runs = self.runs.iter();
+        runs.flat_map(|(first, last)| (*first..=*last).map(Ipv4Addr::from))
+    }
+
     fn run_of(&self, address: u32) -> Option<(u32, u32)> {
         let (start, end) = self.runs.range(..=address).next_back()?;
         (*end >= address).then_some((*start, *end))
@@ -114,7 +135,12 @@ mod tests {
                     prop_assert_eq!(set.contains(at.into()), plain.contains(&at));
                     let end = (at..=u32::MAX).take_while(|a| plain.contains(a)).last();
                     prop_assert_eq!(set.run_end(at.into()).map(u32::from), end);
+                    let below = plain.range(..=at).count() as u64;
+                    prop_assert_eq!(set.count(Ipv4Addr::UNSPECIFIED, at.into()), below);
+                    let above = plain.range(at..).count() as u64;
+                    prop_assert_eq!(set.count(at.into(), Ipv4Addr::BROADCAST), above);
                 }
+                prop_assert!(set.iter().map(u32::from).eq(plain.iter().copied()));
                 let mut runs = set.runs.iter().peekable();
                 while let (Some((_, end)), Some((next, _))) = (runs.next(), runs.peek()) {
                     prop_assert!(*end < **next - 1, "runs touch");

@@ -7,6 +7,7 @@ mod cluster;
 mod disk;
 mod objects;
 mod source;
+pub mod status;
 mod watch;
 
 pub use self::cluster::{Cluster, ClusterArgs};

@@ -14,16 +14,16 @@ use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::api::Kind;
 use crate::config::ServiceConfig;
+use crate::dhcp::heard::Heard;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
 use crate::dhcp::story::Story;
 use crate::events;
 use crate::files::Roots;
 use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
-use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
-use crate::net::{Table, bind_error};
+use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
+use crate::net::{Links, Table, bind_error};
 use crate::operator::{self, Cluster};
 use crate::press::Press;
 use crate::snapshot::{self, Publisher, Reader};
@@ -78,6 +78,10 @@ struct Parts {
     roots: Arc<Roots>,
     leases: LeaseIndex,
     events: events::EventSender,
+    boots: Boots,
+    usages: Usages,
+    links: Links,
+    heard: Heard,
 }
 
 // === impl App ===
@@ -108,23 +112,27 @@ impl App {
             roots: Arc::new(roots),
             leases: LeaseIndex::default(),
             events: sender,
+            boots: Boots::default(),
+            usages: Usages::default(),
+            links: Links::default(),
+            heard: Heard::default(),
             config,
         };
         let (store, table) = open_leases(&parts)?;
         start_source(&parts, &supervisor, publisher, manifests)?;
 
-        let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let (ask, asks) = mpsc::channel(1);
         let failing = Arc::new(AtomicBool::new(false));
-        let admin = bind_admin(&parts, &supervisor, boots.clone(), ask, &failing)?;
+        let admin = bind_admin(&parts, &supervisor, ask, &failing)?;
         let recent = RecentLoaders::default();
-        start_timeline(&parts, &supervisor, boots, recent.clone(), receiver)?;
+        start_timeline(&parts, &supervisor, recent.clone(), receiver)?;
         let (queue, requests) = mpsc::channel(QUEUE);
         let story = Story {
             metrics: DhcpMetrics::register(&parts.registry)?,
             seldom: Seldom::default(),
+            heard: parts.heard.clone(),
         };
         let engine = Engine {
             queue: requests,
@@ -134,13 +142,14 @@ impl App {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
                 index: parts.leases.clone(),
+                usages: parts.usages.clone(),
                 recent,
                 events: parts.events,
                 story,
                 failing,
             },
         };
-        start_dhcp(&parts.config, &supervisor, engine, queue);
+        start_dhcp(&parts.config, &supervisor, engine, queue, parts.links);
         Ok(Self {
             supervisor,
             faults,
@@ -248,13 +257,13 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
 fn bind_admin(
     parts: &Parts,
     supervisor: &Supervisor,
-    boots: Boots,
     ask: mpsc::Sender<Ask>,
     failing: &Arc<AtomicBool>,
 ) -> anyhow::Result<SocketAddr> {
     let at = parts.config.admin;
     let health = supervisor.clone();
     let snapshots = parts.snapshots.clone();
+    let boots = parts.boots.clone();
     let failing = Arc::clone(failing);
     let config = AdminConfig {
         listen: at,
@@ -346,6 +355,7 @@ fn start_source(
     publisher: Publisher,
     manifests: Manifests,
 ) -> anyhow::Result<()> {
+    let registry = &parts.registry;
     let press = Press::new(
         Arc::clone(&parts.roots),
         parts.config.http.port(),
@@ -362,54 +372,36 @@ fn start_source(
             Ok(())
         }
         Manifests::Cluster(cluster, manifests) => {
-            start_operator(parts, supervisor, press, cluster, manifests)
+            let parts = operator::Parts {
+                cluster,
+                manifests,
+                disk: operator::Disk::new(&parts.config.state),
+                press,
+                roots: Arc::clone(&parts.roots),
+                boots: parts.boots.clone(),
+                leases: parts.leases.clone(),
+                usages: parts.usages.clone(),
+                links: parts.links.clone(),
+                heard: parts.heard.clone(),
+                listener: listener_name,
+                // There is one.
+                leads: Arc::new(|| true),
+            };
+            operator::start(parts, supervisor, registry)
         }
     }
-}
-
-/// Watches the cluster, and publishes what its objects say.
-fn start_operator(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    press: Press,
-    cluster: Cluster,
-    manifests: Vec<PathBuf>,
-) -> anyhow::Result<()> {
-    let (queue, seen) = mpsc::channel(operator::QUEUE);
-    let watches = operator::Watches::register(&parts.registry)?;
-    let (source, _worlds) = operator::Source::new(operator::Setup {
-        seen,
-        press,
-        disk: operator::Disk::new(&parts.config.state),
-        manifests,
-        own: cluster.own.clone(),
-        namespace: cluster.namespace().unwrap_or_default().to_owned(),
-    });
-    for kind in Kind::ALL {
-        let (cluster, queue, watches) = (cluster.clone(), queue.clone(), watches.clone());
-        supervisor.service(format!("watch@{kind}"), move |token| {
-            let (cluster, queue) = (cluster.clone(), queue.clone());
-            operator::watch_kind(cluster, kind, queue, watches.clone(), token)
-        });
-    }
-    let source = Arc::new(Mutex::new(source));
-    supervisor.service("manifests", move |token| {
-        operator::Source::run(Arc::clone(&source), token)
-    });
-    Ok(())
 }
 
 fn start_timeline(
     parts: &Parts,
     supervisor: &Supervisor,
-    boots: Boots,
     recent: RecentLoaders,
     events: mpsc::Receiver<crate::timeline::BootEvent>,
 ) -> anyhow::Result<()> {
     let keeper = Arc::new(Mutex::new(Keeper {
         events,
         sender: parts.events.clone(),
-        boots,
+        boots: parts.boots.clone(),
         snapshots: parts.snapshots.clone(),
         recent,
         metrics: BootMetrics::register(&parts.registry)?,
@@ -425,12 +417,14 @@ fn start_dhcp(
     supervisor: &Supervisor,
     engine: Engine,
     queue: mpsc::Sender<Incoming>,
+    links: Links,
 ) {
     let listeners = Listeners {
         doors: [("HTTP", *config.http.ip()), ("TFTP", *config.tftp.ip())],
         supervisor: supervisor.clone(),
         story: engine.tools.story.clone(),
         queue,
+        links,
     };
     let snapshots = engine.tools.snapshots.clone();
     let engine = Arc::new(Mutex::new(engine));
@@ -446,6 +440,7 @@ struct Listeners {
     supervisor: Supervisor,
     queue: mpsc::Sender<Incoming>,
     story: Story,
+    links: Links,
     /// Where the services listen that machines are sent to.
     doors: [(&'static str, Ipv4Addr); 2],
 }
@@ -466,6 +461,7 @@ impl Listeners {
                     .map(|subnet| (subnet.key.clone(), Listener::of(subnet)))
                     .collect();
                 running.retain(|key, (listener, _)| wanted.get(key) == Some(listener));
+                self.links.retain(|key| running.contains_key(key));
                 for (key, listener) in wanted {
                     running.entry(key).or_insert_with_key(|key| {
                         let stop = self.start(key, listener.clone()).drop_guard();
@@ -487,8 +483,9 @@ impl Listeners {
         let doors = self.doors;
         self.supervisor.service(name.clone(), move |token| {
             let (supervisor, name) = (this.supervisor.clone(), name.clone());
-            let subnet = listener.subnet.clone();
+            let (subnet, links) = (listener.subnet.clone(), this.links.clone());
             let bound = move |link: &crate::net::Link| {
+                links.set(&subnet, link.clone());
                 supervisor.settled(&name);
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
                 for (service, at) in doors {

@@ -4,6 +4,7 @@
 //! table, decides one request after the other, and lets replies leave: offers
 //! and what changed nothing that must last at once, the rest after the commit.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,7 +25,9 @@ use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
 use crate::events::EventSender;
-use crate::lease::{Change, Committer, Lease, LeaseIndex, LeaseTable, StoreError};
+use crate::lease::{
+    Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable, StoreError, Usage, Usages,
+};
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::{Reader, SubnetEntry};
 use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
@@ -103,6 +106,8 @@ pub struct Tools {
     pub committer: Committer,
     /// Where the other doors look addresses up.
     pub index: LeaseIndex,
+    /// Where it is told how many addresses are taken.
+    pub usages: Usages,
     /// Which machines were sent our loader.
     pub recent: RecentLoaders,
     /// Where events go.
@@ -357,8 +362,36 @@ impl Engine {
         if !durable.is_empty() {
             self.tools.commit(durable, None);
         }
+        let mut usages = BTreeMap::new();
         for subnet in &snapshot.subnets {
             self.count(&subnet.key);
+            usages.insert(subnet.key.clone(), self.usage(subnet));
+        }
+        self.tools.usages.set(usages);
+        let is_served = |key: &str| snapshot.subnet(key).is_some();
+        self.tools.story.heard.retain(is_served);
+    }
+
+    /// The addresses of its pools that are taken. Those that are excluded, as
+    /// reserved ones are, are none of its pools'.
+    fn usage(&self, subnet: &SubnetEntry) -> Usage {
+        let counts = self.table.counts(&subnet.key);
+        let mut used = counts.bound + counts.offered;
+        let mut declined = counts.declined;
+        let records = subnet.excluded.iter();
+        for lease in records.filter_map(|address| self.table.get(address)) {
+            if lease.subnet != subnet.key {
+                continue;
+            }
+            match lease.state {
+                LeaseState::Bound | LeaseState::Offered => used = used.saturating_sub(1),
+                LeaseState::Declined => declined = declined.saturating_sub(1),
+                LeaseState::Released | LeaseState::Expired => {}
+            }
+        }
+        Usage {
+            used: u32::try_from(used).unwrap_or(u32::MAX),
+            declined: u32::try_from(declined).unwrap_or(u32::MAX),
         }
     }
 

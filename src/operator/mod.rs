@@ -7,11 +7,13 @@ mod cluster;
 mod disk;
 mod objects;
 mod source;
+mod start;
 pub mod status;
-mod watch;
+pub(crate) mod watch;
 
 pub use self::cluster::{Cluster, ClusterArgs};
 pub use self::disk::Disk;
 pub use self::objects::{Change, Info, Objects, Resource};
 pub use self::source::{Setup, Shared, Source, World};
+pub use self::start::{Parts, start};
 pub use self::watch::{QUEUE, Reason, Seen, Trouble, Watches, resource, run as watch_kind};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -96,6 +98,8 @@ impl Cluster {
             }
         };
         config.connect_timeout = Some(CONNECT);
+        let agent = HeaderValue::from_static(concat!("reveille/", env!("CARGO_PKG_VERSION")));
+        config.headers.push((USER_AGENT, agent));
         let own = args.namespace.clone();
         let own = own.unwrap_or_else(|| config.default_namespace.clone());
         let url = config.cluster_url.to_string();

@@ -9,7 +9,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
-use crate::api::{API_VERSION, BootProfile, BootStatus, Kind, Machine, ObjectRef, Problem, Subnet};
+use crate::api::{
+    API_VERSION, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem, Subnet,
+};
 use crate::boot::MacAddress;
 use crate::snapshot::{Inputs, Withheld};
 use crate::standalone::schema;
@@ -320,11 +322,11 @@ impl Arrived {
             status,
             latest,
         };
-        let macs = match kind {
+        let macs: Vec<MacAddress> = match kind {
             Kind::Machine => schema::macs(&data).collect(),
             Kind::Subnet | Kind::BootProfile => Vec::new(),
         };
-        let read = parse(&reference, &metadata, data);
+        let read = parse(&reference, labels(&metadata, &macs), data);
         Self {
             macs: if read.is_ok() { Vec::new() } else { macs },
             object: reference,
@@ -334,16 +336,32 @@ impl Arrived {
     }
 }
 
+/// The labels of an object, with that of its first MAC address whether or not
+/// it is there yet: that we write it changes nothing then.
+fn labels(metadata: &ObjectMeta, macs: &[MacAddress]) -> Option<BTreeMap<String, String>> {
+    let labels = metadata.labels.clone();
+    let Some(mac) = macs.first() else {
+        return labels;
+    };
+    let mut labels = labels.unwrap_or_default();
+    labels.insert(MAC_LABEL.to_owned(), mac.hyphenated());
+    Some(labels)
+}
+
 /// Reads the object, held against its schema first: what is stored may be of
 /// an older version, or written past the validation.
-fn parse(object: &ObjectRef, metadata: &ObjectMeta, data: Value) -> Result<Resource, Vec<Problem>> {
+fn parse(
+    object: &ObjectRef,
+    labels: Option<BTreeMap<String, String>>,
+    data: Value,
+) -> Result<Resource, Vec<Problem>> {
     let mut value = data;
     value["apiVersion"] = API_VERSION.into();
     value["kind"] = object.kind.as_str().into();
     value["metadata"] = json!({
         "name": object.name,
         "namespace": object.namespace,
-        "labels": metadata.labels,
+        "labels": labels,
     });
     let problems = schema::check(object, &mut value);
     if !problems.is_empty() {
@@ -450,6 +468,12 @@ mod tests {
         assert_eq!(&*info.status, r#"{"phase":"Ready"}"#);
         let latest = info.latest.as_deref().unwrap();
         assert_eq!((latest.id.as_str(), latest.stages.len()), ("y", 0));
+        // Nor does the label that we write: selectors know it before.
+        let label = "52-54-00-00-00-01".to_owned();
+        let known = objects.inputs().machines[0].metadata.labels.clone();
+        assert_eq!(known, Some([(MAC_LABEL.to_owned(), label)].into()));
+        object.metadata.labels = known;
+        assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
         // Nor does it count as a change of the object.
         let before = objects.revision();
         assert_eq!(objects.changed(&reference), Some(before));

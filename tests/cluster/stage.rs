@@ -60,7 +60,6 @@ impl<'a> Stage<'a> {
 
     /// The operator before its start; `name` is that of its folder, below ours, which holds its state,
     /// `artifacts/` and `server.log`.
-    #[allow(dead_code, reason = "the operator's own trials come with it")]
     pub(crate) fn operator(&self, name: &str, kubeconfig: &Path) -> Result<Launch> {
         let folder = self.folder.join(name);
         Launch::operator(kubeconfig, &self.folder.join("loaders"), &folder, "info")

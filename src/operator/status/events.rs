@@ -183,9 +183,9 @@ impl Herald {
             } else {
                 EventType::Normal
             },
-            reason: notice.reason.to_owned(),
+            reason: notice.reason.to_string(),
             note: Some(notice.note),
-            action: notice.reason.to_owned(),
+            action: notice.reason.to_string(),
             secondary: None,
         };
         let sent = timeout(PATIENCE, self.recorder.publish(&event, &reference)).await;

@@ -1,6 +1,7 @@
 //! What a person wants to read below `kubectl describe`: Events, and when
 //! there is one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -19,7 +20,7 @@ const MAX_NOTE: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Why, in CamelCase.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Whether somebody should look.
     pub is_warning: bool,
     /// In words.
@@ -133,33 +134,29 @@ pub(super) fn of_boot(turn: &Turn<'_>) -> Option<Notice> {
 /// The Events of conditions that became so with this status.
 #[must_use]
 pub(super) fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<Notice> {
-    let mut notices = Vec::new();
+    let mut notices: Vec<Notice> = Vec::new();
     for (about, bad) in [
-        (About::Ready, Truth::False),
         (About::Conflict, Truth::True),
+        (About::Ready, Truth::False),
         (About::ForeignDhcp, Truth::True),
         (About::PoolExhausted, Truth::True),
     ] {
         let Some(condition) = find(now, about).filter(|it| it.status == bad.as_str()) else {
             continue;
         };
-        let old = find(before, about);
-        let is_known =
-            old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
+        let same =
+            |old: &&Condition| old.status == condition.status && old.reason == condition.reason;
+        let is_known = find(before, about).filter(same).is_some();
+        let is_told = notices.iter().any(|told| told.note == condition.message);
         // What waits for a person says so in its columns.
-        if is_known || condition.reason == "NotApproved" {
+        if is_known || is_told || condition.reason == "NotApproved" {
             continue;
         }
         let reason = match about {
-            About::Ready => match condition.reason.as_str() {
-                "InterfaceDown" => "InterfaceDown",
-                "FilesMissing" => "FilesMissing",
-                _ => "NotReady",
-            },
-            other => other.as_str(),
+            About::Ready => condition.reason.clone(),
+            other => other.as_str().to_owned(),
         };
-        let note = format!("{}: {}", condition.reason, condition.message);
-        notices.push(Notice::new(reason, true, note));
+        notices.push(Notice::new(reason, true, condition.message.clone()));
     }
     notices
 }
@@ -169,14 +166,56 @@ pub(super) fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<Noti
 impl Notice {
     /// An Event; a note that is too long is cut.
     #[must_use]
-    pub fn new(reason: &'static str, is_warning: bool, mut note: String) -> Self {
+    pub fn new(reason: impl Into<Cow<'static, str>>, is_warning: bool, mut note: String) -> Self {
         if note.len() > MAX_NOTE {
             note.truncate(note.floor_char_boundary(MAX_NOTE));
         }
         Self {
-            reason,
+            reason: reason.into(),
             is_warning,
             note,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::conditions::{Judgement, Reason, settle};
+    use super::*;
+
+    fn conditions(judgements: &[(About, Truth, Reason, &str)]) -> Vec<Condition> {
+        let judgements = judgements.iter();
+        let judgements = judgements.map(|(about, truth, reason, message)| {
+            Judgement::new(*about, *truth, *reason, *message)
+        });
+        settle(&[], judgements.collect(), 1, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn conditions_are_told_when_they_become_so() {
+        let reasons = |before: &[Condition], now: &[Condition]| {
+            let notices = of_conditions(before, now).into_iter();
+            notices
+                .map(|notice| notice.reason.into_owned())
+                .collect::<Vec<_>>()
+        };
+        let good = conditions(&[(About::Ready, Truth::True, Reason::Served, "good")]);
+        let twice = Reason::Problem("DuplicateMac");
+        let bad = conditions(&[(About::Ready, Truth::False, twice, "twice")]);
+        assert_eq!(reasons(&[], &good), [""; 0]);
+        assert_eq!(reasons(&good, &bad), ["DuplicateMac"]);
+        assert_eq!(reasons(&bad, &bad), [""; 0]);
+        // One mistake, one Event.
+        let both = conditions(&[
+            (About::Ready, Truth::False, twice, "twice"),
+            (About::Conflict, Truth::True, twice, "twice"),
+        ]);
+        assert_eq!(reasons(&good, &both), ["Conflict"]);
+        let other = conditions(&[(About::Ready, Truth::False, Reason::NoSubnet, "none")]);
+        assert_eq!(reasons(&bad, &other), ["NoSubnet"]);
+        let waits = conditions(&[(About::Ready, Truth::False, Reason::NotApproved, "waits")]);
+        assert_eq!(reasons(&good, &waits), [""; 0]);
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::api::{Interface, Kind, ObjectRef, Problem};
 use crate::boot::MacAddress;
 use crate::snapshot::{
-    MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot, SubnetEntry, Verdict,
+    LocalReason, MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot, SubnetEntry,
+    Verdict,
 };
 
 /// Mistakes in which two objects want the same and the older one wins.
@@ -166,7 +167,9 @@ impl Sight {
             subnet: None,
             profile: index.and_then(|index| self.snapshot.profiles.get(index)),
             rule,
-            verdict: None,
+            // It is known by its MAC addresses only.
+            verdict: (machine.selection == Selection::Refused)
+                .then_some(Verdict::Local(LocalReason::MachineRefused)),
         }
     }
 }

@@ -303,6 +303,9 @@ impl Writer {
         for object in &changed {
             self.pace.mark(object, now);
         }
+        if changed.iter().any(|it| it.kind == Kind::BootProfile) {
+            tokio::task::block_in_place(|| self.find_files());
+        }
         self.mark(Kind::Subnet);
         self.mark(Kind::BootProfile);
         self.settle.get_or_insert_with(|| Instant::now() + SETTLE);

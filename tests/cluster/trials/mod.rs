@@ -3,6 +3,7 @@
 mod fixtures;
 mod harness;
 mod resources;
+mod status;
 
 use anyhow::{Context, Result};
 
@@ -35,7 +36,7 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 6] = [
+pub(crate) const ALL: [Trial; 9] = [
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
     trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
@@ -46,6 +47,9 @@ pub(crate) const ALL: [Trial; 6] = [
         SHARED,
         harness::network,
     ),
+    trial("status", &[], SHARED, status::told),
+    trial("status-conflicts", &[], SHARED, status::conflicts),
+    trial("status-storm", &[], SHARED, status::storm),
     trial("harness-outages", &[], OWN, harness::outages),
 ];
 

@@ -155,7 +155,7 @@ pub(super) fn settle(
             type_: judgement.about.as_str().to_owned(),
             status: judgement.truth.as_str().to_owned(),
             reason: judgement.reason.as_str().to_owned(),
-            message: cut(judgement.message),
+            message: shortened(judgement.message),
             observed_generation: Some(generation),
             last_transition_time: Time(since),
         }
@@ -201,13 +201,21 @@ pub(super) fn seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn cut(mut message: String) -> String {
+fn shortened(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
-        let end = message.floor_char_boundary(MAX_MESSAGE - 4);
-        message.truncate(end);
+        cut(&mut message, MAX_MESSAGE - '…'.len_utf8());
         message.push('…');
     }
     message
+}
+
+/// Cuts `text` to `most` bytes, between letters.
+pub(super) fn cut(text: &mut String, most: usize) {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
 }
 
 // === impl Judgement ===

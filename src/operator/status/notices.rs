@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::boots::short;
-use super::conditions::{About, Truth, find};
+use super::conditions::{About, Truth, cut, find};
 use crate::boot::MacAddress;
 use crate::timeline::{Boot, BootList, BootResult};
 
@@ -152,9 +152,10 @@ pub(super) fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<Noti
         if is_known || is_told || condition.reason == "NotApproved" {
             continue;
         }
-        let reason = match about {
-            About::Ready => condition.reason.clone(),
-            other => other.as_str().to_owned(),
+        let reason = if about == About::Ready {
+            condition.reason.clone()
+        } else {
+            about.as_str().to_owned()
         };
         notices.push(Notice::new(reason, true, condition.message.clone()));
     }
@@ -167,9 +168,7 @@ impl Notice {
     /// An Event; a note that is too long is cut.
     #[must_use]
     pub fn new(reason: impl Into<Cow<'static, str>>, is_warning: bool, mut note: String) -> Self {
-        if note.len() > MAX_NOTE {
-            note.truncate(note.floor_char_boundary(MAX_NOTE));
-        }
+        cut(&mut note, MAX_NOTE);
         Self {
             reason: reason.into(),
             is_warning,

@@ -10,6 +10,7 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::boots::own_boots;
+use super::conditions::cut;
 use crate::api::{API_VERSION, BootStatus, GROUP, Kind, MAC_LABEL, ObjectRef};
 use crate::operator::watch::chain;
 use crate::operator::{Cluster, resource};
@@ -174,7 +175,7 @@ impl Publisher {
 
     fn boots_manager(&self) -> String {
         let mut manager = format!("{FIELD_MANAGER}-boots-{}", self.replica);
-        manager.truncate(manager.floor_char_boundary(MAX_MANAGER));
+        cut(&mut manager, MAX_MANAGER);
         manager
     }
 

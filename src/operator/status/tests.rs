@@ -584,10 +584,7 @@ fn of_two_replicas_the_later_boot_counts() {
         id(later(Some(early.clone()), Some(&late))),
         Some("b".to_owned())
     );
-    assert_eq!(
-        id(later(Some(late.clone()), Some(&early))),
-        Some("b".to_owned())
-    );
+    assert_eq!(id(later(Some(late), Some(&early))), Some("b".to_owned()));
     assert_eq!(id(later(None, Some(&early))), Some("a".to_owned()));
     // What is in the API of our own boot is older than what we know.
     let older = boot("b", 3, "running");

@@ -350,6 +350,8 @@ impl Writer {
     fn forget(&mut self) {
         let objects = self.sources.objects.lock();
         let is_there = |object: &ObjectRef| objects.info(object).is_some();
+        // Those of Subnets that are left come again within a second.
+        self.metrics.foreign.reset();
         self.mirrors.retain(|object, _| is_there(object));
         self.futile.retain(|object, _| is_there(object));
         self.tallies.retain(|name, _| {
@@ -557,13 +559,19 @@ impl Writer {
         let foreign = i64::try_from(servers.len()).unwrap_or(i64::MAX);
         self.metrics.foreign.with_label_values(&[&key]).set(foreign);
         let listener = self.listener(&key);
+        let usage = self.sources.usages.of(&key);
+        // A start is no news: what was said before is so again in a moment.
+        let is_starting = listener == Listening::Starting || usage.is_none();
+        if is_starting && sight.snapshot.subnet(&key).is_some() && self.started.elapsed() < ECHO {
+            return None;
+        }
         let status = subnet(&SubnetInput {
             object,
             generation: info.generation,
             old: &old,
             sight,
             listener: &listener,
-            usage: self.sources.usages.of(&key),
+            usage,
             servers: &servers,
             now: timestamp(now)?,
         });

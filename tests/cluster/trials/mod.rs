@@ -36,7 +36,7 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 9] = [
+pub(crate) const ALL: [Trial; 10] = [
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
     trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
@@ -50,6 +50,7 @@ pub(crate) const ALL: [Trial; 9] = [
     trial("status", &[], SHARED, status::told),
     trial("status-conflicts", &[], SHARED, status::conflicts),
     trial("status-storm", &[], SHARED, status::storm),
+    trial("status-outage", &[], OWN, status::outage),
     trial("harness-outages", &[], OWN, harness::outages),
 ];
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use reveille::boot::MacAddress;
 use serde_json::Value;
 
 use crate::audit::Request;
+use crate::kubectl::Rules;
 use crate::lan::Lan;
 use crate::stage::Stage;
 use crate::support::card::{Card, Frame};
@@ -117,7 +119,7 @@ pub(super) fn told(stage: &mut Stage<'_>) -> Result<Vec<String>> {
 
 /// Two objects that want the same both say so, and the older one wins; what can never be is stalled.
 pub(super) fn conflicts(stage: &mut Stage<'_>) -> Result<Vec<String>> {
-    let _lan = Lan::open()?;
+    let mut lan = Lan::open()?;
     stage.apply(OBJECTS)?;
     // Age counts in seconds.
     sleep(Duration::from_millis(1100));
@@ -185,6 +187,27 @@ spec: {mode: Server, cidr: 198.51.100.0/24, interface: eth9}
             .then_some(events))
     })?;
     ensure!(events.contains("Warning"), "{events}");
+    // A machine that takes another server's offer gives that server away.
+    let mut card = lan.card("wire")?;
+    let other = "192.0.2.66".parse()?;
+    card.send(&question(
+        77,
+        MessageType::Request,
+        Some((Ipv4Addr::new(192, 0, 2, 99), other)),
+    ))?;
+    until("a word on the other DHCP server", || {
+        let found = condition_of(&json(stage, "subnet/lab")?, "ForeignDhcp")?;
+        ensure!(
+            found.starts_with("True ServersHeard machines chose the DHCP server 192.0.2.66"),
+            "{found}"
+        );
+        Ok(Some(()))
+    })?;
+    let series = format!(
+        "reveille_foreign_dhcp_servers{{subnet=\"{}/lab\"}}",
+        stage.namespace
+    );
+    ensure!(server.metric(&series)? == 1, "{series} is not 1");
     // The cure is seen, and the past of a condition is its own.
     let before = json(stage, "machine/node")?;
     stage.kubectl(&["delete", "machine", "a-twin"])?;
@@ -265,10 +288,56 @@ pub(super) fn storm(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     )])
 }
 
+/// A role that allows too little is said; a boot that nobody could write down is written later.
+pub(super) fn outage(stage: &mut Stage<'_>) -> Result<Vec<String>> {
+    let mut lan = Lan::open()?;
+    let mut card = lan.card("wire")?;
+    stage.apply(OBJECTS)?;
+    let rules = r"[{apiGroups: [reveille.dev], resources: ['*'], verbs: [list, watch]}]";
+    let poor = stage.account("poor", Rules::Here(rules))?;
+    let server = start_as(stage, "poor", &poor)?;
+    for resource in ["machines", "subnets", "bootprofiles"] {
+        server.logged(&format!("we may not patch {resource}/status.reveille.dev"))?;
+    }
+    let events = "allow the verbs create and patch on events.events.k8s.io";
+    boot(&mut card, &[1], ns::ADDRESS.parse()?)?;
+    server.logged(events)?;
+    for words in ["we may not patch machines/status", events] {
+        let times = server.times_logged(words)?;
+        ensure!(times == 1, "`{words}` is said {times} times");
+    }
+    server.stop()?;
+
+    let server = start(stage, "first")?;
+    until("a machine that was seen to boot", || {
+        Ok(columns(stage)?.contains("node debian Always").then_some(()))
+    })?;
+    let before = boots(&json(stage, "machine/node")?);
+    stage.plane.stop_api_server()?;
+    boot(&mut card, &[1], ns::ADDRESS.parse()?)?;
+    server.logged("the status of objects cannot be written now")?;
+    stage.plane.start_api_server()?;
+    until("the boot that nobody could write down", || {
+        let node = json(stage, "machine/node")?;
+        let all = boots(&node);
+        let booted = condition_of(&node, "Booted")?;
+        ensure!(booted.starts_with("True HandedOff"), "{booted}");
+        Ok((all.len() == before.len() + 1).then_some(()))
+    })?;
+    server.logged("the status of objects is written again")?;
+    server.stop()?;
+    Ok(vec![
+        "what was seen while the API server was away is told afterwards".to_owned(),
+    ])
+}
+
 /// Starts the program with the file that machines boot.
 fn start(stage: &Stage<'_>, name: &str) -> Result<Server> {
-    let kubeconfig = stage.plane.kubeconfig();
-    let launch = stage.operator(name, &kubeconfig)?;
+    start_as(stage, name, &stage.plane.kubeconfig())
+}
+
+fn start_as(stage: &Stage<'_>, name: &str, kubeconfig: &Path) -> Result<Server> {
+    let launch = stage.operator(name, kubeconfig)?;
     let tree = stage.folder.join(name).join("artifacts");
     std::fs::write(tree.join(KERNEL), KERNEL.repeat(1000))?;
     // Some trials have interfaces that are not there: it is never ready.
@@ -437,7 +506,7 @@ fn question(number: u16, kind: MessageType, chosen: Option<(Ipv4Addr, Ipv4Addr)>
     options.insert(DhcpOption::ClassIdentifier(
         b"PXEClient:Arch:00000:UNDI:002001".to_vec(),
     ));
-    options.insert(DhcpOption::ClientSystemArchitecture(Architecture::X86_B));
+    options.insert(DhcpOption::ClientSystemArchitecture(Architecture::X86_Bios));
     if let Some((address, server)) = chosen {
         options.insert(DhcpOption::RequestedIpAddress(address));
         options.insert(DhcpOption::ServerIdentifier(server));

@@ -1,37 +1,41 @@
 //! The service as a whole: binds first, then runs everything under the
 //! supervisor, then drains. Shell.
 
+mod admin;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use prometheus::Registry;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::admin::{AdminSources, bind_admin};
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
 use crate::dhcp::metrics::DhcpMetrics;
-use crate::dhcp::server::{Ask, Engine, Incoming, Listener, QUEUE, Tools};
+use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_name};
 use crate::dhcp::story::Story;
 use crate::events;
 use crate::files::Roots;
-use crate::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
+use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::net::{Links, Table, bind_error};
 use crate::operator::{self, Cluster};
 use crate::press::Press;
 use crate::snapshot::{self, Publisher, Reader};
 use crate::standalone;
-use crate::supervisor::{Fault, Faults, State, Supervisor};
+use crate::status::{self, Problems};
+use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::Seldom;
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Keeper, RecentLoaders};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Keeper, RecentLoaders};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -59,6 +63,20 @@ pub enum Manifests {
     Cluster(Cluster, Vec<PathBuf>),
 }
 
+impl Manifests {
+    /// Where they are, for people.
+    fn source(&self) -> status::Source {
+        let (kind, paths) = match self {
+            Self::Folder(paths) => ("folder".to_owned(), paths),
+            Self::Cluster(cluster, paths) => (format!("cluster {}", cluster.url), paths),
+        };
+        status::Source {
+            kind,
+            paths: paths.clone(),
+        }
+    }
+}
+
 /// Where the service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -82,6 +100,14 @@ struct Parts {
     usages: Usages,
     links: Links,
     heard: Heard,
+}
+
+/// What is known of boots, shared by the timeline and the admin doors.
+#[derive(Clone)]
+struct Timeline {
+    boots: Boots,
+    metrics: BootMetrics,
+    chronicle: Chronicle,
 }
 
 // === impl App ===
@@ -119,20 +145,37 @@ impl App {
             config,
         };
         let (store, table) = open_leases(&parts)?;
-        start_source(&parts, &supervisor, publisher, manifests)?;
+        let problems = Problems::default();
+        let source = manifests.source();
+        start_source(&parts, &supervisor, publisher, manifests, problems.clone())?;
 
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let (ask, asks) = mpsc::channel(1);
         let failing = Arc::new(AtomicBool::new(false));
-        let admin = bind_admin(&parts, &supervisor, ask, &failing)?;
         let recent = RecentLoaders::default();
-        start_timeline(&parts, &supervisor, recent.clone(), receiver)?;
+        let chronicle = Chronicle::default();
+        let timeline = Timeline {
+            boots: parts.boots.clone(),
+            metrics: BootMetrics::register(&parts.registry)?,
+            chronicle: chronicle.clone(),
+        };
+        let sources = AdminSources {
+            doors: (http, tftp),
+            source,
+            timeline: timeline.clone(),
+            problems,
+            ask,
+            failing: Arc::clone(&failing),
+        };
+        let admin = bind_admin(&parts, &supervisor, sources)?;
+        start_timeline(&parts, &supervisor, timeline, recent.clone(), receiver);
         let (queue, requests) = mpsc::channel(QUEUE);
         let story = Story {
             metrics: DhcpMetrics::register(&parts.registry)?,
             seldom: Seldom::default(),
             heard: parts.heard.clone(),
+            chronicle,
         };
         let engine = Engine {
             queue: requests,
@@ -254,42 +297,6 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     Ok(address)
 }
 
-fn bind_admin(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    ask: mpsc::Sender<Ask>,
-    failing: &Arc<AtomicBool>,
-) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.admin;
-    let health = supervisor.clone();
-    let snapshots = parts.snapshots.clone();
-    let boots = parts.boots.clone();
-    let failing = Arc::clone(failing);
-    let config = AdminConfig {
-        listen: at,
-        limits: Limits::default(),
-        ready: Arc::new(move || {
-            if failing.load(Ordering::Relaxed) {
-                return Err("leases cannot be written: nobody gets a new one".to_owned());
-            }
-            ready(&snapshots, &health.health())
-        }),
-        boots: Arc::new(move || boots.to_json()),
-        leases: Arc::new(move || Box::pin(lease_lines(ask.clone()))),
-        registry: parts.registry.clone(),
-        // Counted apart from what machines fetch, and shown nowhere.
-        metrics: HttpMetrics::register(&Registry::new())?,
-    };
-    let bind = move || {
-        AdminServer::bind(config.clone())
-            .map_err(|error| bind_error(Table::Tcp, "the admin port", at, at.port(), &error))
-    };
-    let first = bind().map_err(anyhow::Error::msg)?;
-    let address = first.local_addr()?;
-    serve_bound(supervisor, "admin", first, bind, AdminServer::run);
-    Ok(address)
-}
-
 /// Runs a server that is bound already, and binds it anew after trouble.
 fn serve_bound<S, F>(
     supervisor: &Supervisor,
@@ -315,51 +322,20 @@ fn serve_bound<S, F>(
     });
 }
 
-/// Every lease, a line of JSON each.
-async fn lease_lines(engine: mpsc::Sender<Ask>) -> Result<String, String> {
-    let gone = || "the DHCP service is restarting; ask again".to_owned();
-    let (answer, leases) = oneshot::channel();
-    engine.send(answer).await.map_err(|_| gone())?;
-    let mut lines = String::new();
-    for lease in leases.await.map_err(|_| gone())? {
-        lines.push_str(&lease::export(&lease).map_err(|error| error.to_string())?);
-        lines.push('\n');
-    }
-    Ok(lines)
-}
-
-/// Ready is: a snapshot, and no service down for want of something.
-fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), String> {
-    let snapshot = snapshots.current().ok_or("no manifests were read yet")?;
-    let down = services.iter().find_map(|(name, state)| match state {
-        State::Up => None,
-        State::Down(cause) => Some(format!("{name}: {cause}")),
-    });
-    if let Some(down) = down {
-        return Err(down);
-    }
-    // Listeners are started after the snapshot; none may be missing.
-    let missing = snapshot
-        .subnets
-        .iter()
-        .find(|subnet| !services.contains_key(&listener_name(&subnet.key)));
-    missing.map_or(Ok(()), |subnet| {
-        Err(format!("{} is not served yet", subnet.key))
-    })
-}
-
 /// Reads the manifests, publishes what they say, and goes on watching them.
 fn start_source(
     parts: &Parts,
     supervisor: &Supervisor,
     publisher: Publisher,
     manifests: Manifests,
+    problems: Problems,
 ) -> anyhow::Result<()> {
     let registry = &parts.registry;
     let press = Press::new(
         Arc::clone(&parts.roots),
         parts.config.http.port(),
         publisher,
+        problems,
     );
     match manifests {
         Manifests::Folder(paths) => {
@@ -395,21 +371,22 @@ fn start_source(
 fn start_timeline(
     parts: &Parts,
     supervisor: &Supervisor,
+    timeline: Timeline,
     recent: RecentLoaders,
     events: mpsc::Receiver<crate::timeline::BootEvent>,
-) -> anyhow::Result<()> {
+) {
     let keeper = Arc::new(Mutex::new(Keeper {
         events,
         sender: parts.events.clone(),
-        boots: parts.boots.clone(),
+        boots: timeline.boots,
         snapshots: parts.snapshots.clone(),
         recent,
-        metrics: BootMetrics::register(&parts.registry)?,
+        chronicle: timeline.chronicle,
+        metrics: timeline.metrics,
     }));
     supervisor.service("timeline", move |token| {
         Keeper::run(Arc::clone(&keeper), token)
     });
-    Ok(())
 }
 
 fn start_dhcp(
@@ -443,10 +420,6 @@ struct Listeners {
     links: Links,
     /// Where the services listen that machines are sent to.
     doors: [(&'static str, Ipv4Addr); 2],
-}
-
-fn listener_name(subnet: &str) -> String {
-    format!("dhcp@{subnet}")
 }
 
 impl Listeners {

@@ -68,8 +68,8 @@ pub struct ServiceConfig {
     )]
     pub tftp: SocketAddrV4,
 
-    /// Where /healthz, /readyz, /metrics, /boots and /leases are. Not for machines:
-    /// keep it on a trusted address.
+    /// Where /healthz, /readyz, /metrics, /status and the tables are, for reading
+    /// only. Not for machines: keep it on a trusted address.
     #[arg(
         long,
         env = "REVEILLE_ADMIN",
@@ -77,6 +77,11 @@ pub struct ServiceConfig {
         default_value = "127.0.0.1:9167"
     )]
     pub admin: SocketAddr,
+
+    /// The Unix socket of `reveille get`, `status`, `log` and `approve`; for its
+    /// owner and group. Default: admin.sock in the state folder.
+    #[arg(long, env = "REVEILLE_ADMIN_SOCKET", value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
 
     /// Answer a request for a folder with 404 instead of a listing.
     #[arg(long, env = "REVEILLE_NO_LISTING")]
@@ -107,6 +112,19 @@ pub struct LogConfig {
         default_value = "info"
     )]
     pub log: String,
+}
+
+/// The name of the admin socket in the state folder.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+
+impl ServiceConfig {
+    /// Where the admin socket is.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin_socket
+            .clone()
+            .unwrap_or_else(|| self.state.join(ADMIN_SOCKET))
+    }
 }
 
 /// Reads `NAME=DIR`.

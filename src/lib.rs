@@ -32,7 +32,7 @@
 //! | [`lease`] | who has which address, on disk before it is promised |
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
-//! | [`status`] | how things are, in words for people |
+//! | [`status`] | how things are, as tables for people |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
 

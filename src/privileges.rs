@@ -83,7 +83,8 @@ fn chown_tree(folder: &Path, uid: Uid, gid: Gid) -> std::io::Result<()> {
     let folder = openat(CWD, folder, flags, Mode::empty())?;
     for entry in Dir::read_from(&folder)? {
         let entry = entry?;
-        if entry.file_type() == FileType::RegularFile {
+        // The admin socket of an earlier start is the only one there.
+        if matches!(entry.file_type(), FileType::RegularFile | FileType::Socket) {
             let name = entry.file_name();
             chownat(&folder, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
         }

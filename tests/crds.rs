@@ -11,6 +11,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use reveille::api;
 use reveille::cli::crds::CrdsArgs;
+use reveille::cli::rbac::RbacArgs;
+use reveille::cli::reference::ReferenceArgs;
 use reveille::standalone::yaml;
 
 #[test]
@@ -41,6 +43,32 @@ fn the_folder_is_up_to_date() {
             "crds/{} is not up to date: run `make crds`",
             name.display()
         );
+    }
+}
+
+#[test]
+fn the_pages_made_from_the_types_are_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut reference = Vec::new();
+    ReferenceArgs {}.run(&mut reference).unwrap();
+    let mut roles = Vec::new();
+    let args = RbacArgs {
+        namespace: "reveille".to_owned(),
+        name: "reveille".to_owned(),
+        all_namespaces: false,
+    };
+    args.run(&mut roles).unwrap();
+    for (name, new) in [
+        ("docs/api.md", reference),
+        ("examples/operator/rbac.yaml", roles),
+    ] {
+        let path = root.join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &new).unwrap();
+        }
+        let same = std::fs::read(&path).is_ok_and(|old| old == new);
+        assert!(same, "{name} is not up to date: run `make crds`");
     }
 }
 
@@ -105,6 +133,27 @@ fn visit(at: &str, schema: &JSONSchemaProps, is_field: bool) {
     for (name, schema) in schema.properties.iter().flatten() {
         visit(&format!("{at}.{name}"), schema, true);
     }
+    let is_spec = at.contains(".spec");
+    match schema.type_.as_deref() {
+        // What is not bounded costs the rules that read it their budget.
+        Some("string") if is_spec => {
+            let bounded = schema.max_length.is_some() || schema.enum_.is_some();
+            let is_time = schema.format.as_deref() == Some("date-time");
+            assert!(bounded || is_time, "{at}: no limit");
+        }
+        Some("array") => {
+            assert!(!is_spec || schema.max_items.is_some(), "{at}: no limit");
+            assert!(
+                schema.x_kubernetes_list_type.is_some(),
+                "{at}: no list type"
+            );
+        }
+        Some("object") if is_spec && schema.additional_properties.is_some() => {
+            assert!(schema.max_properties.is_some(), "{at}: no limit");
+        }
+        _ => {}
+    }
+    assert!(schema.nullable.is_none(), "{at}: nullable");
     if schema.type_.as_deref() == Some("array") {
         let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items else {
             unreachable!("{at}: items is not one schema");

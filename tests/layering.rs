@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The core: folders and files of `src`.
-const CORE: [&str; 20] = [
+const CORE: [&str; 21] = [
+    "api/rules",
     "boot",
     "dhcp/answer.rs",
     "dhcp/decide.rs",
@@ -29,7 +30,7 @@ const CORE: [&str; 20] = [
     "snapshot",
     "tftp/resolve.rs",
 ];
-const CORE_TOO: [&str; 13] = [
+const CORE_TOO: [&str; 17] = [
     "lease/addresses.rs",
     "operator/status/boots.rs",
     "operator/status/conditions.rs",
@@ -39,16 +40,24 @@ const CORE_TOO: [&str; 13] = [
     "operator/status/profile.rs",
     "operator/status/sight.rs",
     "operator/status/subnet.rs",
+    "status/age.rs",
+    "status/fold.rs",
+    "status/overview.rs",
     "status/phase.rs",
+    "status/rows.rs",
     "tftp/transfer.rs",
     "tftp/wire.rs",
     "timeline",
 ];
 /// Doors in the wall, each with its reason.
-const DOORS: [(&str, &str); 3] = [
+const DOORS: [(&str, &str); 4] = [
     (
         "snapshot/handle.rs",
         "hands snapshots from the writer to the readers",
+    ),
+    (
+        "timeline/chronicle.rs",
+        "hands the story to those who follow it",
     ),
     ("timeline/keeper.rs", "takes events in and tells the story"),
     (

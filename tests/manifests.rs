@@ -31,7 +31,7 @@ fn accepts_the_valid_ones() {
     assert!(good, "{text}");
     assert_eq!(
         text,
-        "7 objects in 4 files: 1 Subnet, 4 BootProfiles, 2 Machines; no mistakes\n"
+        "15 objects in 5 files: 5 Subnets, 7 BootProfiles, 3 Machines; no mistakes\n"
     );
     assert_eq!(check(&["tests/manifests/valid"], Output::Json).1, "[]\n");
 }

@@ -13,9 +13,11 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -23,10 +25,13 @@ use prometheus::{Registry, TextEncoder};
 use reveille::boot::{MacAddress, Transport};
 use reveille::events;
 use reveille::files::Roots;
-use reveille::http::{AdminConfig, AdminServer, HttpConfig, HttpMetrics, HttpServer, Limits};
+use reveille::http::{
+    AdminConfig, AdminServer, AdminSocket, HttpConfig, HttpMetrics, HttpServer, Limits,
+};
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Publisher, Snapshot};
-use reveille::timeline::{BootEvent, Fact, Transfer};
+use reveille::status::Table;
+use reveille::timeline::{BootEvent, Chronicle, Fact, StoryLine, Transfer};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -537,28 +542,159 @@ fn curl_agrees() {
     assert_eq!(code, "200 0");
 }
 
+/// The admin doors' answers; `ready` says what `/readyz` does.
+fn admin_config(registry: &Registry, ready: &Arc<AtomicBool>) -> AdminConfig {
+    let is_ready = Arc::clone(ready);
+    let (_, snapshots) = snapshot::channel();
+    AdminConfig {
+        limits: Limits::default(),
+        ready: Arc::new(move || {
+            let ready = is_ready.load(Ordering::SeqCst);
+            ready
+                .then_some(())
+                .ok_or_else(|| "no snapshot yet".to_owned())
+        }),
+        boots: Arc::new(|| serde_json::json!([{"mac": "52:54:00:00:00:01"}])),
+        leases: Arc::new(|| Box::pin(async { Ok("{\"address\":\"192.0.2.1\"}\n".to_owned()) })),
+        show: Arc::new(|table| {
+            Box::pin(async move {
+                if table == Table::Machines {
+                    Ok(serde_json::json!({"machines": []}))
+                } else {
+                    Err(format!("no {table:?} here"))
+                }
+            })
+        }),
+        snapshots,
+        chronicle: Chronicle::default(),
+        approve: Arc::new(|mac| {
+            Box::pin(async move {
+                if mac == MAC {
+                    Ok(format!("{mac} is approved"))
+                } else {
+                    Err(format!("{mac} was never seen"))
+                }
+            })
+        }),
+        registry: registry.clone(),
+        metrics: HttpMetrics::register(registry).unwrap(),
+    }
+}
+
+fn story_line(at: u64, mac: MacAddress) -> StoryLine {
+    StoryLine {
+        at,
+        mac,
+        machine: None,
+        boot: None,
+        text: format!("stage {at}"),
+    }
+}
+
+#[test]
+fn the_admin_port_changes_nothing_and_the_socket_approves() {
+    let runtime = Runtime::new().unwrap();
+    let ready = Arc::new(AtomicBool::new(true));
+    let config = admin_config(&Registry::new(), &ready);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let (port, socket) = runtime.block_on(async {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let port = AdminServer::bind(listen, config.clone()).unwrap();
+        (port, AdminSocket::bind(&path, false, config).unwrap())
+    });
+    let address = port.local_addr().unwrap();
+    let cancel = CancellationToken::new();
+    let port = runtime.spawn(port.run(cancel.clone()));
+    let socket = runtime.spawn(socket.run(cancel.clone()));
+    let post = |mac: &str| {
+        format!("POST /machines/{mac}/approve HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut tcp = Client::connect(address);
+    let refused = tcp.ask(&post("52:54:00:00:00:01"));
+    assert_eq!((refused.status, refused.text()), (404, "not-found\n"));
+    let mut unix = Client::over(UnixStream::connect(&path).unwrap());
+    let done = unix.ask(&post("52-54-00-00-00-01"));
+    assert_eq!(
+        (done.status, done.text()),
+        (200, "52:54:00:00:00:01 is approved\n")
+    );
+    let unknown = unix.ask(&post("52:54:00:00:00:02"));
+    let words = "not-approved: 52:54:00:00:00:02 was never seen\n";
+    assert_eq!((unknown.status, unknown.text()), (409, words));
+    let wrong = unix.ask(&post("node-7"));
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text().starts_with("bad-mac: `node-7`"), "{wrong:?}");
+    // For reading the two are one.
+    let answers = [
+        (tcp.ask(&get("/machines")), tcp.ask(&get("/status"))),
+        (unix.ask(&get("/machines")), unix.ask(&get("/status"))),
+    ];
+    for (machines, status) in answers {
+        assert_eq!(machines.text(), "{\"machines\":[]}\n");
+        let cannot = "not-now: no Overview here\n";
+        assert_eq!((status.status, status.text()), (503, cannot));
+    }
+    cancel.cancel();
+    runtime.block_on(port).unwrap().unwrap();
+    runtime.block_on(socket).unwrap().unwrap();
+    assert!(!path.exists(), "the socket's file went with it");
+}
+
+#[test]
+fn the_story_is_told_as_it_happens_and_ends_with_the_door() {
+    let runtime = Runtime::new().unwrap();
+    let config = admin_config(&Registry::new(), &Arc::new(AtomicBool::new(true)));
+    let chronicle = config.chronicle.clone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let socket = runtime.block_on(async { AdminSocket::bind(&path, false, config).unwrap() });
+    let cancel = CancellationToken::new();
+    let running = runtime.spawn(socket.run(cancel.clone()));
+    let other = MacAddress::new([2, 0, 0, 0, 0, 9]);
+    chronicle.note(story_line(10, MAC));
+    chronicle.note(story_line(20, other));
+    chronicle.note(story_line(30, MAC));
+    let ask = |query: &str| {
+        let mut client = Client::over(UnixStream::connect(&path).unwrap());
+        client.send(&format!(
+            "GET /log?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ));
+        client
+    };
+    let past = String::from_utf8(ask("machine=52:54:00:00:00:01&since=20").rest()).unwrap();
+    let told = |text: &str| -> Vec<u64> {
+        let lines = text.lines().filter(|line| line.starts_with('{'));
+        let lines = lines.map(|line| serde_json::from_str::<StoryLine>(line).unwrap().at);
+        lines.collect()
+    };
+    assert_eq!(told(&past), [30], "{past}");
+    let nobody = String::from_utf8(ask("machine=node-7").rest()).unwrap();
+    assert!(
+        nobody.contains("404") && nobody.contains("no-machine: "),
+        "{nobody}"
+    );
+
+    let mut follower = ask("machine=52:54:00:00:00:01&follow=1");
+    follower.wait_for("stage 30");
+    chronicle.note(story_line(40, other));
+    chronicle.note(story_line(50, MAC));
+    follower.wait_for("stage 50");
+    cancel.cancel();
+    let all = String::from_utf8(follower.rest()).unwrap();
+    assert_eq!(told(&all), [10, 30, 50], "{all}");
+    runtime.block_on(running).unwrap().unwrap();
+}
+
 #[test]
 fn the_admin_port_says_how_it_is() {
     let runtime = Runtime::new().unwrap();
     let registry = Registry::new();
-    let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let is_ready = Arc::clone(&ready);
+    let ready = Arc::new(AtomicBool::new(false));
     let admin = runtime.block_on(async {
-        AdminServer::bind(AdminConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            limits: Limits::default(),
-            ready: Arc::new(move || {
-                let ready = is_ready.load(std::sync::atomic::Ordering::SeqCst);
-                ready
-                    .then_some(())
-                    .ok_or_else(|| "no snapshot yet".to_owned())
-            }),
-            boots: Arc::new(|| serde_json::json!([{"mac": "52:54:00:00:00:01"}])),
-            leases: Arc::new(|| Box::pin(async { Ok("{\"address\":\"192.0.2.1\"}\n".to_owned()) })),
-            registry: registry.clone(),
-            metrics: HttpMetrics::register(&registry).unwrap(),
-        })
-        .unwrap()
+        let listen = "127.0.0.1:0".parse().unwrap();
+        AdminServer::bind(listen, admin_config(&registry, &ready)).unwrap()
     });
     let address = admin.local_addr().unwrap();
     let cancel = CancellationToken::new();
@@ -571,7 +707,7 @@ fn the_admin_port_says_how_it_is() {
     );
     let waiting = get("/readyz");
     assert_eq!((waiting.status, waiting.text()), (503, "no snapshot yet\n"));
-    ready.store(true, std::sync::atomic::Ordering::SeqCst);
+    ready.store(true, Ordering::SeqCst);
     assert_eq!(get("/readyz").status, 200);
     let metrics = get("/metrics");
     assert_eq!(
@@ -717,8 +853,8 @@ impl Server {
 
 // === a client that speaks HTTP by hand ===
 
-struct Client {
-    stream: TcpStream,
+struct Client<S = TcpStream> {
+    stream: S,
     read: Vec<u8>,
 }
 
@@ -736,6 +872,26 @@ impl Client {
         Self {
             stream,
             read: Vec::new(),
+        }
+    }
+}
+
+impl Client<UnixStream> {
+    fn over(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream,
+            read: Vec::new(),
+        }
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Reads on until `text` was read.
+    fn wait_for(&mut self, text: &str) {
+        let has = |read: &[u8]| read.windows(text.len()).any(|it| it == text.as_bytes());
+        while !has(&self.read) {
+            assert_ne!(self.fill(), 0, "closed before {text}");
         }
     }
 

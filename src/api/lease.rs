@@ -19,6 +19,9 @@ use crate::boot::MacAddress;
     doc = "Who has an address: the mirror of a lease, written by Reveille.",
     plural = "dhcpleases",
     shortname = "dl",
+    selectable = ".spec.subnet",
+    selectable = ".spec.machine",
+    selectable = ".spec.mac",
     namespaced,
     category = "reveille",
     derive = "PartialEq",
@@ -36,7 +39,7 @@ use crate::boot::MacAddress;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DhcpLeaseSpec {
-    /// The address that is lent; the object has its name.
+    /// The address that is lent; the object has its name. It never changes.
     pub address: Ipv4Addr,
     /// The Subnet whose pool it is from, by name.
     pub subnet: String,

@@ -21,6 +21,11 @@ pub const MAX_INTERFACES: usize = 32;
     kind = "Machine",
     doc = "Who boots: a piece of hardware, known by its MAC addresses.",
     plural = "machines",
+    shortname = "mach",
+    selectable = ".spec.approved",
+    selectable = ".spec.profileRef.name",
+    selectable = ".status.phase",
+    selectable = ".status.profile",
     namespaced,
     category = "reveille",
     derive = "PartialEq",
@@ -57,8 +62,8 @@ pub const MAX_INTERFACES: usize = 32;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MachineSpec {
-    /// Its network interfaces.
-    #[schemars(length(min = 1, max = 32))]
+    /// Its network interfaces; one at least, each with its own MAC address.
+    #[schemars(length(max = 32))]
     pub interfaces: Vec<Interface>,
 
     /// The profile it boots. Default: the one whose selector matches best,
@@ -101,17 +106,18 @@ impl Default for MachineSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Interface {
-    /// Its MAC address, such as `52:54:00:12:34:56`.
+    /// Its MAC address, such as `52:54:00:12:34:56`; `-`, `.` (Cisco) and no
+    /// separator are read as well, in either case.
     pub mac: MacAddress,
     /// The address reserved for it. Default: one from the Subnet's pools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ipv4Addr>,
     /// The host name it is told (option 12).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     pub hostname: Option<String>,
     /// Whether the machine may boot over this interface; if not, it gets an
-    /// address and is sent to its disk.
+    /// address and is sent to its disk. Default: true.
     #[serde(default = "yes")]
     pub netboot: bool,
 }

@@ -14,7 +14,9 @@ mod lease;
 mod machine;
 mod problem;
 mod profile;
+mod rules;
 mod scalar;
+mod shape;
 mod status;
 mod subnet;
 
@@ -30,6 +32,7 @@ pub use self::profile::{
     BootProfile, BootProfileSpec, FileSource, InitrdSource, LinuxSource, Loader, LoaderKind,
     LocalSource, MAX_ARGS, MAX_INITRDS, NameRef, Operator, RomIpxe, Selector, SelectorRequirement,
 };
+pub use self::rules::Syntax;
 pub use self::scalar::{Cidr, Lifetime, ScalarError};
 pub use self::status::{
     AddressCounts, BootProfileStatus, BootStatus, ForeignServer, MAX_STATUS_BOOTS, MachineFacts,
@@ -57,9 +60,9 @@ pub const MACHINE_LABEL: &str = "reveille.dev/machine";
 #[must_use]
 pub fn crd(kind: Kind) -> CustomResourceDefinition {
     match kind {
-        Kind::Subnet => Subnet::crd(),
-        Kind::BootProfile => BootProfile::crd(),
-        Kind::Machine => Machine::crd(),
+        Kind::Subnet => shape::finish(Subnet::crd(), rules::subnet()),
+        Kind::BootProfile => shape::finish(BootProfile::crd(), rules::profile()),
+        Kind::Machine => shape::finish(Machine::crd(), rules::machine()),
     }
 }
 
@@ -68,6 +71,6 @@ pub fn crd(kind: Kind) -> CustomResourceDefinition {
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut all: Vec<_> = Kind::ALL.into_iter().map(crd).collect();
-    all.push(DhcpLease::crd());
+    all.push(shape::finish(DhcpLease::crd(), rules::lease()));
     all
 }

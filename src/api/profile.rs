@@ -24,6 +24,7 @@ pub const MAX_ARGS: usize = 256;
     doc = "What machines boot: a kernel with its initrds and arguments, or their own disk.",
     plural = "bootprofiles",
     shortname = "bp",
+    selectable = ".spec.default",
     namespaced,
     category = "reveille",
     derive = "PartialEq",
@@ -100,7 +101,7 @@ pub struct BootProfileSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NameRef {
     /// The object's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     pub name: String,
 }
 
@@ -123,7 +124,7 @@ pub struct Selector {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SelectorRequirement {
     /// The label.
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(length(max = 317))]
     pub key: String,
     /// How it is compared.
     pub operator: Operator,
@@ -207,7 +208,7 @@ pub struct LinuxSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSource {
     /// Its path in the artifact tree.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     pub path: String,
 }
 
@@ -216,7 +217,7 @@ pub struct FileSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InitrdSource {
     /// Its path in the artifact tree.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     pub path: String,
     /// The name under which the kernel finds it, where it asks by name.
     /// Default: the last part of `path`.

@@ -17,6 +17,9 @@ use super::{Cidr, Lifetime, NameRef, SubnetStatus};
     kind = "Subnet",
     doc = "Where machines boot: one broadcast domain that Reveille serves.",
     plural = "subnets",
+    shortname = "sn",
+    selectable = ".spec.mode",
+    selectable = ".spec.interface",
     namespaced,
     category = "reveille",
     derive = "PartialEq",
@@ -55,16 +58,17 @@ pub struct SubnetSpec {
 
     /// The interface that faces the machines: its name, an alternative name,
     /// or its MAC address.
-    #[schemars(length(min = 1, max = 128))]
     pub interface: String,
 
     /// Ranges of addresses for machines that have none of their own. Without a
-    /// pool only machines with a reserved address are served.
+    /// pool only machines with a reserved address are served. They lie in the
+    /// network and share no address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub pools: Vec<Pool>,
 
-    /// How long an address is lent, and when a machine asks again.
+    /// How long an address is lent, and when a machine asks again: renew before
+    /// rebind before valid.
     #[serde(default)]
     pub lifetimes: Lifetimes,
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use prometheus::Registry;
 
+use super::table::{self, NONE, printable};
 use crate::api::Cidr;
 use crate::clock::{self, Millis};
 use crate::lease::{self, Change, Format, Imported, Lease, LeaseMetrics, LeaseStore, StoreError};
@@ -242,7 +243,7 @@ impl State {
         if matches!(error, StoreError::Locked(_)) {
             anyhow::anyhow!(
                 "the service is running and alone has the leases in {folder}; \
-                 ask it for them (/leases on its admin port) or stop it"
+                 ask it for them (`reveille get leases`) or stop it"
             )
         } else {
             error.into()
@@ -251,32 +252,23 @@ impl State {
 }
 
 fn print_table(leases: &[Lease], now: Millis, out: &mut impl Write) -> io::Result<()> {
-    let head = ["ADDRESS", "MACHINE", "HOSTNAME", "SUBNET", "STATE", "ENDS"];
-    let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(leases.iter().map(|lease| {
-        [
-            lease.address.to_string(),
-            lease.key.to_string(),
-            printable(lease.hostname.as_deref().unwrap_or("-")),
-            lease.subnet.clone(),
-            lease.state_at(now).as_str().to_owned(),
-            ends(lease.expires, now),
-        ]
-    }));
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in &rows {
-        let cells = row.iter().zip(widths);
-        let line: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        writeln!(out, "{}", line.join("  ").trim_end())?;
-    }
-    Ok(())
+    let rows: Vec<_> = leases.iter().map(|lease| lease_row(lease, now)).collect();
+    table::print(&HEAD, &rows, out)
+}
+
+/// The columns of a table of leases.
+pub(super) const HEAD: [&str; 6] = ["ADDRESS", "MACHINE", "HOSTNAME", "SUBNET", "STATE", "ENDS"];
+
+/// A lease in such a table.
+pub(super) fn lease_row(lease: &Lease, now: Millis) -> Vec<String> {
+    vec![
+        lease.address.to_string(),
+        lease.key.to_string(),
+        printable(lease.hostname.as_deref().unwrap_or(NONE)),
+        lease.subnet.clone(),
+        lease.state_at(now).as_str().to_owned(),
+        ends(lease.expires, now),
+    ]
 }
 
 /// How long a lease still lasts, or lasted: `in 1h 5m`, `12m ago`.
@@ -293,11 +285,6 @@ fn ends(end: Millis, now: Millis) -> String {
     } else {
         format!("{span} ago")
     }
-}
-
-/// A name as a machine sent it, made safe for a terminal.
-fn printable(name: &str) -> String {
-    name.chars().flat_map(char::escape_debug).collect()
 }
 
 fn is_dash(file: &Path) -> bool {

@@ -1,11 +1,19 @@
 //! The command line: one file per subcommand.
 
+pub mod approve;
 pub mod check;
 pub mod crds;
+pub mod get;
 pub mod leases;
+pub mod log;
 pub mod operator;
+pub mod rbac;
+pub mod reference;
 pub mod serve;
 mod service;
+pub mod socket;
+pub mod status;
+mod table;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -34,10 +42,22 @@ pub enum Command {
     Operator(Box<operator::OperatorArgs>),
     /// Find every mistake in manifests.
     Check(check::CheckArgs),
-    /// Show, export or import leases.
+    /// Say whether the running service can serve boots, and what is wrong.
+    Status(status::StatusArgs),
+    /// Show the running service's machines, boots, leases, Subnets and profiles.
+    Get(get::GetArgs),
+    /// Tell the story of a machine's boots, also as it happens.
+    Log(log::LogArgs),
+    /// Approve a machine that was discovered.
+    Approve(approve::ApproveArgs),
+    /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
+    /// Print the reference of all resources.
+    Reference(reference::ReferenceArgs),
+    /// Print what the operator must be allowed to do in a cluster.
+    Rbac(rbac::RbacArgs),
 }
 
 impl Cli {
@@ -49,8 +69,14 @@ impl Cli {
             Command::Serve(args) => args.run(),
             Command::Operator(args) => args.run(),
             Command::Check(args) => args.run(&mut out),
+            Command::Status(args) => args.run(&mut out),
+            Command::Get(args) => args.run(&mut out),
+            Command::Log(args) => args.run(&mut out),
+            Command::Approve(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
+            Command::Reference(args) => args.run(&mut out),
+            Command::Rbac(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.
         let _ = out.flush();

@@ -83,12 +83,14 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
         From::Folder(paths) => Manifests::Folder(paths),
         From::Cluster(args) => Manifests::Cluster(Cluster::find(&args).await?, args.manifests),
     };
+    let socket = config.admin_socket();
     let app = App::bind(config, manifests, shutdown.clone())?;
     let addresses = app.addresses();
     tracing::info!(
         http = %addresses.http,
         tftp = %addresses.tftp,
         admin = %addresses.admin,
+        admin_socket = %socket.display(),
         "listening"
     );
     let run = app.run();

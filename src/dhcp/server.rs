@@ -132,6 +132,12 @@ struct Outgoing {
     machine: Option<String>,
 }
 
+/// The name of the service that listens on `subnet` (`namespace/name`).
+#[must_use]
+pub fn listener_name(subnet: &str) -> String {
+    format!("dhcp@{subnet}")
+}
+
 // === impl Listener ===
 
 impl Listener {

@@ -8,6 +8,7 @@ use super::request::{Request, RequestKind};
 use crate::clock::Millis;
 use crate::lease::SilentReason;
 use crate::telemetry::Seldom;
+use crate::timeline::{Chronicle, StoryLine};
 
 /// Tells of decisions. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Story {
     pub seldom: Seldom,
     /// What people are told of elsewhere.
     pub heard: Heard,
+    /// Where it is kept for those who ask about a machine.
+    pub chronicle: Chronicle,
 }
 
 impl Story {
@@ -112,6 +115,7 @@ impl Story {
                 ignored = why.as_str(),
                 "{cure}"
             );
+            self.keep(now, request, decision, &format!("ignored: {cure}"));
         }
     }
 
@@ -131,6 +135,8 @@ impl Story {
                 reason,
                 "address refused (NAK); the machine asks anew"
             );
+            let words = format!("address refused (NAK, {reason}); the machine asks anew");
+            self.keep(now, request, decision, &words);
         }
     }
 
@@ -158,6 +164,25 @@ impl Story {
                 reason = reason.as_str(),
                 "nothing here boots this machine; it gets an address only"
             );
+            let reason = reason.as_str();
+            let words = format!("nothing here boots it ({reason}); it gets an address only");
+            self.keep(now, request, decision, &words);
         }
+    }
+
+    /// Adds to the machine's story what was logged.
+    fn keep(&self, now: Millis, request: &Request, decision: &Decision, words: &str) {
+        let Some(mac) = request.client.mac else {
+            return;
+        };
+        let machine = decision.machine.clone();
+        let who = machine.clone().unwrap_or_else(|| mac.to_string());
+        self.chronicle.note(StoryLine {
+            at: now.0,
+            mac,
+            machine,
+            boot: None,
+            text: format!("{who:<16} {:>7}  {words}", ""),
+        });
     }
 }

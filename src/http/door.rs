@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::fmt::Display;
+use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,11 +20,13 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::Outbox;
+use super::listen::{Ends, Listen, bind_tcp};
 use super::metrics::HttpMetrics;
 use super::wire::Wire;
 
@@ -47,9 +51,6 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Bytes of a request's head; iPXE's longest URL is a tenth of it. It also
 /// keeps hyper from taking a second chunk before the first has left.
 const HEAD_BYTES: usize = 16 << 10;
-
-/// Connections that the kernel keeps for us until we accept them.
-const BACKLOG: u32 = 1024;
 
 /// Before accepting again when we are out of something, such as descriptors.
 const SCARCE_PAUSE: Duration = Duration::from_millis(100);
@@ -80,26 +81,25 @@ pub struct Limits {
 
 /// A listener that is bound.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct Door<L: Listen = TcpListener> {
     name: &'static str,
-    listener: TcpListener,
+    listener: L,
     limits: Limits,
     metrics: HttpMetrics,
-    slots: Slots,
+    slots: Slots<L::Client>,
 }
 
 /// Who is at the other end of a connection, and at which of our addresses.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
+pub(super) struct Caller<E = Ends> {
+    pub(super) ends: E,
     /// Where deliveries wait for their bytes to leave.
     pub(super) outbox: Outbox,
 }
 
-/// The open connections by client address.
-#[derive(Clone, Debug, Default)]
-struct Slots(Arc<Mutex<HashMap<IpAddr, Client>>>);
+/// The open connections by client.
+#[derive(Debug)]
+struct Slots<C>(Arc<Mutex<HashMap<C, Client>>>);
 
 #[derive(Debug, Default)]
 struct Client {
@@ -109,11 +109,14 @@ struct Client {
 
 /// A place among the connections, given back at its drop.
 #[derive(Debug)]
-struct Slot {
-    slots: Slots,
-    client: IpAddr,
+struct Slot<C: Copy + Eq + Hash> {
+    slots: Slots<C>,
+    client: C,
     gauge: prometheus::IntGauge,
 }
+
+/// A connection that got a place.
+type Admitted<L> = (Slot<<L as Listen>::Client>, Caller<<L as Listen>::Ends>);
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -144,20 +147,7 @@ impl Door {
         limits: Limits,
         metrics: HttpMetrics,
     ) -> io::Result<Self> {
-        let socket = match listen {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        // Else a restart waits for the old connections to time out.
-        socket.set_reuseaddr(true)?;
-        socket.bind(listen)?;
-        Ok(Self {
-            name,
-            listener: socket.listen(BACKLOG)?,
-            limits,
-            metrics,
-            slots: Slots::default(),
-        })
+        Ok(Self::new(name, bind_tcp(listen)?, limits, metrics))
     }
 
     /// The address that was bound.
@@ -167,6 +157,24 @@ impl Door {
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+}
+
+impl<L: Listen> Door<L> {
+    /// A door at a listener that is bound; `name` stands in log lines and metrics.
+    pub(super) fn new(
+        name: &'static str,
+        listener: L,
+        limits: Limits,
+        metrics: HttpMetrics,
+    ) -> Self {
+        Self {
+            name,
+            listener,
+            limits,
+            metrics,
+            slots: Slots(Arc::default()),
+        }
+    }
 
     /// Serves until `cancel`, then lets the answers in flight end.
     ///
@@ -174,7 +182,7 @@ impl Door {
     /// Where the listener itself is broken.
     pub(super) async fn run<F, S, B>(self, cancel: CancellationToken, service: F) -> io::Result<()>
     where
-        F: Fn(Caller) -> S,
+        F: Fn(Caller<L::Ends>) -> S,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
@@ -194,9 +202,10 @@ impl Door {
                 biased;
                 () = cancel.cancelled() => break Ok(()),
                 Some(done) = tasks.join_next() => reap(done),
-                accepted = self.listener.accept(), if !full => match accepted {
-                    Ok((stream, peer)) => {
-                        let Some((slot, caller)) = self.admit(&stream, peer) else { continue };
+                accepted = Listen::accept(&self.listener), if !full => match accepted {
+                    Ok(None) => {}
+                    Ok(Some((stream, ends))) => {
+                        let Some((slot, caller)) = self.admit(ends) else { continue };
                         let service = service(caller.clone());
                         let talk = talk(stream, caller, service, self.limits, cancel.clone());
                         let refused = self.metrics.refused.clone();
@@ -222,47 +231,43 @@ impl Door {
     }
 
     /// Gives a new connection a place; `None` where its client has too many.
-    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<(Slot, Caller)> {
+    fn admit(&self, ends: L::Ends) -> Option<Admitted<L>> {
         let gauge = self.metrics.connections.with_label_values(&[self.name]);
         let most = self.limits.connections_per_client;
-        if let Err(told) = self.slots.take(peer.ip(), most) {
+        let client = L::client(&ends);
+        if let Err(told) = self.slots.take(client, most) {
             let refused = &self.metrics.refused;
             refused.with_label_values(&[TOO_MANY]).inc();
             if !told {
-                tracing::warn!(door = self.name, %peer, most, "client has too many connections");
+                tracing::warn!(door = self.name, peer = %ends, most, "client has too many connections");
             }
             return None;
         }
         gauge.inc();
         let slot = Slot {
             slots: self.slots.clone(),
-            client: peer.ip(),
+            client,
             gauge,
         };
-        // Heads and short answers must not wait for more.
-        let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
-        match local {
-            Ok(local) => Some((
-                slot,
-                Caller {
-                    peer,
-                    local,
-                    outbox: Outbox::default(),
-                },
-            )),
-            Err(error) => {
-                tracing::debug!(door = self.name, %peer, %error, "client left before its request");
-                None
-            }
-        }
+        let caller = Caller {
+            ends,
+            outbox: Outbox::default(),
+        };
+        Some((slot, caller))
     }
 }
 
 // === impl Slots ===
 
-impl Slots {
+impl<C> Clone for Slots<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C: Copy + Eq + Hash> Slots<C> {
     /// Takes a place. The error says whether this client was refused before.
-    fn take(&self, client: IpAddr, most: usize) -> Result<(), bool> {
+    fn take(&self, client: C, most: usize) -> Result<(), bool> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = clients.entry(client).or_default();
         if entry.open >= most {
@@ -272,7 +277,7 @@ impl Slots {
         Ok(())
     }
 
-    fn give_back(&self, client: IpAddr) {
+    fn give_back(&self, client: C) {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = clients.get_mut(&client) {
             entry.open = entry.open.saturating_sub(1);
@@ -283,7 +288,7 @@ impl Slots {
     }
 }
 
-impl Drop for Slot {
+impl<C: Copy + Eq + Hash> Drop for Slot<C> {
     fn drop(&mut self) {
         self.slots.give_back(self.client);
         self.gauge.dec();
@@ -292,14 +297,16 @@ impl Drop for Slot {
 
 /// Speaks HTTP/1.1 on `stream` until either side ends it. The name of what
 /// came where that was no request.
-async fn talk<S, B>(
-    stream: TcpStream,
-    caller: Caller,
+async fn talk<I, E, S, B>(
+    stream: I,
+    caller: Caller<E>,
     service: S,
     limits: Limits,
     cancel: CancellationToken,
 ) -> Option<&'static str>
 where
+    I: AsyncRead + AsyncWrite + Unpin,
+    E: Display,
     S: Service<Request<Incoming>, Response = Response<B>>,
     S::Error: Into<BoxError>,
     B: Body + 'static,
@@ -325,7 +332,7 @@ where
     };
     let error = ended.err()?;
     let source: &dyn Error = &error;
-    tracing::debug!(peer = %caller.peer, error = source, "connection ended");
+    tracing::debug!(peer = %caller.ends, error = source, "connection ended");
     if error.is_parse() {
         Some(UNREADABLE)
     } else if error.is_incomplete_message() {

@@ -2,7 +2,7 @@
 //! and the admin port.
 //!
 //! `route`, `range`, `target`, `media`, `listing` and `refusal` are core: they
-//! decide. `door` accepts connections; `server` and `admin` stand behind one
+//! decide. `listen` binds, `door` accepts connections; `server` and `admin` stand behind one
 //! each; `files` looks up, `answer` and `body` send, `wire` watches the bytes
 //! leave, and `delivery` reports the end.
 
@@ -12,6 +12,7 @@ mod body;
 mod delivery;
 mod door;
 mod files;
+mod listen;
 pub mod listing;
 pub mod media;
 mod metrics;
@@ -22,10 +23,11 @@ pub mod server;
 pub mod target;
 mod wire;
 
-pub use self::admin::{AdminConfig, AdminServer};
+pub use self::admin::{AdminConfig, AdminServer, AdminSocket, Approve, Readiness};
 pub use self::body::{CHUNK, FEW_FILES, SMALL_CHUNK};
 pub use self::door::{
     CONNECTIONS, CONNECTIONS_PER_CLIENT, DRAIN_TIMEOUT, HEAD_TIMEOUT, Limits, STALL_TIMEOUT,
 };
+pub use self::listen::SOCKET_PATH_BYTES;
 pub use self::metrics::HttpMetrics;
 pub use self::server::{HttpConfig, HttpServer};

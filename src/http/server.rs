@@ -163,8 +163,8 @@ impl Boot {
         let mut exchange = Exchange {
             sinks: Arc::clone(&self.sinks),
             started,
-            peer: caller.peer,
-            mac: self.machine_at(caller.peer),
+            peer: caller.ends.peer,
+            mac: self.machine_at(caller.ends.peer),
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
@@ -189,9 +189,9 @@ impl Boot {
         }
         let snapshot = snapshot.ok_or(Refusal::NoSnapshot)?;
         exchange.path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
-        let server = reached_at(caller.local);
+        let server = reached_at(caller.ends.local);
         let asking = script::Caller {
-            address: ipv4(caller.peer),
+            address: ipv4(caller.ends.peer),
             mac: exchange.mac,
         };
         let route = route(snapshot, asking, server, &exchange.path).map_err(Refusal::Route)?;

@@ -6,6 +6,7 @@
 mod cluster;
 mod disk;
 mod objects;
+pub mod rbac;
 mod source;
 mod start;
 pub mod status;

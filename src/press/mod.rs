@@ -14,15 +14,18 @@ use std::sync::Arc;
 use nix::ifaddrs::getifaddrs;
 
 use self::loaders::Loaders;
+pub use self::summary::missing_of;
 use crate::api::Problem;
 use crate::files::Roots;
 use crate::snapshot::{Compiled, Inputs, Publisher, Settings, Snapshot, compile};
+use crate::status::{ProblemLine, Problems};
 
 /// Compiles and publishes. There is one in a process.
 pub struct Press {
     roots: Arc<Roots>,
     http_port: u16,
     publisher: Publisher,
+    problems: Problems,
     loaders: Loaders,
     generation: u64,
     said: BTreeSet<String>,
@@ -49,13 +52,20 @@ pub struct Words<'a> {
 // === impl Press ===
 
 impl Press {
-    /// A press that publishes to `publisher`; machines reach HTTP at `http_port`.
+    /// A press that publishes to `publisher` and says in `problems` what is
+    /// wrong; machines reach HTTP at `http_port`.
     #[must_use]
-    pub fn new(roots: Arc<Roots>, http_port: u16, publisher: Publisher) -> Self {
+    pub fn new(
+        roots: Arc<Roots>,
+        http_port: u16,
+        publisher: Publisher,
+        problems: Problems,
+    ) -> Self {
         Self {
             roots,
             http_port,
             publisher,
+            problems,
             loaders: Loaders::default(),
             generation: 0,
             said: BTreeSet::new(),
@@ -121,6 +131,9 @@ impl Press {
                 (false, false) => tracing::warn!("{line}"),
             }
         }
-        self.said = lines.into_iter().map(|(_, line)| line).collect();
+        self.said = lines.iter().map(|(_, line)| line.clone()).collect();
+        let lines = lines.into_iter();
+        let lines = lines.map(|(error, text)| ProblemLine { error, text });
+        self.problems.set(lines.collect());
     }
 }

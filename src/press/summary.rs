@@ -85,21 +85,27 @@ fn describe_profile(profile: &ProfileEntry) -> String {
 pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for profile in &snapshot.profiles {
-        let linux = profile.spec.linux.as_ref();
-        let kernel = linux.map(|linux| &linux.kernel.path);
-        let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
-        let files = kernel
-            .into_iter()
-            .chain(initrds.map(|initrd| &initrd.path))
-            .chain(profile.spec.loader.files.values());
-        for file in files {
-            if !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)) {
-                missing.insert(format!(
-                    "BootProfile {}: {file} is not in the artifact tree; machines wait for it",
-                    profile.name
-                ));
-            }
+        for file in missing_of(profile, roots) {
+            missing.insert(format!(
+                "BootProfile {}: {file} is not in the artifact tree; machines wait for it",
+                profile.name
+            ));
         }
     }
     missing.into_iter().collect()
+}
+
+/// The files that `profile` names and that are not there. Blocks.
+#[must_use]
+pub fn missing_of<'a>(profile: &'a ProfileEntry, roots: &Roots) -> Vec<&'a str> {
+    let linux = profile.spec.linux.as_ref();
+    let kernel = linux.map(|linux| &linux.kernel.path);
+    let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
+    kernel
+        .into_iter()
+        .chain(initrds.map(|initrd| &initrd.path))
+        .chain(profile.spec.loader.files.values())
+        .filter(|file| !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)))
+        .map(String::as_str)
+        .collect()
 }

@@ -16,6 +16,7 @@ use crate::api::{
     DEFAULT_NAMESPACE, Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem,
 };
 use crate::boot::{Architecture, MacAddress};
+use crate::clock::Millis;
 
 /// What the process adds to the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,13 +105,16 @@ fn compile_machines(
             let bad_address = report.iter().any(|problem| {
                 problem.place.object == object && problem.place.pointer.ends_with("/ip")
             });
-            machines.push(refused_machine(&machine.spec, name, !bad_address));
+            let mut refused = refused_machine(&machine.spec, name, !bad_address);
+            refused.created = created(&machine.metadata);
+            machines.push(refused);
             continue;
         }
         let labels = machine.metadata.labels.clone().unwrap_or_default();
         machines.push(MachineEntry {
             selection: selection(machine, &name, &labels, profiles),
             spec: machine.spec.clone(),
+            created: created(&machine.metadata),
             name,
             labels,
         });
@@ -138,6 +142,7 @@ fn refused_machine(spec: &MachineSpec, mut name: ObjectName, keep_address: bool)
         name,
         labels: BTreeMap::new(),
         spec,
+        created: None,
         selection: Selection::Refused,
     }
 }
@@ -246,6 +251,11 @@ fn find(profiles: &[ProfileEntry], namespace: &str, reference: &NameRef) -> Opti
 
 fn is_refused(refused: &BTreeSet<ObjectRef>, kind: Kind, name: &ObjectName) -> bool {
     refused.contains(&ObjectRef::new(kind, &name.namespace, &name.name))
+}
+
+fn created(metadata: &ObjectMeta) -> Option<Millis> {
+    let at = metadata.creation_timestamp.as_ref()?.0.as_millisecond();
+    u64::try_from(at).ok().map(Millis)
 }
 
 fn name_of(metadata: &ObjectMeta) -> ObjectName {

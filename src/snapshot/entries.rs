@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use super::Plan;
 use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
 use crate::boot::{Architecture, MacAddress};
+use crate::clock::Millis;
 use crate::lease::AddressSet;
 
 /// Everything that is served, at one moment. Made by `compile`, never changed.
@@ -82,6 +83,8 @@ pub struct MachineEntry {
     pub labels: BTreeMap<String, String>,
     /// What its manifest says.
     pub spec: MachineSpec,
+    /// When its object was made; a cluster knows that, a folder does not.
+    pub created: Option<Millis>,
     /// The profile that it gets of its own, before any default.
     pub selection: Selection,
 }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::chronicle::{Chronicle, StoryLine};
 use super::metrics::BootMetrics;
 use super::story::tell;
 use super::{Boot, BootEvent, Fact, Known, MachineBoots, Note, Purpose, RecentLoaders, Timeline};
@@ -47,6 +48,8 @@ pub struct Keeper {
     pub snapshots: Reader,
     /// Told when a machine got our loader.
     pub recent: RecentLoaders,
+    /// Where the story is kept for those who ask.
+    pub chronicle: Chronicle,
     /// What is counted.
     pub metrics: BootMetrics,
 }
@@ -93,6 +96,11 @@ impl Boots {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.lock().revision()
+    }
+
+    /// Lets `look` at the boots; nothing is folded in meanwhile.
+    pub fn with<T>(&self, look: impl FnOnce(&Timeline) -> T) -> T {
+        look(&self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, Timeline> {
@@ -165,7 +173,15 @@ impl Keeper {
     fn tell(&self, notes: Vec<Note>) {
         for note in notes {
             self.metrics.count(&note);
-            tell(&note);
+            if let Some((boot, text)) = tell(&note) {
+                self.chronicle.note(StoryLine {
+                    at: clock::now().0,
+                    mac: boot.mac,
+                    machine: boot.machine.as_ref().map(ToString::to_string),
+                    boot: Some(boot.id.to_string()),
+                    text,
+                });
+            }
         }
     }
 }

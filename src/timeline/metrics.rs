@@ -98,6 +98,17 @@ impl BootMetrics {
         }
     }
 
+    /// How many boots of `profile` got to their end since the start: handed
+    /// off, or called back though no hand-off was seen.
+    #[must_use]
+    pub fn handed_off(&self, profile: &str) -> u64 {
+        let ended = |result: BootResult| {
+            let labels = [profile, result.as_str()];
+            self.boots.with_label_values(&labels).get()
+        };
+        ended(BootResult::HandedOff) + ended(BootResult::PhonedHome)
+    }
+
     /// Events that were dropped since the start.
     pub(super) fn dropped(&self, events: i64) {
         self.dropped.set(events);

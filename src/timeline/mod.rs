@@ -4,6 +4,7 @@
 //! into boots. Performs no I/O.
 
 mod boot;
+mod chronicle;
 mod event;
 mod keeper;
 mod metrics;
@@ -18,6 +19,7 @@ pub use self::boot::{
     Boot, BootId, BootResult, FIRST_STAGES, KEPT_TROUBLE, LAST_STAGES, ParseBootIdError, Stage,
     StageRecord, Trouble,
 };
+pub use self::chronicle::{Chronicle, FOLLOW_LINES, Heard, KEPT_LINES, StoryLine, Tail};
 pub use self::event::{
     BootEvent, Fact, LONG_TRANSFER, NextStep, PhoneHome, PhoneState, Purpose, Transfer,
 };

@@ -4,21 +4,27 @@
 use super::observe::human_bytes;
 use super::{Boot, BootResult, Note, Stage, StageRecord, Trouble};
 
-/// Tells what an event led to.
-pub(super) fn tell(note: &Note) {
+/// Tells what an event led to. The boot, and the text of the line, if it was
+/// worth one.
+pub(super) fn tell(note: &Note) -> Option<(&Boot, String)> {
     match note {
         // Its first stage tells it.
         Note::Started(boot) => {
-            if let Some(stalled) = boot.resumes {
-                tell_resumed(boot, &stalled.to_string());
-            }
+            let stalled = boot.resumes?;
+            Some((boot, tell_resumed(boot, &stalled.to_string())))
         }
-        Note::Stage(boot, record) => tell_stage(boot, record),
-        Note::Trouble(boot, trouble) => tell_trouble(boot, trouble),
-        Note::Ended(boot) => tell_end(boot),
+        Note::Stage(boot, record) => Some((boot, tell_stage(boot, record))),
+        Note::Trouble(boot, trouble) => Some((boot, tell_trouble(boot, trouble))),
+        Note::Ended(boot) => Some((boot, tell_end(boot)?)),
         // Its stage told it.
-        Note::PhonedHome(_) => {}
+        Note::PhonedHome(_) => None,
     }
+}
+
+/// The line of a boot: who, when, what, and the rest.
+fn line(boot: &Boot, at: Option<u32>, what: &str, rest: &str) -> String {
+    let at = at.map_or_else(String::new, |at| format!("+{}", seconds(at)));
+    format!("{:<16} {at:>7}  {what:<10} {rest}", who(boot))
 }
 
 /// The machine's name as the story has it.
@@ -27,7 +33,7 @@ fn who(boot: &Boot) -> String {
     machine.unwrap_or_else(|| boot.mac.to_string())
 }
 
-fn tell_stage(boot: &Boot, record: &StageRecord) {
+fn tell_stage(boot: &Boot, record: &StageRecord) -> String {
     let at = seconds(record.at_ms);
     let what = match record.stage {
         Stage::Offer | Stage::Ack | Stage::Ipxe => {
@@ -47,6 +53,7 @@ fn tell_stage(boot: &Boot, record: &StageRecord) {
             seconds(record.duration_ms)
         ),
     };
+    let text = line(boot, Some(record.at_ms), record.stage.as_str(), &what);
     tracing::info!(
         target: "reveille::boot",
         machine = boot.machine.as_deref(),
@@ -60,11 +67,13 @@ fn tell_stage(boot: &Boot, record: &StageRecord) {
         duration_ms = record.duration_ms,
         bytes = record.bytes,
         what = record.what.as_str(),
-        "{:<16} {:>7}  {:<10} {what}", who(boot), format!("+{at}"), record.stage.as_str(),
+        "{text}",
     );
+    text
 }
 
-fn tell_resumed(boot: &Boot, stalled: &str) {
+fn tell_resumed(boot: &Boot, stalled: &str) -> String {
+    let text = line(boot, None, "resumes", "the boot that had stalled");
     tracing::info!(
         target: "reveille::boot",
         machine = boot.machine.as_deref(),
@@ -72,12 +81,13 @@ fn tell_resumed(boot: &Boot, stalled: &str) {
         boot = %boot.id,
         profile = boot.profile.as_deref(),
         resumes = stalled,
-        "{:<16} {:>7}  {:<10} the boot that had stalled", who(boot), "", "resumes",
+        "{text}",
     );
+    text
 }
 
-fn tell_trouble(boot: &Boot, trouble: &Trouble) {
-    let at = format!("+{}", seconds(trouble.at_ms));
+fn tell_trouble(boot: &Boot, trouble: &Trouble) -> String {
+    let text = line(boot, Some(trouble.at_ms), "trouble", trouble.what.as_str());
     tracing::warn!(
         target: "reveille::boot",
         machine = boot.machine.as_deref(),
@@ -86,18 +96,19 @@ fn tell_trouble(boot: &Boot, trouble: &Trouble) {
         profile = boot.profile.as_deref(),
         at_ms = trouble.at_ms,
         trouble = trouble.what.as_str(),
-        "{:<16} {at:>7}  {:<10} {}", who(boot), "trouble", trouble.what,
+        "{text}",
     );
+    text
 }
 
-fn tell_end(boot: &Boot) {
+fn tell_end(boot: &Boot) -> Option<String> {
     match boot.result {
         // The stage told it already.
         BootResult::HandedOff
         | BootResult::LocalBoot
         | BootResult::PhonedHome
         | BootResult::Failed
-        | BootResult::Running => return,
+        | BootResult::Running => return None,
         BootResult::Stalled | BootResult::Restarted => {}
     }
     let stage = |stage: Option<Stage>| stage.map_or("none", Stage::as_str);
@@ -107,6 +118,8 @@ fn tell_end(boot: &Boot) {
     } else {
         "waited for"
     };
+    let rest = format!("{verb} {waits}, after {last}");
+    let text = line(boot, None, boot.result.as_str(), &rest);
     tracing::warn!(
         target: "reveille::boot",
         machine = boot.machine.as_deref(),
@@ -117,8 +130,9 @@ fn tell_end(boot: &Boot) {
         last_stage = last,
         stalled_at = waits,
         trouble = boot.trouble.last().map(|trouble| trouble.what.as_str()),
-        "{:<16} {:>7}  {:<10} {verb} {waits}, after {last}", who(boot), "", boot.result.as_str(),
+        "{text}",
     );
+    Some(text)
 }
 
 fn seconds(millis: u32) -> String {

@@ -16,6 +16,8 @@ pub(crate) struct Verdict {
     pub(crate) document: usize,
     /// Its kind and name, as it writes them.
     pub(crate) object: String,
+    /// What was shown.
+    pub(crate) text: String,
     pub(crate) outcome: Outcome,
     /// Warnings that came with it, whatever the outcome.
     pub(crate) warnings: Vec<String>,
@@ -53,13 +55,25 @@ impl fmt::Display for Verdict {
 }
 
 /// Shows each document of `files` to the API server, which stores none (`--dry-run=server`), with
-/// unknown and double fields as mistakes.
-pub(crate) fn verdicts(plane: &ControlPlane, files: &[PathBuf]) -> Result<Vec<Verdict>> {
+/// unknown and double fields as mistakes. Those that name no namespace go to `namespace`.
+pub(crate) fn verdicts(
+    plane: &ControlPlane,
+    namespace: &str,
+    files: &[PathBuf],
+) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         for (index, document) in documents(&text).enumerate() {
-            let words = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+            let place = format!("--namespace={namespace}");
+            let words = [
+                "apply",
+                &place,
+                "--dry-run=server",
+                "--validate=strict",
+                "-f",
+                "-",
+            ];
             let output = plane.kubectl_output(&plane.kubeconfig(), &words, &document)?;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let (warnings, complaints): (Vec<&str>, Vec<&str>) = said
@@ -76,6 +90,7 @@ pub(crate) fn verdicts(plane: &ControlPlane, files: &[PathBuf]) -> Result<Vec<Ve
                 file: shown(file),
                 document: index + 1,
                 object: object(&document),
+                text: document,
                 outcome,
                 warnings: warnings.into_iter().map(strip).collect(),
             });

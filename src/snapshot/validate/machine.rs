@@ -52,6 +52,9 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
             );
         }
     }
+    if let Some(profile) = &machine.spec.profile_ref {
+        found.reference("/spec/profileRef/name", Kind::BootProfile, &profile.name);
+    }
     found.problems
 }
 

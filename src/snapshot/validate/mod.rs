@@ -12,7 +12,8 @@ mod tests;
 
 use std::net::Ipv4Addr;
 
-use crate::api::{ObjectRef, Problem};
+use super::names;
+use crate::api::{Kind, ObjectRef, Problem};
 
 pub use self::machine::validate_machine;
 pub use self::profile::validate_profile;
@@ -58,6 +59,20 @@ impl Found {
     fn see(&mut self, pointer: &str, note: &str) {
         if let Some(last) = self.problems.pop() {
             self.problems.push(last.with(&self.object, pointer, note));
+        }
+    }
+
+    /// The name of another object.
+    fn reference(&mut self, pointer: &str, kind: Kind, name: &str) {
+        if !names::is_object_name(name) {
+            let what = format!("`{}` cannot be the name of a {kind}", name.escape_debug());
+            self.error(
+                pointer,
+                "BadName",
+                what,
+                "use at most 253 lower-case letters, digits, `-` and `.`, \
+                 with a letter or digit at both ends",
+            );
         }
     }
 

@@ -101,15 +101,17 @@ fn linux(found: &mut Found, linux: &LinuxSource) {
         path(found, &format!("{at}/path"), &initrd.path);
         let (name, field) = initrd_name(initrd);
         let pointer = format!("{at}/{field}");
-        if name.is_empty()
-            || name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
-        {
+        // A path without a name was told already.
+        if name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
             found.error(
                 &pointer,
                 "BadInitrdName",
                 format!("`{}` cannot be the name of an initrd", name.escape_debug()),
                 "give it a `name` without spaces and slashes",
             );
+        }
+        if name.is_empty() {
+            continue;
         }
         if let Some(first) = taken.get(name) {
             let what = format!("two initrds have the name `{}`", name.escape_debug());

@@ -1,7 +1,7 @@
 //! What a Subnet must be.
 
 use super::{Found, is_unicast};
-use crate::api::{Kind, Lifetimes, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
+use crate::api::{Kind, Lifetime, Lifetimes, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
 use crate::snapshot::names;
 
 /// Shortest lease in seconds. A machine asks again after half of it; less is
@@ -19,6 +19,13 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
         found.error("/spec/cidr", "BadCidr", what, cure);
     }
     interface(&mut found, &spec.interface);
+    if let Some(profile) = &spec.default_profile_ref {
+        found.reference(
+            "/spec/defaultProfileRef/name",
+            Kind::BootProfile,
+            &profile.name,
+        );
+    }
     lifetimes(&mut found, &spec.lifetimes);
     pools(&mut found, spec);
     addresses(&mut found, spec);
@@ -42,7 +49,7 @@ fn interface(found: &mut Found, name: &str) {
     let what = if name.is_empty() {
         "the interface has no name".to_owned()
     } else if name.len() > LONGEST {
-        format!("no interface has a name of {} bytes", name.len())
+        format!("no interface has a name of more than {LONGEST} bytes")
     } else if matches!(name, "." | "..")
         || name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':')
             && name.parse::<crate::boot::MacAddress>().is_err()
@@ -75,14 +82,23 @@ fn lifetimes(found: &mut Found, times: &Lifetimes) {
         );
     }
     let (renew, rebind) = (times.renew_secs(), times.rebind_secs());
-    if rebind >= valid && times.rebind.is_some() {
+    if let Some(written) = times.rebind.filter(|_| rebind >= valid) {
         found.error(
             "/spec/lifetimes/rebind",
             "BadLifetimes",
-            format!("rebind ({rebind}s) must come before the lease ends ({valid}s)"),
+            format!(
+                "rebind ({written}) must come before the lease ends ({})",
+                times.valid
+            ),
             "write renew < rebind < valid",
         );
     }
+    let shown = |written: Option<Lifetime>, default: &str| {
+        written.map_or_else(
+            || format!("{default} of {}", times.valid),
+            |written| written.to_string(),
+        )
+    };
     if renew >= rebind && (times.renew.is_some() || times.rebind.is_some()) {
         let field = if times.renew.is_some() {
             "renew"
@@ -92,7 +108,11 @@ fn lifetimes(found: &mut Found, times: &Lifetimes) {
         found.error(
             format!("/spec/lifetimes/{field}"),
             "BadLifetimes",
-            format!("renew ({renew}s) must come before rebind ({rebind}s)"),
+            format!(
+                "renew ({}) must come before rebind ({})",
+                shown(times.renew, "half"),
+                shown(times.rebind, "7/8")
+            ),
             "write renew < rebind < valid",
         );
     }

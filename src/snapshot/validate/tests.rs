@@ -166,7 +166,6 @@ fn wants_one_source_and_good_paths() {
             ("/spec/linux/initrd/1/path", "DuplicateInitrd"),
             ("/spec/linux/initrd/2/name", "BadInitrdName"),
             ("/spec/linux/initrd/3/path", "BadPath"),
-            ("/spec/linux/initrd/3/path", "BadInitrdName"),
             ("/spec/linux/args/0", "EmptyArgument"),
             ("/spec/linux/args/1", "BadArgument"),
             ("/spec/linux/args/2", "UnknownVariable"),
@@ -239,7 +238,10 @@ fn wants_machines_that_can_be_told_apart() {
     );
     expect(
         Kind::Machine,
-        json!({"interfaces": []}),
-        &[("/spec/interfaces", "NoInterface")],
+        json!({"interfaces": [], "profileRef": {"name": "De bian"}}),
+        &[
+            ("/spec/interfaces", "NoInterface"),
+            ("/spec/profileRef/name", "BadName"),
+        ],
     );
 }

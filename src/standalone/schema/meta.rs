@@ -29,7 +29,7 @@ impl Walk<'_> {
     /// Checks `metadata` and leaves in it what a person writes.
     pub(super) fn metadata(&mut self, value: &mut Value) {
         let Value::Object(fields) = value else {
-            self.wrong_type("object", value, "/metadata", "");
+            self.wrong_type("object", value, "/metadata", None);
             return;
         };
         for name in fields.keys() {
@@ -65,7 +65,7 @@ impl Walk<'_> {
                 "use at most 253 lower-case letters, digits, `-` and `.`, \
                  with a letter or digit at both ends",
             ),
-            Some(value) => self.wrong_type("string", value, at, ""),
+            Some(value) => self.wrong_type("string", value, at, None),
         }
     }
 
@@ -80,13 +80,13 @@ impl Walk<'_> {
                 format!("`{}` is not the name of a namespace", shown(name)),
                 "use at most 63 lower-case letters, digits and `-`",
             ),
-            Some(value) => self.wrong_type("string", value, at, ""),
+            Some(value) => self.wrong_type("string", value, at, None),
         }
     }
 
     fn pairs(&mut self, value: &Value, at: &str, is_label: bool) {
         let Value::Object(pairs) = value else {
-            self.wrong_type("object", value, at, "");
+            self.wrong_type("object", value, at, None);
             return;
         };
         let kind = if is_label { "label" } else { "annotation" };
@@ -115,7 +115,7 @@ impl Walk<'_> {
                 | Value::Bool(_)
                 | Value::Number(_)
                 | Value::Array(_)
-                | Value::Object(_) => self.wrong_type("string", value, &pointer, ""),
+                | Value::Object(_) => self.wrong_type("string", value, &pointer, None),
             }
         }
         if bytes > MAX_ANNOTATIONS {

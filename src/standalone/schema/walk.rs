@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::super::yaml::{join, shown};
 use super::text::syntax;
 use super::{MAX_PROBLEMS, planned};
-use crate::api::{ObjectRef, Place, Problem};
+use crate::api::{ObjectRef, Place, Problem, Syntax};
 use crate::snapshot::suggest;
 
 /// One walk over one object.
@@ -57,8 +57,7 @@ impl Walk<'_> {
             }
             (Some("number"), value @ Value::Number(_)) => self.number(schema, value, pointer),
             (Some(wanted), value) => {
-                let format = schema.format.as_deref().unwrap_or_default();
-                self.wrong_type(wanted, value, pointer, format);
+                self.wrong_type(wanted, value, pointer, Syntax::of(schema));
             }
             (None, _) => {}
         }
@@ -82,6 +81,11 @@ impl Walk<'_> {
                 Some(schema) => self.value(schema, value, &pointer),
                 None => replaced |= self.unknown_field(name, &pointer, known.keys()),
             }
+        }
+        let count = i64::try_from(fields.len()).unwrap_or(i64::MAX);
+        if let Some(most) = schema.max_properties.filter(|most| count > *most) {
+            let what = format!("`{}` has {count} entries", self.field(at));
+            self.tell(at, "TooMany", what, format!("at most {most} are served"));
         }
         for name in schema.required.iter().flatten() {
             // Where its planned sibling stands, this one was not forgotten.
@@ -133,6 +137,27 @@ impl Walk<'_> {
         };
         for (index, item) in items.iter_mut().enumerate() {
             self.value(of, item, &join(at, &index.to_string()));
+        }
+        if schema.x_kubernetes_list_type.as_deref() == Some("set") {
+            self.set(items, at);
+        }
+    }
+
+    /// A set has each of its items once.
+    fn set(&mut self, items: &[Value], at: &str) {
+        for (index, item) in items.iter().enumerate() {
+            let older = items.iter().take(index).position(|other| other == item);
+            let Some(older) = older else { continue };
+            let text = item.as_str().map_or_else(|| item.to_string(), shown);
+            let what = format!("`{text}` stands here twice");
+            if self.problems.len() < MAX_PROBLEMS {
+                let pointer = join(at, &index.to_string());
+                let first = join(at, &older.to_string());
+                let cure = "remove one of the two";
+                let problem = Problem::error(self.object, pointer, "Duplicate", what, cure);
+                self.problems
+                    .push(problem.with(self.object, &first, "first here"));
+            }
         }
     }
 
@@ -198,8 +223,14 @@ impl Walk<'_> {
         }
     }
 
-    /// `format` is the schema's, for a better cure.
-    pub(super) fn wrong_type(&mut self, wanted: &str, value: &Value, at: &str, format: &str) {
+    /// `syntax` is what texts must have there, for a better cure.
+    pub(super) fn wrong_type(
+        &mut self,
+        wanted: &str,
+        value: &Value,
+        at: &str,
+        syntax: Option<Syntax>,
+    ) {
         let what = format!(
             "`{}` is {}, not {}",
             self.field(at),
@@ -207,7 +238,7 @@ impl Walk<'_> {
             type_name(wanted)
         );
         let cure = match (wanted, value) {
-            ("string", Value::Number(number)) if format == "duration" => {
+            ("string", Value::Number(number)) if syntax == Some(Syntax::Lifetime) => {
                 format!("write `{number}s`")
             }
             ("string", Value::Number(_) | Value::Bool(_)) => "put it in quotes".to_owned(),

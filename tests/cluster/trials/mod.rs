@@ -2,6 +2,10 @@
 
 mod fixtures;
 mod harness;
+mod limits;
+mod mistakes;
+mod operator;
+mod outlives;
 mod resources;
 mod status;
 
@@ -36,10 +40,12 @@ const SHARED: Plane = Plane::Shared;
 const OWN: Plane = Plane::Own(Parts { controllers: false });
 
 /// All trials, in the order in which they run.
-pub(crate) const ALL: [Trial; 10] = [
+pub(crate) const ALL: &[Trial] = &[
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
-    trial("fixtures-invalid", &[], SHARED, fixtures::invalid),
+    trial("fixtures-invalid", &[], SHARED, mistakes::invalid),
+    trial("limits", &[], SHARED, limits::limits),
+    trial("transitions", &[], SHARED, limits::transitions),
     trial("harness-accounts", &[], SHARED, harness::accounts),
     trial(
         "harness-network",
@@ -52,6 +58,13 @@ pub(crate) const ALL: [Trial; 10] = [
     trial("status-storm", &[], SHARED, status::storm),
     trial("status-outage", &[], OWN, status::outage),
     trial("harness-outages", &[], OWN, harness::outages),
+    trial("operator-serves", &[], SHARED, operator::serves),
+    trial("operator-files", &[], SHARED, operator::files),
+    trial("operator-forbidden", &[], SHARED, operator::forbidden),
+    trial("operator-bad-objects", &[], OWN, operator::bad_objects),
+    trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial("operator-outlives", &[], OWN, outlives::outlives),
+    trial("operator-relists", &[], OWN, outlives::relists),
 ];
 
 const fn trial(

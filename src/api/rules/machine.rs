@@ -1,0 +1,75 @@
+//! The rules of a Machine.
+
+use super::syntax::mac_pattern;
+use super::{At, LABEL, List, at, host, name_ref, params, quoted, rule, rule_of};
+
+pub(in crate::api) fn machine() -> Vec<At> {
+    let mut all = vec![
+        at("").rule(rule_of(
+            "interfaces",
+            "self.interfaces.size() > 0",
+            "a machine without interfaces is never seen; name one with its `mac`",
+        )),
+        interfaces(),
+        at("interfaces[].mac").rule(rule(
+            &format!(
+                "!{} || !self.matches('^(.[13579bdfBDF]|[0:.-]+$)')",
+                is_mac("self")
+            ),
+            &format!(
+                "%({})% is the address of a group, not of an interface; write the interface's own MAC",
+                plain_mac("self")
+            ),
+        )),
+        host("interfaces[].ip"),
+        at("interfaces[].hostname").rule(rule(
+            &format!("self.matches({})", quoted(&format!("^{LABEL}([.]{LABEL})*$"))),
+            "`%(self)%` is not a host name; use letters, digits and `-`, with dots between the parts",
+        )),
+        name_ref("profileRef", "BootProfile"),
+    ];
+    all.extend(params());
+    all
+}
+
+/// No two interfaces have one address. The key of the list sees a MAC as it is
+/// written; two ways to write one are seen here.
+fn interfaces() -> At {
+    let macs = format!(
+        "{} && {} == {}",
+        is_mac("j.mac"),
+        digits("i.mac"),
+        digits("j.mac")
+    );
+    let ips = "has(j.ip) && i.ip == j.ip";
+    let unique = |has: &str, same: &str, value: &dyn Fn(&str) -> String| {
+        let twice_there = format!("{has} && self.filter(j, {same}).size() > 1");
+        let first = format!("self[self.transformList(n, i, {twice_there}, n)[0]]");
+        let says = format!(
+            "two interfaces have the address %({})%; give each its own",
+            value(&first)
+        );
+        rule(&format!("self.all(i, !({twice_there}))"), &says)
+    };
+    at("interfaces")
+        .list(List::Map("mac"))
+        .rule(unique(&is_mac("i.mac"), &macs, &|i| {
+            plain_mac(&format!("{i}.mac"))
+        }))
+        .rule(unique("has(i.ip)", ips, &|i| format!("{i}.ip")))
+}
+
+fn is_mac(value: &str) -> String {
+    format!("{value}.matches('{}')", mac_pattern())
+}
+
+/// The twelve digits of a MAC address, in CEL.
+fn digits(mac: &str) -> String {
+    format!("{mac}.lowerAscii().replace(':', '').replace('-', '').replace('.', '')")
+}
+
+/// A MAC address as we write it, in CEL.
+fn plain_mac(mac: &str) -> String {
+    let bytes = [0, 2, 4, 6, 8, 10].map(|at| format!("h.substring({at}, {})", at + 2));
+    format!("[{}].map(h, {})[0]", digits(mac), bytes.join(" + ':' + "))
+}

@@ -1,0 +1,149 @@
+//! The admin doors of the service: one port, one Unix socket. Shell.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use prometheus::Registry;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Parts, Timeline, serve_bound};
+use crate::clock;
+use crate::dhcp::server::{Ask, listener_name};
+use crate::http::{AdminConfig, AdminServer, AdminSocket, HttpMetrics, Limits, Readiness};
+use crate::lease;
+use crate::net::{Table, bind_error};
+use crate::snapshot::Reader;
+use crate::status::{Board, Listening, Problems, Source};
+use crate::supervisor::{State, Supervisor};
+
+/// Why nobody can be approved: there is nobody who waits for it.
+const DISCOVERY_OFF: &str = "discovery is not on for any Subnet";
+
+/// What the admin doors tell of besides what all services share.
+pub(super) struct AdminSources {
+    /// Where HTTP and TFTP listen.
+    pub(super) doors: (SocketAddr, SocketAddr),
+    /// The boots.
+    pub(super) timeline: Timeline,
+    /// Where the manifests come from.
+    pub(super) source: Source,
+    /// The mistakes in the manifests.
+    pub(super) problems: Problems,
+    /// Who knows the leases.
+    pub(super) ask: mpsc::Sender<Ask>,
+    /// Whether leases cannot be written.
+    pub(super) failing: Arc<AtomicBool>,
+}
+
+/// Binds the admin port and the admin socket; the port's address.
+pub(super) fn bind_admin(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    sources: AdminSources,
+) -> anyhow::Result<SocketAddr> {
+    let at = parts.config.admin;
+    let (http, tftp) = sources.doors;
+    let listening = Arc::new(OnceLock::new());
+    let config = admin_config(parts, supervisor, sources, Arc::clone(&listening))?;
+    let (port, path) = (config.clone(), parts.config.admin_socket());
+    let bind = move || {
+        AdminServer::bind(at, port.clone())
+            .map_err(|error| bind_error(Table::Tcp, "the admin port", at, at.port(), &error))
+    };
+    let first = bind().map_err(anyhow::Error::msg)?;
+    let admin = first.local_addr()?;
+    listening.get_or_init(|| Listening { http, tftp, admin });
+    serve_bound(supervisor, "admin", first, bind, AdminServer::run);
+
+    // The lock of the lease database says that the state folder is ours.
+    let alone = parts.config.admin_socket.is_none();
+    let bind = move || AdminSocket::bind(&path, alone, config.clone());
+    let first = bind().map_err(anyhow::Error::msg)?;
+    serve_bound(supervisor, "admin-socket", first, bind, AdminSocket::run);
+    Ok(admin)
+}
+
+fn admin_config(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    sources: AdminSources,
+    listening: Arc<OnceLock<Listening>>,
+) -> anyhow::Result<AdminConfig> {
+    let AdminSources {
+        timeline,
+        problems,
+        ask,
+        failing,
+        source,
+        ..
+    } = sources;
+    let (health, snapshots) = (supervisor.clone(), parts.snapshots.clone());
+    let is_ready: Readiness = Arc::new(move || {
+        if failing.load(Ordering::Relaxed) {
+            return Err("leases cannot be written: nobody gets a new one".to_owned());
+        }
+        ready(&snapshots, &health.health())
+    });
+    let board = Board {
+        snapshots: parts.snapshots.clone(),
+        supervisor: supervisor.clone(),
+        boots: timeline.boots.clone(),
+        counts: timeline.metrics,
+        leases: ask.clone(),
+        roots: Arc::clone(&parts.roots),
+        problems,
+        source,
+        listening,
+        ready: Arc::clone(&is_ready),
+        started: clock::now(),
+    };
+    let boots = timeline.boots;
+    Ok(AdminConfig {
+        limits: Limits::default(),
+        ready: is_ready,
+        boots: Arc::new(move || boots.to_json()),
+        leases: Arc::new(move || Box::pin(lease_lines(ask.clone()))),
+        show: Arc::new(move |table| Box::pin(board.clone().show(table))),
+        snapshots: parts.snapshots.clone(),
+        chronicle: timeline.chronicle,
+        approve: Arc::new(|_| Box::pin(async { Err(DISCOVERY_OFF.to_owned()) })),
+        registry: parts.registry.clone(),
+        // Counted apart from what machines fetch, and shown nowhere.
+        metrics: HttpMetrics::register(&Registry::new())?,
+    })
+}
+
+/// Every lease, a line of JSON each.
+async fn lease_lines(engine: mpsc::Sender<Ask>) -> Result<String, String> {
+    let gone = || "the DHCP service is restarting; ask again".to_owned();
+    let (answer, leases) = oneshot::channel();
+    engine.send(answer).await.map_err(|_| gone())?;
+    let mut lines = String::new();
+    for lease in leases.await.map_err(|_| gone())? {
+        lines.push_str(&lease::export(&lease).map_err(|error| error.to_string())?);
+        lines.push('\n');
+    }
+    Ok(lines)
+}
+
+/// Ready is: a snapshot, and no service down for want of something.
+fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), String> {
+    let snapshot = snapshots.current().ok_or("no manifests were read yet")?;
+    let down = services.iter().find_map(|(name, state)| match state {
+        State::Up => None,
+        State::Down(cause) => Some(format!("{name}: {cause}")),
+    });
+    if let Some(down) = down {
+        return Err(down);
+    }
+    // Listeners are started after the snapshot; none may be missing.
+    let missing = snapshot
+        .subnets
+        .iter()
+        .find(|subnet| !services.contains_key(&listener_name(&subnet.key)));
+    missing.map_or(Ok(()), |subnet| {
+        Err(format!("{} is not served yet", subnet.key))
+    })
+}

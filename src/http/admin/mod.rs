@@ -1,0 +1,367 @@
+//! The admin doors: is it alive, is it ready, what does it count, who boots.
+//!
+//! Two doors with one set of answers. The TCP port asks nobody who they are,
+//! so nothing there changes anything. The Unix socket is for those who may
+//! open its file; only there a machine can be approved.
+
+mod log;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path as PathOf, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use hyper_util::service::TowerToHyperService;
+use prometheus::{Registry, TextEncoder};
+use tokio_util::sync::CancellationToken;
+
+use super::door::{Door, Limits};
+use super::listen::{LocalListener, User};
+use super::media;
+use super::metrics::HttpMetrics;
+use crate::boot::MacAddress;
+use crate::snapshot::Reader;
+use crate::status::Table;
+use crate::timeline::Chronicle;
+
+/// What `/` says.
+const INDEX: &str = "\
+/healthz   200 while the process lives
+/readyz    200 when it can serve boots, else 503 and why not
+/metrics   counters for Prometheus
+/status    how the service is, as JSON
+/machines  the Machines with their phases, as JSON
+/subnets   the Subnets with their free addresses, as JSON
+/profiles  the BootProfiles with their machines, as JSON
+/boots     the boots of the machines, as JSON
+/leases    the leases, a line of JSON each, as `reveille leases export` has them
+/log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)
+";
+
+/// What `/` says at the Unix socket besides.
+const LOCAL_INDEX: &str = "\
+POST /machines/MAC/approve   approve a machine that was discovered
+";
+
+/// Without any progress of a write at the Unix socket: a person may stop the
+/// terminal that follows the log, and go to lunch.
+const LOCAL_STALL_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Says whether boots can be served; the error is the reason why not. It must
+/// not block.
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Gives the boots as JSON. It must not block.
+pub type Boots = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// Gives the leases as lines of JSON; the error says why it cannot now.
+pub type Leases = Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
+/// Gives a table as JSON; the error says why it cannot now.
+pub type Show =
+    Arc<dyn Fn(Table) -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
+/// Approves a machine that was discovered: what was done, or why it was not.
+pub type Approve =
+    Arc<dyn Fn(MacAddress) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
+/// What the admin doors need.
+#[derive(Clone)]
+pub struct AdminConfig {
+    /// What they bear.
+    pub limits: Limits,
+    /// What `/readyz` says.
+    pub ready: Readiness,
+    /// What `/boots` says.
+    pub boots: Boots,
+    /// What `/leases` says.
+    pub leases: Leases,
+    /// What `/status` and the tables say.
+    pub show: Show,
+    /// Who is who in `/log`.
+    pub snapshots: Reader,
+    /// What `/log` says.
+    pub chronicle: Chronicle,
+    /// Approves machines.
+    pub approve: Approve,
+    /// What `/metrics` says.
+    pub registry: Registry,
+    /// The counters of the doors, registered in `registry` by whoever made it.
+    pub metrics: HttpMetrics,
+}
+
+/// The admin server, bound.
+#[derive(Debug)]
+pub struct AdminServer {
+    door: Door,
+    config: AdminConfig,
+}
+
+/// The admin server at a Unix socket, bound.
+#[derive(Debug)]
+pub struct AdminSocket {
+    door: Door<LocalListener>,
+    config: AdminConfig,
+}
+
+/// What each answer needs.
+#[derive(Debug)]
+struct Sources {
+    config: AdminConfig,
+    /// Cancelled when the door closes: what goes on for ever ends then.
+    stopping: CancellationToken,
+    index: String,
+}
+
+/// Why something at the admin doors is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// There is nothing of this name.
+    NotFound,
+    /// The text is no MAC address.
+    BadMac,
+    /// No machine is called so.
+    NoMachine,
+    /// The machine cannot be approved.
+    NotApproved,
+    /// It cannot be shown now.
+    NotNow,
+}
+
+impl fmt::Debug for AdminConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminConfig")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl AdminServer ===
+
+impl AdminServer {
+    /// Binds the address, port 0 any; connections wait until [`run`](Self::run).
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub fn bind(listen: SocketAddr, config: AdminConfig) -> io::Result<Self> {
+        Ok(Self {
+            door: Door::bind("admin", listen, config.limits, config.metrics.clone())?,
+            config,
+        })
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.door.local_addr()
+    }
+
+    /// Serves until `cancel`, then drains.
+    ///
+    /// # Errors
+    /// Where the listener breaks.
+    pub async fn run(self, cancel: CancellationToken) -> io::Result<()> {
+        let Self { door, config } = self;
+        // Its own token: a broken listener must end this door alone.
+        let cancel = cancel.child_token();
+        let router = Sources::new(config, &cancel, INDEX.to_owned()).router();
+        door.run(cancel, move |_caller| {
+            TowerToHyperService::new(router.clone())
+        })
+        .await
+    }
+}
+
+// === impl AdminSocket ===
+
+impl AdminSocket {
+    /// Binds a Unix socket at `path` for its owner and group. One that a
+    /// process left behind is removed, whoever made it where we are `alone`
+    /// with the folder; the file goes when the server does.
+    ///
+    /// # Errors
+    /// In words: the path is too long, taken, or cannot be written.
+    pub fn bind(path: &Path, alone: bool, config: AdminConfig) -> Result<Self, String> {
+        let listener = LocalListener::bind(path, alone)?;
+        let limits = Limits {
+            stall_timeout: LOCAL_STALL_TIMEOUT,
+            ..config.limits
+        };
+        Ok(Self {
+            door: Door::new("admin-socket", listener, limits, config.metrics.clone()),
+            config,
+        })
+    }
+
+    /// Serves until `cancel`, then drains.
+    ///
+    /// # Errors
+    /// Where the listener breaks.
+    pub async fn run(self, cancel: CancellationToken) -> io::Result<()> {
+        let Self { door, config } = self;
+        let cancel = cancel.child_token();
+        let sources = Sources::new(config, &cancel, [INDEX, LOCAL_INDEX].concat());
+        let router = sources.local_router();
+        door.run(cancel, move |caller| {
+            TowerToHyperService::new(router.clone().layer(Extension(caller.ends)))
+        })
+        .await
+    }
+}
+
+// === impl Sources ===
+
+impl Sources {
+    fn new(config: AdminConfig, cancel: &CancellationToken, index: String) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            stopping: cancel.clone(),
+            index,
+        })
+    }
+
+    /// What both doors serve: nothing here changes anything.
+    fn router(self: Arc<Self>) -> Router {
+        Self::shared().with_state(self)
+    }
+
+    /// That, and what only those may who may open the socket.
+    fn local_router(self: Arc<Self>) -> Router {
+        Self::shared()
+            .route("/machines/{mac}/approve", post(approve))
+            .with_state(self)
+    }
+
+    fn shared() -> Router<Arc<Self>> {
+        let table = |table| get(move |State(sources): Shared| show(sources, table));
+        Router::new()
+            .route(
+                "/",
+                get(|State(sources): Shared| async move {
+                    text(StatusCode::OK, sources.index.clone())
+                }),
+            )
+            .route("/healthz", get(|| async { text(StatusCode::OK, "ok\n") }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .route("/boots", get(boots))
+            .route("/leases", get(leases))
+            .route("/log", get(log::log))
+            .route("/status", table(Table::Overview))
+            .route("/machines", table(Table::Machines))
+            .route("/subnets", table(Table::Subnets))
+            .route("/profiles", table(Table::Profiles))
+            .fallback(|| async { text(Refused::NotFound.status(), "not-found\n") })
+    }
+}
+
+/// The state of every answer.
+type Shared = State<Arc<Sources>>;
+
+async fn ready(State(sources): Shared) -> Response {
+    match (sources.config.ready)() {
+        Ok(()) => text(StatusCode::OK, "ok\n"),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(State(sources): Shared) -> Response {
+    match TextEncoder::new().encode_to_string(&sources.config.registry.gather()) {
+        Ok(body) => made(StatusCode::OK, prometheus::TEXT_FORMAT, body),
+        Err(error) => {
+            tracing::error!(%error, "cannot encode the metrics");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "cannot-encode\n")
+        }
+    }
+}
+
+async fn boots(State(sources): Shared) -> Response {
+    let body = format!("{}\n", (sources.config.boots)());
+    made(StatusCode::OK, media::JSON, body)
+}
+
+async fn leases(State(sources): Shared) -> Response {
+    match (sources.config.leases)().await {
+        Ok(lines) => made(StatusCode::OK, media::JSON_LINES, lines),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn show(sources: Arc<Sources>, table: Table) -> Response {
+    match (sources.config.show)(table).await {
+        Ok(value) => made(StatusCode::OK, media::JSON, format!("{value}\n")),
+        Err(reason) => Refused::NotNow.answer(&reason),
+    }
+}
+
+async fn approve(
+    State(sources): Shared,
+    Extension(user): Extension<User>,
+    PathOf(mac): PathOf<String>,
+) -> Response {
+    let mac: MacAddress = match mac.parse() {
+        Ok(mac) => mac,
+        Err(error) => return Refused::BadMac.answer(&format!("{error}")),
+    };
+    match (sources.config.approve)(mac).await {
+        Ok(done) => {
+            tracing::info!(%mac, uid = user.uid, "machine approved");
+            text(StatusCode::OK, format!("{done}\n"))
+        }
+        Err(reason) => {
+            tracing::info!(%mac, uid = user.uid, reason, "machine not approved");
+            Refused::NotApproved.answer(&reason)
+        }
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::BadMac => "bad-mac",
+            Self::NoMachine => "no-machine",
+            Self::NotApproved => "not-approved",
+            Self::NotNow => "not-now",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound | Self::NoMachine => StatusCode::NOT_FOUND,
+            Self::BadMac => StatusCode::BAD_REQUEST,
+            Self::NotApproved => StatusCode::CONFLICT,
+            Self::NotNow => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Its name, and the reason in words.
+    fn answer(self, reason: &str) -> Response {
+        text(self.status(), format!("{}: {reason}\n", self.as_str()))
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response {
+    made(status, media::TEXT, body.into())
+}
+
+fn made(status: StatusCode, media: &'static str, body: String) -> Response {
+    (status, headers(media), body).into_response()
+}
+
+const fn headers(media: &'static str) -> [(http::HeaderName, &'static str); 2] {
+    [(CONTENT_TYPE, media), (CACHE_CONTROL, "no-store")]
+}

@@ -313,7 +313,7 @@ pub(super) fn outage(stage: &mut Stage<'_>) -> Result<Vec<String>> {
         Ok(columns(stage)?.contains("node debian Always").then_some(()))
     })?;
     let before = boots(&json(stage, "machine/node")?);
-    stage.plane.stop_api_server()?;
+    stage.plane.kill_api_server()?;
     boot(&mut card, &[1], ns::ADDRESS.parse()?)?;
     server.logged("the status of objects cannot be written now")?;
     stage.plane.start_api_server()?;

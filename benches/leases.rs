@@ -20,8 +20,8 @@ use reveille::api::Pool;
 use reveille::boot::MacAddress;
 use reveille::clock::{self, Millis};
 use reveille::lease::{
-    AddressSet, AllocateRequest, Answer, Change, FILE, Intent, LeaseKey, LeaseMetrics, LeaseStore,
-    LeaseTable, allocate,
+    AddressSet, AllocateRequest, Answer, Authority, Change, FILE, Intent, LeaseKey, LeaseMetrics,
+    LeaseStore, LeaseTable, allocate,
 };
 
 const FULL: u32 = 60_000;
@@ -167,6 +167,7 @@ fn ask(
         hostname: None,
         lifetime_secs: LIFETIME,
         authoritative: true,
+        authority: Authority::Sole,
         intent,
     };
     let (answer, changes) = allocate(now, table, &request);

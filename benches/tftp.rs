@@ -69,6 +69,7 @@ fn start_ours(runtime: &Runtime, dir: &Path) -> SocketAddr {
         snapshots,
         roots: Arc::new(Roots::new(Some(dir.to_owned()), vec![], vec![])),
         leases: LeaseIndex::default(),
+        told: reveille::timeline::Introductions::default(),
         events: sender,
         metrics: TftpMetrics::register(&Registry::new()).unwrap(),
     };

@@ -2,6 +2,8 @@
 //! supervisor, then drains. Shell.
 
 mod admin;
+mod discovery;
+mod source;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,25 +19,26 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::admin::{AdminSources, bind_admin};
+use self::discovery::Ears;
+use self::source::{Sources, Started};
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_name};
 use crate::dhcp::story::Story;
+use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
-use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits};
+use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::net::{Links, Table, bind_error};
-use crate::operator::{self, Cluster};
-use crate::press::Press;
-use crate::snapshot::{self, Publisher, Reader};
-use crate::standalone;
+use crate::operator::Cluster;
+use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::Seldom;
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Keeper, RecentLoaders};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -95,6 +98,7 @@ struct Parts {
     snapshots: Reader,
     roots: Arc<Roots>,
     leases: LeaseIndex,
+    told: Introductions,
     events: events::EventSender,
     boots: Boots,
     usages: Usages,
@@ -132,11 +136,12 @@ impl App {
             config.loaders.clone(),
             config.roots.clone(),
         );
-        let parts = Parts {
+        let mut parts = Parts {
             registry,
             snapshots,
             roots: Arc::new(roots),
             leases: LeaseIndex::default(),
+            told: Introductions::default(),
             events: sender,
             boots: Boots::default(),
             usages: Usages::default(),
@@ -144,14 +149,27 @@ impl App {
             heard: Heard::default(),
             config,
         };
-        let (store, table) = open_leases(&parts)?;
+        let (store, table, fresh) = open_leases(&parts)?;
+        let state = &parts.config.state;
+        let key = boot_key(state)
+            .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
+        parts.told = Introductions::with_key(key);
+        let (ask, asks) = mpsc::channel(1);
+        let metrics = DiscoveryMetrics::register(&parts.registry)?;
+        let (sightings, heard) = discover::queue(metrics.clone());
         let problems = Problems::default();
-        let source = manifests.source();
-        start_source(&parts, &supervisor, publisher, manifests, problems.clone())?;
+        let origin = manifests.source();
+        let sources = Sources {
+            publisher,
+            problems: problems.clone(),
+            ears: Ears { heard, metrics },
+            table: ask.clone(),
+            fresh,
+        };
+        let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
-        let (ask, asks) = mpsc::channel(1);
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
@@ -162,9 +180,10 @@ impl App {
         };
         let sources = AdminSources {
             doors: (http, tftp),
-            source,
+            source: origin,
             timeline: timeline.clone(),
             problems,
+            approve,
             ask,
             failing: Arc::clone(&failing),
         };
@@ -181,13 +200,16 @@ impl App {
             queue: requests,
             asks,
             table,
+            replica,
             tools: Tools {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
                 index: parts.leases.clone(),
                 usages: parts.usages.clone(),
                 recent,
+                told: parts.told,
                 events: parts.events,
+                sightings,
                 story,
                 failing,
             },
@@ -226,11 +248,14 @@ impl App {
     }
 }
 
-fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
+/// The store, what is in it, and whether it was missing or had to be replaced.
+fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> {
     let path = parts.config.state.join(lease::FILE);
     let metrics = LeaseMetrics::register(&parts.registry)?;
+    let existed = path.exists();
     let (store, leases, trouble) = LeaseStore::open(&path, metrics)
         .with_context(|| format!("leases cannot be kept in {}", parts.config.state.display()))?;
+    let fresh = trouble.is_some() || !existed;
     if let Some(trouble) = trouble {
         tracing::error!(
             file = %path.display(),
@@ -248,7 +273,7 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable)> {
     if !table.is_empty() {
         tracing::info!(leases = table.len(), "leases read");
     }
-    Ok((store, table))
+    Ok((store, table, fresh))
 }
 
 fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
@@ -260,6 +285,7 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
+        told: parts.told.clone(),
         events: parts.events.clone(),
         metrics: HttpMetrics::register(&parts.registry)?,
     };
@@ -284,6 +310,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
+        told: parts.told.clone(),
         events: parts.events.clone(),
         metrics: TftpMetrics::register(&parts.registry)?,
     };
@@ -322,52 +349,6 @@ fn serve_bound<S, F>(
     });
 }
 
-/// Reads the manifests, publishes what they say, and goes on watching them.
-fn start_source(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    publisher: Publisher,
-    manifests: Manifests,
-    problems: Problems,
-) -> anyhow::Result<()> {
-    let registry = &parts.registry;
-    let press = Press::new(
-        Arc::clone(&parts.roots),
-        parts.config.http.port(),
-        publisher,
-        problems,
-    );
-    match manifests {
-        Manifests::Folder(paths) => {
-            let mut source = standalone::Source::new(paths, press);
-            source.start();
-            let source = Arc::new(Mutex::new(source));
-            supervisor.service("manifests", move |token| {
-                standalone::Source::run(Arc::clone(&source), token)
-            });
-            Ok(())
-        }
-        Manifests::Cluster(cluster, manifests) => {
-            let parts = operator::Parts {
-                cluster,
-                manifests,
-                disk: operator::Disk::new(&parts.config.state),
-                press,
-                roots: Arc::clone(&parts.roots),
-                boots: parts.boots.clone(),
-                leases: parts.leases.clone(),
-                usages: parts.usages.clone(),
-                links: parts.links.clone(),
-                heard: parts.heard.clone(),
-                listener: listener_name,
-                // There is one.
-                leads: Arc::new(|| true),
-            };
-            operator::start(parts, supervisor, registry)
-        }
-    }
-}
-
 fn start_timeline(
     parts: &Parts,
     supervisor: &Supervisor,
@@ -381,6 +362,7 @@ fn start_timeline(
         boots: timeline.boots,
         snapshots: parts.snapshots.clone(),
         recent,
+        told: parts.told.clone(),
         chronicle: timeline.chronicle,
         metrics: timeline.metrics,
     }));

@@ -1,6 +1,8 @@
 //! The clock. Shells read it here; the core gets times as arguments.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,4 +50,36 @@ pub fn now() -> Millis {
     let now = SystemTime::now();
     let elapsed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Milliseconds since the host started, suspension included. Never goes back,
+/// whatever is done to the wall clock: what is promised for a time is measured
+/// by this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uptime(pub u64);
+
+impl Uptime {
+    /// So much later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Time from `earlier` to this; none where that is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The host's uptime now.
+#[must_use]
+pub fn uptime() -> Uptime {
+    // Fails only for a clock that the kernel does not have; Linux has had this
+    // one since 2.6.39. The far end of time then: no promise is believed.
+    let Ok(time) = clock_gettime(ClockId::CLOCK_BOOTTIME) else {
+        return Uptime(u64::MAX);
+    };
+    Uptime(u64::try_from(Duration::from(time).as_millis()).unwrap_or(u64::MAX))
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::discover::DiscoverArgs;
 use crate::telemetry::LogFormat;
 
 /// Settings of the service. Each flag has an environment variable.
 #[derive(Clone, Debug, Args)]
 pub struct ServiceConfig {
-    /// Where leases are kept. Made with mode 750 when it is missing.
+    /// Where leases and discovered machines are kept. Made with mode 750 when it
+    /// is missing.
     #[arg(
         long,
         env = "REVEILLE_STATE",
@@ -86,6 +88,10 @@ pub struct ServiceConfig {
     /// Answer a request for a folder with 404 instead of a listing.
     #[arg(long, env = "REVEILLE_NO_LISTING")]
     pub no_listing: bool,
+
+    /// Settings of discovery.
+    #[command(flatten)]
+    pub discover: DiscoverArgs,
 
     /// The user to become once started; root only. CAP_NET_BIND_SERVICE and
     /// CAP_NET_RAW are kept.

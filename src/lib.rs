@@ -31,6 +31,7 @@
 //! | [`script`] | what iPXE is told |
 //! | [`lease`] | who has which address, on disk before it is promised |
 //! | [`files`] | the files that boot machines, confined to their roots |
+//! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
 //! | [`status`] | how things are, as tables for people |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
@@ -43,6 +44,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dhcp;
+pub mod discover;
 pub mod events;
 pub mod files;
 pub mod http;

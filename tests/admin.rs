@@ -135,7 +135,7 @@ fn nobody_waits_for_approval_where_discovery_is_off() {
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(
         text(&refused.stderr),
-        "reveille: not-approved: discovery is not on for any Subnet\n"
+        "reveille: not-approved: no machine 52:54:00:12:34:56 was discovered; Subnets with `unknownMachines: Discover` discover machines, and one of the manifests is approved there\n"
     );
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The core: folders and files of `src`.
-const CORE: [&str; 21] = [
+const CORE: &[&str] = &[
     "api/rules",
     "boot",
     "dhcp/answer.rs",
@@ -30,8 +30,14 @@ const CORE: [&str; 21] = [
     "snapshot",
     "tftp/resolve.rs",
 ];
-const CORE_TOO: [&str; 17] = [
+const CORE_TOO: &[&str] = &[
+    "discover",
+    "http/phone_home.rs",
     "lease/addresses.rs",
+    "lease/authority.rs",
+    "lease/handover.rs",
+    "operator/leader/elect.rs",
+    "operator/mirror/plan.rs",
     "operator/status/boots.rs",
     "operator/status/conditions.rs",
     "operator/status/machine.rs",
@@ -50,7 +56,8 @@ const CORE_TOO: [&str; 17] = [
     "timeline",
 ];
 /// Doors in the wall, each with its reason.
-const DOORS: [(&str, &str); 4] = [
+const DOORS: [(&str, &str); 5] = [
+    ("discover/queue.rs", "the road from DHCP to discovery"),
     (
         "snapshot/handle.rs",
         "hands snapshots from the writer to the readers",
@@ -87,7 +94,7 @@ const FORBIDDEN: [&str; 15] = [
 fn the_core_does_no_io_and_knows_no_time() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    for entry in CORE.iter().chain(&CORE_TOO) {
+    for entry in CORE.iter().chain(CORE_TOO) {
         let path = src.join(entry);
         assert!(
             path.exists(),

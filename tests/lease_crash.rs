@@ -26,8 +26,8 @@ use reveille::api::{Cidr, Pool};
 use reveille::boot::MacAddress;
 use reveille::clock;
 use reveille::lease::{
-    AddressSet, AllocateRequest, Answer, Change, FILE, Intent, Lease, LeaseKey, LeaseMetrics,
-    LeaseState, LeaseStore, LeaseTable, allocate,
+    AddressSet, AllocateRequest, Answer, Authority, Change, FILE, Intent, Lease, LeaseKey,
+    LeaseMetrics, LeaseState, LeaseStore, LeaseTable, allocate,
 };
 
 const ROUNDS: u32 = 20;
@@ -148,6 +148,7 @@ fn ask(
         hostname: Some("node"),
         lifetime_secs: 40_000,
         authoritative: true,
+        authority: Authority::Sole,
         intent,
     };
     let (answer, changes) = allocate(clock::now(), table, &request);

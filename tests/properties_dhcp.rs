@@ -18,7 +18,7 @@ use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, Outcome, decide};
 use reveille::dhcp::reply::ReplyKind;
 use reveille::dhcp::request::Request;
-use reveille::lease::LeaseTable;
+use reveille::lease::{Authority, LeaseTable};
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 
@@ -140,7 +140,9 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
         subnet: "default/lab",
         server: SERVER,
         unicast: !request.ciaddr.is_unspecified(),
+        told: &(),
         loader_sent: false,
+        authority: Authority::Sole,
     };
     let decision = decide(&SNAPSHOT, table, arrival, &request);
     let before = table.clone();

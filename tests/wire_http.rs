@@ -29,9 +29,12 @@ use reveille::http::{
     AdminConfig, AdminServer, AdminSocket, HttpConfig, HttpMetrics, HttpServer, Limits,
 };
 use reveille::lease::LeaseIndex;
-use reveille::snapshot::{self, Publisher, Snapshot};
+use reveille::script::BootKey;
+use reveille::snapshot::{self, Acquaintances as _, Publisher, Snapshot};
 use reveille::status::Table;
-use reveille::timeline::{BootEvent, Chronicle, Fact, StoryLine, Transfer};
+use reveille::timeline::{
+    BootEvent, BootId, Chronicle, Fact, Introductions, PhoneState, Purpose, StoryLine, Transfer,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -730,6 +733,74 @@ fn the_admin_port_says_how_it_is() {
     runtime.block_on(stopped).unwrap().unwrap();
 }
 
+// === boots ===
+
+#[test]
+fn hears_the_system_that_was_booted_call_back() {
+    let told = Introductions::with_key(BootKey::new([7; 32]));
+    let boot = BootId {
+        mac: MAC,
+        number: 0x1999,
+    };
+    told.began(boot);
+    let token = told.boot_token(MAC).unwrap();
+    let mut server = Server::with(|config| config.told = told);
+    let post = |path: &str, body: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let path = format!("/reveille/machines/{}/phone-home", MAC.hyphenated());
+    let good = format!("{path}?token={token}");
+    let long = "x".repeat(5000);
+    for (path, body, status, words) in [
+        (path.as_str(), "", 403, "token-missing\n"),
+        (&format!("{path}?token=1999.0"), "", 403, "token-wrong\n"),
+        (&good, "{]", 400, "body-unreadable\n"),
+        (&good, &long, 413, "body-too-long\n"),
+        ("/hello.txt", "", 405, "method-not-allowed\n"),
+    ] {
+        let reply = server.connect().ask(&post(path, body));
+        let said = String::from_utf8(reply.body).unwrap();
+        assert_eq!((reply.status, said.as_str()), (status, words));
+    }
+    let body = r#"{"state": "failed", "message": "no disk"}"#;
+    let mut client = server.connect();
+    let reply = client.ask(&post(&good, body));
+    assert_eq!(reply.status, 204);
+    assert_eq!(reply.header("content-length"), None);
+    let fact = server.event();
+    let Fact::PhonedHome(call) = fact else {
+        panic!("{fact:?} is no call");
+    };
+    assert_eq!((call.boot, call.state), (boot, PhoneState::Failed));
+    assert_eq!(call.message.as_deref(), Some("no disk"));
+    assert_eq!(call.address, Ipv4Addr::LOCALHOST);
+    server.wait_for_metric(r#"reveille_http_requests_total{code="204",kind="phone-home"} 1"#);
+}
+
+#[test]
+fn tells_when_a_long_file_begins_and_what_is_not_there() {
+    let mut server = Server::start();
+    std::fs::write(server.tree().join("linux"), vec![0; 600_000]).unwrap();
+    let machine = format!("/reveille/machines/{}", MAC.hyphenated());
+    assert_eq!(server.get(&format!("{machine}/kernel/linux")).status, 200);
+    let purpose = Purpose::Kernel;
+    assert_eq!(server.event(), Fact::TransferStarted { purpose });
+    assert!(server.transfer().complete);
+    assert_eq!(server.get(&format!("{machine}/kernel/gone")).status, 404);
+    let refused = Fact::Refused {
+        purpose,
+        name: "gone".to_owned(),
+        reason: "not-found",
+    };
+    assert_eq!(server.event(), refused);
+    // A browser's look at the tree is no boot's trouble.
+    assert_eq!(server.get("/gone").status, 404);
+    assert!(server.events.try_recv().is_err());
+}
+
 // === the server under test ===
 
 struct Server {
@@ -780,6 +851,7 @@ impl Server {
             snapshots,
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
             leases,
+            told: Introductions::default(),
             events: sender,
             metrics: HttpMetrics::register(&registry).unwrap(),
         };
@@ -818,13 +890,19 @@ impl Server {
             .ask(&format!("GET {path} HTTP/1.1\r\nHost: reveille\r\n\r\n"))
     }
 
-    /// The next transfer that the timeline is told of.
-    fn transfer(&mut self) -> Transfer {
+    /// What the timeline is told next.
+    fn event(&mut self) -> Fact {
         let next = async { tokio::time::timeout(PATIENCE, self.events.recv()).await };
         let event = self.runtime.block_on(next).unwrap().unwrap();
         assert_eq!(event.mac, MAC);
-        let Fact::Transfer(transfer) = event.fact else {
-            panic!("{event:?} is no transfer");
+        event.fact
+    }
+
+    /// The next transfer that the timeline is told of.
+    fn transfer(&mut self) -> Transfer {
+        let fact = self.event();
+        let Fact::Transfer(transfer) = fact else {
+            panic!("{fact:?} is no transfer");
         };
         transfer
     }

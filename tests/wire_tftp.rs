@@ -593,6 +593,7 @@ fn config(tree: &Path, limits: TftpLimits) -> Parts {
         snapshots,
         roots: Arc::new(Roots::new(Some(tree.to_owned()), vec![], vec![])),
         leases: LeaseIndex::default(),
+        told: reveille::timeline::Introductions::default(),
         events: sender,
         metrics: TftpMetrics::register(&registry).unwrap(),
     };

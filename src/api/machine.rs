@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{MachineStatus, NameRef};
-use crate::boot::MacAddress;
+use crate::boot::{MacAddress, Uuid};
 
 /// Most interfaces that one machine may have.
 pub const MAX_INTERFACES: usize = 32;
@@ -62,9 +62,29 @@ pub const MAX_INTERFACES: usize = 32;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MachineSpec {
-    /// Its network interfaces; one at least, each with its own MAC address.
+    /// Its network interfaces. There may be none where it is known by `uuid`,
+    /// `serial` or `assetTag`; a MAC address wins over these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub interfaces: Vec<Interface>,
+
+    /// The UUID that its firmware tells (SMBIOS type 1; DHCP option 97), in
+    /// either byte order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
+
+    /// The serial number that its firmware tells iPXE (SMBIOS type 1). The
+    /// case of letters does not matter. A machine known by nothing else gets
+    /// an address and our loader as an unknown one does, and is asked then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub serial: Option<String>,
+
+    /// The asset tag that its firmware tells iPXE (SMBIOS type 3); like
+    /// `serial`, which wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub asset_tag: Option<String>,
 
     /// The profile it boots. Default: the one whose selector matches best,
     /// then the Subnet's default, then the namespace's.
@@ -93,6 +113,9 @@ impl Default for MachineSpec {
     fn default() -> Self {
         Self {
             interfaces: Vec::new(),
+            uuid: None,
+            serial: None,
+            asset_tag: None,
             profile_ref: None,
             boot: BootSpec::default(),
             local_boot: LocalBoot::default(),

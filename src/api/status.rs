@@ -168,6 +168,12 @@ pub struct MachineFacts {
     /// Its vendor class (option 60).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_class: Option<String>,
+    /// Its user class (option 77), such as `iPXE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_class: Option<String>,
+    /// Its type (option 93), such as `x64 UEFI`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
     /// Its host name (option 12).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
@@ -177,6 +183,12 @@ pub struct MachineFacts {
     /// When it was first heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_seen: Option<Time>,
+    /// When it was last heard, before it was approved; noted now and then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Time>,
+    /// How often it had asked by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<i64>,
 }
 
 /// One boot of a Machine.

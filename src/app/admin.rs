@@ -11,15 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Parts, Timeline, serve_bound};
 use crate::clock;
 use crate::dhcp::server::{Ask, listener_name};
-use crate::http::{AdminConfig, AdminServer, AdminSocket, HttpMetrics, Limits, Readiness};
+use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
 use crate::lease;
 use crate::net::{Table, bind_error};
 use crate::snapshot::Reader;
 use crate::status::{Board, Listening, Problems, Source};
 use crate::supervisor::{State, Supervisor};
-
-/// Why nobody can be approved: there is nobody who waits for it.
-const DISCOVERY_OFF: &str = "discovery is not on for any Subnet";
 
 /// What the admin doors tell of besides what all services share.
 pub(super) struct AdminSources {
@@ -31,6 +28,8 @@ pub(super) struct AdminSources {
     pub(super) source: Source,
     /// The mistakes in the manifests.
     pub(super) problems: Problems,
+    /// How a machine is approved that was discovered.
+    pub(super) approve: Approve,
     /// Who knows the leases.
     pub(super) ask: mpsc::Sender<Ask>,
     /// Whether leases cannot be written.
@@ -74,6 +73,7 @@ fn admin_config(
     let AdminSources {
         timeline,
         problems,
+        approve,
         ask,
         failing,
         source,
@@ -108,7 +108,7 @@ fn admin_config(
         show: Arc::new(move |table| Box::pin(board.clone().show(table))),
         snapshots: parts.snapshots.clone(),
         chronicle: timeline.chronicle,
-        approve: Arc::new(|_| Box::pin(async { Err(DISCOVERY_OFF.to_owned()) })),
+        approve,
         registry: parts.registry.clone(),
         // Counted apart from what machines fetch, and shown nowhere.
         metrics: HttpMetrics::register(&Registry::new())?,

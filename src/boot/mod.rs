@@ -5,9 +5,11 @@
 mod arch;
 mod client;
 mod mac;
+mod tag;
 mod uuid;
 
 pub use self::arch::{Architecture, FirmwareType, Transport};
 pub use self::client::{Client, ClientKind};
 pub use self::mac::{MacAddress, ParseMacError};
+pub use self::tag::{MAX_TAG, PLACEHOLDERS, tag_key};
 pub use self::uuid::{ParseUuidError, Uuid};

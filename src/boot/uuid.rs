@@ -23,7 +23,10 @@ pub struct ParseUuidError(String);
 const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
 /// What makers of boards leave in many of them, one and all.
-const SHARED: [Uuid; 2] = [
+const SHARED: [Uuid; 4] = [
+    // "Not present" and "not set" (SMBIOS 7.2.1).
+    Uuid([0; 16]),
+    Uuid([0xff; 16]),
     // Boards of several makers, "03000200-0400-0500-0006-000700080009".
     Uuid([3, 0, 2, 0, 4, 0, 5, 0, 0, 6, 0, 7, 0, 8, 0, 9]),
     // "12345678-1234-5678-90ab-cddeefaabbcc".
@@ -70,13 +73,17 @@ impl Uuid {
         self.min(self.swapped())
     }
 
-    /// Whether it can name one machine: neither "not present" nor "not set"
-    /// (SMBIOS 7.2.1), nor one that many boards share.
+    /// Whether it can name one machine, and is none that many boards share.
     #[must_use]
     pub fn names_one(self) -> bool {
-        self.0 != [0; 16]
-            && self.0 != [0xff; 16]
-            && !SHARED.iter().any(|shared| shared.same_as(self))
+        !SHARED.iter().any(|shared| shared.same_as(self))
+    }
+
+    /// Those that name no machine, in either byte order.
+    #[must_use]
+    pub fn shared() -> Vec<Self> {
+        let both = SHARED.iter().flat_map(|uuid| [*uuid, uuid.swapped()]);
+        both.collect()
     }
 }
 
@@ -140,7 +147,7 @@ impl JsonSchema for Uuid {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}$"
+            "pattern": "^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})$"
         })
     }
 }

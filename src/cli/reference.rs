@@ -30,11 +30,11 @@ impl ReferenceArgs {
 fn page() -> String {
     let mut page = String::from("# The resources\n\n");
     page.push_str("<!-- Made by `make crds`; do not edit. -->\n\n");
-    let _ = write!(
+    let _ = writeln!(
         page,
         "Every field of `{API_VERSION}`, from the definitions that the cluster has: `kubectl explain` says \
          the same. A field is optional unless it is said to be required. A folder of files is held against \
-         the same rules by `reveille check`.\n"
+         the same rules by `reveille check`."
     );
     for crd in api::crds() {
         kind(&mut page, &crd);
@@ -57,7 +57,7 @@ fn kind(page: &mut String, crd: &CustomResourceDefinition) {
     } else {
         format!(" (or `{}`)", short.join("`, `"))
     };
-    let _ = write!(page, "`kubectl get {}`{also}\n", names.plural);
+    let _ = writeln!(page, "`kubectl get {}`{also}", names.plural);
     for part in ["spec", "status"] {
         let found = schema.properties.as_ref().and_then(|all| all.get(part));
         let Some(found) = found else { continue };

@@ -44,7 +44,8 @@ pub fn boot_answer(
     };
     let profile = match (plan.verdict, plan.profile) {
         _ if client.kind == ClientKind::Plain => return nothing(NextStep::Nothing),
-        (Verdict::Boot, Some(profile)) => profile,
+        (Verdict::Boot | Verdict::Tell, Some(profile)) if profile.spec.local.is_none() => profile,
+        (Verdict::Tell, _) => return ask_answer(snapshot, request, urls),
         (Verdict::Boot | Verdict::Local(_), _) => {
             return local_answer(snapshot, plan, request, urls);
         }
@@ -83,6 +84,48 @@ pub fn boot_answer(
             profile: profile.name.name.clone(),
             file,
         })
+    }
+}
+
+/// How a client that no profile is for gets to where it can be asked who it
+/// is: iPXE to its script, firmware to our loader.
+fn ask_answer(snapshot: &Snapshot, request: &Request, urls: &Urls) -> BootAnswer {
+    let client = &request.client;
+    let loader = client
+        .architecture()
+        .map(|architecture| snapshot.loaders.get(&architecture));
+    let profile = || "none".to_owned();
+    let (file, next, refused) = match (client.kind, client.mac, loader) {
+        (ClientKind::Ipxe, Some(mac), _) => {
+            let next = NextStep::Script { profile: profile() };
+            (urls.script(mac), next, None)
+        }
+        (_, mac, Some(Some(loader))) => {
+            let file = match (client.kind, mac) {
+                (ClientKind::HttpBoot, Some(mac)) => urls.file(mac, Purpose::Loader, loader),
+                (
+                    ClientKind::HttpBoot | ClientKind::Pxe | ClientKind::Ipxe | ClientKind::Plain,
+                    _,
+                ) => loader.clone(),
+            };
+            let profile = profile();
+            (file.clone(), NextStep::Loader { profile, file }, None)
+        }
+        (_, _, Some(None)) => (
+            String::new(),
+            NextStep::Nothing,
+            Some(NoLoader::LoaderMissing),
+        ),
+        (_, _, None) => {
+            let refused = Some(NoLoader::ArchitectureUnknown);
+            (String::new(), NextStep::Nothing, refused)
+        }
+    };
+    BootAnswer {
+        file,
+        next,
+        menu: None,
+        refused,
     }
 }
 

@@ -12,11 +12,11 @@ use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
 use crate::clock::Millis;
 use crate::lease::{
-    AllocateRequest, Answer, Change, Intent, LeaseKey, LeaseTable, NakReason, SilentReason,
-    allocate,
+    AllocateRequest, Answer, Authority, Change, Intent, LeaseKey, LeaseTable, NakReason,
+    SilentReason, allocate, probation, wants_probe,
 };
 use crate::script::Urls;
-use crate::snapshot::{Plan, Selection, Snapshot, SubnetEntry, Unserved};
+use crate::snapshot::{Acquaintances, Identity, Plan, Selection, Snapshot, SubnetEntry, Unserved};
 
 /// What the shell knows beside the packet.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,10 @@ pub struct Arrival<'a> {
     pub unicast: bool,
     /// Whether this machine was sent our loader a moment ago.
     pub loader_sent: bool,
+    /// What machines told of themselves lately.
+    pub told: &'a dyn Acquaintances,
+    /// What this replica may give of the pools.
+    pub authority: Authority,
 }
 
 /// What is done about a request.
@@ -49,6 +53,9 @@ pub struct Decision {
     pub boot: Option<BootAnswer>,
     /// Why the client may not have the address that it wants.
     pub nak: Option<NakReason>,
+    /// The address of an offer that should be probed before the offer leaves,
+    /// and the change that is due instead when somebody answers there.
+    pub probe: Option<(Ipv4Addr, Change)>,
 }
 
 /// A reply or a silence with a name.
@@ -133,7 +140,7 @@ pub fn decide(
     let case = Case {
         snapshot,
         subnet,
-        plan: snapshot.plan(subnet, request.client.mac),
+        plan: snapshot.plan(subnet, &identity(arrival, request)),
         arrival,
         request,
         table,
@@ -172,6 +179,17 @@ fn subnet_for<'a>(
     Ok(snapshot.subnet_of(request.ciaddr).unwrap_or(here))
 }
 
+/// What is known of who asks: what it says now, then what it said before.
+fn identity(arrival: Arrival<'_>, request: &Request) -> Identity {
+    let client = &request.client;
+    let mut identity = Identity::from(client.mac);
+    identity.uuid = client.uuid;
+    if let Some(mac) = client.mac {
+        identity.complete(arrival.told.identity(mac));
+    }
+    identity
+}
+
 // === impl Decision ===
 
 impl Decision {
@@ -183,6 +201,7 @@ impl Decision {
             machine: None,
             boot: None,
             nak: None,
+            probe: None,
         }
     }
 }
@@ -201,7 +220,7 @@ impl Case<'_> {
             Ok(intent) => intent,
             Err(ignored) => return Decision::silent(ignored),
         };
-        let (answer, changes) = self.allocate(intent);
+        let (answer, changes, probe) = self.allocate(intent);
         let mut decision = match answer {
             Answer::Offer(address) => self.give(ReplyKind::Offer, address),
             Answer::Ack(address) => self.give(ReplyKind::Ack, address),
@@ -210,6 +229,7 @@ impl Case<'_> {
             Answer::Done => Decision::silent(Ignored::Noted),
         };
         decision.changes = changes;
+        decision.probe = probe;
         decision
     }
 
@@ -255,14 +275,14 @@ impl Case<'_> {
         }
     }
 
-    fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>) {
+    fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>, Option<(Ipv4Addr, Change)>) {
         let spec = &self.subnet.spec;
         let taken = self.subnet.taken(self.arrival.server);
         let request = AllocateRequest {
             subnet: &self.subnet.key,
             cidr: spec.cidr,
             pools: &spec.pools,
-            reserved: self.plan.machine.and_then(|(_, interface)| interface.ip),
+            reserved: self.plan.interface.and_then(|interface| interface.ip),
             taken: &taken,
             key: &self.key(),
             mac: self.request.client.mac,
@@ -270,9 +290,19 @@ impl Case<'_> {
             hostname: self.request.hostname(),
             lifetime_secs: spec.lifetimes.valid.secs(),
             authoritative: spec.authoritative,
+            authority: self.arrival.authority,
             intent,
         };
-        allocate(self.arrival.now, self.table, &request)
+        let now = self.arrival.now;
+        let (answer, changes) = allocate(now, self.table, &request);
+        let probe = if let Answer::Offer(address) = answer
+            && wants_probe(now, self.table, &request, address)
+        {
+            Some((address, probation(now, &request, address)))
+        } else {
+            None
+        };
+        (answer, changes, probe)
     }
 
     /// The reply that gives `address`.
@@ -360,10 +390,12 @@ impl Case<'_> {
     }
 
     fn hostname(&self) -> Option<&str> {
-        let (machine, interface) = self.plan.machine?;
+        let machine = self.plan.machine?;
+        let interface = self.plan.interface;
         if machine.selection == Selection::Refused {
             return None;
         }
-        Some(interface.hostname.as_deref().unwrap_or(&machine.name.name))
+        let own = interface.and_then(|interface| interface.hostname.as_deref());
+        Some(own.unwrap_or(&machine.name.name))
     }
 }

@@ -4,7 +4,6 @@
 //! table, decides one request after the other, and lets replies leave: offers
 //! and what changed nothing that must last at once, the rest after the commit.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,25 +11,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
 use super::destination::{Destination, SERVER_PORT};
+use super::probe::{NotProbed, Probed, Prober};
+use super::replica;
+use super::replica::Replica;
 use super::reply::ReplyKind;
 use super::request::{MAX_PACKET, Request, RequestKind};
 use super::socket::DhcpSocket;
 use super::story::Story;
+use super::upkeep::Run;
 use crate::api::Cidr;
 use crate::boot::Client;
 use crate::clock::{self, Millis};
+use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{
-    Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable, StoreError, Usage, Usages,
+    Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError, Usages,
 };
 use crate::net::{Link, Table, bind_error, find_link};
-use crate::snapshot::{Reader, SubnetEntry};
-use crate::timeline::{BootEvent, Fact, NextStep, RecentLoaders};
+use crate::snapshot::{Identity, Reader, SubnetEntry};
+use crate::timeline::{BootEvent, Fact, Introductions, NextStep, RecentLoaders};
 
 /// Requests that may wait for the engine. It takes some 10 µs for each, so
 /// none waits longer than some 10 ms; what does not fit is asked again.
@@ -48,9 +52,6 @@ const STALE_MILLIS: u64 = 1000;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the table is swept and counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Records that one sweep ends at most.
-const SWEEP_LIMIT: usize = 1000;
-
 /// A request on its way to the engine.
 #[derive(Debug)]
 pub struct Incoming {
@@ -93,6 +94,8 @@ pub struct Engine {
     pub asks: mpsc::Receiver<Ask>,
     /// The leases.
     pub table: LeaseTable,
+    /// What ties it to other replicas.
+    pub replica: Replica,
     /// What it works with.
     pub tools: Tools,
 }
@@ -110,8 +113,12 @@ pub struct Tools {
     pub usages: Usages,
     /// Which machines were sent our loader.
     pub recent: RecentLoaders,
+    /// What machines told of themselves lately.
+    pub told: Introductions,
     /// Where events go.
     pub events: EventSender,
+    /// Where machines go that nobody knows.
+    pub sightings: SightingSender,
     /// What is said and counted.
     pub story: Story,
     /// Whether the last commit failed: no lease can be promised.
@@ -119,7 +126,7 @@ pub struct Tools {
 }
 
 /// A reply that is ready to leave.
-struct Outgoing {
+pub(super) struct Outgoing {
     door: Arc<Door>,
     packet: Vec<u8>,
     kind: ReplyKind,
@@ -130,6 +137,9 @@ struct Outgoing {
     client: Client,
     next: Option<NextStep>,
     machine: Option<String>,
+    /// Asked again before it leaves, where this replica held the pools when it
+    /// was decided: the process may have been frozen meanwhile.
+    held: Option<replica::Ask>,
 }
 
 /// The name of the service that listens on `subnet` (`namespace/name`).
@@ -273,18 +283,24 @@ impl Engine {
         let this = &mut *this;
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut generation = 0;
+        let mut run = Run::default();
+        let mut prober = Prober::default();
         loop {
+            // Far away where nothing waits.
+            let far = Instant::now() + LOOK_EVERY;
+            let probed = prober.next().unwrap_or(far);
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Ok(()),
-                _ = sweep.tick() => this.sweep(&mut generation),
+                _ = sweep.tick() => this.sweep(&mut run),
+                () = sleep_until(probed) => this.probed(&mut prober),
+                Some(import) = this.replica.imports.recv() => this.take_over(import),
                 Some(ask) = this.asks.recv() => {
                     // Who asked may have gone.
                     let _ = ask.send(this.table.iter().cloned().collect());
                 }
                 incoming = this.queue.recv() => match incoming {
-                    Some(incoming) => this.handle(&incoming),
+                    Some(incoming) => this.handle(&incoming, &mut prober),
                     // Every listener is gone, and with them the app.
                     None => { token.cancelled().await; return Ok(()); }
                 },
@@ -292,7 +308,7 @@ impl Engine {
         }
     }
 
-    fn handle(&mut self, incoming: &Incoming) {
+    fn handle(&mut self, incoming: &Incoming, prober: &mut Prober<Outgoing>) {
         let Some(snapshot) = self.tools.snapshots.current() else {
             let kind = incoming.request.kind.as_str();
             self.tools.story.count(kind, Ignored::SubnetGone.as_str());
@@ -310,17 +326,27 @@ impl Engine {
             return;
         }
         let mac = request.client.mac;
+        let authority = self.replica.standing().authority;
         let arrival = Arrival {
             now: *received,
             subnet: &door.subnet,
             server: door.socket.link().address,
             unicast: *unicast,
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
+            told: &self.tools.told,
+            authority,
         };
+        if let (Some(mac), Some(uuid)) = (mac, request.client.uuid)
+            && snapshot.knows_uuids()
+        {
+            let mut told = Identity::from(mac);
+            told.uuid = Some(uuid);
+            self.tools.told.insert(mac, told, *received);
+        }
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&snapshot, &self.table, arrival, request)
         }));
-        let Ok(decision) = decided else {
+        let Ok(mut decision) = decided else {
             self.tools
                 .story
                 .count(request.kind.as_str(), Ignored::Fault.as_str());
@@ -328,9 +354,14 @@ impl Engine {
             return;
         };
         self.tools.story.tell(*received, request, &decision);
-        self.apply(&decision.changes);
-        let durable = durable(&decision.changes);
-        let reply = Outgoing::new(incoming, decision);
+        let sightings = &self.tools.sightings;
+        sightings.offer(*received, &snapshot, request, &decision);
+        let changes = std::mem::take(&mut decision.changes);
+        let durable = durable(&self.apply(*received, authority, changes));
+        let probe = decision.probe.take();
+        let holds = matches!(authority, Authority::Holder { .. });
+        let held = holds.then(|| self.replica.ask());
+        let reply = Outgoing::new(incoming, decision, held);
         // An offer is no promise: what changes with it, such as the end of an
         // older memory, becomes durable behind it.
         let waits = |reply: &Outgoing| !durable.is_empty() && reply.kind != ReplyKind::Offer;
@@ -338,70 +369,45 @@ impl Engine {
             Some(reply) if waits(&reply) => (Some(reply), None),
             reply => (None, reply),
         };
-        if let Some(reply) = at_once {
-            reply.send(&self.tools);
+        match (at_once, probe) {
+            (Some(reply), Some(probe)) if request.giaddr.is_unspecified() => {
+                self.tools.probe(prober, reply, probe);
+            }
+            // Nobody can be asked by ARP behind a relay.
+            (Some(reply), _) => reply.send(&self.tools),
+            (None, _) => {}
         }
         if !durable.is_empty() {
             self.tools.commit(durable, waiting);
         }
     }
 
-    /// Ends what is over, files leases under Subnets that were renamed, counts.
-    fn sweep(&mut self, generation: &mut u64) {
-        let now = clock::now();
-        let mut changes = self.table.expire(now, SWEEP_LIMIT);
-        let Some(snapshot) = self.tools.snapshots.current() else {
-            return;
-        };
-        if snapshot.generation != *generation {
-            *generation = snapshot.generation;
-            let subnets: Vec<(String, Cidr)> = snapshot
-                .subnets
-                .iter()
-                .map(|subnet| (subnet.key.clone(), subnet.spec.cidr))
-                .collect();
-            changes.extend(self.table.rehome(&subnets));
-            self.tools.story.metrics.addresses.reset();
-        }
-        self.apply(&changes);
-        let durable = durable(&changes);
-        if !durable.is_empty() {
-            self.tools.commit(durable, None);
-        }
-        let mut usages = BTreeMap::new();
-        for subnet in &snapshot.subnets {
-            self.count(&subnet.key);
-            usages.insert(subnet.key.clone(), self.usage(subnet));
-        }
-        self.tools.usages.set(usages);
-        let is_served = |key: &str| snapshot.subnet(key).is_some();
-        self.tools.story.heard.retain(is_served);
-    }
-
-    /// The addresses of its pools that are taken. Those that are excluded, as
-    /// reserved ones are, are none of its pools'.
-    fn usage(&self, subnet: &SubnetEntry) -> Usage {
-        let counts = self.table.counts(&subnet.key);
-        let mut used = counts.bound + counts.offered;
-        let mut declined = counts.declined;
-        let records = subnet.excluded.iter();
-        for lease in records.filter_map(|address| self.table.get(address)) {
-            if lease.subnet != subnet.key {
-                continue;
+    /// Lets offers go whose address nobody has, and drops the others.
+    fn probed(&mut self, prober: &mut Prober<Outgoing>) {
+        for probed in prober.turn(Instant::now()) {
+            match probed {
+                Probed::Free(offer) => offer.send(&self.tools),
+                Probed::Taken(offer, by, change) => {
+                    let now = clock::now();
+                    tracing::warn!(
+                        target: "reveille::dhcp",
+                        subnet = offer.door.subnet,
+                        address = %change.address(),
+                        by = %by,
+                        "somebody has the address that was about to be offered; it rests for a day"
+                    );
+                    self.tools
+                        .story
+                        .count(offer.asked.as_str(), "address-answers");
+                    let authority = self.replica.standing().authority;
+                    let durable = durable(&self.apply(now, authority, vec![change]));
+                    self.tools.commit(durable, None);
+                }
             }
-            match lease.state {
-                LeaseState::Bound | LeaseState::Offered => used = used.saturating_sub(1),
-                LeaseState::Declined => declined = declined.saturating_sub(1),
-                LeaseState::Released | LeaseState::Expired => {}
-            }
-        }
-        Usage {
-            used: u32::try_from(used).unwrap_or(u32::MAX),
-            declined: u32::try_from(declined).unwrap_or(u32::MAX),
         }
     }
 
-    fn count(&self, subnet: &str) {
+    pub(super) fn count(&self, subnet: &str) {
         let counts = self.table.counts(subnet);
         for (state, count) in [
             ("bound", counts.bound),
@@ -414,7 +420,19 @@ impl Engine {
         }
     }
 
-    fn apply(&mut self, changes: &[Change]) {
+    /// Carries out what of `changes` may be, and returns it.
+    pub(super) fn apply(
+        &mut self,
+        now: Millis,
+        authority: Authority,
+        changes: Vec<Change>,
+    ) -> Vec<Change> {
+        let changes = self.replica.allow(now, authority, &self.table, changes);
+        self.put(&changes);
+        changes
+    }
+
+    pub(super) fn put(&mut self, changes: &[Change]) {
         self.table.apply_all(changes);
         for change in changes {
             self.tools.index.apply(change);
@@ -423,7 +441,7 @@ impl Engine {
 }
 
 /// The changes that must be on disk before a reply leaves.
-fn durable(changes: &[Change]) -> Vec<Change> {
+pub(super) fn durable(changes: &[Change]) -> Vec<Change> {
     let durable = changes.iter().filter(|change| change.is_durable());
     durable.cloned().collect()
 }
@@ -431,8 +449,33 @@ fn durable(changes: &[Change]) -> Vec<Change> {
 // === impl Tools ===
 
 impl Tools {
+    /// Asks whether somebody has the address of `offer` before it leaves.
+    fn probe(&self, prober: &mut Prober<Outgoing>, offer: Outgoing, probe: (Ipv4Addr, Change)) {
+        let door = Arc::clone(&offer.door);
+        let (link, mac) = (door.socket.link(), offer.client.mac);
+        match prober.begin(Instant::now(), link, mac, probe, offer) {
+            Ok(()) => {}
+            Err((NotProbed::Impossible, offer)) => {
+                let what = format!("no probe on {}", link.name);
+                if self.story.seldom.is_due(&what, clock::now()) {
+                    tracing::warn!(
+                        interface = link.name,
+                        "no raw socket (CAP_NET_RAW): addresses that another replica may have given are offered without asking whether somebody has them"
+                    );
+                }
+                offer.send(self);
+            }
+            Err((NotProbed::Full, offer)) => {
+                self.story.count(offer.asked.as_str(), "probes-full");
+            }
+            Err((NotProbed::UnderWay, offer)) => {
+                self.story.count(offer.asked.as_str(), "probe-under-way");
+            }
+        }
+    }
+
     /// Lets `reply` leave once `changes` are on disk; never, where they cannot be.
-    fn commit(&self, changes: Vec<Change>, reply: Option<Outgoing>) {
+    pub(super) fn commit(&self, changes: Vec<Change>, reply: Option<Outgoing>) {
         let tools = self.clone();
         let done = move |result: Result<(), StoreError>| {
             // The writer says what is wrong with the disk, once.
@@ -455,7 +498,7 @@ impl Tools {
 // === impl Outgoing ===
 
 impl Outgoing {
-    fn new(incoming: &Incoming, decision: Decision) -> Option<Self> {
+    fn new(incoming: &Incoming, decision: Decision, held: Option<replica::Ask>) -> Option<Self> {
         let Outcome::Reply(reply) = decision.outcome else {
             return None;
         };
@@ -476,10 +519,16 @@ impl Outgoing {
             client: incoming.request.client,
             next: decision.boot.map(|boot| boot.next),
             machine: decision.machine,
+            held,
         })
     }
 
     fn send(self, tools: &Tools) {
+        if self.held.is_some_and(|ask| !ask().authority.judges()) {
+            let reason = SilentReason::NotHolder;
+            tools.story.count(self.asked.as_str(), reason.as_str());
+            return;
+        }
         if let Err(error) = self.door.socket.send(&self.packet, self.destination) {
             tools.story.metrics.send_errors.inc();
             tracing::warn!(

@@ -132,18 +132,19 @@ impl DhcpSocket {
         mac: MacAddress,
     ) -> io::Result<()> {
         let packet = ip_packet(self.link.address, address, payload)?;
-        let to = link_address(self.link.index, mac)?;
+        let ip = u16::try_from(libc::ETH_P_IP).map_err(io::Error::other)?;
+        let to = link_address(self.link.index, mac, ip)?;
         sendto(frames.as_raw_fd(), &packet, &to, MsgFlags::empty())?;
         Ok(())
     }
 }
 
-/// The kernel's form of "this Ethernet address on that interface".
-fn link_address(index: u32, mac: MacAddress) -> io::Result<LinkAddr> {
+/// The kernel's form of "this Ethernet address on that interface", for frames
+/// of one type.
+pub(super) fn link_address(index: u32, mac: MacAddress, ethertype: u16) -> io::Result<LinkAddr> {
     let mut bytes = [0; 8];
     bytes[..6].copy_from_slice(&mac.bytes());
     let index = libc::c_int::try_from(index).map_err(io::Error::other)?;
-    let ethertype = u16::try_from(libc::ETH_P_IP).map_err(io::Error::other)?;
     let family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     let raw = libc::sockaddr_ll {
         sll_family: family,

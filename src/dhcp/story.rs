@@ -94,6 +94,12 @@ impl Story {
             (Ignored::Lease(SilentReason::ReservedAddressBusy), _) => {
                 "another machine still has the address that is reserved for this one"
             }
+            (Ignored::Lease(SilentReason::ShareExhausted), _) => {
+                "no replica can say who leads, and this one has given its share of the pools; the API server must come back"
+            }
+            (Ignored::Lease(SilentReason::FreshDisk), _) => {
+                "no replica can say who leads, and this one lost its table; it gives new addresses when old leases have run out"
+            }
             (Ignored::RelayUnknown, _) => "a relay asks for a network that no Subnet serves",
             (Ignored::Noted, RequestKind::Decline) => {
                 "a machine says that somebody else uses the address it was given; it rests for a day"

@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::{Body, FileSource, Reading, Source};
 use super::delivery::{Content, Delivery, Exchange, Kind, Outbox};
-use super::media;
 use super::range::{Conditions, Selection, Version, select};
 use super::refusal::Refusal;
+use super::{media, phone_home};
 use crate::files::OpenedFile;
 
 /// Seconds after which a client may ask again while there is no snapshot.
@@ -44,6 +44,14 @@ impl Answer {
         }
     }
 
+    /// 204: heard.
+    pub(super) fn heard() -> Self {
+        let mut answer = Self::made(Kind::PhoneHome, media::TEXT, String::new());
+        answer.headers.remove(CONTENT_TYPE);
+        answer.status = StatusCode::NO_CONTENT;
+        answer
+    }
+
     /// A status code and the reason in words.
     pub(super) fn refusal(refusal: &Refusal) -> Self {
         let reason = refusal.as_str();
@@ -52,10 +60,13 @@ impl Answer {
             StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         answer.reason = Some(reason);
         match refusal {
-            Refusal::Method => answer.put(ALLOW, "GET, HEAD"),
+            Refusal::Method | Refusal::PhoneHome(phone_home::Refused::Method) => {
+                answer.put(ALLOW, "GET, HEAD")
+            }
             Refusal::NoSnapshot => answer.put(RETRY_AFTER, RETRY_SECONDS),
             Refusal::Target(_)
             | Refusal::Route(_)
+            | Refusal::PhoneHome(_)
             | Refusal::NotFound
             | Refusal::NotReadable
             | Refusal::ListingOff
@@ -132,7 +143,7 @@ impl Answer {
         } else {
             self.put(CONNECTION, "close");
         }
-        if self.status != StatusCode::NOT_MODIFIED {
+        if self.status != StatusCode::NOT_MODIFIED && self.status != StatusCode::NO_CONTENT {
             self.put(CONTENT_LENGTH, &self.source.left().to_string());
         }
         if exchange.method == Method::HEAD {

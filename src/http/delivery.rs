@@ -42,6 +42,8 @@ pub(super) enum Kind {
     Content(Purpose),
     /// A folder.
     Listing,
+    /// Thanks for a call.
+    PhoneHome,
     /// A reason.
     Refusal,
 }
@@ -102,6 +104,7 @@ impl Kind {
         match self {
             Self::Content(purpose) => purpose.as_str(),
             Self::Listing => "listing",
+            Self::PhoneHome => "phone-home",
             Self::Refusal => "refusal",
         }
     }

@@ -1,7 +1,7 @@
 //! HTTP: files with everything that boot clients expect of nginx, scripts,
 //! and the admin port.
 //!
-//! `route`, `range`, `target`, `media`, `listing` and `refusal` are core: they
+//! `route`, `range`, `target`, `media`, `listing`, `phone_home` and `refusal` are core: they
 //! decide. `listen` binds, `door` accepts connections; `server` and `admin` stand behind one
 //! each; `files` looks up, `answer` and `body` send, `wire` watches the bytes
 //! leave, and `delivery` reports the end.
@@ -9,6 +9,7 @@
 pub mod admin;
 mod answer;
 mod body;
+mod boot_key;
 mod delivery;
 mod door;
 mod files;
@@ -16,6 +17,7 @@ mod listen;
 pub mod listing;
 pub mod media;
 mod metrics;
+pub mod phone_home;
 pub mod range;
 pub mod refusal;
 pub mod route;
@@ -25,6 +27,7 @@ mod wire;
 
 pub use self::admin::{AdminConfig, AdminServer, AdminSocket, Approve, Readiness};
 pub use self::body::{CHUNK, FEW_FILES, SMALL_CHUNK};
+pub use self::boot_key::{KEY_FILE, boot_key};
 pub use self::door::{
     CONNECTIONS, CONNECTIONS_PER_CLIENT, DRAIN_TIMEOUT, HEAD_TIMEOUT, Limits, STALL_TIMEOUT,
 };

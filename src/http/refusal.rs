@@ -2,8 +2,8 @@
 //!
 //! Core: names and status codes.
 
-use super::route;
 use super::target::BadTarget;
+use super::{phone_home, route};
 
 /// A refusal of a request: its name is the body of the answer, the log field
 /// and the metric's label.
@@ -15,6 +15,8 @@ pub enum Refusal {
     NoSnapshot,
     /// 400: the path cannot be read.
     Target(BadTarget),
+    /// What `phone_home` refuses.
+    PhoneHome(phone_home::Refused),
     /// What `route` refuses.
     Route(route::Refused),
     /// 404: nothing is there.
@@ -39,6 +41,7 @@ impl Refusal {
             Self::Method => "method-not-allowed",
             Self::NoSnapshot => "no-snapshot",
             Self::Target(bad) => bad.as_str(),
+            Self::PhoneHome(refused) => refused.as_str(),
             Self::Route(refused) => refused.as_str(),
             Self::NotFound => "not-found",
             Self::NotReadable => "not-readable",
@@ -56,6 +59,7 @@ impl Refusal {
             Self::Method => 405,
             Self::NoSnapshot => 503,
             Self::Target(_) => 400,
+            Self::PhoneHome(refused) => refused.status(),
             Self::Route(refused) => refused.status(),
             Self::NotFound => 404,
             Self::NotReadable | Self::ListingOff => 403,

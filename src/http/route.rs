@@ -6,13 +6,19 @@
 
 use std::net::Ipv4Addr;
 
-use crate::boot::MacAddress;
+use percent_encoding::percent_decode_str;
+
+use crate::boot::{MAX_TAG, MacAddress, Uuid};
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
     AUTOEXEC_NAME, Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for,
 };
-use crate::snapshot::{LocalReason, Snapshot, Verdict};
+use crate::snapshot::{Identity, LocalReason, Snapshot, Verdict};
 use crate::timeline::Purpose;
+
+/// Bytes of a query that are read: three values of [`MAX_TAG`] characters,
+/// each of three bytes, with their names.
+const MAX_QUERY: usize = 1300;
 
 /// What is sent for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +42,8 @@ pub enum Route {
         purpose: Purpose,
         /// The machine.
         machine: Option<MacAddress>,
+        /// What it told of itself to get this, to be remembered.
+        told: Option<Identity>,
     },
 }
 
@@ -81,16 +89,17 @@ impl Refused {
     }
 }
 
-/// Decides what `path` (percent-decoded, without query) means for `caller`,
-/// which reached us at `server`: our address and port.
+/// Decides what `path` (percent-decoded) and `query` (as it came) mean for
+/// `caller`, which reached us at `server`: our address and port.
 ///
 /// # Errors
 /// [`Refused`] carries the status code and the reason.
 pub fn route(
     snapshot: &Snapshot,
-    caller: Caller,
+    caller: Caller<'_>,
     server: (Ipv4Addr, u16),
     path: &str,
+    query: Option<&str>,
 ) -> Result<Route, Refused> {
     let path = ArtifactPath::parse(path).map_err(Refused::Path)?;
     let own = path.as_str().strip_prefix(MACHINES);
@@ -108,7 +117,7 @@ pub fn route(
         port: server.1,
     };
     if rest == SCRIPT_NAME {
-        return script(snapshot, mac, caller, &urls);
+        return script(snapshot, mac, caller, &urls, query);
     }
     if rest == DISK_NAME {
         return Err(Refused::Disk);
@@ -122,13 +131,13 @@ pub fn route(
     };
     let path = ArtifactPath::parse(file).map_err(Refused::Path)?;
     if path.file_name() == AUTOEXEC_NAME {
-        return script(snapshot, mac, caller, &urls);
+        return script(snapshot, mac, caller, &urls, None);
     }
     // A loader is sent all the same: its script tells the machine to go on.
     if purpose != Purpose::Loader
         && let Some(subnet) = subnet_for(snapshot, caller, server.0)
     {
-        let plan = snapshot.plan(subnet, Some(mac));
+        let plan = snapshot.plan(subnet, &caller.told.identity(mac));
         if let Some(unserved) = subnet.ignores(&plan) {
             return Err(Refused::Script(NoScript::Machine(unserved)));
         }
@@ -146,14 +155,49 @@ pub fn route(
 fn script(
     snapshot: &Snapshot,
     mac: MacAddress,
-    caller: Caller,
+    caller: Caller<'_>,
     urls: &Urls,
+    query: Option<&str>,
 ) -> Result<Route, Refused> {
-    let script = script_for(snapshot, mac, caller, urls).map_err(Refused::Script)?;
+    // Who has another machine's address speaks for that one only.
+    let speaks = caller.mac.is_none_or(|other| other == mac);
+    let told = query.filter(|_| speaks).and_then(|query| told(mac, query));
+    let mut identity = told.clone().unwrap_or_else(|| mac.into());
+    identity.complete(caller.told.identity(mac));
+    let script = script_for(snapshot, mac, &identity, caller, urls).map_err(Refused::Script)?;
     Ok(Route::Text {
         name: SCRIPT_NAME.to_owned(),
         body: script.body,
         purpose: script.purpose,
         machine: Some(mac),
+        told,
     })
+}
+
+/// What a machine tells of itself in the query of its script, where it does.
+/// What is too long or unreadable counts as not told.
+fn told(mac: MacAddress, query: &str) -> Option<Identity> {
+    if query.len() > MAX_QUERY {
+        return None;
+    }
+    let mut identity = Identity::from(mac);
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let text = || {
+            let decoded = percent_decode_str(value).decode_utf8().ok()?;
+            let text = decoded.trim();
+            (!text.is_empty() && text.len() <= MAX_TAG).then(|| text.to_owned())
+        };
+        match name {
+            "uuid" => {
+                let uuid: Option<Uuid> = value.parse().ok();
+                identity.uuid = uuid.filter(|uuid| uuid.names_one());
+            }
+            "serial" => identity.serial = text(),
+            "asset" => identity.asset = text(),
+            _ => continue,
+        }
+        identity.asked = true;
+    }
+    identity.asked.then_some(identity)
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{
     ACCEPT, CONNECTION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
@@ -16,6 +16,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use jiff::tz::TimeZone;
@@ -30,16 +31,22 @@ use super::files::{self, Found};
 use super::listing::Folder;
 use super::media;
 use super::metrics::HttpMetrics;
+use super::phone_home;
 use super::range::Conditions;
 use super::refusal::Refusal;
 use super::route::{Route, route};
 use super::target::{Format, decode_path, format};
 use crate::boot::MacAddress;
+use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
+use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome};
+
+/// For the body of a call to come: it has 4 KiB at most.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the server needs.
 #[derive(Clone, Debug)]
@@ -56,6 +63,8 @@ pub struct HttpConfig {
     pub roots: Arc<Roots>,
     /// Which machine has which address.
     pub leases: LeaseIndex,
+    /// What machines told of themselves lately.
+    pub told: Introductions,
     /// The road to the timeline.
     pub events: EventSender,
     /// The counters, shared with other doors.
@@ -75,6 +84,7 @@ struct Boot {
     snapshots: Reader,
     roots: Arc<Roots>,
     leases: LeaseIndex,
+    told: Introductions,
     sinks: Arc<Sinks>,
     listing: bool,
     zone: TimeZone,
@@ -96,6 +106,7 @@ impl HttpServer {
             snapshots,
             roots,
             leases,
+            told,
             events,
             metrics,
         } = config;
@@ -104,6 +115,7 @@ impl HttpServer {
             snapshots,
             roots,
             leases,
+            told,
             sinks: Arc::new(Sinks { events, metrics }),
             listing,
             zone: files::local_zone(),
@@ -155,7 +167,7 @@ impl Boot {
         caller: Caller,
         stopping: bool,
     ) -> Response<Body> {
-        let (head, _) = request.into_parts();
+        let (head, body) = request.into_parts();
         #[expect(clippy::disallowed_methods, reason = "the shell times its answers")]
         let started = Instant::now();
         // One request, one snapshot.
@@ -169,10 +181,13 @@ impl Boot {
             path: head.uri.path().to_owned(),
             generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
         };
-        let answer = self
-            .answer(snapshot.as_deref(), &head, &caller, &mut exchange)
-            .await
-            .unwrap_or_else(|refusal| Answer::refusal(&refusal));
+        let answer = if head.method == Method::POST {
+            self.phoned_home(&head, body, &mut exchange).await
+        } else {
+            let snapshot = snapshot.as_deref();
+            self.answer(snapshot, &head, &caller, &mut exchange).await
+        };
+        let answer = answer.unwrap_or_else(|refusal| Answer::refusal(&refusal));
         let keep_alive = persists(&head) && !stopping;
         answer.send(exchange, keep_alive, caller.outbox)
     }
@@ -193,15 +208,22 @@ impl Boot {
         let asking = script::Caller {
             address: ipv4(caller.ends.peer),
             mac: exchange.mac,
+            told: &self.told,
         };
-        let route = route(snapshot, asking, server, &exchange.path).map_err(Refusal::Route)?;
+        let query = head.uri.query();
+        let route =
+            route(snapshot, asking, server, &exchange.path, query).map_err(Refusal::Route)?;
         match route {
             Route::Text {
                 name,
                 body,
                 purpose,
                 machine,
+                told,
             } => {
+                if let (Some(mac), Some(told)) = (machine, told) {
+                    self.told.insert(mac, told, clock::now());
+                }
                 let content = Content {
                     purpose,
                     name,
@@ -226,6 +248,45 @@ impl Boot {
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
         }
+    }
+
+    /// Hears the call of a system that was booted.
+    async fn phoned_home(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, Refusal> {
+        exchange.path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
+        let (key, query) = (self.told.key(), head.uri.query());
+        let boot = key.map_or(Err(phone_home::Refused::Method), |key| {
+            phone_home::boot_of(key, &exchange.path, query)
+        });
+        let boot = boot.map_err(Refusal::PhoneHome)?;
+        exchange.mac = Some(boot.mac);
+        let body = Limited::new(body, phone_home::MAX_BODY).collect();
+        let body = tokio::time::timeout(BODY_TIMEOUT, body).await;
+        let body = match body {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(Refusal::PhoneHome(phone_home::Refused::BodyTooLong));
+            }
+            Ok(Err(_)) | Err(_) => {
+                return Err(Refusal::PhoneHome(phone_home::Refused::BodyCut));
+            }
+        };
+        let (state, message) = phone_home::said(&body).map_err(Refusal::PhoneHome)?;
+        self.sinks.events.emit(BootEvent {
+            mac: boot.mac,
+            at: clock::now(),
+            fact: Fact::PhonedHome(PhoneHome {
+                boot,
+                address: ipv4(exchange.peer),
+                state,
+                message,
+            }),
+        });
+        Ok(Answer::heard())
     }
 
     /// Looks a path up where blocking is allowed, and sends what is there.

@@ -7,6 +7,7 @@
 use std::iter;
 use std::net::Ipv4Addr;
 
+use super::authority::Authority;
 use super::record::{Change, Lease, LeaseKey, LeaseState};
 use super::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 use super::table::LeaseTable;
@@ -57,6 +58,31 @@ pub fn allocate(
     }
 }
 
+/// Whether `address` should be probed before it is offered: this replica holds
+/// the pools since a short time, and the one before it may have given the
+/// address without a word; or it cannot tell who holds them, and the machine
+/// may have left the address to another meanwhile.
+#[must_use]
+pub fn wants_probe(
+    now: Millis,
+    table: &LeaseTable,
+    request: &AllocateRequest<'_>,
+    address: Ipv4Addr,
+) -> bool {
+    let case = Case {
+        now,
+        table,
+        request,
+    };
+    match request.authority {
+        Authority::Sole | Authority::Standby { .. } => false,
+        Authority::Holder { .. } => case.is_unsure_of(address) && !case.has(address),
+        Authority::Isolated { shares, .. } => {
+            request.reserved != Some(address) && !shares.is_own(request.pools, address)
+        }
+    }
+}
+
 /// The change that puts `address` on probation: for the shell, when its own
 /// probe finds somebody there before the first offer.
 #[must_use]
@@ -77,7 +103,10 @@ impl Case<'_> {
             // Nobody else can get it: it need not be held.
             return (Answer::Offer(reserved), Vec::new());
         }
-        let fits = |address: &Ipv4Addr| self.objection(*address).is_none();
+        if matches!(self.request.authority, Authority::Standby { .. }) {
+            return (Answer::Silent(self.nothing_left()), Vec::new());
+        }
+        let fits = |address: &Ipv4Addr| self.can_have(*address);
         if let Some(address) = self.remembered().or_else(|| requested.filter(fits)) {
             return (Answer::Offer(address), self.hold(address));
         }
@@ -96,8 +125,11 @@ impl Case<'_> {
     fn select(&self, requested: Option<Ipv4Addr>) -> Verdict {
         let offered = || self.reservation().or_else(|| self.remembered());
         match requested.or_else(offered) {
-            Some(address) => self.settle(address),
-            None => (Answer::Nak(NakReason::NothingOffered), Vec::new()),
+            Some(address) => self.doubt(address).unwrap_or_else(|| self.settle(address)),
+            None if self.request.authority.judges() => {
+                (Answer::Nak(NakReason::NothingOffered), Vec::new())
+            }
+            None => (Answer::Silent(SilentReason::NotHolder), Vec::new()),
         }
     }
 
@@ -122,10 +154,12 @@ impl Case<'_> {
                 && lease.state_at(self.now) == LeaseState::Bound
                 && self.objection(lease.address).is_none()
         };
-        if self.objection(requested).is_none() && self.own_records().any(elsewhere) {
+        let moved = || self.own_records().any(elsewhere);
+        if self.can_have(requested) && self.judges(requested) && moved() {
             return (Answer::Nak(NakReason::HasAnotherLease), Vec::new());
         }
-        self.settle(requested)
+        self.doubt(requested)
+            .unwrap_or_else(|| self.settle(requested))
     }
 
     /// RFC 2131 section 4.3.2, RENEWING and REBINDING. The machine uses the
@@ -176,12 +210,18 @@ impl Case<'_> {
     /// ACK or NAK. A machine that is told NAK stops using the address at once
     /// (RFC 2131 section 4.4.5), so the lease ends with it.
     fn settle(&self, address: Ipv4Addr) -> Verdict {
+        if let Some(reason) = self.bar(address) {
+            return (Answer::Silent(reason), Vec::new());
+        }
         let moved = || {
             self.reservation()
                 .filter(|reserved| *reserved != address)
                 .map(|_| NakReason::HasReservation)
         };
         match self.objection(address).or_else(moved) {
+            Some(_) if !self.judges(address) => {
+                (Answer::Silent(SilentReason::NotHolder), Vec::new())
+            }
             Some(reason) => {
                 let lease = self.own_record(address);
                 let changes = lease.map_or_else(Vec::new, |lease| self.take_back(lease));
@@ -201,8 +241,7 @@ impl Case<'_> {
             if request.taken.contains(address) {
                 return Some(NakReason::ReservedForAnother);
             }
-            let holds = |pool: &Pool| pool.start <= address && address <= pool.end;
-            if !request.pools.iter().any(holds) {
+            if !self.is_in_pools(address) {
                 return Some(NakReason::OutsidePools);
             }
         }
@@ -214,6 +253,75 @@ impl Case<'_> {
         } else {
             Some(NakReason::InUse)
         }
+    }
+
+    /// Why this replica says nothing about `address`, whoever asks: it belongs
+    /// to another replica. What is reserved or in no pool belongs to all.
+    fn bar(&self, address: Ipv4Addr) -> Option<SilentReason> {
+        let request = self.request;
+        if request.reserved == Some(address) || !self.is_in_pools(address) {
+            return None;
+        }
+        match request.authority {
+            Authority::Sole => None,
+            Authority::Holder { shares, .. } => shares
+                .owner(request.pools, address)
+                .filter(|owner| *owner != shares.ordinal)
+                .map(|_| SilentReason::AnothersShare),
+            Authority::Isolated { shares, .. } => {
+                let own = shares.is_own(request.pools, address);
+                let fresh = request.authority.is_fresh(request.lifetime_secs);
+                match (self.has(address), own) {
+                    (true, _) => None,
+                    (false, true) if fresh => Some(SilentReason::FreshDisk),
+                    (false, true) => None,
+                    (false, false) => Some(SilentReason::NotHolder),
+                }
+            }
+            Authority::Standby { shares } => {
+                let given = shares.is_own(request.pools, address) && self.has(address);
+                (!given).then_some(SilentReason::NotHolder)
+            }
+        }
+    }
+
+    /// Whether the machine may have `address`, from this replica.
+    fn can_have(&self, address: Ipv4Addr) -> bool {
+        self.objection(address).is_none() && self.bar(address).is_none()
+    }
+
+    /// Whether this replica may refuse `address`.
+    fn judges(&self, address: Ipv4Addr) -> bool {
+        self.request.authority.judges() || !self.is_in_pools(address)
+    }
+
+    /// Whether somebody that we were not told of may have `address`.
+    fn is_unsure_of(&self, address: Ipv4Addr) -> bool {
+        let request = self.request;
+        request.authority.is_unsure(request.lifetime_secs)
+            && request.reserved != Some(address)
+            && self.is_in_pools(address)
+    }
+
+    /// Silence to a machine that says it was offered, or had, an address of
+    /// which we know nothing while we cannot know: it will ask anew, and then
+    /// the address can be probed. One that uses its address is believed.
+    fn doubt(&self, address: Ipv4Addr) -> Option<Verdict> {
+        let ours = self.own_record(address);
+        let known = ours.is_some_and(|record| !record.is_free(self.now));
+        let doubted = !known && self.is_unsure_of(address) && self.can_have(address);
+        doubted.then(|| (Answer::Silent(SilentReason::NotSureYet), Vec::new()))
+    }
+
+    /// Whether the machine has a lease of `address` that we know.
+    fn has(&self, address: Ipv4Addr) -> bool {
+        self.own_record(address)
+            .is_some_and(|record| record.state_at(self.now) == LeaseState::Bound)
+    }
+
+    fn is_in_pools(&self, address: Ipv4Addr) -> bool {
+        let holds = |pool: &Pool| pool.start <= address && address <= pool.end;
+        self.request.pools.iter().any(holds)
     }
 
     /// The machine's reservation, where it can have it now. While another
@@ -248,7 +356,7 @@ impl Case<'_> {
     /// The address that the machine has, or had last.
     fn remembered(&self) -> Option<Ipv4Addr> {
         self.own_records()
-            .filter(|lease| self.objection(lease.address).is_none())
+            .filter(|lease| self.can_have(lease.address))
             .max_by_key(|lease| lease.expires)
             .map(|lease| lease.address)
     }
@@ -257,7 +365,15 @@ impl Case<'_> {
     /// from the key, so that machines spread over the pools, and get the same
     /// addresses again should the table be lost.
     fn unused(&self) -> Option<Ipv4Addr> {
-        let ranges: Vec<(u32, u32)> = self.ranges().collect();
+        let request = self.request;
+        let tiers = request
+            .authority
+            .tiers(request.pools, request.lifetime_secs);
+        tiers.iter().find_map(|ranges| self.unused_in(ranges))
+    }
+
+    fn unused_in(&self, ranges: &[(u32, u32)]) -> Option<Ipv4Addr> {
+        let ranges: Vec<(u32, u32)> = self.hosts_of(ranges).collect();
         let size = |(start, end): &(u32, u32)| u64::from(end - start) + 1;
         let total: u64 = ranges.iter().map(size).sum();
         let mut skip = spread(self.request.key).checked_rem(total)?;
@@ -283,25 +399,26 @@ impl Case<'_> {
     /// cleared, so that no later search walks past them again.
     fn longest_ended(&self, changes: &mut Vec<Change>) -> Option<Ipv4Addr> {
         for record in self.table.ended(self.request.subnet, self.now) {
-            if self.objection(record.address).is_none() {
+            if self.can_have(record.address) {
                 return Some(record.address);
             }
-            if changes.len() < MAX_CLEARED {
+            // What another replica may give is of use again one day.
+            let useless = self.objection(record.address).is_some();
+            if useless && changes.len() < MAX_CLEARED {
                 changes.push(Change::Remove(record.address));
             }
         }
         None
     }
 
-    /// The pools, cut to the host addresses of the network.
-    fn ranges(&self) -> impl Iterator<Item = (u32, u32)> {
+    /// Parts of the pools, cut to the host addresses of the network.
+    fn hosts_of(&self, ranges: &[(u32, u32)]) -> impl Iterator<Item = (u32, u32)> {
         let net = self.request.cidr.net();
         let edge = u32::from(net.prefix_len() < 31);
         let first = u32::from(net.network()) + edge;
         let last = u32::from(net.broadcast()) - edge;
-        self.request.pools.iter().filter_map(move |pool| {
-            let start = u32::from(pool.start).max(first);
-            let end = u32::from(pool.end).min(last);
+        ranges.iter().filter_map(move |(start, end)| {
+            let (start, end) = (*start.max(&first), *end.min(&last));
             (start <= end).then_some((start, end))
         })
     }
@@ -309,7 +426,14 @@ impl Case<'_> {
     fn nothing_left(&self) -> SilentReason {
         let request = self.request;
         if !request.pools.is_empty() {
-            SilentReason::PoolExhausted
+            match request.authority {
+                Authority::Sole | Authority::Holder { .. } => SilentReason::PoolExhausted,
+                Authority::Standby { .. } => SilentReason::NotHolder,
+                Authority::Isolated { .. } if request.authority.is_fresh(request.lifetime_secs) => {
+                    SilentReason::FreshDisk
+                }
+                Authority::Isolated { .. } => SilentReason::ShareExhausted,
+            }
         } else if request.reserved.is_some_and(|at| request.cidr.is_host(at)) {
             SilentReason::ReservedAddressBusy
         } else {
@@ -323,6 +447,8 @@ impl Case<'_> {
         let fresh = || lease(self.now, self.request, address, LeaseState::Offered);
         let held = match self.own_record(address) {
             Some(record) if record.expires >= until => return Vec::new(),
+            // A lease that is known may go on; what is no lease may not.
+            Some(_) if !self.judges(address) && self.has(address) => return Vec::new(),
             // The memory must outlive an offer that is not taken.
             Some(record) if record.state != LeaseState::Offered => Lease {
                 state: LeaseState::Expired,

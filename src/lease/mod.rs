@@ -1,12 +1,14 @@
 //! Who has which address.
 //!
-//! `record`, `addresses`, `table`, `request`, `allocate`, `transfer` and `kea`
-//! are core: values and pure functions. `store`, `disk` and `metrics` are the
+//! `record`, `addresses`, `table`, `request`, `allocate`, `authority`,
+//! `handover`, `transfer` and `kea` are core: values and pure functions. `store`, `disk` and `metrics` are the
 //! shell that keeps leases on disk.
 
 mod addresses;
 mod allocate;
+mod authority;
 mod disk;
+mod handover;
 mod index;
 mod kea;
 mod metrics;
@@ -18,8 +20,10 @@ mod transfer;
 mod usage;
 
 pub use self::addresses::AddressSet;
-pub use self::allocate::{OFFER_HOLD_SECS, PROBATION_SECS, allocate, probation};
+pub use self::allocate::{OFFER_HOLD_SECS, PROBATION_SECS, allocate, probation, wants_probe};
+pub use self::authority::{Authority, SHARE_OF, Shares};
 pub use self::disk::{OpenTrouble, StoreError, TroubleReason};
+pub use self::handover::{Claims, adopt, make_way, release_gone};
 pub use self::index::LeaseIndex;
 pub use self::kea::import_kea;
 pub use self::metrics::LeaseMetrics;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::addresses::AddressSet;
+use super::authority::Authority;
 use super::record::LeaseKey;
 use crate::api::{Cidr, Pool};
 use crate::boot::MacAddress;
@@ -34,6 +35,8 @@ pub struct AllocateRequest<'a> {
     pub lifetime_secs: u32,
     /// Whether we are the one DHCP server of this network.
     pub authoritative: bool,
+    /// What this replica may give of the pools.
+    pub authority: Authority,
     /// What is asked.
     pub intent: Intent,
 }
@@ -130,6 +133,20 @@ pub enum SilentReason {
     NotItsLease,
     /// It chose another server.
     ChoseAnotherServer,
+    /// Another replica holds the pools, or this one cannot tell who does.
+    NotHolder,
+    /// The address is in the share of another replica, which alone may say
+    /// anything about it.
+    AnothersShare,
+    /// This replica cannot tell who holds the pools, and has given all
+    /// addresses of its share.
+    ShareExhausted,
+    /// This replica cannot tell who holds the pools, and lost its table: it
+    /// does not know which addresses of its share it gave.
+    FreshDisk,
+    /// This replica holds the pools since a short time, and knows nothing of
+    /// the lease that the machine speaks of.
+    NotSureYet,
 }
 
 // === impl NakReason ===
@@ -165,6 +182,11 @@ impl SilentReason {
             Self::OtherNetwork => "other-network",
             Self::NotItsLease => "not-its-lease",
             Self::ChoseAnotherServer => "chose-another-server",
+            Self::NotHolder => "not-holder",
+            Self::AnothersShare => "share-of-another-replica",
+            Self::ShareExhausted => "share-exhausted",
+            Self::FreshDisk => "lease-table-lost",
+            Self::NotSureYet => "not-sure-yet",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which cluster, and which part of it. Shell.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +10,8 @@ use http::HeaderValue;
 use http::header::USER_AGENT;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+
+use super::leader::{LeaderConfig, Place};
 
 /// How long a connection may take. The data plane waits for none of it.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -49,6 +52,10 @@ pub struct ClusterArgs {
     /// The context of the kubeconfig.
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+
+    /// Settings of replicas.
+    #[command(flatten)]
+    pub leader: LeaderConfig,
 }
 
 /// A cluster, and the part of it that is served; cheap to clone.
@@ -62,6 +69,8 @@ pub struct Cluster {
     pub own: String,
     /// Whether all namespaces are served.
     pub all: bool,
+    /// Which of how many replicas this is.
+    pub place: Arc<Place>,
 }
 
 // === impl Cluster ===
@@ -72,6 +81,7 @@ impl Cluster {
     /// # Errors
     /// Neither a ServiceAccount nor a kubeconfig that can be used.
     pub async fn find(args: &ClusterArgs) -> anyhow::Result<Self> {
+        let place = args.leader.place(&name()?)?;
         let options = KubeConfigOptions {
             context: args.context.clone(),
             ..KubeConfigOptions::default()
@@ -109,6 +119,7 @@ impl Cluster {
             url,
             own,
             all: args.all_namespaces,
+            place: Arc::new(place),
         };
         tracing::info!(
             server = cluster.url,
@@ -124,6 +135,17 @@ impl Cluster {
     pub fn namespace(&self) -> Option<&str> {
         (!self.all).then_some(self.own.as_str())
     }
+}
+
+/// The name of the Pod, or else of the host.
+fn name() -> anyhow::Result<String> {
+    let pod = std::env::var("POD_NAME").ok();
+    if let Some(pod) = pod.filter(|pod| !pod.is_empty()) {
+        return Ok(pod);
+    }
+    let path = "/proc/sys/kernel/hostname";
+    let name = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+    Ok(name.trim().to_owned())
 }
 
 impl std::fmt::Debug for Cluster {

@@ -4,17 +4,21 @@
 //! Shell, but for `objects`, which is values and pure functions.
 
 mod cluster;
+mod discover;
 mod disk;
+pub mod leader;
+pub mod mirror;
 mod objects;
 pub mod rbac;
+mod replicas;
 mod source;
-mod start;
 pub mod status;
 pub(crate) mod watch;
 
 pub use self::cluster::{Cluster, ClusterArgs};
+pub use self::discover::{Discoverer, Leads, approve};
 pub use self::disk::Disk;
 pub use self::objects::{Change, Info, Objects, Resource};
+pub use self::replicas::{Setup as ReplicaSetup, Tied, start as start_replica};
 pub use self::source::{Setup, Shared, Source, World};
-pub use self::start::{Parts, start};
 pub use self::watch::{QUEUE, Reason, Seen, Trouble, Watches, resource, run as watch_kind};

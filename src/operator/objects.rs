@@ -13,7 +13,7 @@ use crate::api::{
     API_VERSION, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem, Subnet,
 };
 use crate::boot::MacAddress;
-use crate::snapshot::{Inputs, Withheld};
+use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};
 use crate::standalone::schema;
 
 /// The objects of a cluster as they are known here.
@@ -65,8 +65,16 @@ struct Held {
     good: Option<Resource>,
     /// Why the version that is there now cannot.
     problems: Vec<Problem>,
-    /// The MAC addresses that an unreadable Machine names.
+    /// What an unreadable Machine is known by all the same.
+    known_by: KnownBy,
+}
+
+/// What the document of a Machine names, whatever else it says.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct KnownBy {
     macs: Vec<MacAddress>,
+    /// Its UUID, serial number and asset tag.
+    names: Option<Identity>,
 }
 
 /// What an event of a watch changed.
@@ -85,7 +93,7 @@ struct Arrived {
     object: ObjectRef,
     info: Info,
     read: Result<Resource, Vec<Problem>>,
-    macs: Vec<MacAddress>,
+    known_by: KnownBy,
 }
 
 // === impl Objects ===
@@ -134,6 +142,12 @@ impl Objects {
             .iter()
             .filter(move |(_, held)| held.changed > revision)
             .map(|(object, _)| object)
+    }
+
+    /// The last version of `object` that could be read.
+    #[must_use]
+    pub fn resource(&self, object: &ObjectRef) -> Option<&Resource> {
+        self.held.get(object)?.good.as_ref()
     }
 
     /// Every object of `kind`, and what is known of it.
@@ -185,7 +199,7 @@ impl Objects {
             object,
             info,
             read,
-            macs,
+            known_by,
         } = arrived;
         let before = self.held.remove(&object);
         let (good, problems) = match read {
@@ -197,7 +211,9 @@ impl Objects {
             }
         };
         let change = match &before {
-            Some(held) if held.good == good && held.problems == problems && held.macs == macs => {
+            Some(held)
+                if held.good == good && held.problems == problems && held.known_by == known_by =>
+            {
                 if held.info == info {
                     Change::None
                 } else if held.info.created == info.created {
@@ -219,7 +235,7 @@ impl Objects {
             info,
             good,
             problems,
-            macs,
+            known_by,
         };
         self.held.insert(object, held);
         change
@@ -239,10 +255,7 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
                 Some(Resource::Machine(machine)) => inputs.machines.push((**machine).clone()),
-                None => inputs.withheld.extend(held.macs.iter().map(|mac| Withheld {
-                    object: object.clone(),
-                    mac: *mac,
-                })),
+                None => held.known_by.withhold(object, &mut inputs),
             }
         }
         inputs
@@ -304,6 +317,24 @@ impl Objects {
     }
 }
 
+// === impl KnownBy ===
+
+impl KnownBy {
+    /// Has it count as a machine that is not served, not as an unknown one.
+    fn withhold(&self, object: &ObjectRef, inputs: &mut Inputs) {
+        inputs.withheld.extend(self.macs.iter().map(|mac| Withheld {
+            object: object.clone(),
+            mac: *mac,
+        }));
+        inputs
+            .withheld_names
+            .extend(self.names.iter().map(|names| WithheldNames {
+                object: object.clone(),
+                identity: names.clone(),
+            }));
+    }
+}
+
 // === impl Arrived ===
 
 impl Arrived {
@@ -322,13 +353,19 @@ impl Arrived {
             status,
             latest,
         };
-        let macs: Vec<MacAddress> = match kind {
-            Kind::Machine => schema::macs(&data).collect(),
-            Kind::Subnet | Kind::BootProfile => Vec::new(),
+        let known_by = match kind {
+            Kind::Machine => KnownBy {
+                macs: schema::macs(&data).collect(),
+                names: schema::names(&data),
+            },
+            Kind::Subnet | Kind::BootProfile => KnownBy::default(),
         };
-        let read = parse(&reference, labels(&metadata, &macs), data);
+        let read = parse(&reference, labels(&metadata, &known_by.macs), data);
         Self {
-            macs: if read.is_ok() { Vec::new() } else { macs },
+            known_by: match read {
+                Ok(_) => KnownBy::default(),
+                Err(_) => known_by,
+            },
             object: reference,
             info,
             read,

@@ -332,6 +332,7 @@ fn add_files(inputs: &mut Inputs, files: &Inputs) -> Vec<(bool, String)> {
     inputs.profiles.splice(0..0, files.profiles);
     inputs.machines.splice(0..0, files.machines);
     inputs.withheld.extend(files.withheld);
+    inputs.withheld_names.extend(files.withheld_names);
     inputs.incomplete |= files.incomplete;
     let line = |object| format!("{object} is in the API and in a file; the API's is served");
     lost.into_iter()

@@ -140,6 +140,23 @@ pub fn bootstrap(urls: &Urls) -> String {
     script
 }
 
+/// The script for a machine that nothing names yet: it says what its firmware
+/// tells of it, and gets its own script for that.
+#[must_use]
+pub fn ask(urls: &Urls, mac: MacAddress) -> String {
+    let mut script = String::from("#!ipxe\n");
+    open(&mut script);
+    let url = urls.script(mac);
+    line(
+        &mut script,
+        &format!(
+            "chain --replace {url}?uuid=${{uuid}}&serial=${{serial:uristring}}&asset=${{asset:uristring}} || goto failed"
+        ),
+    );
+    retry(&mut script, urls, mac, "no script yet");
+    script
+}
+
 /// A script that shows `reason` on the machine's screen and tries again.
 fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
     let mut script = header(context);

@@ -2,19 +2,23 @@
 
 use std::net::Ipv4Addr;
 
-use super::template::{Context, MachineContext, ServerContext};
-use super::{Urls, local, machine_script};
+use super::template::{BootContext, Context, MachineContext, ServerContext};
+use super::{Urls, ask, local, machine_script};
 use crate::boot::MacAddress;
-use crate::snapshot::{LocalReason, Plan, Snapshot, SubnetEntry, Unserved, Verdict};
+use crate::snapshot::{
+    Acquaintances, Identity, LocalReason, Plan, Snapshot, SubnetEntry, Unserved, Verdict,
+};
 use crate::timeline::Purpose;
 
 /// Who asks at a door that sees addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
     /// Its address.
     pub address: Ipv4Addr,
     /// The machine that has the address, as far as the leases tell.
     pub mac: Option<MacAddress>,
+    /// What machines told of themselves lately.
+    pub told: &'a dyn Acquaintances,
 }
 
 /// A script for a machine.
@@ -52,20 +56,27 @@ impl NoScript {
     }
 }
 
-/// The script for the machine with `mac`, asked for by `caller`.
+/// The script for the machine that `identity` is of, asked for by `caller`.
 ///
 /// # Errors
 /// [`NoScript`] says why there is none.
 pub fn script_for(
     snapshot: &Snapshot,
     mac: MacAddress,
-    caller: Caller,
+    identity: &Identity,
+    caller: Caller<'_>,
     urls: &Urls,
 ) -> Result<MachineScript, NoScript> {
     let subnet = subnet_for(snapshot, caller, urls.server).ok_or(NoScript::NetworkUnknown)?;
-    let plan = snapshot.plan(subnet, Some(mac));
+    let plan = snapshot.plan(subnet, identity);
     if let Some(unserved) = subnet.ignores(&plan) {
         return Err(NoScript::Machine(unserved));
+    }
+    if plan.verdict == Verdict::Tell {
+        return Ok(MachineScript {
+            body: ask(urls, mac),
+            purpose: Purpose::Other,
+        });
     }
     let context = context(subnet, &plan, mac, caller, urls);
     match (plan.verdict, plan.profile) {
@@ -75,7 +86,7 @@ pub fn script_for(
                 purpose: Purpose::LocalScript,
             })
             .ok_or(NoScript::LocalBoot(reason)),
-        (Verdict::Boot, profile) => {
+        (Verdict::Boot | Verdict::Tell, profile) => {
             let linux = profile.and_then(|profile| profile.spec.linux.as_ref());
             let linux = linux.ok_or(NoScript::ProfileHasNone)?;
             Ok(MachineScript {
@@ -89,7 +100,11 @@ pub fn script_for(
 /// The Subnet that decides about `caller`: its own network's, else, for one
 /// that comes from elsewhere, that of the address it reached us at.
 #[must_use]
-pub fn subnet_for(snapshot: &Snapshot, caller: Caller, server: Ipv4Addr) -> Option<&SubnetEntry> {
+pub fn subnet_for<'a>(
+    snapshot: &'a Snapshot,
+    caller: Caller<'_>,
+    server: Ipv4Addr,
+) -> Option<&'a SubnetEntry> {
     snapshot
         .subnet_of(caller.address)
         .or_else(|| snapshot.subnet_of(server))
@@ -100,17 +115,17 @@ fn context(
     subnet: &SubnetEntry,
     plan: &Plan<'_>,
     mac: MacAddress,
-    caller: Caller,
+    caller: Caller<'_>,
     urls: &Urls,
 ) -> Context {
     let name = plan
         .machine_name()
         .map_or_else(|| mac.hyphenated(), str::to_owned);
-    let interface = plan.machine.map(|(_, interface)| interface);
+    let interface = plan.interface;
     let hostname = interface.and_then(|interface| interface.hostname.clone());
     let reserved = interface.and_then(|interface| interface.ip);
     let profile = plan.profile.map(|profile| &profile.spec.params);
-    let machine = plan.machine.map(|(machine, _)| &machine.spec.params);
+    let machine = plan.machine.map(|machine| &machine.spec.params);
     let params = profile.into_iter().chain(machine).flatten();
     Context {
         machine: MachineContext {
@@ -129,6 +144,12 @@ fn context(
         server: ServerContext {
             address: urls.server.to_string(),
             http: urls.base(),
+        },
+        boot: BootContext {
+            phone_home: caller
+                .told
+                .boot_token(mac)
+                .map_or_else(String::new, |token| urls.phone_home(mac, &token)),
         },
     }
 }

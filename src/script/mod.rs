@@ -5,9 +5,13 @@
 mod ipxe;
 mod machine;
 mod template;
+mod token;
 mod url;
 
-pub use self::ipxe::{bootstrap, local, machine_script};
+pub use self::ipxe::{ask, bootstrap, local, machine_script};
 pub use self::machine::{Caller, MachineScript, NoScript, script_for, subnet_for};
-pub use self::template::{Context, MachineContext, ServerContext, TemplateError, render};
-pub use self::url::{AUTOEXEC_NAME, DISK_NAME, MACHINES, SCRIPT_NAME, Urls};
+pub use self::template::{
+    BootContext, Context, MachineContext, ServerContext, TemplateError, render,
+};
+pub use self::token::{BootKey, KEY_BYTES};
+pub use self::url::{AUTOEXEC_NAME, DISK_NAME, MACHINES, PHONE_HOME_NAME, SCRIPT_NAME, Urls};

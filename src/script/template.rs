@@ -18,6 +18,8 @@ pub struct Context {
     pub params: BTreeMap<String, String>,
     /// `server.*`
     pub server: ServerContext,
+    /// `boot.*`
+    pub boot: BootContext,
 }
 
 /// `machine.*`
@@ -44,6 +46,14 @@ pub struct ServerContext {
     pub address: String,
     /// The base URL of our HTTP service, without a trailing slash.
     pub http: String,
+}
+
+/// `boot.*`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BootContext {
+    /// The URL that the system POSTs to once it runs; it holds the boot's
+    /// token. Empty where the boot is not known.
+    pub phone_home: String,
 }
 
 /// A template that does not render: why, in words.

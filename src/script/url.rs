@@ -20,6 +20,9 @@ pub const AUTOEXEC_NAME: &str = "autoexec.ipxe";
 /// The name that is never there, and so sends firmware to its disk.
 pub const DISK_NAME: &str = "disk.efi";
 
+/// Where the system that was booted calls back.
+pub const PHONE_HOME_NAME: &str = "phone-home";
+
 /// What stays as it is in a path: RFC 3986's unreserved characters and `/`.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -54,6 +57,12 @@ impl Urls {
     #[must_use]
     pub fn script(&self, mac: MacAddress) -> String {
         format!("{}/{SCRIPT_NAME}", self.machine(mac))
+    }
+
+    /// Where the system that `mac` boots calls back, with the boot's token.
+    #[must_use]
+    pub fn phone_home(&self, mac: MacAddress, token: &str) -> String {
+        format!("{}/{PHONE_HOME_NAME}?token={token}", self.machine(mac))
     }
 
     /// A URL that is never there: how UEFI HTTP boot is sent to the disk.

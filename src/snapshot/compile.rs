@@ -8,10 +8,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::entries::{
     DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
+use super::identity;
 use super::names::is_object_name;
 use super::select::select;
 use super::world::PROFILE_NOT_FOUND;
-use super::{Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet};
+use super::{
+    Inputs, Withheld, WithheldNames, check_world, validate_machine, validate_profile,
+    validate_subnet,
+};
 use crate::api::{
     DEFAULT_NAMESPACE, Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem,
 };
@@ -67,6 +71,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     let snapshot = Snapshot {
         generation,
         by_mac: index_macs(&machines),
+        identities: identity::index(&machines),
         namespace_defaults: namespace_defaults(&profiles),
         loaders: settings.loaders.clone(),
         autoexec: settings.autoexec.clone(),
@@ -121,6 +126,7 @@ fn compile_machines(
     }
     // Last: an object that is good wins over one that is not.
     machines.extend(inputs.withheld.iter().map(withheld_machine));
+    machines.extend(inputs.withheld_names.iter().map(withheld_names));
     machines
 }
 
@@ -158,11 +164,26 @@ fn withheld_machine(withheld: &Withheld) -> MachineEntry {
         }],
         ..MachineSpec::default()
     };
-    let name = ObjectName {
-        namespace: withheld.object.namespace.clone(),
-        name: withheld.object.name.clone(),
+    refused_machine(&spec, object_name(&withheld.object), false)
+}
+
+/// The same by what else it is known by.
+fn withheld_names(withheld: &WithheldNames) -> MachineEntry {
+    let identity = &withheld.identity;
+    let spec = MachineSpec {
+        uuid: identity.uuid,
+        serial: identity.serial.clone(),
+        asset_tag: identity.asset.clone(),
+        ..MachineSpec::default()
     };
-    refused_machine(&spec, name, false)
+    refused_machine(&spec, object_name(&withheld.object), false)
+}
+
+fn object_name(object: &ObjectRef) -> ObjectName {
+    ObjectName {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+    }
 }
 
 fn selection(

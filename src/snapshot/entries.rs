@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::Plan;
+use super::identity::Index;
 use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
 use crate::boot::{Architecture, MacAddress};
 use crate::clock::Millis;
@@ -31,6 +32,7 @@ pub struct Snapshot {
     /// The port of our HTTP service, for URLs.
     pub http_port: u16,
     pub(super) by_mac: BTreeMap<String, HashMap<MacAddress, (usize, usize)>>,
+    pub(super) identities: BTreeMap<String, Index>,
     pub(super) namespace_defaults: BTreeMap<String, usize>,
 }
 
@@ -154,6 +156,15 @@ impl Snapshot {
             .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len())
     }
 
+    /// Namespace and MAC address of every machine that has an object.
+    #[must_use]
+    pub fn machine_macs(&self) -> BTreeSet<(String, MacAddress)> {
+        let namespaces = self.by_mac.iter();
+        namespaces
+            .flat_map(|(name, macs)| macs.keys().map(move |mac| (name.clone(), *mac)))
+            .collect()
+    }
+
     /// The machine with this interface, and the interface, in a namespace.
     #[must_use]
     pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {
@@ -171,7 +182,7 @@ impl SubnetEntry {
     #[must_use]
     pub fn ignores(&self, plan: &Plan<'_>) -> Option<Unserved> {
         match (plan.machine, self.spec.unknown_machines) {
-            (Some((machine, _)), _) if !machine.spec.approved => Some(Unserved::NotApproved),
+            (Some(machine), _) if !machine.spec.approved => Some(Unserved::NotApproved),
             (Some(_), _) | (None, UnknownMachines::Boot) => None,
             (None, UnknownMachines::Ignore | UnknownMachines::Discover) => Some(Unserved::Unknown),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Identity;
 use crate::api::{BootProfile, Kind, Machine, ObjectRef, Subnet};
 use crate::boot::MacAddress;
 
@@ -18,6 +19,8 @@ pub struct Inputs {
     pub machines: Vec<Machine>,
     /// Machines whose objects cannot be read, as far as their MAC addresses can.
     pub withheld: Vec<Withheld>,
+    /// The same by what else they are known by.
+    pub withheld_names: Vec<WithheldNames>,
     /// Whether some of the manifests could not be read and never were: nobody
     /// knows which machines they name, so none is taken for an unknown one.
     pub incomplete: bool,
@@ -51,7 +54,19 @@ impl Inputs {
         self.machines
             .retain(|it| keep(&ObjectRef::of(Kind::Machine, &it.metadata)));
         self.withheld.retain(|withheld| keep(&withheld.object));
+        self.withheld_names
+            .retain(|withheld| keep(&withheld.object));
     }
+}
+
+/// What a machine whose object cannot be read is known by beside its MAC
+/// addresses; see [`Withheld`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithheldNames {
+    /// The object.
+    pub object: ObjectRef,
+    /// The UUID, serial number and asset tag that it names.
+    pub identity: Identity,
 }
 
 /// A machine whose object cannot be read: it must not pass for an unknown

@@ -7,6 +7,7 @@
 mod compile;
 mod entries;
 mod handle;
+mod identity;
 mod inputs;
 pub(crate) mod names;
 mod plan;
@@ -22,7 +23,8 @@ pub use self::entries::{
     Unserved,
 };
 pub use self::handle::{Publisher, Reader, channel};
-pub use self::inputs::{Inputs, Withheld};
+pub use self::identity::{Acquaintances, Identity, KnownBy};
+pub use self::inputs::{Inputs, Withheld, WithheldNames};
 pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
 pub use self::validate::{validate_machine, validate_profile, validate_subnet};
 pub use self::world::check_world;

@@ -1,14 +1,20 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
-use super::{DefaultProfile, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry};
+use super::{
+    DefaultProfile, Identity, KnownBy, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry,
+};
 use crate::api::{BootPolicy, Interface, LoaderKind, LocalBoot};
-use crate::boot::{Architecture, Client, MacAddress};
+use crate::boot::{Architecture, Client};
 
 /// What a machine is to do, and why.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
-    /// The machine and the interface that asks; `None` for one without an object.
-    pub machine: Option<(&'a MachineEntry, &'a Interface)>,
+    /// The machine; `None` for one without an object.
+    pub machine: Option<&'a MachineEntry>,
+    /// Its interface that asks, where the object has it.
+    pub interface: Option<&'a Interface>,
+    /// By what it is known.
+    pub known_by: Option<KnownBy>,
     /// The profile that the rules chose, whether or not it is booted.
     pub profile: Option<&'a ProfileEntry>,
     /// The rule that chose.
@@ -37,6 +43,9 @@ pub enum Rule {
 pub enum Verdict {
     /// Boot the profile.
     Boot,
+    /// Tell more of itself: some machines here are known by a serial number or
+    /// an asset tag, which iPXE is asked for.
+    Tell,
     /// Boot its disk, for this reason.
     Local(LocalReason),
 }
@@ -83,22 +92,25 @@ pub enum NoLoader {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// What the machine with `mac` is to do on `subnet`: the one function that
-    /// DHCP, TFTP and HTTP ask.
+    /// What a machine is to do on `subnet`: the one function that DHCP, TFTP
+    /// and HTTP ask.
     #[must_use]
-    pub fn plan<'a>(&'a self, subnet: &'a SubnetEntry, mac: Option<MacAddress>) -> Plan<'a> {
+    pub fn plan<'a>(&'a self, subnet: &'a SubnetEntry, identity: &Identity) -> Plan<'a> {
         let namespace = &subnet.name.namespace;
-        let machine = mac.and_then(|mac| self.machine(namespace, mac));
-        let (profile, rule) = self.choose(subnet, machine.map(|(machine, _)| machine));
+        let known = self.who(namespace, identity);
+        let machine = known.map(|(machine, _, _)| machine);
+        let interface = known.and_then(|(_, interface, _)| interface);
+        let (profile, rule) = self.choose(subnet, machine);
         let verdict = match (machine, profile) {
             (None, _) if self.incomplete => Verdict::Local(LocalReason::ManifestsIncomplete),
-            (Some((machine, _)), _) if machine.selection == Selection::Refused => {
+            (None, _) if !identity.asked && self.asks(namespace) => Verdict::Tell,
+            (Some(machine), _) if machine.selection == Selection::Refused => {
                 Verdict::Local(LocalReason::MachineRefused)
             }
-            (Some((machine, _)), _) if machine.spec.boot.policy == BootPolicy::Local => {
+            (Some(machine), _) if machine.spec.boot.policy == BootPolicy::Local => {
                 Verdict::Local(LocalReason::Policy)
             }
-            (Some((_, interface)), _) if !interface.netboot => {
+            _ if interface.is_some_and(|interface| !interface.netboot) => {
                 Verdict::Local(LocalReason::Interface)
             }
             (_, Some(profile)) if profile.spec.local.is_some() => {
@@ -110,6 +122,8 @@ impl Snapshot {
         };
         Plan {
             machine,
+            interface,
+            known_by: known.map(|(_, _, by)| by),
             profile,
             rule,
             verdict,
@@ -188,14 +202,14 @@ impl Plan<'_> {
     /// without an object.
     #[must_use]
     pub fn machine_name(&self) -> Option<&str> {
-        self.machine.map(|(machine, _)| machine.name.name.as_str())
+        self.machine.map(|machine| machine.name.name.as_str())
     }
 
     /// How its firmware is sent to the disk.
     #[must_use]
     pub fn local_boot(&self) -> LocalBoot {
         self.machine
-            .map_or_else(LocalBoot::default, |(machine, _)| machine.spec.local_boot)
+            .map_or_else(LocalBoot::default, |machine| machine.spec.local_boot)
     }
 }
 

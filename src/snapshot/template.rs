@@ -7,7 +7,8 @@ use minijinja::Environment;
 use super::suggest;
 
 /// What a template can name; `params.` takes any name after it.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
+    "boot.phone_home",
     "machine.name",
     "machine.namespace",
     "machine.mac",
@@ -18,7 +19,8 @@ const VARIABLES: [&str; 8] = [
     "server.http",
 ];
 /// Whole objects, and functions of the template language itself.
-const ROOTS: [&str; 7] = [
+const ROOTS: [&str; 8] = [
+    "boot",
     "machine",
     "params",
     "server",
@@ -49,7 +51,7 @@ pub(super) fn check(source: &str) -> Vec<Fault> {
         .filter(|name| !is_known(name))
         .map(|name| {
             let cure = suggest::nearest(&name, VARIABLES).map_or_else(
-                || "templates know `machine`, `params` and `server`".to_owned(),
+                || "templates know `machine`, `params`, `server` and `boot`".to_owned(),
                 |known| format!("did you mean `{known}`?"),
             );
             let what = format!("the template names `{name}`, which there is not");
@@ -75,6 +77,7 @@ mod tests {
             "{% for i in range(3) %}{{ i }}{% endfor %}",
             "{% if machine.ip %}ip={{ machine.ip }}{% endif %}",
             "url={{ server.http }}/x?a={{ server.address }}",
+            "call={{ boot.phone_home }}",
         ] {
             assert_eq!(check(source), [], "{source}");
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::select::ties;
-use super::{Inputs, suggest};
+use super::{Inputs, identity, suggest};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet};
 
 /// A reference to a profile that is not there. It costs the boot, not the
@@ -150,12 +150,23 @@ fn missing(
     ))
 }
 
-/// No two machines of a namespace share a MAC or an address.
+/// No two machines of a namespace share a MAC, an address, a UUID, a serial
+/// number or an asset tag.
 fn machines(machines: &[Machine], problems: &mut Vec<Problem>) {
     let mut macs: BTreeMap<(String, _), (ObjectRef, String)> = BTreeMap::new();
     let mut ips: BTreeMap<(String, Ipv4Addr), (ObjectRef, String)> = BTreeMap::new();
+    let mut names: BTreeMap<(String, &str, String), (ObjectRef, String)> = BTreeMap::new();
     for machine in machines {
         let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+        for (field, reason, value) in identity::names(&machine.spec) {
+            let what = format!("has the {field} {value} already");
+            let key = (object.namespace.clone(), field, value);
+            let here = (object.clone(), format!("/spec/{field}"));
+            let first = names.entry(key).or_insert_with(|| here.clone());
+            if first.0 != object {
+                problems.push(twice(reason, format!("{} {what}", first.0), first, &here));
+            }
+        }
         for (index, interface) in machine.spec.interfaces.iter().enumerate() {
             let key = (object.namespace.clone(), interface.mac);
             let here = (object.clone(), format!("/spec/interfaces/{index}/mac"));
@@ -351,6 +362,34 @@ mod tests {
             [
                 "Machine default/b /spec/interfaces/0/mac DuplicateMac a",
                 "Machine default/b /spec/interfaces/0/ip DuplicateIp a",
+            ]
+        );
+    }
+
+    #[test]
+    fn finds_machines_that_are_known_by_the_same() {
+        let known = |name: &str, spec: Value| -> Machine { object(Kind::Machine, name, spec) };
+        let uuid = "4c4c4544-0043-4810-8052-b4c04f4a4d32";
+        let swapped = "44454C4C-4300-1048-8052-B4C04F4A4D32";
+        let inputs = Inputs {
+            machines: vec![
+                known("a", json!({"uuid": uuid, "serial": "X1", "assetTag": "7"})),
+                known("b", json!({"uuid": swapped})),
+                known("c", json!({"serial": " x1 "})),
+                known("d", json!({"assetTag": "7"})),
+                known(
+                    "other/e",
+                    json!({"uuid": uuid, "serial": "7", "assetTag": "X1"}),
+                ),
+            ],
+            ..Inputs::default()
+        };
+        assert_eq!(
+            told(&inputs),
+            [
+                "Machine default/b /spec/uuid DuplicateUuid a",
+                "Machine default/c /spec/serial DuplicateSerial a",
+                "Machine default/d /spec/assetTag DuplicateAssetTag a",
             ]
         );
     }

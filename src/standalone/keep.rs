@@ -42,6 +42,9 @@ impl Kept {
         inputs
             .withheld
             .retain(|withheld| !served.contains(&withheld.object));
+        inputs
+            .withheld_names
+            .retain(|withheld| !served.contains(&withheld.object));
         self.remember(loaded, bad, &inputs);
         (inputs, retained)
     }

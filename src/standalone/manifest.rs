@@ -13,7 +13,8 @@ use super::source::{SourceFile, Spot};
 use super::yaml::{self, YamlError, shown};
 use crate::api::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 use crate::snapshot::{
-    Inputs, Withheld, check_world, validate_machine, validate_profile, validate_subnet,
+    Inputs, Withheld, WithheldNames, check_world, validate_machine, validate_profile,
+    validate_subnet,
 };
 
 /// Most text that is read in all, in bytes.
@@ -312,6 +313,11 @@ impl Loaded {
                 mac,
             });
             self.inputs.withheld.extend(withheld);
+            let names = schema::names(&value).map(|identity| WithheldNames {
+                object: object.clone(),
+                identity,
+            });
+            self.inputs.withheld_names.extend(names);
         }
         if self.origins.contains_key(&object) && problems.is_empty() {
             let twice = self.twice(origin, &object);

@@ -1,5 +1,6 @@
 //! A folder of manifests as a source: read, compiled, published, watched. Shell.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::keep::Kept;
 use super::manifest::{Loaded, read_paths_in};
+use super::roster::Roster;
 use crate::api::DEFAULT_NAMESPACE;
 use crate::press::{Press, Words};
 use crate::snapshot::{Inputs, Settings};
@@ -51,6 +53,9 @@ pub struct Source {
     read: Option<Read>,
     press: Press,
     settings: Option<Settings>,
+    /// The machines that were discovered, and notices of changes to them.
+    roster: Roster,
+    discovered: watch::Receiver<u64>,
 }
 
 /// What tells one state of the files from another. The time of the last change
@@ -146,10 +151,12 @@ impl Read {
 // === impl Source ===
 
 impl Source {
-    /// A source of the manifests at `paths`.
+    /// A source of the manifests at `paths`, and of the machines of `roster`.
     #[must_use]
-    pub fn new(paths: Vec<PathBuf>, press: Press) -> Self {
+    pub fn new(paths: Vec<PathBuf>, press: Press, roster: Roster) -> Self {
         Self {
+            discovered: roster.changes(),
+            roster,
             folder: Folder::new(paths, DEFAULT_NAMESPACE),
             read: None,
             press,
@@ -169,6 +176,7 @@ impl Source {
     pub async fn run(this: Arc<Mutex<Self>>, token: CancellationToken) -> anyhow::Result<()> {
         let mut this = this.lock().await;
         let (_watcher, mut notices) = this.folder.notices();
+        let mut discovered = this.roster.changes();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -176,6 +184,7 @@ impl Source {
                 () = token.cancelled() => return Ok(()),
                 _ = look.tick() => {}
                 Some(()) = notices.recv() => {}
+                Ok(()) = discovered.changed() => {}
             }
             this.folder.settle().await;
             while notices.try_recv().is_ok() {}
@@ -189,7 +198,9 @@ impl Source {
         let edited = self.folder.read();
         // An address of the host that changed is nobody's edit, and no news.
         let is_news = edited.is_some();
-        if !is_news && self.settings.as_ref() == Some(&settings) {
+        let is_change = is_news || self.discovered.has_changed().unwrap_or_default();
+        self.discovered.mark_unchanged();
+        if !is_change && self.settings.as_ref() == Some(&settings) {
             return;
         }
         if let Some(edited) = edited {
@@ -200,7 +211,12 @@ impl Source {
             own: read.mistakes(),
             of: &|problem| read.loaded.locate(problem).line(&read.loaded.files),
         };
-        self.press.publish(&read.inputs, &settings, words, is_news);
+        let mut inputs = Cow::Borrowed(&read.inputs);
+        let discovered = self.roster.beside(&read.inputs);
+        if !discovered.is_empty() {
+            inputs.to_mut().machines.extend(discovered);
+        }
+        self.press.publish(&inputs, &settings, words, is_news);
         if is_news {
             read.tell_retained();
         }

@@ -11,7 +11,8 @@ use crate::boot::MacAddress;
 use crate::clock::Millis;
 use crate::lease::{Lease, LeaseState};
 use crate::snapshot::{
-    MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot, SubnetEntry, Verdict,
+    Identity, MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot, SubnetEntry,
+    Verdict,
 };
 use crate::timeline::Boot;
 
@@ -77,7 +78,7 @@ fn machine_row(
         ),
         local: match standing.verdict {
             Some(Verdict::Local(reason)) => Some(reason.as_str().to_owned()),
-            Some(Verdict::Boot) | None => None,
+            Some(Verdict::Boot | Verdict::Tell) | None => None,
         },
         stage: boot
             .and_then(|boot| boot.stages.last())
@@ -109,7 +110,17 @@ fn standing<'a>(
         .or_else(|| snapshot.subnets.iter().find(ours));
     let interface = which(machine, boot);
     let plan = subnet
-        .map(|subnet| snapshot.plan(subnet, interface.map(|interface| interface.mac)))
+        .map(|subnet| {
+            let spec = &machine.spec;
+            let identity = Identity {
+                mac: interface.map(|interface| interface.mac),
+                uuid: spec.uuid,
+                serial: spec.serial.clone(),
+                asset: spec.asset_tag.clone(),
+                asked: true,
+            };
+            snapshot.plan(subnet, &identity)
+        })
         // A MAC address that two objects name belongs to the older.
         .filter(|plan| plan.machine_name() == Some(machine.name.name.as_str()));
     let Some(plan) = plan else {

@@ -60,7 +60,7 @@ impl Refused {
 /// [`Refused`] names why the client gets an ERROR packet.
 pub fn resolve(
     snapshot: &Snapshot,
-    caller: Caller,
+    caller: Caller<'_>,
     server: Ipv4Addr,
     name: &[u8],
 ) -> Result<Content, Refused> {
@@ -84,14 +84,16 @@ pub fn resolve(
 
 /// The machine's own script where the leases tell who asks, else one that
 /// fetches it by MAC address. Answered at once either way: iPXE waits for it.
-fn autoexec(snapshot: &Snapshot, caller: Caller, server: Ipv4Addr) -> Result<Content, Refused> {
+fn autoexec(snapshot: &Snapshot, caller: Caller<'_>, server: Ipv4Addr) -> Result<Content, Refused> {
     let urls = Urls {
         server,
         port: snapshot.http_port,
     };
     let (body, purpose) = match caller.mac {
         Some(mac) => {
-            let script = script_for(snapshot, mac, caller, &urls).map_err(Refused::Script)?;
+            let identity = caller.told.identity(mac);
+            let script = script_for(snapshot, mac, &identity, caller, &urls);
+            let script = script.map_err(Refused::Script)?;
             (script.body, script.purpose)
         }
         None => (bootstrap(&urls), Purpose::Other),

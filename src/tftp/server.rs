@@ -27,6 +27,7 @@ use crate::events::EventSender;
 use crate::files::Roots;
 use crate::lease::LeaseIndex;
 use crate::snapshot::Reader;
+use crate::timeline::Introductions;
 
 /// What [`TftpLimits::transfers`] may be. Each transfer has a socket: above the
 /// usual limits for open files more would only fail later.
@@ -52,6 +53,8 @@ pub struct TftpConfig {
     pub roots: Arc<Roots>,
     /// Which machine has which address.
     pub leases: LeaseIndex,
+    /// What machines told of themselves lately.
+    pub told: Introductions,
     /// Where the ends of transfers are reported.
     pub events: EventSender,
     /// The counters.
@@ -149,6 +152,7 @@ impl TftpServer {
             snapshots,
             roots,
             leases,
+            told,
             events,
             metrics,
         } = config;
@@ -157,6 +161,7 @@ impl TftpServer {
             snapshots,
             roots,
             leases,
+            told,
             events,
             metrics,
             limits: limits.transfer.clone(),

@@ -27,7 +27,7 @@ use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
 use crate::script::Caller;
 use crate::snapshot::Reader;
-use crate::timeline::{BootEvent, Fact, Purpose};
+use crate::timeline::{BootEvent, Fact, Introductions, Purpose};
 
 /// Longest file that is translated to netascii, in bytes: it is held in memory,
 /// and nothing that boots is sent so.
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     pub(super) snapshots: Reader,
     pub(super) roots: Arc<Roots>,
     pub(super) leases: LeaseIndex,
+    pub(super) told: Introductions,
     pub(super) events: EventSender,
     pub(super) metrics: TftpMetrics,
     pub(super) limits: Limits,
@@ -187,6 +188,7 @@ impl Session {
         let caller = Caller {
             address: *self.peer.ip(),
             mac: machine,
+            told: &shared.told,
         };
         let content = resolve(&snapshot, caller, self.local, &self.name).map_err(Refusal::Name)?;
         let (name, purpose, (source, len)) = match content {

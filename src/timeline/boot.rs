@@ -39,6 +39,8 @@ pub struct Boot {
     pub namespace: Option<Word>,
     /// The machine's object, by name.
     pub machine: Option<Word>,
+    /// By what the object knows it ([`KnownBy::as_str`](crate::snapshot::KnownBy::as_str)).
+    pub known_by: Option<&'static str>,
     /// The identifier that its firmware has of it, as it tells it (option 97).
     pub uuid: Option<Uuid>,
     /// The profile, by name.

@@ -10,10 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::chronicle::{Chronicle, StoryLine};
 use super::metrics::BootMetrics;
 use super::story::tell;
-use super::{Boot, BootEvent, Fact, Known, MachineBoots, Note, Purpose, RecentLoaders, Timeline};
+use super::{
+    Boot, BootEvent, Fact, Introductions, Known, MachineBoots, Note, Purpose, RecentLoaders,
+    Timeline,
+};
 use crate::clock;
 use crate::events::EventSender;
-use crate::snapshot::{ObjectName, Reader, Snapshot};
+use crate::snapshot::{Acquaintances as _, Identity, ObjectName, Reader, Snapshot};
 
 /// How often boots are looked through for those that stalled.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -50,6 +53,8 @@ pub struct Keeper {
     pub recent: RecentLoaders,
     /// Where the story is kept for those who ask.
     pub chronicle: Chronicle,
+    /// What machines told of themselves lately.
+    pub told: Introductions,
     /// What is counted.
     pub metrics: BootMetrics,
 }
@@ -157,10 +162,36 @@ impl Keeper {
         let known = self
             .snapshots
             .current()
-            .map(|snapshot| known(&snapshot, event))
+            .map(|snapshot| self.known(&snapshot, event))
             .unwrap_or_default();
         let notes = self.boots.lock().observe(event, &known);
         self.tell(notes);
+    }
+
+    /// What `snapshot` says of the machine of `event`, where the event brings
+    /// news of that: an address, or a script that was sent for it.
+    fn known(&self, snapshot: &Snapshot, event: &BootEvent) -> Known {
+        let (address, uuid) = match &event.fact {
+            Fact::Offer { client, address }
+            | Fact::Ack {
+                client, address, ..
+            } => (Some(*address), client.uuid),
+            Fact::Transfer(transfer) if transfer.purpose == Purpose::Script => {
+                let timeline = self.boots.lock();
+                let boot = timeline.running(event.mac);
+                (boot.and_then(|boot| boot.address), None)
+            }
+            Fact::PhonedHome(call) => (Some(call.address), None),
+            Fact::Transfer(_) | Fact::TransferStarted { .. } | Fact::Refused { .. } => (None, None),
+        };
+        let subnet = address.and_then(|address| snapshot.subnet_of(address));
+        let Some(subnet) = subnet else {
+            return Known::default();
+        };
+        let mut identity = Identity::from(event.mac);
+        identity.uuid = uuid;
+        identity.complete(self.told.identity(event.mac));
+        Known::of(&snapshot.plan(subnet, &identity))
     }
 
     fn sweep(&self) {
@@ -172,6 +203,9 @@ impl Keeper {
 
     fn tell(&self, notes: Vec<Note>) {
         for note in notes {
+            if let Note::Started(boot) = &note {
+                self.told.began(boot.id);
+            }
             self.metrics.count(&note);
             if let Some((boot, text)) = tell(&note) {
                 self.chronicle.note(StoryLine {
@@ -184,15 +218,4 @@ impl Keeper {
             }
         }
     }
-}
-
-/// What `snapshot` says of the machine of `event`.
-fn known(snapshot: &Snapshot, event: &BootEvent) -> Known {
-    let (Fact::Offer { address, .. } | Fact::Ack { address, .. }) = &event.fact else {
-        return Known::default();
-    };
-    let Some(subnet) = snapshot.subnet_of(*address) else {
-        return Known::default();
-    };
-    Known::of(&snapshot.plan(subnet, Some(event.mac)))
 }

@@ -8,13 +8,15 @@ use super::word::Words;
 use crate::api::LoaderKind;
 use crate::boot::{Client, ClientKind};
 use crate::clock::Millis;
-use crate::snapshot::{ObjectName, Plan};
+use crate::snapshot::{KnownBy, ObjectName, Plan};
 
 /// What the manifests say of a machine, for its boots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Its object.
     pub name: Option<ObjectName>,
+    /// By what the object knows it.
+    pub known_by: Option<&'static str>,
     /// The profile that it boots.
     pub profile: Option<String>,
     /// The rule that chose the profile.
@@ -439,7 +441,8 @@ impl Known {
         let linux = spec.and_then(|spec| spec.linux.as_ref());
         let file = spec.is_some_and(|spec| spec.loader.kind == LoaderKind::File);
         Self {
-            name: plan.machine.map(|(machine, _)| machine.name.clone()),
+            name: plan.machine.map(|machine| machine.name.clone()),
+            known_by: plan.known_by.map(KnownBy::as_str),
             profile: plan.profile.map(|profile| profile.name.name.clone()),
             rule: plan.profile.map(|_| plan.rule.as_str()),
             initrds: linux.map_or(0, |linux| linux.initrd.len()),
@@ -470,6 +473,7 @@ impl Boot {
             mac: id.mac,
             namespace: None,
             machine: None,
+            known_by: None,
             uuid: None,
             profile: None,
             rule: None,
@@ -499,6 +503,7 @@ impl Boot {
     fn know(&mut self, known: &Known, words: &mut Words) {
         if let Some(name) = &known.name {
             self.name(name, words);
+            self.known_by = known.known_by;
         }
         if let Some(profile) = &known.profile {
             self.profile = Some(words.word(profile));

@@ -23,7 +23,7 @@ pub const MAX_MACS: usize = 8;
 #[derive(Debug, Default)]
 pub struct Timeline {
     histories: BTreeMap<u64, History>,
-    by_mac: BTreeMap<MacAddress, Seat>,
+    by_mac: BTreeMap<MacAddress, u64>,
     by_name: BTreeMap<ObjectName, u64>,
     /// The histories by when they were heard of last, to make room without a
     /// look at all of them: thousands may wake at once.
@@ -32,16 +32,10 @@ pub struct Timeline {
     by_revision: BTreeMap<u64, u64>,
     /// The number of the next history.
     next: u64,
+    /// The number of the last boot.
+    last: u64,
     revision: u64,
     words: Words,
-}
-
-/// Where the boots of a MAC address are.
-#[derive(Debug)]
-struct Seat {
-    history: u64,
-    /// The number of its last boot.
-    last: u64,
 }
 
 /// The boots of one machine.
@@ -125,8 +119,8 @@ impl Timeline {
     /// The boots of the machine that has this MAC address.
     #[must_use]
     pub fn of_mac(&self, mac: MacAddress) -> Option<MachineBoots<'_>> {
-        let seat = self.by_mac.get(&mac)?;
-        self.histories.get(&seat.history).map(MachineBoots)
+        let index = self.by_mac.get(&mac)?;
+        self.histories.get(index).map(MachineBoots)
     }
 
     /// Counts changes of histories up, from 0.
@@ -167,7 +161,7 @@ impl Timeline {
         notes: &mut Vec<Note>,
     ) -> Option<u64> {
         let mac = event.mac;
-        let seated = self.by_mac.get(&mac).map(|seat| seat.history);
+        let seated = self.by_mac.get(&mac).copied();
         let index = match seated {
             Some(index) => {
                 let name = self.histories.get(&index)?.name.clone();
@@ -193,14 +187,14 @@ impl Timeline {
         Some(index)
     }
 
-    /// A number for the next boot of `mac`: the time, unless that is taken.
+    /// A name for the next boot of `mac`: by the time, or by the next number
+    /// that no boot has.
     pub(super) fn new_id(&mut self, mac: MacAddress, at: Millis) -> BootId {
-        let mut number = at.0;
-        if let Some(seat) = self.by_mac.get_mut(&mac) {
-            number = number.max(seat.last.saturating_add(1));
-            seat.last = number;
+        self.last = at.0.max(self.last.saturating_add(1));
+        BootId {
+            mac,
+            number: self.last,
         }
-        BootId { mac, number }
     }
 
     /// Adds a boot that goes on.
@@ -215,9 +209,7 @@ impl Timeline {
 
     /// Adds a boot that is over and that nobody saw.
     pub(super) fn remember(&mut self, index: u64, boot: Boot) {
-        if let Some(seat) = self.by_mac.get_mut(&boot.mac) {
-            seat.last = seat.last.max(boot.id.number);
-        }
+        self.last = self.last.max(boot.id.number);
         if let Some(history) = self.histories.get_mut(&index) {
             let boot = Boot {
                 result: BootResult::HandedOff,
@@ -251,7 +243,7 @@ impl Timeline {
 
     /// The history that has the boot `id`.
     pub(super) fn find(&self, id: BootId) -> Option<u64> {
-        let seat = self.by_mac.get(&id.mac).map(|seat| seat.history);
+        let seat = self.by_mac.get(&id.mac).copied();
         let here = seat.filter(|index| self.histories.get(index).is_some_and(|h| h.has(id)));
         // A MAC address that moved left its boots behind.
         here.or_else(|| {
@@ -315,7 +307,7 @@ impl Timeline {
     ) -> u64 {
         let known = name.and_then(|name| self.by_name.get(name)).copied();
         let index = known.unwrap_or_else(|| self.make(name, at));
-        self.join(index, mac, 0, notes);
+        self.join(index, mac, notes);
         index
     }
 
@@ -361,7 +353,7 @@ impl Timeline {
     }
 
     /// `mac` boots the machine of this history from now on.
-    fn join(&mut self, index: u64, mac: MacAddress, last: u64, notes: &mut Vec<Note>) {
+    fn join(&mut self, index: u64, mac: MacAddress, notes: &mut Vec<Note>) {
         let Some(history) = self.histories.get_mut(&index) else {
             return;
         };
@@ -371,8 +363,7 @@ impl Timeline {
             history.end(oldest, BootResult::Restarted, notes);
             self.by_mac.remove(&oldest);
         }
-        let history = index;
-        self.by_mac.insert(mac, Seat { history, last });
+        self.by_mac.insert(mac, index);
         self.touch(index);
     }
 
@@ -403,14 +394,13 @@ impl Timeline {
             self.touch(index);
             return index;
         };
-        let last = self.by_mac.get(&mac).map_or(0, |seat| seat.last);
         let Some(moved) = self.histories.get_mut(&index) else {
             return other;
         };
         let running = std::mem::take(&mut moved.running);
         let past = std::mem::take(&mut moved.past);
         self.forget(index);
-        self.join(other, mac, last, notes);
+        self.join(other, mac, notes);
         if let Some(history) = self.histories.get_mut(&other) {
             history.running.extend(running);
             for boot in past {

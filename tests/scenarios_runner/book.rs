@@ -37,9 +37,36 @@ pub(crate) struct World {
     pub(crate) http_port: u16,
     /// Loader files by architecture; all that there are where none are named.
     pub(crate) loaders: Option<BTreeMap<String, String>>,
+    /// What this replica may give of the pools; everything where absent.
+    pub(crate) authority: Option<Standing>,
     /// Whether the loaders are of the time before `autoexec.ipxe`.
     #[serde(default)]
     pub(crate) old_loaders: bool,
+}
+
+/// One of several replicas.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Standing {
+    /// `holder`, `isolated` or `standby`.
+    pub(crate) role: Role,
+    pub(crate) replicas: u8,
+    pub(crate) ordinal: u8,
+    /// Seconds for which a holder has known that no other renews what it does
+    /// not know of; not yet where absent.
+    pub(crate) settled: Option<u64>,
+    /// Seconds since an isolated one started without its table; it has one
+    /// where absent.
+    pub(crate) fresh: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Role {
+    Sole,
+    Holder,
+    Isolated,
+    Standby,
 }
 
 /// Something that comes in, and what must come of it.
@@ -58,11 +85,17 @@ pub(crate) struct Step {
     pub(crate) http: Option<Door>,
     pub(crate) file: Option<FileAsk>,
     pub(crate) transfer: Option<TransferSeen>,
+    pub(crate) calls: Option<Call>,
     /// Only time passes: the timeline is swept.
     pub(crate) sweep: bool,
 
     /// Whether the machine was sent our loader a moment ago.
     pub(crate) loader_sent: bool,
+    /// From this step on, how this replica stands.
+    pub(crate) authority: Option<Standing>,
+    /// The address that must be probed before this offer leaves; checked where
+    /// it stands, `none` for no probe.
+    pub(crate) probes: Option<String>,
     /// Whether a packet from an address was broadcast all the same.
     pub(crate) rebinding: bool,
 
@@ -223,6 +256,21 @@ pub(crate) struct TransferSeen {
     pub(crate) millis: u64,
     /// Why it ended too early.
     pub(crate) aborted: Option<String>,
+}
+
+/// The call of a system that was booted.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Call {
+    /// The machine in the path.
+    pub(crate) mac: String,
+    pub(crate) from: Option<Ipv4Addr>,
+    /// Has the token of this boot, counted from 1; the machine's last where absent.
+    pub(crate) boot: Option<usize>,
+    /// Has this token.
+    pub(crate) token: Option<String>,
+    #[serde(default)]
+    pub(crate) body: String,
 }
 
 fn file() -> String {

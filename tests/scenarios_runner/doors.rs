@@ -44,10 +44,11 @@ impl Stage {
         }
     }
 
-    fn caller(&self, door: &Door) -> Caller {
+    fn caller(&self, door: &Door) -> Caller<'_> {
         Caller {
             address: door.from,
             mac: self.tenant(door.from),
+            told: &self.told,
         }
     }
 
@@ -67,15 +68,29 @@ impl Stage {
     }
 
     fn http(&self, door: &Door) -> Answer {
-        let path = decode_path(&door.name).map_err(|bad| format!("400 {}", bad.as_str()))?;
+        let (path, query) = match door.name.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (door.name.as_str(), None),
+        };
+        let path = decode_path(path).map_err(|bad| format!("400 {}", bad.as_str()))?;
         let server = (self.server, self.snapshot.http_port);
         let name = |refused: route::Refused| format!("{} {}", refused.status(), refused.as_str());
-        Ok(
-            match route(&self.snapshot, self.caller(door), server, &path).map_err(name)? {
-                Route::File { path, purpose, .. } => Sent::File(path, purpose),
-                Route::Text { body, purpose, .. } => Sent::Text(body, purpose),
-            },
-        )
+        let route = route(&self.snapshot, self.caller(door), server, &path, query);
+        Ok(match route.map_err(name)? {
+            Route::File { path, purpose, .. } => Sent::File(path, purpose),
+            Route::Text {
+                body,
+                purpose,
+                machine,
+                told,
+                ..
+            } => {
+                if let (Some(mac), Some(told)) = (machine, told) {
+                    self.told.insert(mac, told, self.now());
+                }
+                Sent::Text(body, purpose)
+            }
+        })
     }
 }
 

@@ -12,12 +12,16 @@ use reveille::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
 use reveille::dhcp::destination::Destination;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
-use reveille::lease::{LeaseState, LeaseTable};
-use reveille::snapshot::{Settings, Snapshot, compile};
+use reveille::http::phone_home;
+use reveille::lease::{Authority, LeaseState, LeaseTable, Shares};
+use reveille::script::BootKey;
+use reveille::snapshot::{Acquaintances as _, Identity, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
-use reveille::timeline::{BootEvent, Fact, Known, NextStep, Purpose, Timeline, Transfer};
+use reveille::timeline::{
+    BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline, Transfer,
+};
 
-use super::book::{ReplyWant, Step, TransferSeen, World};
+use super::book::{Call, ReplyWant, Role, Standing, Step, TransferSeen, World};
 use super::diff::{Facts, compare, same};
 use super::options::{self, encode, show};
 use super::packet::{Packet, build, take_apart};
@@ -39,7 +43,9 @@ pub(crate) struct Stage {
     subnet: String,
     table: LeaseTable,
     timeline: Timeline,
+    pub(crate) told: Introductions,
     now: Millis,
+    authority: Authority,
 }
 
 // === impl Stage ===
@@ -83,7 +89,9 @@ impl Stage {
             subnet: world.subnet.clone(),
             table: LeaseTable::new(),
             timeline: Timeline::default(),
+            told: Introductions::with_key(BootKey::new([1; 32])),
             now: START,
+            authority: world.authority.map(authority).unwrap_or_default(),
         })
     }
 
@@ -98,6 +106,9 @@ impl Stage {
             }
             self.now = now;
         }
+        if let Some(standing) = step.authority {
+            self.authority = authority(standing);
+        }
         let comes = [
             step.dhcp.is_some(),
             step.raw.is_some(),
@@ -105,6 +116,7 @@ impl Stage {
             step.http.is_some(),
             step.file.is_some(),
             step.transfer.is_some(),
+            step.calls.is_some(),
             step.sweep,
         ];
         if comes.iter().filter(|comes| **comes).count() != 1 {
@@ -116,6 +128,8 @@ impl Stage {
             self.dhcp(&options::unhex(raw)?, step)?;
         } else if let Some(seen) = &step.transfer {
             self.transfer(seen)?;
+        } else if let Some(call) = &step.calls {
+            self.call(call, step)?;
         } else if step.sweep {
             self.timeline.sweep(self.now);
             let changes = self.table.expire(self.now, usize::MAX);
@@ -135,6 +149,10 @@ impl Stage {
         }
     }
 
+    pub(crate) const fn now(&self) -> Millis {
+        self.now
+    }
+
     /// The machine that has `address`, as the engine's index has it.
     pub(crate) fn tenant(&self, address: Ipv4Addr) -> Option<MacAddress> {
         let lease = self.table.get(address)?;
@@ -152,9 +170,22 @@ impl Stage {
             server: self.server,
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             loader_sent: step.loader_sent,
+            told: &self.told,
+            authority: self.authority,
         };
+        let told = request.client.mac.zip(request.client.uuid);
         let decision = decide(&self.snapshot, &self.table, arrival, &request);
+        if let Some((mac, uuid)) = told {
+            let mut identity = Identity::from(mac);
+            identity.uuid = Some(uuid);
+            self.told.insert(mac, identity, self.now);
+        }
         self.table.apply_all(&decision.changes);
+        if let Some(want) = &step.probes {
+            let probe = decision.probe.as_ref();
+            let got = probe.map_or_else(|| "none".to_owned(), |(at, _)| at.to_string());
+            same("probe", want, &got)?;
+        }
         match (&decision.outcome, &step.reply) {
             (Outcome::Ignored(ignored), _) => silence(step, *ignored),
             (Outcome::Reply(reply), None) => {
@@ -194,7 +225,7 @@ impl Stage {
         };
         let known = self.known(mac, address);
         let at = self.now;
-        self.timeline.observe(&BootEvent { mac, at, fact }, &known);
+        self.observe(&BootEvent { mac, at, fact }, &known);
     }
 
     /// What the manifests say of a machine, as the keeper asks them.
@@ -202,7 +233,7 @@ impl Stage {
         let Some(subnet) = self.snapshot.subnet_of(address) else {
             return Known::default();
         };
-        Known::of(&self.snapshot.plan(subnet, Some(mac)))
+        Known::of(&self.snapshot.plan(subnet, &self.told.identity(mac)))
     }
 
     fn transfer(&mut self, seen: &TransferSeen) -> Result<(), String> {
@@ -236,7 +267,62 @@ impl Stage {
             at: self.now,
             fact,
         };
-        self.timeline.observe(&event, &Known::default());
+        // A script that was sent tells who the machine is now, as for the keeper.
+        let address = self
+            .timeline
+            .running(event.mac)
+            .and_then(|boot| boot.address);
+        let known = address.filter(|_| purpose == Purpose::Script);
+        let known = known.map(|address| self.known(event.mac, address));
+        self.observe(&event, &known.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Folds an event in, as the keeper does.
+    fn observe(&mut self, event: &BootEvent, known: &Known) {
+        for note in self.timeline.observe(event, known) {
+            if let Note::Started(boot) = note {
+                self.told.began(boot.id);
+            }
+        }
+    }
+
+    /// The call of a system that was booted.
+    fn call(&mut self, call: &Call, step: &Step) -> Result<(), String> {
+        let mac: MacAddress = call.mac.parse().map_err(|_| "no MAC address")?;
+        let boots = self.timeline.boots();
+        let named = call
+            .boot
+            .map(|number| boots.get(number - 1).map(|boot| boot.id));
+        let key = self.told.key().ok_or("no key")?;
+        let token = match (&call.token, named) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(id)) => key.token(id.ok_or("no such boot")?),
+            (None, None) => self.told.boot_token(mac),
+        };
+        let path = format!("/reveille/machines/{}/phone-home", mac.hyphenated());
+        let query = token.map(|token| format!("token={token}"));
+        let said = phone_home::boot_of(key, &path, query.as_deref())
+            .and_then(|boot| Ok((boot, phone_home::said(call.body.as_bytes())?)));
+        let (boot, (state, message)) = match said {
+            Ok(said) => said,
+            Err(refused) => {
+                let want = step.refused.as_deref().unwrap_or("204");
+                let got = format!("{} {}", refused.status(), refused.as_str());
+                return same("answer", want, &got);
+            }
+        };
+        same("answer", step.refused.as_deref().unwrap_or("204"), "204")?;
+        let address = call.from.unwrap_or(self.server);
+        let known = self.known(mac, address);
+        let fact = Fact::PhonedHome(PhoneHome {
+            boot,
+            address,
+            state,
+            message,
+        });
+        let at = self.now;
+        self.observe(&BootEvent { mac, at, fact }, &known);
         Ok(())
     }
 
@@ -299,6 +385,26 @@ fn loaders(world: &World) -> Result<BTreeMap<Architecture, String>, String> {
     };
     let one = |(arch, file): (&String, &String)| Ok((arch.parse()?, file.clone()));
     named.iter().map(one).collect()
+}
+
+fn authority(standing: Standing) -> Authority {
+    let Standing {
+        role,
+        replicas,
+        ordinal,
+        settled: settled_secs,
+        fresh: fresh_secs,
+    } = standing;
+    let shares = Shares { replicas, ordinal };
+    match role {
+        Role::Sole => Authority::Sole,
+        Role::Holder => Authority::Holder {
+            shares,
+            settled_secs,
+        },
+        Role::Isolated => Authority::Isolated { shares, fresh_secs },
+        Role::Standby => Authority::Standby { shares },
+    }
 }
 
 fn silence(step: &Step, ignored: Ignored) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context, Result, bail, ensure};
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
+use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownOption};
 use dhcproto::{Decodable as _, Encodable as _};
 use reveille::boot::MacAddress;
 
@@ -53,6 +53,30 @@ impl Machine {
     /// DISCOVER, OFFER.
     pub(crate) fn discover(&self, card: &mut Card) -> Result<Reply> {
         self.ask(card, &self.broadcasts(&self.message(MessageType::Discover)))
+    }
+
+    /// DISCOVER of its firmware, as x64 UEFI sends it. Its UUID ends with its MAC address.
+    pub(crate) fn wakes(&self) -> Frame {
+        let mut message = self.message(MessageType::Discover);
+        let options = message.opts_mut();
+        options.insert(DhcpOption::ClassIdentifier(
+            b"PXEClient:Arch:00007:UNDI:003016".to_vec(),
+        ));
+        for (code, data) in [
+            (93, vec![0, 7]),
+            (97, [&[0; 11][..], &self.mac.bytes()].concat()),
+        ] {
+            options.insert(DhcpOption::Unknown(UnknownOption::new(
+                OptionCode::from(code),
+                data,
+            )));
+        }
+        self.broadcasts(&message)
+    }
+
+    /// Its firmware's DISCOVER, OFFER.
+    pub(crate) fn boots(&self, card: &mut Card) -> Result<Reply> {
+        self.ask(card, &self.wakes())
     }
 
     /// DISCOVER, OFFER, REQUEST, ACK.

@@ -1,15 +1,28 @@
 //! The rules of a Machine.
 
-use super::syntax::mac_pattern;
+use super::syntax::{mac_pattern, uuid_pattern};
 use super::{At, LABEL, List, at, host, name_ref, params, quoted, rule, rule_of};
+use crate::boot::{PLACEHOLDERS, Uuid};
 
 pub(in crate::api) fn machine() -> Vec<At> {
     let mut all = vec![
         at("").rule(rule_of(
             "interfaces",
-            "self.interfaces.size() > 0",
-            "a machine without interfaces is never seen; name one with its `mac`",
+            "has(self.interfaces) && self.interfaces.size() > 0 \
+             || has(self.uuid) || has(self.serial) || has(self.assetTag)",
+            "a machine without interfaces is never seen; \
+             name one with its `mac`, or give its `uuid`, `serial` or `assetTag`",
         )),
+        at("uuid").rule(rule(
+            &format!(
+                "!self.matches('{}') || !(self.lowerAscii().replace('-', '') in [{}])",
+                uuid_pattern(),
+                shared_uuids()
+            ),
+            &format!("many boards have the UUID %(self)%: it names none of them; {BY_MAC}"),
+        )),
+        tag("serial"),
+        tag("assetTag"),
         interfaces(),
         at("interfaces[].mac").rule(rule(
             &format!(
@@ -30,6 +43,30 @@ pub(in crate::api) fn machine() -> Vec<At> {
     ];
     all.extend(params());
     all
+}
+
+/// The cure for what names no machine.
+const BY_MAC: &str = "remove it, and name the machine by the `mac` of an interface";
+
+/// What its firmware says of it must name it.
+fn tag(field: &'static str) -> At {
+    let empty: Vec<String> = PLACEHOLDERS.iter().map(|tag| quoted(tag)).collect();
+    at(field).rule(rule(
+        &format!(
+            "self.trim() != '' && !(self.trim().lowerAscii() in [{}])",
+            empty.join(", ")
+        ),
+        &format!("`%(self)%` names no machine; {BY_MAC}"),
+    ))
+}
+
+/// The UUIDs that name no machine, as texts without hyphens in CEL.
+fn shared_uuids() -> String {
+    let all = Uuid::shared().into_iter();
+    let texts: Vec<String> = all
+        .map(|uuid| quoted(&uuid.to_string().replace('-', "")))
+        .collect();
+    texts.join(", ")
 }
 
 /// No two interfaces have one address. The key of the list sees a MAC as it is

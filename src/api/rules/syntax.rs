@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, ValidationRule,
 };
-use schemars::{JsonSchema as _, SchemaGenerator};
+use schemars::SchemaGenerator;
 
 use super::{is_ipv4, rule};
-use crate::boot::MacAddress;
+use crate::boot::{MacAddress, Uuid};
 
 /// A syntax that texts can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +21,18 @@ pub enum Syntax {
     Lifetime,
     /// A MAC address.
     Mac,
+    /// A UUID.
+    Uuid,
 }
 
 impl Syntax {
-    const ALL: [Self; 4] = [Self::Ipv4, Self::Cidr, Self::Lifetime, Self::Mac];
+    const ALL: [Self; 5] = [
+        Self::Ipv4,
+        Self::Cidr,
+        Self::Lifetime,
+        Self::Mac,
+        Self::Uuid,
+    ];
 
     /// The syntax of texts that a CRD's schema describes, if it is one of
     /// these.
@@ -46,6 +54,7 @@ impl Syntax {
             (Some("cidr"), _) => Some(Self::Cidr),
             (Some("duration"), _) => Some(Self::Lifetime),
             (_, Some(pattern)) if pattern == mac_pattern() => Some(Self::Mac),
+            (_, Some(pattern)) if pattern == uuid_pattern() => Some(Self::Uuid),
             _ => None,
         }
     }
@@ -57,6 +66,7 @@ impl Syntax {
             Self::Ipv4 => 45,
             Self::Cidr => 49,
             Self::Lifetime | Self::Mac => 32,
+            Self::Uuid => 64,
         }
     }
 
@@ -100,6 +110,10 @@ impl Syntax {
                 &format!("self.matches('{}')", mac_pattern()),
                 "`%(self)%` is not a MAC address such as 52:54:00:12:34:56",
             )],
+            Self::Uuid => vec![rule(
+                &format!("self.matches('{}')", uuid_pattern()),
+                "`%(self)%` is not a UUID such as 4c4c4544-0043-4810-8052-b4c04f4a4d32",
+            )],
         }
     }
 }
@@ -127,13 +141,21 @@ fn is_lifetime(value: &str) -> String {
 /// The pattern that the type of MAC addresses asks for.
 pub(super) fn mac_pattern() -> &'static str {
     static PATTERN: OnceLock<String> = OnceLock::new();
-    PATTERN.get_or_init(|| {
-        MacAddress::json_schema(&mut SchemaGenerator::default())
-            .get("pattern")
-            .and_then(|pattern| pattern.as_str())
-            .unwrap_or_default()
-            .to_owned()
-    })
+    PATTERN.get_or_init(pattern_of::<MacAddress>)
+}
+
+/// The pattern that the type of UUIDs asks for.
+pub(super) fn uuid_pattern() -> &'static str {
+    static PATTERN: OnceLock<String> = OnceLock::new();
+    PATTERN.get_or_init(pattern_of::<Uuid>)
+}
+
+fn pattern_of<T: schemars::JsonSchema>() -> String {
+    T::json_schema(&mut SchemaGenerator::default())
+        .get("pattern")
+        .and_then(|pattern| pattern.as_str())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The network of `value`, which has host bits, as text in CEL. `string()`

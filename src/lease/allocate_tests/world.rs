@@ -15,6 +15,7 @@ pub(super) struct World {
     pub(super) taken: AddressSet,
     pub(super) reserved: BTreeMap<u8, Ipv4Addr>,
     pub(super) authoritative: bool,
+    pub(super) authority: Authority,
     pub(super) lifetime: u64,
     /// Whose lease it is, where that is not the MAC's.
     pub(super) key: Option<LeaseKey>,
@@ -48,6 +49,7 @@ impl World {
             taken: AddressSet::new(),
             reserved: BTreeMap::new(),
             authoritative: true,
+            authority: Authority::Sole,
             lifetime: 1000,
             key: None,
             last: Vec::new(),
@@ -119,6 +121,7 @@ impl World {
             hostname: None,
             lifetime_secs: u32::try_from(self.lifetime).unwrap(),
             authoritative: self.authoritative,
+            authority: self.authority,
             intent,
         };
         then(self, &request)

@@ -160,7 +160,7 @@ fn ready(
         );
     };
     let judgement = match verdict {
-        Verdict::Boot => {
+        Verdict::Boot | Verdict::Tell => {
             let warnings = warnings(input);
             let message = format!("{}{warnings}", resolved.message);
             judge(Truth::True, Reason::Served, message)

@@ -28,7 +28,7 @@ pub use self::profile::{ProfileInput, profile};
 pub use self::publish::FIELD_MANAGER;
 pub use self::sight::{Finding, Side, Sight, Standing};
 pub use self::subnet::{Listening, SubnetInput, subnet};
-pub use self::writer::{Leads, Sources, StatusMetrics, Writer};
+pub use self::writer::{Sources, StatusMetrics, Writer};
 
 use std::sync::Arc;
 
@@ -39,18 +39,17 @@ use self::publish::Publisher;
 use super::Cluster;
 use crate::supervisor::Supervisor;
 
-/// Starts the services that tell `cluster` what became of its objects;
-/// `replica` is the name of this one among several, the same after a restart.
+/// Starts the services that tell `cluster` what became of its objects.
 ///
 /// # Errors
 /// A registry that has the metrics already.
 pub fn start(
     cluster: &Cluster,
-    replica: &str,
     sources: Sources,
     supervisor: &Supervisor,
     registry: &Registry,
 ) -> prometheus::Result<()> {
+    let replica = &cluster.place.name;
     let (announcer, herald) = Announcer::new(cluster, replica, EventMetrics::register(registry)?);
     let writer = Writer::new(
         sources,

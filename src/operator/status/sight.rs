@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::api::{Interface, Kind, ObjectRef, Problem};
 use crate::boot::MacAddress;
 use crate::snapshot::{
-    LocalReason, MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot, SubnetEntry,
-    Verdict,
+    Identity, LocalReason, MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot,
+    SubnetEntry, Verdict,
 };
 
 /// Mistakes in which two objects want the same and the older one wins.
@@ -141,7 +141,17 @@ impl Sight {
             .or_else(|| self.snapshot.subnets.iter().find(ours));
         let mac = which(machine, mac).map(|interface| interface.mac);
         let plan = subnet
-            .map(|subnet| self.snapshot.plan(subnet, mac))
+            .map(|subnet| {
+                let spec = &machine.spec;
+                let identity = Identity {
+                    mac,
+                    uuid: spec.uuid,
+                    serial: spec.serial.clone(),
+                    asset: spec.asset_tag.clone(),
+                    asked: true,
+                };
+                self.snapshot.plan(subnet, &identity)
+            })
             // A MAC address that two objects name belongs to the older.
             .filter(|plan| plan.machine_name() == Some(machine.name.name.as_str()));
         match plan {

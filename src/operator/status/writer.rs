@@ -29,7 +29,7 @@ use crate::dhcp::heard::Heard;
 use crate::files::Roots;
 use crate::lease::{LeaseIndex, Usages};
 use crate::net::Links;
-use crate::operator::{Shared, World};
+use crate::operator::{Leads, Shared, World};
 use crate::snapshot::ObjectName;
 use crate::supervisor::Supervisor;
 use crate::timeline::{BootList, Boots};
@@ -54,9 +54,6 @@ const LABEL_PAUSE: Duration = Duration::from_secs(300);
 const BATCH: usize = 256;
 /// Objects that are looked at before others get their turn.
 const YIELD_AFTER: usize = 64;
-
-/// Whether this replica writes what there is one of: it leads.
-pub type Leads = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Where the writer's facts come from.
 pub struct Sources {

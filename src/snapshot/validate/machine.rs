@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::Found;
-use crate::api::{Kind, Machine, ObjectRef, Problem};
+use crate::api::{Kind, Machine, MachineSpec, ObjectRef, Problem};
+use crate::boot::tag_key;
 use crate::snapshot::names;
 
 /// Every rule that `machine` breaks.
@@ -13,15 +14,7 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
     let mut found = Found::of(ObjectRef::of(Kind::Machine, &machine.metadata));
     let mut macs: BTreeMap<_, String> = BTreeMap::new();
     let mut ips: BTreeMap<_, String> = BTreeMap::new();
-    if machine.spec.interfaces.is_empty() {
-        let what = "a machine without interfaces is never seen";
-        found.error(
-            "/spec/interfaces",
-            "NoInterface",
-            what,
-            "name one with its `mac`",
-        );
-    }
+    identity(&mut found, &machine.spec);
     for (index, interface) in machine.spec.interfaces.iter().enumerate() {
         let at = format!("/spec/interfaces/{index}");
         let mac = interface.mac;
@@ -56,6 +49,28 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
         found.reference("/spec/profileRef/name", Kind::BootProfile, &profile.name);
     }
     found.problems
+}
+
+/// A machine must be known by something, and by what is its own.
+fn identity(found: &mut Found, spec: &MachineSpec) {
+    let tags = [("serial", &spec.serial), ("assetTag", &spec.asset_tag)];
+    let named = spec.uuid.is_some() || tags.iter().any(|(_, tag)| tag.is_some());
+    if spec.interfaces.is_empty() && !named {
+        let what = "a machine without interfaces is never seen";
+        let cure = "name one with its `mac`, or give its `uuid`, `serial` or `assetTag`";
+        found.error("/spec/interfaces", "NoInterface", what, cure);
+    }
+    let cure = "remove it, and name the machine by the `mac` of an interface";
+    if let Some(uuid) = spec.uuid.filter(|uuid| !uuid.names_one()) {
+        let what = format!("many boards have the UUID {uuid}: it names none of them");
+        found.error("/spec/uuid", "SharedUuid", what, cure);
+    }
+    for (field, tag) in tags {
+        if let Some(tag) = tag.as_deref().filter(|tag| tag_key(tag).is_none()) {
+            let what = format!("`{}` names no machine", tag.escape_debug());
+            found.error(format!("/spec/{field}"), "SharedTag", what, cure);
+        }
+    }
 }
 
 /// Refuses an address that an interface of this machine has already.

@@ -244,4 +244,25 @@ fn wants_machines_that_can_be_told_apart() {
             ("/spec/profileRef/name", "BadName"),
         ],
     );
+    expect(
+        Kind::Machine,
+        json!({
+            "uuid": "03000200-0400-0500-0006-000700080009",
+            "serial": "To be filled by O.E.M.",
+            "assetTag": " "
+        }),
+        &[
+            ("/spec/uuid", "SharedUuid"),
+            ("/spec/serial", "SharedTag"),
+            ("/spec/assetTag", "SharedTag"),
+        ],
+    );
+    let uuid = "4c4c4544-0043-4810-8052-b4c04f4a4d32";
+    for spec in [
+        json!({"uuid": uuid}),
+        json!({"serial": "X1"}),
+        json!({"assetTag": "7"}),
+    ] {
+        expect(Kind::Machine, spec, &[]);
+    }
 }

@@ -21,7 +21,7 @@ use self::walk::Walk;
 use super::yaml::{join, shown};
 use crate::api::{self, Kind, ObjectRef, Problem};
 use crate::boot::MacAddress;
-use crate::snapshot::suggest;
+use crate::snapshot::{Identity, suggest};
 
 pub use self::header::{Header, Stray, identify};
 
@@ -78,6 +78,19 @@ pub fn macs(value: &Value) -> impl Iterator<Item = MacAddress> {
         .into_iter()
         .flatten()
         .filter_map(|interface| interface.get("mac")?.as_str()?.parse().ok())
+}
+
+/// What else it names itself by, as far as it can be read.
+#[must_use]
+pub fn names(value: &Value) -> Option<Identity> {
+    let text = |field: &str| value.get("spec")?.get(field)?.as_str();
+    let identity = Identity {
+        uuid: text("uuid").and_then(|uuid| uuid.parse().ok()),
+        serial: text("serial").map(str::to_owned),
+        asset: text("assetTag").map(str::to_owned),
+        ..Identity::default()
+    };
+    (identity != Identity::default()).then_some(identity)
 }
 
 /// Whether a problem is about the key at its pointer, not about the value.

@@ -33,7 +33,6 @@ pub(super) const REPLACING: [&str; 3] = ["artifactRef", "url", "interfaceSelecto
 
 const NAME_A_PATH: &str = "put the file into the artifact tree and name it by `path`";
 const OTHER_SOURCE: &str = "use `linux` or `local`, or `loader` of kind File for a boot program";
-const KNOWN_BY_MAC: &str = "remove it; machines are known by the MACs in `interfaces`";
 
 const FIELDS: &[Planned] = &[
     value(
@@ -95,9 +94,6 @@ const FIELDS: &[Planned] = &[
         "GrubShim",
         "use `File` and name the shim in `files`",
     ),
-    field(Kind::Machine, "/spec/uuid", KNOWN_BY_MAC),
-    field(Kind::Machine, "/spec/serial", KNOWN_BY_MAC),
-    field(Kind::Machine, "/spec/assetTag", KNOWN_BY_MAC),
     field(
         Kind::Machine,
         "/spec/options",

@@ -63,8 +63,11 @@ fn drops_nulls_as_the_api_server_does() {
         json!({"metadata": {"name": "x"}, "spec": {"interfaces": [{"mac": "52:54:00:00:00:01"}], "params": {"b": "x"}}})
     );
     assert_eq!(
-        problems(Kind::Machine, "metadata: {name: x}\nspec: {interfaces: }"),
-        [("/spec/interfaces".to_owned(), "MissingField")]
+        problems(
+            Kind::Machine,
+            "metadata: {name: x}\nspec: {interfaces: [{mac: }]}"
+        ),
+        [("/spec/interfaces/0/mac".to_owned(), "MissingField")]
     );
 }
 
@@ -148,6 +151,6 @@ fn every_syntax_in_the_crds_is_one_that_has_words() {
         found
     }
     let spec = |kind| visit(&schema(kind).properties.as_ref().unwrap()["spec"]);
-    // cidr, two ends of a pool, three lifetimes, four kinds of servers; mac, ip.
-    assert_eq!(Kind::ALL.map(spec), [10, 0, 2]);
+    // cidr, two ends of a pool, three lifetimes, four kinds of servers; mac, ip, uuid.
+    assert_eq!(Kind::ALL.map(spec), [10, 0, 3]);
 }

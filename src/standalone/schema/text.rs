@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSche
 
 use super::super::yaml::shown;
 use crate::api::{Cidr, Lifetime, Syntax};
-use crate::boot::MacAddress;
+use crate::boot::{MacAddress, Uuid};
 
 /// What is wrong with `text` by the syntax that `schema` asks for. The types
 /// that the API reads it into are asked: they know it best and say it in
@@ -20,6 +20,7 @@ pub(super) fn syntax(schema: &JSONSchemaProps, text: &str) -> Option<String> {
         Syntax::Cidr => words(text.parse::<Cidr>()),
         Syntax::Lifetime => words(text.parse::<Lifetime>()),
         Syntax::Mac => words(text.parse::<MacAddress>()),
+        Syntax::Uuid => words(text.parse::<Uuid>()),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The trials.
 
+mod discovery;
 mod fixtures;
 mod harness;
 mod limits;
 mod mistakes;
 mod operator;
 mod outlives;
+mod replicas;
 mod resources;
 mod status;
 
@@ -63,8 +65,14 @@ pub(crate) const ALL: &[Trial] = &[
     trial("operator-forbidden", &[], SHARED, operator::forbidden),
     trial("operator-bad-objects", &[], OWN, operator::bad_objects),
     trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial("replicas-alone", &[], OWN, replicas::alone),
+    trial("replicas-killed", &[], SHARED, replicas::killed),
+    trial("replicas-frozen", &[], SHARED, replicas::frozen),
+    trial("replicas-isolated", &[], SHARED, replicas::isolated),
+    trial("replicas-without", &[], OWN, replicas::without),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
+    trial("discovery", &[], SHARED, discovery::waits_for_approval),
 ];
 
 const fn trial(

@@ -3,6 +3,7 @@
 
 mod bad_state;
 mod clients;
+mod discovery;
 mod drain;
 mod interfaces;
 mod kill;
@@ -34,7 +35,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 12] = [
+pub(crate) const ALL: [Trial; 13] = [
     trial(
         "leases-survive-kill",
         &["perfdhcp"],
@@ -47,6 +48,7 @@ pub(crate) const ALL: [Trial; 12] = [
     trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
+    trial("discovery", &[], discovery::waits_for_approval),
     trial("port-taken", &[], ports::taken),
     trial(
         "unprivileged",

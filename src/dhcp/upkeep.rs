@@ -1,0 +1,215 @@
+//! What the engine does between requests: ends what is over, follows the
+//! manifests, and hands the pools over. Shell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::replica::{Import, Standing};
+use super::server::{Engine, durable};
+use crate::api::Cidr;
+use crate::boot::MacAddress;
+use crate::clock::{self, Millis};
+use crate::lease::{self, Authority, Change, Lease, LeaseState, Shares, StoreError, Usage};
+use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
+
+/// For how long a lease is taken over whose Subnet is not served at the moment,
+/// in seconds: a day, in which it may come back.
+const UNSERVED_SECS: u32 = 24 * 3600;
+/// Sweeps from one prolonging of claimed leases to the next.
+const PROLONG_EVERY: u64 = 10;
+/// Records that one sweep ends at most.
+const SWEEP_LIMIT: usize = 1000;
+
+/// What one run of the engine keeps in mind.
+#[derive(Default)]
+pub(super) struct Run {
+    /// The snapshot that was looked at last.
+    generation: u64,
+    /// The machines that it had: namespace and MAC address.
+    machines: BTreeSet<(String, MacAddress)>,
+    /// Sweeps so far.
+    sweeps: u64,
+}
+
+impl Engine {
+    /// Takes leases over that another replica gave.
+    pub(super) fn take_over(&mut self, import: Import) {
+        // Who sent it tries again: without manifests nothing is known of Subnets.
+        let Some(snapshot) = self.tools.snapshots.current() else {
+            return;
+        };
+        let now = clock::now();
+        let lifetime = |subnet: &str| lifetime(&snapshot, subnet).or(Some(UNSERVED_SECS));
+        let changes = lease::adopt(now, &self.table, import.leases, lifetime);
+        if import.first {
+            self.replica.claims.clear();
+        }
+        let durable = durable(&changes);
+        self.put(&changes);
+        // A lone replica took its own leases over: no other goes on with them.
+        let others = self.replica.standing().authority != Authority::Sole;
+        if import.last && others {
+            self.replica.claims.claim(now, &self.table);
+        }
+        let done = import.done;
+        let tell = move |result: Result<(), StoreError>| {
+            if result.is_ok() {
+                // Who asked may have gone.
+                let _ = done.send(());
+            }
+        };
+        if let Err(error) = self.tools.committer.submit(durable, Box::new(tell)) {
+            self.tools.story.count("any", error.as_str());
+        }
+    }
+
+    /// Ends what is over, files leases under Subnets that were renamed, counts.
+    pub(super) fn sweep(&mut self, run: &mut Run) {
+        let now = clock::now();
+        let mut changes = self.table.expire(now, SWEEP_LIMIT);
+        let Some(snapshot) = self.tools.snapshots.current() else {
+            return;
+        };
+        if snapshot.generation != run.generation {
+            run.generation = snapshot.generation;
+            let subnets: Vec<(String, Cidr)> = snapshot
+                .subnets
+                .iter()
+                .map(|subnet| (subnet.key.clone(), subnet.spec.cidr))
+                .collect();
+            changes.extend(self.table.rehome(&subnets));
+            changes.extend(self.release_gone(now, &snapshot, run));
+            self.tools.story.metrics.addresses.reset();
+        }
+        let standing = self.replica.standing();
+        self.replica.settle(standing.authority, &snapshot);
+        let durable = durable(&self.apply(now, standing.authority, changes));
+        if !durable.is_empty() {
+            self.tools.commit(durable, None);
+        }
+        self.make_way(standing, &snapshot);
+        run.sweeps += 1;
+        if run.sweeps % PROLONG_EVERY == 1 {
+            let lifetime = |subnet: &str| lifetime(&snapshot, subnet);
+            let prolonged = self.replica.claims.prolong(now, &self.table, lifetime);
+            self.put(&prolonged);
+            if !prolonged.is_empty() {
+                self.tools.commit(prolonged, None);
+            }
+        }
+        let mut usages = BTreeMap::new();
+        for subnet in &snapshot.subnets {
+            self.count(&subnet.key);
+            usages.insert(subnet.key.clone(), self.usage(subnet));
+        }
+        self.tools.usages.set(usages);
+        let is_served = |key: &str| snapshot.subnet(key).is_some();
+        self.tools.story.heard.retain(is_served);
+    }
+
+    /// The addresses of its pools that are taken. Those that are excluded, as
+    /// reserved ones are, are none of its pools'.
+    fn usage(&self, subnet: &SubnetEntry) -> Usage {
+        let counts = self.table.counts(&subnet.key);
+        let mut used = counts.bound + counts.offered;
+        let mut declined = counts.declined;
+        let records = subnet.excluded.iter();
+        for lease in records.filter_map(|address| self.table.get(address)) {
+            if lease.subnet != subnet.key {
+                continue;
+            }
+            match lease.state {
+                LeaseState::Bound | LeaseState::Offered => used = used.saturating_sub(1),
+                LeaseState::Declined => declined = declined.saturating_sub(1),
+                LeaseState::Released | LeaseState::Expired => {}
+            }
+        }
+        Usage {
+            used: u32::try_from(used).unwrap_or(u32::MAX),
+            declined: u32::try_from(declined).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Ends leases of machines whose object is gone, where the Subnet serves
+    /// no machine without one. While manifests cannot be read none counts as gone.
+    fn release_gone(&self, now: Millis, snapshot: &Snapshot, run: &mut Run) -> Vec<Change> {
+        let machines = snapshot.machine_macs();
+        if snapshot.incomplete {
+            run.machines.extend(machines);
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut run.machines, machines);
+        lease::release_gone(now, &self.table, |lease| {
+            let namespace = lease.subnet.split_once('/').map_or("", |(first, _)| first);
+            let Some(mac) = lease.mac else { return false };
+            let was = |machines: &BTreeSet<_>| machines.contains(&(namespace.to_owned(), mac));
+            let serves = |subnet: &SubnetEntry| {
+                let plan = snapshot.plan(subnet, &self.tools.told.identity(mac));
+                subnet.ignores(&plan).is_none()
+            };
+            was(&before)
+                && !was(&run.machines)
+                && !snapshot.subnet(&lease.subnet).is_some_and(serves)
+        })
+    }
+
+    /// Forgets what the replica that holds the pools now may give away, and
+    /// says so once that is durable.
+    fn make_way(&mut self, standing: Standing, snapshot: &Snapshot) {
+        let Standing {
+            authority: Authority::Standby { shares },
+            make_way: Some(term),
+        } = standing
+        else {
+            self.replica.forgotten = None;
+            return;
+        };
+        if self
+            .replica
+            .forgotten
+            .as_ref()
+            .is_none_or(|(of, _)| *of != term)
+        {
+            let changes = lease::make_way(&self.table, |lease| stays(snapshot, shares, lease));
+            if !changes.is_empty() {
+                tracing::info!(
+                    leases = changes.len(),
+                    term,
+                    "another replica holds the pools: what it may give away is forgotten"
+                );
+            }
+            // The other doors may go on asking whose an address was.
+            self.table.apply_all(&changes);
+            self.replica.claims.clear();
+            self.replica.forgotten = Some((term, changes));
+        }
+        let Some((_, changes)) = &self.replica.forgotten else {
+            return;
+        };
+        let made_way = Arc::clone(&self.replica.made_way);
+        let done = move |result: Result<(), StoreError>| {
+            if result.is_ok() {
+                made_way(term);
+            }
+        };
+        // A full queue is tried again at the next sweep.
+        let _ = self.tools.committer.submit(changes.clone(), Box::new(done));
+    }
+}
+
+/// For how long addresses of `subnet` are lent, in seconds.
+fn lifetime(snapshot: &Snapshot, subnet: &str) -> Option<u32> {
+    let subnet = snapshot.subnet(subnet)?;
+    Some(subnet.spec.lifetimes.valid.secs())
+}
+
+/// Whether a replica that makes way may keep `lease`: nobody else gives its
+/// address away.
+fn stays(snapshot: &Snapshot, shares: Shares, lease: &Lease) -> bool {
+    let Some(subnet) = snapshot.subnet(&lease.subnet) else {
+        return false;
+    };
+    let reserved = subnet.excluded.contains(lease.address);
+    reserved
+        || (shares.is_own(&subnet.spec.pools, lease.address) && lease.state != LeaseState::Offered)
+}

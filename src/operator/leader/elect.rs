@@ -1,0 +1,556 @@
+//! The rule by which one of several replicas leads.
+//!
+//! It is client-go's: a Lease object names its holder, who renews it; others
+//! take it when it has not changed for its duration, measured by their own
+//! monotonic clock from when they saw it change, so that wall clocks need not
+//! agree. A holder leads until [`Timing::renew`] after the start of the last
+//! write of its own that it knows to have succeeded, which is sooner than
+//! anybody else can take the object. All writes are conditional on the version
+//! that was read.
+//!
+//! Stricter than client-go in one point: an object that is missing is made
+//! vacant, and a vacant object is waited for like a held one, unless its last
+//! holder gave it up. Else whoever deletes it makes two leaders.
+//!
+//! No I/O, no clock: time comes in as an argument.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::Uptime;
+
+/// The longest lease that may be set or is believed: a number that somebody
+/// wrote by hand must not keep everybody out for ever.
+pub const MAX_LEASE: Duration = Duration::from_secs(300);
+/// `leaseDurationSeconds` of an object that its holder gave up, as client-go
+/// writes it.
+pub const RELEASED_SECS: u32 = 1;
+/// The longest wait between two looks at the object, as a multiple of
+/// [`Timing::retry`]: replicas that start together must not stay in step.
+pub const MAX_WAIT: f64 = 2.2;
+
+/// How long things take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Others take a Lease that has not changed for so long.
+    pub lease: Duration,
+    /// A holder that could not renew it for so long leads no more.
+    pub renew: Duration,
+    /// How often the object is written or read.
+    pub retry: Duration,
+}
+
+/// Times that make no sense together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimingError {
+    /// Clocks that run at different speeds would make two leaders.
+    #[error("the lease duration must be at least 1.5 times the renew deadline, and at most 300 s")]
+    Lease,
+    /// One failed attempt would end the leadership.
+    #[error("the renew deadline must be at least 3 times the retry period")]
+    Renew,
+    /// The API server is asked as often.
+    #[error("the retry period must be at least 100 ms")]
+    Retry,
+}
+
+/// A Lease object, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `metadata.uid`; empty in one that is yet to be made.
+    pub uid: String,
+    /// `metadata.resourceVersion`: a write holds only where it is still so.
+    pub version: String,
+    /// Who has it; empty when nobody does.
+    pub holder: String,
+    /// How long others leave it to its holder, in seconds.
+    pub lease_secs: u32,
+    /// When the holder got it, by the holder's wall clock.
+    pub acquired: Timestamp,
+    /// When it was last renewed, by the holder's wall clock.
+    pub renewed: Timestamp,
+    /// How often it changed hands: the number of the holder's term.
+    pub term: u32,
+    /// The last term that each replica is known to have made way for.
+    pub known: BTreeMap<u8, u32>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Read the object.
+    Read,
+    /// Make it.
+    Create(Record),
+    /// Write it where `version` still holds.
+    Update(Record),
+    /// Nothing before this time.
+    Wait(Uptime),
+}
+
+/// What came of a read or a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The object as it is now.
+    Found(Record),
+    /// There is none.
+    Absent,
+    /// Somebody wrote first.
+    Conflict,
+    /// The API server refused: it was reached, and nothing was written.
+    Refused,
+    /// No answer. Whether a write was carried out is unknown.
+    Lost,
+}
+
+/// How a replica stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// It has just started and does not know.
+    Starting,
+    /// It leads.
+    Leader {
+        /// The number of its term.
+        term: u32,
+    },
+    /// It does not, and sees the object.
+    Follower {
+        /// Who has it; `None` when nobody does.
+        holder: Option<String>,
+        /// The number of that one's term.
+        term: u32,
+        /// Whether the holder was seen to write: it is no memory of one that died.
+        alive: bool,
+    },
+    /// The API server is out of reach, or does not let it renew what it has.
+    Isolated,
+}
+
+/// One replica's view of the election.
+#[derive(Clone, Debug)]
+pub struct Elector {
+    identity: String,
+    ordinal: u8,
+    timing: Timing,
+    started: Uptime,
+    seen: Seen,
+    /// When the last write that made or kept us the holder was begun.
+    held: Option<Uptime>,
+    /// When the last request that was answered was begun.
+    contact: Option<Uptime>,
+    /// What is under way.
+    asked: Option<(Asked, Uptime)>,
+    next: Uptime,
+    /// The term that this replica has made way for.
+    made_way: Option<u32>,
+    /// When every other replica was seen to know our term.
+    settled: Option<(u32, Uptime)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    /// Nothing certain; read first.
+    Nothing,
+    Absent,
+    Record {
+        record: Record,
+        /// When we saw it become what it is.
+        changed: Uptime,
+        /// Whether its holder was seen to write.
+        alive: bool,
+        /// Whether it may have changed since: read before writing.
+        stale: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Read,
+    Create,
+    Update,
+}
+
+// === impl Timing ===
+
+impl Default for Timing {
+    /// client-go's, as kube-controller-manager and kube-scheduler use them.
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            renew: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Timing {
+    /// Whether the times make sense together.
+    ///
+    /// # Errors
+    /// Which one does not.
+    pub fn check(self) -> Result<Self, TimingError> {
+        if self.retry < Duration::from_millis(100) {
+            return Err(TimingError::Retry);
+        }
+        if self.renew < self.retry * 3 {
+            return Err(TimingError::Renew);
+        }
+        if self.lease * 2 < self.renew * 3 || self.lease > MAX_LEASE {
+            return Err(TimingError::Lease);
+        }
+        Ok(self)
+    }
+
+    /// How long one request to the API server may take.
+    #[must_use]
+    pub fn request(self) -> Duration {
+        self.retry * 9 / 10
+    }
+
+    fn lease_secs(self) -> u32 {
+        let up = self.lease + Duration::from_millis(999);
+        u32::try_from(up.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Whether its holder gave it up.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.holder.is_empty() && self.lease_secs == RELEASED_SECS
+    }
+
+    /// Whether an election sees no difference between this and `other`.
+    /// Labels and what others note beside the election are none.
+    fn is_as(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.holder == other.holder
+            && self.lease_secs == other.lease_secs
+            && self.acquired == other.acquired
+            && self.renewed == other.renewed
+            && self.term == other.term
+    }
+}
+
+// === impl Leadership ===
+
+impl Leadership {
+    /// Its name in log lines and answers.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Leader { .. } => "leader",
+            Self::Follower { .. } => "follower",
+            Self::Isolated => "isolated",
+        }
+    }
+
+    /// Whether it is [`Leadership::Leader`].
+    #[must_use]
+    pub const fn is_leader(&self) -> bool {
+        matches!(self, Self::Leader { .. })
+    }
+}
+
+// === impl Elector ===
+
+impl Elector {
+    /// A replica that starts now. `identity` must be nobody else's, not even
+    /// that of an earlier process of the same replica.
+    #[must_use]
+    pub const fn new(identity: String, ordinal: u8, timing: Timing, now: Uptime) -> Self {
+        Self {
+            identity,
+            ordinal,
+            timing,
+            started: now,
+            seen: Seen::Nothing,
+            held: None,
+            contact: None,
+            asked: None,
+            next: now,
+            made_way: None,
+            settled: None,
+        }
+    }
+
+    /// Its times.
+    #[must_use]
+    pub const fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Whether this replica leads at `now`. Ask at each use: a process that
+    /// was frozen finds its time over.
+    #[must_use]
+    pub fn is_leader(&self, now: Uptime) -> bool {
+        self.held
+            .is_some_and(|begun| begun <= now && now < begun.plus(self.timing.renew))
+    }
+
+    /// How this replica stands at `now`.
+    #[must_use]
+    pub fn state(&self, now: Uptime) -> Leadership {
+        let within = |at: Uptime| now < at.plus(self.timing.renew);
+        if let (true, Some(record)) = (self.is_leader(now), self.record()) {
+            return Leadership::Leader { term: record.term };
+        }
+        match (&self.seen, self.contact) {
+            (_, None) if within(self.started) => Leadership::Starting,
+            (Seen::Record { record, alive, .. }, Some(contact))
+                if within(contact) && record.holder != self.identity =>
+            {
+                Leadership::Follower {
+                    holder: Some(record.holder.clone()).filter(|holder| !holder.is_empty()),
+                    term: record.term,
+                    alive: *alive,
+                }
+            }
+            (Seen::Absent | Seen::Nothing, Some(contact)) if within(contact) => {
+                Leadership::Follower {
+                    holder: None,
+                    term: 0,
+                    alive: false,
+                }
+            }
+            _ => Leadership::Isolated,
+        }
+    }
+
+    /// How long every other of `replicas` has been known to have made way for
+    /// our term; `None` while one has not, or while we do not lead.
+    #[must_use]
+    pub fn settled_for(&self, now: Uptime) -> Option<Duration> {
+        let term = self.record().filter(|_| self.is_leader(now))?.term;
+        let (settled, since) = self.settled?;
+        (settled == term).then(|| now.since(since))
+    }
+
+    /// Notes that this replica keeps nothing that the holder of `term` may give
+    /// away. The object will say so.
+    pub fn make_way(&mut self, term: u32) {
+        self.made_way = Some(term);
+    }
+
+    /// The term that this replica last made way for.
+    #[must_use]
+    pub const fn made_way(&self) -> Option<u32> {
+        self.made_way
+    }
+
+    /// The next thing to do. `wall` is the wall clock, for the object only;
+    /// `jitter` a random number from 0 to 1. What is asked for is begun now,
+    /// and [`Elector::outcome`] must tell what came of it.
+    pub fn step(&mut self, now: Uptime, wall: Timestamp, jitter: f64) -> Action {
+        if now < self.next {
+            return Action::Wait(self.next);
+        }
+        let (asked, action) = match &self.seen {
+            Seen::Absent => (Asked::Create, Action::Create(self.vacant(wall))),
+            Seen::Record {
+                record,
+                changed,
+                stale: false,
+                ..
+            } => match self.wanted(record, *changed, now, wall) {
+                Some(record) => (Asked::Update, Action::Update(record)),
+                None => (Asked::Read, Action::Read),
+            },
+            Seen::Nothing | Seen::Record { .. } => (Asked::Read, Action::Read),
+        };
+        self.asked = Some((asked, now));
+        self.next = now.plus(self.pause(jitter));
+        action
+    }
+
+    /// What came of the last step. `others` are the ordinals of all other
+    /// replicas.
+    pub fn outcome(&mut self, reply: Reply, now: Uptime, mut others: impl Iterator<Item = u8>) {
+        let Some((asked, begun)) = self.asked.take() else {
+            return;
+        };
+        if reply != Reply::Lost {
+            self.contact = Some(begun);
+        }
+        match reply {
+            Reply::Found(record) => {
+                let ours = record.holder == self.identity;
+                if ours && asked == Asked::Update {
+                    self.held = Some(begun);
+                }
+                if !ours {
+                    self.held = None;
+                }
+                if ours && others.all(|other| record.known.get(&other) == Some(&record.term)) {
+                    if self.settled.is_none_or(|(term, _)| term != record.term) {
+                        self.settled = Some((record.term, now));
+                    }
+                } else {
+                    self.settled = None;
+                }
+                self.observe(record, now);
+                // A read that shows what can be taken is followed by taking it.
+                if asked == Asked::Read && self.wants_now(now) {
+                    self.next = now;
+                }
+            }
+            Reply::Absent => {
+                // Whoever deleted it took it from us, too.
+                self.seen = Seen::Absent;
+                self.held = None;
+                self.settled = None;
+                self.next = now;
+            }
+            Reply::Conflict => {
+                self.look_again();
+                self.next = now;
+            }
+            Reply::Refused | Reply::Lost => self.look_again(),
+        }
+    }
+
+    /// The object that gives our lease up, for a clean end: write it once.
+    /// This replica leads no more, whatever comes of it.
+    pub fn release(&mut self, now: Uptime, wall: Timestamp) -> Option<Record> {
+        let led = self.is_leader(now);
+        self.held = None;
+        self.next = Uptime(u64::MAX);
+        let record = self.record().filter(|_| led)?;
+        Some(Record {
+            holder: String::new(),
+            lease_secs: RELEASED_SECS,
+            renewed: later(record.renewed, wall),
+            ..record.clone()
+        })
+    }
+
+    const fn record(&self) -> Option<&Record> {
+        match &self.seen {
+            Seen::Record { record, .. } => Some(record),
+            Seen::Nothing | Seen::Absent => None,
+        }
+    }
+
+    /// The write that would do us good at `now`, if any.
+    fn wanted(
+        &self,
+        record: &Record,
+        changed: Uptime,
+        now: Uptime,
+        wall: Timestamp,
+    ) -> Option<Record> {
+        let ours = record.holder == self.identity;
+        if ours || record.is_released() || now >= changed.plus(self.patience(record)) {
+            let mut taken = Record {
+                holder: self.identity.clone(),
+                lease_secs: self.timing.lease_secs(),
+                renewed: later(record.renewed, wall),
+                ..record.clone()
+            };
+            if !ours {
+                taken.acquired = taken.renewed;
+                taken.term = record.term.saturating_add(1);
+            }
+            return Some(taken);
+        }
+        let term = self.made_way.filter(|term| *term == record.term)?;
+        let said = record.known.get(&self.ordinal) == Some(&term);
+        (!said).then(|| {
+            let mut saying = record.clone();
+            saying.known.insert(self.ordinal, term);
+            saying
+        })
+    }
+
+    fn wants_now(&self, now: Uptime) -> bool {
+        match &self.seen {
+            Seen::Record {
+                record,
+                changed,
+                stale: false,
+                ..
+            } => {
+                let any = Timestamp::UNIX_EPOCH;
+                // Ours is renewed in time; after a loss it is written at once.
+                let renews = record.holder == self.identity && self.is_leader(now);
+                !renews && self.wanted(record, *changed, now, any).is_some()
+            }
+            Seen::Record { .. } | Seen::Nothing | Seen::Absent => false,
+        }
+    }
+
+    /// How long a record is left alone that does not change.
+    fn patience(&self, record: &Record) -> Duration {
+        let promised = Duration::from_secs(record.lease_secs.into());
+        promised.clamp(self.timing.lease, MAX_LEASE)
+    }
+
+    fn vacant(&self, wall: Timestamp) -> Record {
+        Record {
+            uid: String::new(),
+            version: String::new(),
+            holder: String::new(),
+            lease_secs: self.timing.lease_secs().max(RELEASED_SECS + 1),
+            acquired: wall,
+            renewed: wall,
+            term: 0,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn observe(&mut self, record: Record, now: Uptime) {
+        let (changed, alive) = match &self.seen {
+            Seen::Record {
+                record: before,
+                changed,
+                alive,
+                ..
+            } => {
+                if before.is_as(&record) {
+                    (*changed, *alive)
+                } else {
+                    (now, !record.holder.is_empty())
+                }
+            }
+            Seen::Nothing | Seen::Absent => (now, false),
+        };
+        self.seen = Seen::Record {
+            record,
+            changed,
+            alive,
+            stale: false,
+        };
+    }
+
+    fn look_again(&mut self) {
+        match &mut self.seen {
+            Seen::Record { stale, .. } => *stale = true,
+            seen @ (Seen::Nothing | Seen::Absent) => *seen = Seen::Nothing,
+        }
+    }
+
+    /// The holder renews without jitter; the others spread their looks.
+    fn pause(&self, jitter: f64) -> Duration {
+        if self.held.is_some() {
+            return self.timing.retry;
+        }
+        let factor = (MAX_WAIT - 1.0).mul_add(jitter.clamp(0.0, 1.0), 1.0);
+        self.timing.retry.mul_f64(factor)
+    }
+}
+
+/// A renewal is always a change, even where the wall clock went back.
+fn later(before: Timestamp, wall: Timestamp) -> Timestamp {
+    let tick = jiff::SignedDuration::from_micros(1);
+    let least = before.checked_add(tick).unwrap_or(before);
+    wall.max(least)
+}
+
+#[cfg(test)]
+#[path = "elect_tests.rs"]
+mod tests;

@@ -1,0 +1,501 @@
+//! The rule, and what it holds in a world that does its worst.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: u64 = 1000;
+
+fn elector(identity: &str, ordinal: u8) -> Elector {
+    Elector::new(identity.to_owned(), ordinal, Timing::default(), Uptime(0))
+}
+
+fn held_by(holder: &str, version: u32) -> Record {
+    Record {
+        uid: "1".to_owned(),
+        version: version.to_string(),
+        holder: holder.to_owned(),
+        lease_secs: 15,
+        acquired: Timestamp::UNIX_EPOCH,
+        renewed: Timestamp::from_second(version.into()).unwrap(),
+        term: 4,
+        known: BTreeMap::new(),
+    }
+}
+
+fn wall() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+/// Steps at `now` and answers with `reply`.
+fn turn(elector: &mut Elector, now: u64, reply: Reply) -> Action {
+    let action = elector.step(Uptime(now), wall(), 0.0);
+    elector.outcome(reply, Uptime(now), [1].into_iter());
+    action
+}
+
+/// Takes the lease that another let run out; the time at which it did.
+fn made_leader() -> (Elector, u64) {
+    let mut elector = elector("a", 0);
+    turn(&mut elector, 0, Reply::Found(held_by("dead", 1)));
+    for now in (2..15).step_by(2) {
+        turn(&mut elector, now * SECOND, Reply::Found(held_by("dead", 1)));
+    }
+    let now = 16 * SECOND;
+    let Action::Update(mut taken) = elector.step(Uptime(now), wall(), 0.0) else {
+        panic!("not taken");
+    };
+    assert_eq!((taken.holder.as_str(), taken.term), ("a", 5));
+    taken.version = "2".to_owned();
+    elector.outcome(Reply::Found(taken), Uptime(now), [1].into_iter());
+    (elector, now)
+}
+
+#[test]
+fn a_lease_is_taken_when_it_did_not_change_for_its_duration_by_our_clock() {
+    let (elector, now) = made_leader();
+    assert_eq!(elector.state(Uptime(now)), Leadership::Leader { term: 5 });
+}
+
+#[test]
+fn a_lease_that_changes_is_left_alone_whatever_its_times_say() {
+    let mut elector = elector("a", 0);
+    for second in 0..60 {
+        // Its renewTime is of 1970.
+        let renewed = held_by("b", second);
+        let action = turn(
+            &mut elector,
+            u64::from(second) * 3 * SECOND,
+            Reply::Found(renewed),
+        );
+        assert_eq!(action, Action::Read, "after {second} looks");
+    }
+    let state = elector.state(Uptime(178 * SECOND));
+    let Leadership::Follower { holder, alive, .. } = state else {
+        panic!("{state:?}");
+    };
+    assert_eq!((holder.as_deref(), alive), (Some("b"), true));
+}
+
+#[test]
+fn a_leader_that_cannot_renew_stops_by_itself() {
+    let (mut elector, now) = made_leader();
+    for later in [2, 4, 6, 8] {
+        turn(&mut elector, now + later * SECOND, Reply::Lost);
+        assert!(elector.is_leader(Uptime(now + later * SECOND)));
+    }
+    assert!(elector.is_leader(Uptime(now + 9_999)));
+    assert_eq!(elector.state(Uptime(now + 10_000)), Leadership::Isolated);
+}
+
+#[test]
+fn a_renewal_counts_from_its_beginning_however_late_its_answer_comes() {
+    let (mut elector, now) = made_leader();
+    let begun = now + 2 * SECOND;
+    let Action::Update(record) = elector.step(Uptime(begun), wall(), 0.0) else {
+        panic!("no renewal");
+    };
+    // The process is frozen for a minute with the answer on its way.
+    elector.outcome(
+        Reply::Found(record),
+        Uptime(begun + 60_000),
+        [1].into_iter(),
+    );
+    assert!(!elector.is_leader(Uptime(begun + 60_000)));
+}
+
+#[test]
+fn a_leader_that_sees_another_stops_at_once() {
+    let (mut elector, now) = made_leader();
+    turn(&mut elector, now + 2 * SECOND, Reply::Conflict);
+    assert!(elector.is_leader(Uptime(now + 2 * SECOND)));
+    turn(
+        &mut elector,
+        now + 2 * SECOND,
+        Reply::Found(held_by("b", 9)),
+    );
+    assert!(!elector.is_leader(Uptime(now + 2 * SECOND)));
+}
+
+#[test]
+fn a_lease_given_up_is_taken_at_once() {
+    let (mut old, now) = made_leader();
+    let released = old.release(Uptime(now + 1), wall()).unwrap();
+    assert!(!old.is_leader(Uptime(now + 1)));
+    assert!(released.is_released());
+    let mut elector = elector("b", 1);
+    turn(&mut elector, 0, Reply::Found(released));
+    let action = elector.step(Uptime(0), wall(), 0.0);
+    assert!(matches!(action, Action::Update(record) if record.holder == "b" && record.term == 6));
+}
+
+#[test]
+fn a_missing_lease_is_made_vacant_and_waited_for() {
+    let mut elector = elector("a", 0);
+    turn(&mut elector, 0, Reply::Absent);
+    let Action::Create(mut vacant) = elector.step(Uptime(0), wall(), 0.0) else {
+        panic!("not made");
+    };
+    assert_eq!(vacant.holder, "");
+    vacant.uid = "2".to_owned();
+    elector.outcome(Reply::Found(vacant.clone()), Uptime(0), [].into_iter());
+    for now in (2..15).step_by(2) {
+        let action = turn(&mut elector, now * SECOND, Reply::Found(vacant.clone()));
+        assert_eq!(action, Action::Read, "at {now} s");
+    }
+    let action = elector.step(Uptime(16 * SECOND), wall(), 0.0);
+    assert!(matches!(action, Action::Update(record) if record.holder == "a"));
+}
+
+#[test]
+fn a_duration_written_by_hand_keeps_nobody_out_for_ever() {
+    let mut elector = elector("a", 0);
+    let endless = Record {
+        lease_secs: u32::MAX,
+        ..held_by("b", 1)
+    };
+    turn(&mut elector, 0, Reply::Found(endless));
+    let action = elector.step(Uptime(300 * SECOND), wall(), 0.0);
+    assert!(matches!(action, Action::Update(_)));
+}
+
+#[test]
+fn a_follower_says_which_term_it_has_made_way_for_once() {
+    let mut elector = elector("a", 1);
+    turn(&mut elector, 0, Reply::Found(held_by("b", 1)));
+    turn(&mut elector, 3 * SECOND, Reply::Found(held_by("b", 2)));
+    elector.make_way(4);
+    let Action::Update(saying) = elector.step(Uptime(6 * SECOND), wall(), 0.0) else {
+        panic!("nothing said");
+    };
+    assert_eq!(saying.known, [(1, 4)].into());
+    assert!(
+        saying.is_as(&held_by("b", 2)),
+        "the lease itself is untouched"
+    );
+    elector.outcome(Reply::Found(saying), Uptime(6 * SECOND), [].into_iter());
+    assert_eq!(elector.step(Uptime(9 * SECOND), wall(), 0.0), Action::Read);
+}
+
+#[test]
+fn a_term_is_settled_once_every_other_has_made_way() {
+    let (mut elector, now) = made_leader();
+    assert_eq!(elector.settled_for(Uptime(now)), None);
+    let Action::Update(mut record) = elector.step(Uptime(now + 2_000), wall(), 0.0) else {
+        panic!("no renewal");
+    };
+    record.known.insert(1, 5);
+    elector.outcome(Reply::Found(record), Uptime(now + 2_000), [1].into_iter());
+    let settled = elector.settled_for(Uptime(now + 5_000));
+    assert_eq!(settled, Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn a_renewal_is_a_change_even_where_the_wall_clock_went_back() {
+    let before = wall();
+    assert!(later(before, Timestamp::UNIX_EPOCH) > before);
+}
+
+#[test]
+fn times_that_make_two_leaders_are_refused() {
+    let timing = |lease, renew, retry| Timing {
+        lease: Duration::from_secs(lease),
+        renew: Duration::from_secs(renew),
+        retry: Duration::from_secs(retry),
+    };
+    assert!(timing(15, 10, 2).check().is_ok());
+    assert_eq!(timing(14, 10, 2).check(), Err(TimingError::Lease));
+    assert_eq!(timing(600, 10, 2).check(), Err(TimingError::Lease));
+    assert_eq!(timing(15, 5, 2).check(), Err(TimingError::Renew));
+    assert_eq!(timing(15, 10, 0).check(), Err(TimingError::Retry));
+}
+
+// === a world that does its worst ===
+
+/// A request on its way, or its answer on the way back.
+#[derive(Clone, Debug)]
+enum Mail {
+    Request(usize, u64, Action),
+    Answer(usize, u64, Reply),
+}
+
+/// What happens to one replica, in turn.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    /// Nothing for so many milliseconds.
+    Calm(u64),
+    /// It is frozen.
+    Freeze(usize, u64),
+    /// Its requests or their answers get lost.
+    Cut(usize, u64),
+    /// It is killed and started anew at once.
+    Kill(usize),
+    /// It ends cleanly and starts anew.
+    Stop(usize),
+    /// Somebody deletes the object.
+    Delete,
+}
+
+struct Replica {
+    elector: Elector,
+    lives: u32,
+    /// The rate of its clock in thousandths, and where it started.
+    rate: u64,
+    offset: u64,
+    frozen_until: u64,
+    cut_until: u64,
+    /// The request under way, by number, and when it is given up.
+    waits: Option<(u64, u64)>,
+}
+
+struct World {
+    now: u64,
+    replicas: Vec<Replica>,
+    object: Option<Record>,
+    written: u64,
+    mail: Vec<(u64, Mail)>,
+    sent: u64,
+    /// A simple generator for delays and losses.
+    seed: u64,
+    led: bool,
+}
+
+impl Replica {
+    const fn clock(&self, now: u64) -> Uptime {
+        Uptime(self.offset + now * self.rate / 1000)
+    }
+}
+
+impl World {
+    fn new(clocks: &[(u64, u64)], seed: u64) -> Self {
+        let replicas = clocks
+            .iter()
+            .enumerate()
+            .map(|(number, (rate, offset))| {
+                let mut replica = Replica {
+                    elector: elector("", 0),
+                    lives: 0,
+                    rate: *rate,
+                    offset: *offset,
+                    frozen_until: 0,
+                    cut_until: 0,
+                    waits: None,
+                };
+                replica.begin(number, 0);
+                replica
+            })
+            .collect();
+        Self {
+            now: 0,
+            replicas,
+            object: None,
+            written: 0,
+            mail: Vec::new(),
+            sent: 0,
+            seed,
+            led: false,
+        }
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.seed >> 33) % below
+    }
+
+    /// The API server, with optimistic concurrency.
+    fn serve(&mut self, action: Action) -> Reply {
+        match (action, &self.object) {
+            (Action::Read | Action::Update(_), None) => Reply::Absent,
+            (Action::Read, Some(record)) => Reply::Found(record.clone()),
+            (Action::Create(_), Some(_)) => Reply::Conflict,
+            (Action::Update(new), Some(old)) if new.version != old.version => Reply::Conflict,
+            (Action::Create(new), None) => self.store(Record {
+                uid: self.written.to_string(),
+                ..new
+            }),
+            (Action::Update(new), Some(_)) => self.store(new),
+            (Action::Wait(_), _) => Reply::Lost,
+        }
+    }
+
+    fn store(&mut self, mut record: Record) -> Reply {
+        self.written += 1;
+        record.version = self.written.to_string();
+        self.object = Some(record.clone());
+        Reply::Found(record)
+    }
+
+    fn tick(&mut self) -> Result<(), TestCaseError> {
+        self.now += 50;
+        let now = self.now;
+        let mut due: Vec<_> = self.mail.extract_if(.., |(at, _)| *at <= now).collect();
+        due.sort_by_key(|(at, _)| *at);
+        for (_, mail) in due {
+            self.deliver(mail);
+        }
+        for index in 0..self.replicas.len() {
+            if self.replicas[index].frozen_until <= now {
+                self.act(index);
+            }
+        }
+        // A frozen one may wake up and ask at any moment.
+        let leaders: Vec<usize> = (0..self.replicas.len())
+            .filter(|index| {
+                let replica = &self.replicas[*index];
+                replica.elector.is_leader(replica.clock(now))
+            })
+            .collect();
+        self.led |= !leaders.is_empty();
+        prop_assert!(
+            leaders.len() < 2,
+            "at {now}: {leaders:?} lead, {:?}",
+            self.object
+        );
+        Ok(())
+    }
+
+    fn deliver(&mut self, mail: Mail) {
+        match mail {
+            Mail::Request(from, number, action) => {
+                let reply = self.serve(action);
+                if self.replicas[from].cut_until <= self.now {
+                    let at = self.now + 1 + self.random(400);
+                    self.mail.push((at, Mail::Answer(from, number, reply)));
+                }
+            }
+            // A frozen process reads it when it wakes up.
+            Mail::Answer(to, ..) if self.replicas[to].frozen_until > self.now => {
+                let at = self.replicas[to].frozen_until;
+                self.mail.push((at, mail));
+            }
+            Mail::Answer(to, number, reply) => {
+                let now = self.now;
+                let others = (0..u8::try_from(self.replicas.len()).unwrap())
+                    .filter(move |other| usize::from(*other) != to);
+                let replica = &mut self.replicas[to];
+                if replica.waits.is_some_and(|(waits, _)| waits == number) {
+                    replica.waits = None;
+                    replica.elector.outcome(reply, replica.clock(now), others);
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, index: usize) {
+        let now = self.now;
+        let jitter = f64::from(u32::try_from(self.random(1000)).unwrap()) / 1000.0;
+        let wall = Timestamp::from_second(i64::try_from(self.random(1_000_000)).unwrap()).unwrap();
+        let replica = &mut self.replicas[index];
+        let clock = replica.clock(now);
+        match replica.waits {
+            Some((_, until)) if clock.0 < until => return,
+            Some(_) => replica.elector.outcome(Reply::Lost, clock, [].into_iter()),
+            None => {}
+        }
+        if let Leadership::Follower {
+            term, alive: true, ..
+        } = replica.elector.state(clock)
+        {
+            replica.elector.make_way(term);
+        }
+        let action = replica.elector.step(clock, wall, jitter);
+        if matches!(action, Action::Wait(_)) {
+            replica.waits = None;
+            return;
+        }
+        self.sent += 1;
+        let number = self.sent;
+        self.replicas[index].waits = Some((number, clock.0 + 1800));
+        // Even a cut may come behind the request: then only its answer is lost,
+        // or the request is carried out long after it was given up.
+        let cut = self.replicas[index].cut_until > now;
+        let delay = 1 + self.random(if cut { 20_000 } else { 400 });
+        if !cut || self.random(2) == 0 {
+            let mail = Mail::Request(index, number, action);
+            self.mail.push((now + delay, mail));
+        }
+    }
+
+    fn blow(&mut self, blow: Blow) -> Result<(), TestCaseError> {
+        let (now, count) = (self.now, self.replicas.len());
+        match blow {
+            Blow::Calm(_) => {}
+            Blow::Freeze(who, millis) => self.replicas[who % count].frozen_until = now + millis,
+            Blow::Cut(who, millis) => self.replicas[who % count].cut_until = now + millis,
+            Blow::Kill(who) => self.replicas[who % count].begin(who % count, now),
+            Blow::Stop(who) => {
+                let replica = &mut self.replicas[who % count];
+                let clock = replica.clock(now);
+                if let Some(record) = replica.elector.release(clock, wall()) {
+                    self.serve(Action::Update(record));
+                }
+                self.replicas[who % count].begin(who % count, now);
+            }
+            Blow::Delete => self.object = None,
+        }
+        let calm = if let Blow::Calm(millis) = blow {
+            millis
+        } else {
+            50
+        };
+        for _ in 0..calm / 50 {
+            self.tick()?;
+        }
+        Ok(())
+    }
+}
+
+impl Replica {
+    fn begin(&mut self, number: usize, now: u64) {
+        self.lives += 1;
+        let identity = format!("r{number}_{}", self.lives);
+        let ordinal = u8::try_from(number).unwrap();
+        self.elector = Elector::new(identity, ordinal, Timing::default(), self.clock(now));
+        self.waits = None;
+        self.frozen_until = 0;
+    }
+}
+
+fn blow() -> impl Strategy<Value = Blow> {
+    prop_oneof![
+        6 => (50u64..20_000).prop_map(Blow::Calm),
+        2 => (0usize..4, 50u64..40_000).prop_map(|(who, long)| Blow::Freeze(who, long)),
+        2 => (0usize..4, 50u64..40_000).prop_map(|(who, long)| Blow::Cut(who, long)),
+        1 => (0usize..4).prop_map(Blow::Kill),
+        1 => (0usize..4).prop_map(Blow::Stop),
+        1 => Just(Blow::Delete),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Clocks that differ by 10 % in rate and by anything in what they show,
+    /// losses, delays, freezes, deaths, a deleted object: at no moment do two
+    /// lead; and in the calm afterwards one does, and all others make way.
+    #[test]
+    fn never_two_lead_and_in_the_calm_one_does(
+        clocks in prop::collection::vec((950u64..1050, 0u64..1_000_000), 2..5),
+        blows in prop::collection::vec(blow(), 1..40),
+        seed: u64,
+    ) {
+        let mut world = World::new(&clocks, seed);
+        for blow in blows {
+            world.blow(blow)?;
+        }
+        for replica in &mut world.replicas {
+            replica.frozen_until = 0;
+            replica.cut_until = 0;
+        }
+        // What is still under way, a lease to run out, an object to be made.
+        world.blow(Blow::Calm(90_000))?;
+        let now = world.now;
+        let leader = world.replicas.iter().find(|r| r.elector.is_leader(r.clock(now)));
+        prop_assert!(leader.is_some(), "nobody leads: {:?}", world.object);
+        let settled = leader.and_then(|r| r.elector.settled_for(r.clock(now)));
+        prop_assert!(settled.is_some(), "not settled: {:?}", world.object);
+    }
+}

@@ -1,0 +1,187 @@
+//! What is written, and what is not.
+
+use std::path::Path;
+
+use super::*;
+use crate::snapshot::{Settings, compile};
+use crate::standalone::read_text;
+
+const WORLD: &str = r#"
+{apiVersion: reveille.dev/v1alpha1, kind: Subnet, metadata: {name: lab, namespace: edge}, spec: {mode: Server, cidr: 10.0.0.0/24, interface: eth0, pools: [{start: 10.0.0.10, end: 10.0.0.99}]}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: Machine, metadata: {name: node-1, namespace: edge}, spec: {interfaces: [{mac: "02:00:00:00:00:01"}]}}
+"#;
+
+fn snapshot() -> Snapshot {
+    let loaded = read_text(Path::new("world.yaml"), WORLD);
+    let settings = Settings {
+        http_port: 80,
+        loaders: BTreeMap::new(),
+        autoexec: [].into(),
+        own_addresses: Vec::new(),
+    };
+    compile(1, &loaded.inputs, &settings).snapshot
+}
+
+fn lease(last: u8, mac: u8) -> Lease {
+    let mac = MacAddress::new([2, 0, 0, 0, 0, mac]);
+    Lease {
+        address: [10, 0, 0, last].into(),
+        key: LeaseKey::Mac(mac),
+        mac: Some(mac),
+        client_id: None,
+        subnet: "edge/lab".to_owned(),
+        hostname: Some("box".to_owned()),
+        state: LeaseState::Bound,
+        since: Millis::from_secs(1_700_000_000),
+        expires: Millis::from_secs(1_800_000_000),
+    }
+}
+
+fn uid(subnet: &str) -> Option<String> {
+    (subnet == "edge/lab").then(|| "u-1".to_owned())
+}
+
+/// All writes that are due, carried out.
+fn writes(plan: &mut Plan) -> Vec<String> {
+    let snapshot = snapshot();
+    let mut told = Vec::new();
+    while let Some(write) = plan.next(&snapshot, &uid) {
+        told.push(match &write {
+            Write::Apply(object) => {
+                format!("apply {} {:?}", object.spec.address, object.spec.machine)
+            }
+            Write::Delete { namespace, address } => format!("delete {namespace}/{address}"),
+        });
+        plan.done(&write);
+    }
+    told
+}
+
+#[test]
+fn an_object_says_who_has_the_address_and_whose_it_is() {
+    let object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
+    let text = serde_json::to_value(&object).unwrap();
+    assert_eq!(text["metadata"]["name"], "10.0.0.10");
+    assert_eq!(text["metadata"]["namespace"], "edge");
+    let labels = &text["metadata"]["labels"];
+    assert_eq!(labels["reveille.dev/subnet"], "lab");
+    assert_eq!(labels["reveille.dev/mac"], "02-00-00-00-00-01");
+    assert_eq!(labels["reveille.dev/machine"], "node-1");
+    assert_eq!(text["metadata"]["ownerReferences"][0]["uid"], "u-1");
+    assert_eq!(text["spec"]["bound"], "2023-11-14T22:13:20Z");
+}
+
+#[test]
+fn an_object_reads_back_as_the_lease_that_it_shows() {
+    let mac = lease(10, 1);
+    let id = Lease {
+        key: LeaseKey::ClientId(vec![0, 7]),
+        mac: None,
+        client_id: Some(vec![0, 7]),
+        ..lease(11, 2)
+    };
+    for lease in [mac, id] {
+        let object = object_of(&lease, &snapshot(), &uid).unwrap();
+        let ended = Lease {
+            expires: Millis(0),
+            ..lease
+        };
+        assert_eq!(lease_of(&object), Some(ended));
+    }
+}
+
+#[test]
+fn what_somebody_else_wrote_is_neither_read_nor_removed() {
+    let mut object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
+    object.metadata.name = Some("mine".to_owned());
+    assert_eq!(lease_of(&object), None);
+    let mut plan = Plan::default();
+    plan.listed(&object);
+    plan.resync(Millis(0), Vec::new());
+    assert_eq!(writes(&mut plan), [""; 0]);
+}
+
+#[test]
+fn bindings_are_written_and_renewals_are_not() {
+    let mut plan = Plan::default();
+    plan.change(Change::Put(lease(10, 1)));
+    plan.change(Change::Put(lease(11, 2)));
+    assert_eq!(
+        writes(&mut plan),
+        ["apply 10.0.0.10 Some(\"node-1\")", "apply 10.0.0.11 None"]
+    );
+    let renewed = Lease {
+        expires: Millis(u64::MAX),
+        ..lease(10, 1)
+    };
+    plan.change(Change::Put(renewed));
+    assert_eq!(writes(&mut plan), [""; 0]);
+    plan.change(Change::Put(lease(10, 3)));
+    assert_eq!(writes(&mut plan), ["apply 10.0.0.10 None"]);
+}
+
+#[test]
+fn what_ends_is_removed_and_what_was_never_written_is_not() {
+    let mut plan = Plan::default();
+    plan.change(Change::Put(lease(10, 1)));
+    plan.change(Change::Remove([10, 0, 0, 10].into()));
+    assert_eq!(writes(&mut plan), [""; 0], "it came and went unseen");
+    plan.change(Change::Put(lease(10, 1)));
+    writes(&mut plan);
+    let released = Lease {
+        state: LeaseState::Released,
+        ..lease(10, 1)
+    };
+    plan.change(Change::Put(released));
+    assert_eq!(writes(&mut plan), ["delete edge/10.0.0.10"]);
+    assert_eq!((plan.there(), plan.pending()), (0, 0));
+}
+
+#[test]
+fn everything_is_held_against_the_table() {
+    let (snapshot, now) = (snapshot(), Millis::from_secs(1_750_000_000));
+    let mut plan = Plan::default();
+    for lease in [lease(10, 1), lease(11, 2), lease(12, 3)] {
+        plan.listed(&object_of(&lease, &snapshot, &uid).unwrap());
+    }
+    let over = Lease {
+        expires: now,
+        ..lease(12, 3)
+    };
+    plan.resync(now, vec![lease(11, 2), over, lease(13, 4)]);
+    assert_eq!(
+        writes(&mut plan),
+        [
+            "delete edge/10.0.0.10",
+            "delete edge/10.0.0.12",
+            "apply 10.0.0.13 None"
+        ]
+    );
+    plan.resync(now, vec![lease(11, 2), lease(13, 4)]);
+    assert_eq!(writes(&mut plan), [""; 0]);
+}
+
+#[test]
+fn an_address_that_moved_to_another_namespace_leaves_no_object_behind() {
+    let mut object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
+    object.metadata.namespace = Some("old".to_owned());
+    let mut plan = Plan::default();
+    plan.listed(&object);
+    plan.change(Change::Put(lease(10, 1)));
+    assert_eq!(
+        writes(&mut plan),
+        ["delete old/10.0.0.10", "apply 10.0.0.10 Some(\"node-1\")"]
+    );
+}
+
+#[test]
+fn leases_of_a_subnet_that_is_not_served_now_stay_as_they_are() {
+    let object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
+    let mut plan = Plan::default();
+    plan.listed(&object);
+    plan.resync(Millis(0), vec![lease(10, 1), lease(11, 2)]);
+    let nothing = Snapshot::default();
+    assert_eq!(plan.next(&nothing, &uid), None);
+    assert_eq!((plan.there(), plan.pending()), (1, 0));
+}

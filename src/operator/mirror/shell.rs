@@ -1,0 +1,380 @@
+//! Writes the mirror, and reads it when this replica begins to lead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Client, Error};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{Plan, Write, lease_of};
+use crate::api::DhcpLease;
+use crate::clock;
+use crate::dhcp::replica::{Fed, Import};
+use crate::dhcp::server::Ask;
+use crate::snapshot::Reader;
+
+/// Objects of one page of the list.
+const PAGE: u32 = 500;
+/// How long the first change waits for more.
+const QUIET: Duration = Duration::from_secs(1);
+/// Time between two writes: 20 a second.
+const APART: Duration = Duration::from_millis(50);
+/// How often the standing and the manifests are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(10);
+/// The wait after a request that failed.
+const BACKOFF: Duration = Duration::from_secs(5);
+/// The shortest time between two comparisons with the whole table.
+const RESYNC: Duration = Duration::from_secs(30);
+/// Who writes, in `metadata.managedFields`.
+const MANAGER: &str = "reveille";
+
+/// The term in which this replica leads, asked at each use; `None` while it
+/// does not.
+pub type Leads = Arc<dyn Fn() -> Option<u32> + Send + Sync>;
+/// The uid of a Subnet's object, by `namespace/name`.
+pub type UidOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What the mirror counts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MirrorMetrics {
+    /// Writes by verb and result.
+    pub writes: IntCounterVec,
+    /// Addresses whose object is yet to be looked at.
+    pub pending: IntGauge,
+}
+
+/// What the mirror is made of.
+pub struct Setup {
+    /// Talks to the API server.
+    pub client: Client,
+    /// The namespace that is served; `None` for all.
+    pub namespace: Option<String>,
+    /// Whether this replica leads.
+    pub leads: Leads,
+    /// Told when what others gave was taken over for a term.
+    pub ready: Arc<dyn Fn(u32) + Send + Sync>,
+    /// Where leases go that are taken over; `None` where there is nothing to
+    /// take over, because this is the only replica and it has its table.
+    pub imports: Option<mpsc::Sender<Import>>,
+    /// The changes of the table.
+    pub fed: Fed,
+    /// Shows the whole table.
+    pub table: mpsc::Sender<Ask>,
+    /// Where snapshots come from.
+    pub snapshots: Reader,
+    /// The uids of Subnets.
+    pub uid: UidOf,
+    /// What is counted.
+    pub metrics: MirrorMetrics,
+}
+
+/// The mirror.
+pub struct Mirror {
+    setup: Setup,
+    plan: Plan,
+    /// The trouble that was said last.
+    trouble: Option<String>,
+}
+
+// === impl MirrorMetrics ===
+
+impl MirrorMetrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// When the registry has metrics of these names.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let writes = Opts::new(
+            "reveille_mirror_writes_total",
+            "Writes of DhcpLease objects by verb and result.",
+        );
+        let metrics = Self {
+            writes: IntCounterVec::new(writes, &["verb", "result"])?,
+            pending: IntGauge::new(
+                "reveille_mirror_pending",
+                "Addresses whose DhcpLease object is yet to be looked at.",
+            )?,
+        };
+        registry.register(Box::new(metrics.writes.clone()))?;
+        registry.register(Box::new(metrics.pending.clone()))?;
+        Ok(metrics)
+    }
+}
+
+// === impl Mirror ===
+
+impl Mirror {
+    /// A mirror; nothing is read yet.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            setup,
+            plan: Plan::default(),
+            trouble: None,
+        }
+    }
+
+    /// Mirrors while this replica leads, until `token` is cancelled.
+    ///
+    /// # Errors
+    /// None of its own; the supervisor wants the type.
+    pub async fn run(this: Arc<Mutex<Self>>, token: CancellationToken) -> anyhow::Result<()> {
+        let mut this = this.lock().await;
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = this.serve() => {}
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self) {
+        loop {
+            let Some(term) = (self.setup.leads)() else {
+                // What another leads is not ours to write.
+                while self.setup.fed.changes.try_recv().is_ok() {}
+                sleep(LOOK).await;
+                continue;
+            };
+            // Which leases can be taken over depends on the Subnets.
+            if self.setup.snapshots.current().is_none() {
+                sleep(LOOK).await;
+                continue;
+            }
+            self.plan = Plan::default();
+            if !self.take_over(term).await {
+                sleep(BACKOFF).await;
+                continue;
+            }
+            self.mirror(term).await;
+        }
+    }
+
+    fn leads(&self, term: u32) -> bool {
+        (self.setup.leads)() == Some(term)
+    }
+
+    fn api(&self, namespace: Option<&str>) -> Api<DhcpLease> {
+        let client = self.setup.client.clone();
+        match namespace.or(self.setup.namespace.as_deref()) {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+
+    /// Lists what was mirrored, and takes it over page by page. `false` when
+    /// that failed and must be tried again.
+    async fn take_over(&mut self, term: u32) -> bool {
+        let (api, begun) = (self.api(None), Instant::now());
+        let mut params = ListParams::default().limit(PAGE);
+        let (mut first, mut taken) = (true, 0);
+        loop {
+            let page = match timeout(REQUEST, api.list(&params)).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(error)) => return self.failed("list", &error),
+                Err(_) => return self.silent("list"),
+            };
+            self.fine();
+            let next = page.metadata.continue_.filter(|next| !next.is_empty());
+            for object in &page.items {
+                self.plan.listed(object);
+            }
+            if let Some(imports) = self.setup.imports.clone() {
+                let leases: Vec<_> = page.items.iter().filter_map(lease_of).collect();
+                taken += leases.len();
+                let (done, durable) = oneshot::channel();
+                let import = Import {
+                    leases,
+                    first,
+                    last: next.is_none(),
+                    done,
+                };
+                if !self.leads(term)
+                    || imports.send(import).await.is_err()
+                    || durable.await.is_err()
+                {
+                    return false;
+                }
+            }
+            first = false;
+            match next {
+                Some(next) => params = params.continue_token(&next),
+                None => break,
+            }
+        }
+        if self.setup.imports.is_some() {
+            let took = begun.elapsed();
+            tracing::info!(term, leases = taken, ?took, "leases taken over");
+        }
+        (self.setup.ready)(term);
+        true
+    }
+
+    /// Writes changes as they come, while this replica leads.
+    async fn mirror(&mut self, term: u32) {
+        let mut generation = None;
+        let mut compared: Option<Instant> = None;
+        let mut write_at = Instant::now() + QUIET;
+        while self.leads(term) {
+            let Some(snapshot) = self.setup.snapshots.current() else {
+                sleep(LOOK).await;
+                continue;
+            };
+            let lost = self.setup.fed.has_lost();
+            let stale = lost || generation != Some(snapshot.generation);
+            let rested = compared.is_none_or(|at| at.elapsed() >= RESYNC);
+            if stale && rested {
+                if !self.compare().await {
+                    sleep(LOOK).await;
+                    continue;
+                }
+                generation = Some(snapshot.generation);
+                compared = Some(Instant::now());
+            } else if lost {
+                generation = None;
+            }
+            let pending = i64::try_from(self.plan.pending()).unwrap_or(i64::MAX);
+            self.setup.metrics.pending.set(pending);
+            let wake = if pending > 0 {
+                write_at
+            } else {
+                Instant::now() + LOOK
+            };
+            tokio::select! {
+                biased;
+                change = self.setup.fed.changes.recv() => {
+                    let Some(change) = change else { return };
+                    if self.plan.pending() == 0 {
+                        write_at = Instant::now() + QUIET;
+                    }
+                    self.plan.change(change);
+                }
+                () = sleep_until(wake) => {
+                    let uid = Arc::clone(&self.setup.uid);
+                    if let Some(write) = self.plan.next(&snapshot, &|subnet| uid(subnet))
+                        && self.leads(term)
+                    {
+                        let pause = self.write(write).await;
+                        write_at = Instant::now() + pause;
+                    }
+                }
+            }
+        }
+        self.setup.metrics.pending.set(0);
+    }
+
+    /// Holds the objects against the whole table.
+    async fn compare(&mut self) -> bool {
+        let (ask, answer) = oneshot::channel();
+        if self.setup.table.send(ask).await.is_err() {
+            return false;
+        }
+        let Ok(table) = answer.await else {
+            return false;
+        };
+        // What changed until now is in it.
+        while self.setup.fed.changes.try_recv().is_ok() {}
+        self.plan.resync(clock::now(), table);
+        true
+    }
+
+    /// One write, and how long to wait after it.
+    async fn write(&mut self, write: Write) -> Duration {
+        let (verb, result) = match &write {
+            Write::Apply(object) => {
+                let api = self.api(object.metadata.namespace.as_deref());
+                let name = object.metadata.name.as_deref().unwrap_or_default();
+                let params = PatchParams::apply(MANAGER).force();
+                let patch = Patch::Apply(object);
+                let sent = api.patch(name, &params, &patch);
+                let result = timeout(REQUEST, sent).await;
+                ("patch", result.map(|result| result.map(drop)))
+            }
+            Write::Delete { namespace, address } => {
+                let api = self.api(Some(namespace));
+                let (name, params) = (address.to_string(), DeleteParams::default());
+                let sent = api.delete(&name, &params);
+                let result = timeout(REQUEST, sent).await;
+                ("delete", result.map(|result| result.map(drop)))
+            }
+        };
+        let told = match &result {
+            Ok(Ok(())) => "done",
+            Ok(Err(Error::Api(status))) if verb == "delete" && status.is_not_found() => "gone",
+            Ok(Err(Error::Api(status))) if is_hopeless(status.code) => "refused",
+            Ok(Err(_)) | Err(_) => "failed",
+        };
+        let writes = &self.setup.metrics.writes;
+        writes.with_label_values(&[verb, told]).inc();
+        match (told, result) {
+            ("done" | "gone", _) => {
+                self.fine();
+                self.plan.done(&write);
+                return APART;
+            }
+            ("refused", Ok(Err(error))) => {
+                // The others may fare better; a change or the next comparison
+                // brings it back.
+                self.failed(verb, &error);
+                self.plan.skip(&write);
+                return APART;
+            }
+            (_, Ok(Err(error))) => self.failed(verb, &error),
+            (_, _) => self.silent(verb),
+        };
+        BACKOFF
+    }
+
+    fn failed(&mut self, verb: &str, error: &Error) -> bool {
+        let (what, detail) = if let Error::Api(status) = error
+            && status.is_forbidden()
+        {
+            (
+                format!("the service account may not {verb} dhcpleases.reveille.dev"),
+                status.message.clone(),
+            )
+        } else if let Error::Api(status) = error
+            && status.is_not_found()
+        {
+            (
+                "the DhcpLease resource or its namespace is not there; install crds/".to_owned(),
+                status.message.clone(),
+            )
+        } else {
+            (
+                "leases cannot be shown as objects".to_owned(),
+                error.to_string(),
+            )
+        };
+        self.say(what, &detail)
+    }
+
+    fn silent(&mut self, verb: &str) -> bool {
+        let detail = format!("{verb} took longer than {REQUEST:?}");
+        self.say("leases cannot be shown as objects".to_owned(), &detail)
+    }
+
+    fn say(&mut self, what: String, detail: &str) -> bool {
+        if self.trouble.as_ref() != Some(&what) {
+            tracing::warn!(detail, "mirror: {what}");
+            self.trouble = Some(what);
+        }
+        false
+    }
+
+    fn fine(&mut self) {
+        if self.trouble.take().is_some() {
+            tracing::info!("mirror: leases are shown as objects again");
+        }
+    }
+}
+
+/// Whether the same write will be refused again.
+const fn is_hopeless(code: u16) -> bool {
+    matches!(code, 400 | 403 | 404 | 422)
+}

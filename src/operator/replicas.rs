@@ -1,0 +1,207 @@
+//! Ties the engine to the cluster: who leads, what it may give, what it
+//! mirrors. Shell.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use prometheus::Registry;
+use tokio::sync::{Mutex, mpsc};
+
+use super::cluster::Cluster;
+use super::leader::{Election, Footing, LeaderHandle, LeaderMetrics};
+use super::mirror::{Mirror, MirrorMetrics, Setup as MirrorSetup};
+use super::source::Shared;
+use crate::api::{Kind, ObjectRef};
+use crate::clock::{self, Millis};
+use crate::dhcp::replica::{IMPORTS, Replica, Standing, feed};
+use crate::dhcp::server::Ask;
+use crate::lease::{Authority, Shares};
+use crate::snapshot::Reader;
+use crate::supervisor::Supervisor;
+
+/// The file that says since when there is a lease table.
+const SINCE: &str = "leases.since";
+
+/// What the replica is made of.
+pub struct Setup<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Its objects.
+    pub objects: Shared,
+    /// Where metrics go.
+    pub registry: &'a Registry,
+    /// Runs the election and the mirror.
+    pub supervisor: &'a Supervisor,
+    /// Where snapshots come from.
+    pub snapshots: Reader,
+    /// Shows the whole lease table.
+    pub table: mpsc::Sender<Ask>,
+    /// The state folder.
+    pub state: &'a Path,
+    /// Whether the lease table was missing, or damaged, at the start.
+    pub fresh: bool,
+}
+
+/// This replica: its standing for everybody, its tie for the engine.
+pub struct Tied {
+    /// For the engine.
+    pub replica: Replica,
+    /// Whether this replica leads, for all that only one may do; `None` where
+    /// there is no other.
+    pub leader: Option<LeaderHandle>,
+}
+
+/// Starts the election, where there is one, and the mirror.
+///
+/// # Errors
+/// The state folder cannot be written, or metrics are there already.
+pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
+    let place = &setup.cluster.place;
+    let (sender, fed) = feed();
+    let (imports, imported) = mpsc::channel(IMPORTS);
+    let objects = setup.objects.clone();
+    let uid = move |subnet: &str| {
+        let (namespace, name) = subnet.split_once('/')?;
+        let object = ObjectRef {
+            kind: Kind::Subnet,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let objects = objects.lock();
+        let uid = objects.info(&object).map(|info| info.uid.clone());
+        uid.filter(|uid| !uid.is_empty())
+    };
+    let mut mirror = MirrorSetup {
+        client: setup.cluster.client.clone(),
+        namespace: setup.cluster.namespace().map(str::to_owned),
+        leads: Arc::new(|| Some(0)),
+        ready: Arc::new(|_| ()),
+        imports: setup.fresh.then(|| imports.clone()),
+        fed,
+        table: setup.table,
+        snapshots: setup.snapshots,
+        uid: Arc::new(uid),
+        metrics: MirrorMetrics::register(setup.registry)?,
+    };
+    let tied = if place.replicas == 1 {
+        let standing = Arc::new(Standing::default);
+        Tied {
+            replica: Replica::new(standing, Arc::new(|_| ()), imported, Some(sender)),
+            leader: None,
+        }
+    } else {
+        let since = since(setup.state, setup.fresh).with_context(|| {
+            format!("--state {}: {SINCE} cannot be kept", setup.state.display())
+        })?;
+        let metrics = LeaderMetrics::register(setup.registry)?;
+        let cluster = setup.cluster;
+        let election = Election::new(cluster.client.clone(), &cluster.own, place, metrics)?;
+        let handle = election.handle();
+        setup.supervisor.service("leader", move |token| {
+            let election = election.clone();
+            election.run(token)
+        });
+        let (asked, leads) = (handle.clone(), handle.clone());
+        let (ready, made_way) = (handle.clone(), handle.clone());
+        mirror.leads = Arc::new(move || match leads.footing(clock::uptime()) {
+            Footing::Leading { term, .. } => Some(term),
+            Footing::Starting | Footing::Following { .. } | Footing::Isolated => None,
+        });
+        mirror.ready = Arc::new(move |term| ready.ready(term));
+        mirror.imports = Some(imports);
+        tracing::info!(
+            replicas = place.replicas,
+            ordinal = place.ordinal,
+            lease = place.lease,
+            "one of several replicas"
+        );
+        Tied {
+            replica: Replica::new(
+                Arc::new(move || standing(&asked, since)),
+                Arc::new(move |term| made_way.make_way(term)),
+                imported,
+                Some(sender),
+            ),
+            leader: Some(handle),
+        }
+    };
+    let mirror = Arc::new(Mutex::new(Mirror::new(mirror)));
+    let run = move |token| Mirror::run(Arc::clone(&mirror), token);
+    setup.supervisor.service("mirror", run);
+    Ok(tied)
+}
+
+/// What this replica may give at this moment.
+fn standing(handle: &LeaderHandle, since: Option<Millis>) -> Standing {
+    let shares = Shares {
+        replicas: handle.replicas(),
+        ordinal: handle.ordinal(),
+    };
+    let fresh_secs = since.map(|since| clock::now().since(since) / 1000);
+    let (authority, make_way) = match handle.footing(clock::uptime()) {
+        Footing::Leading {
+            ready: true,
+            settled,
+            ..
+        } => {
+            let settled = settled.map(|settled| settled.as_secs());
+            let settled_secs = settled.map(|secs| fresh_secs.map_or(secs, |fresh| fresh.min(secs)));
+            let authority = Authority::Holder {
+                shares,
+                settled_secs,
+            };
+            (authority, None)
+        }
+        Footing::Leading { ready: false, .. } | Footing::Starting => {
+            (Authority::Standby { shares }, None)
+        }
+        Footing::Following { term, make_way } => {
+            (Authority::Standby { shares }, make_way.then_some(term))
+        }
+        Footing::Isolated => (Authority::Isolated { shares, fresh_secs }, None),
+    };
+    Standing {
+        authority,
+        make_way,
+    }
+}
+
+/// Since when there is a lease table, by the wall clock; `None` for one that
+/// is older than the note of it. A table that is lost is noted.
+fn since(state: &Path, fresh: bool) -> io::Result<Option<Millis>> {
+    let path = state.join(SINCE);
+    let noted = match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().ok().map(Millis),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if !fresh {
+        return Ok(noted);
+    }
+    let now = clock::now();
+    let whole = format!("{}\n", now.0);
+    let next = state.join(format!("{SINCE}.new"));
+    fs::write(&next, whole)?;
+    fs::File::open(&next)?.sync_all()?;
+    fs::rename(&next, &path)?;
+    fs::File::open(state)?.sync_all()?;
+    Ok(Some(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_table_is_remembered_until_it_is_lost_again() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(since(state.path(), false).unwrap(), None);
+        let lost = since(state.path(), true).unwrap();
+        assert!(lost.is_some());
+        // A restart a moment later, when it has given something.
+        assert_eq!(since(state.path(), false).unwrap(), lost);
+    }
+}

@@ -1,0 +1,118 @@
+//! The token of a boot: proof that who calls was given this boot's script.
+//!
+//! It names the boot and carries the first 128 bits of HMAC-SHA-256 over the
+//! MAC address and the boot's number, by a key that only this service has. It
+//! needs no memory: it is good after a restart too, and for its boot only.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::boot::MacAddress;
+use crate::timeline::BootId;
+
+/// Bytes of a key.
+pub const KEY_BYTES: usize = 32;
+/// Bytes of the code in a token.
+const CODE_BYTES: usize = 16;
+/// What the code is for: another use of the key needs another word.
+const CONTEXT: &[u8] = b"reveille boot v1";
+
+/// The key of boot tokens. Shown nowhere.
+#[derive(Clone)]
+pub struct BootKey([u8; KEY_BYTES]);
+
+// === impl BootKey ===
+
+impl fmt::Debug for BootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BootKey(…)")
+    }
+}
+
+impl BootKey {
+    /// From its bytes, which must be random.
+    #[must_use]
+    pub const fn new(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The token of `boot`: letters, digits and a dot, fit for a URL.
+    #[must_use]
+    pub fn token(&self, boot: BootId) -> Option<String> {
+        let code = self.code(boot)?.finalize().into_bytes();
+        let code: String = code
+            .iter()
+            .take(CODE_BYTES)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Some(format!("{:x}.{code}", boot.number))
+    }
+
+    /// The boot of `mac` that `token` is for; `None` where it is not ours.
+    /// Takes as long for a wrong code as for the right one.
+    #[must_use]
+    pub fn verify(&self, mac: MacAddress, token: &str) -> Option<BootId> {
+        let (number, digits) = token.split_once('.')?;
+        let number = u64::from_str_radix(number, 16).ok()?;
+        if digits.len() != 2 * CODE_BYTES || !digits.bytes().all(|c| c.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut code = [0; CODE_BYTES];
+        for (byte, at) in code.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+        }
+        let boot = BootId { mac, number };
+        let right = self.code(boot)?.verify_truncated_left(&code).is_ok();
+        right.then_some(boot)
+    }
+
+    /// `None` cannot be: HMAC takes keys of any length.
+    fn code(&self, boot: BootId) -> Option<Hmac<Sha256>> {
+        let mut code = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        code.update(CONTEXT);
+        code.update(&boot.mac.bytes());
+        code.update(&boot.number.to_be_bytes());
+        Some(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_good_for_its_boot_alone() {
+        let key = BootKey::new([7; KEY_BYTES]);
+        let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
+        let boot = BootId {
+            mac,
+            number: 0x1999,
+        };
+        let token = key.token(boot).unwrap();
+        assert!(
+            token.starts_with("1999.") && token.len() == 5 + 32,
+            "{token}"
+        );
+        assert_eq!(key.verify(mac, &token), Some(boot));
+        let other = MacAddress::new([2, 0, 0, 0, 0, 2]);
+        assert_eq!(key.verify(other, &token), None);
+        assert_eq!(BootKey::new([8; KEY_BYTES]).verify(mac, &token), None);
+        assert_eq!(key.verify(mac, &token.replacen("1999", "199a", 1)), None);
+        let bad = [
+            String::new(),
+            ".".to_owned(),
+            "1999.".to_owned(),
+            token[..token.len() - 2].to_owned(),
+            format!("{token}00"),
+            format!("1999.{}", "é".repeat(16)),
+            format!("1999.{}", "0".repeat(32)),
+            format!("1999.{}", "+1".repeat(16)),
+        ];
+        for bad in bad {
+            assert_eq!(key.verify(mac, &bad), None, "{bad}");
+        }
+        assert_eq!(format!("{key:?}"), "BootKey(…)");
+    }
+}

@@ -1,0 +1,224 @@
+//! Who a machine is: by MAC address, else by what its firmware tells.
+//!
+//! All of it is only as good as the wire: whoever is on it can claim any MAC
+//! address, UUID or serial number. It says which machine is meant, and is no
+//! proof of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+
+use super::{MachineEntry, Snapshot};
+use crate::api::{Interface, MachineSpec};
+use crate::boot::{MacAddress, Uuid, tag_key};
+
+/// What a machine tells of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The MAC address that it boots by.
+    pub mac: Option<MacAddress>,
+    /// Its firmware's UUID.
+    pub uuid: Option<Uuid>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Its asset tag.
+    pub asset: Option<String>,
+    /// Whether it was asked for its serial number and asset tag: what is not
+    /// here by then is not known.
+    pub asked: bool,
+}
+
+/// By what a machine is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KnownBy {
+    /// The MAC address of one of its interfaces.
+    Mac,
+    /// Its UUID.
+    Uuid,
+    /// Its serial number.
+    Serial,
+    /// Its asset tag.
+    AssetTag,
+}
+
+/// What machines told of themselves lately, for the doors that see no more
+/// than an address.
+pub trait Acquaintances: Debug + Sync {
+    /// What the machine that boots by `mac` told; its MAC address at least.
+    fn identity(&self, mac: MacAddress) -> Identity;
+
+    /// The token of the boot of `mac`, for the system that it boots; `None`
+    /// where no boot is known.
+    fn boot_token(&self, mac: MacAddress) -> Option<String> {
+        let _ = mac;
+        None
+    }
+}
+
+/// Machines by what their firmware tells, in one namespace.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    uuids: HashMap<Uuid, usize>,
+    serials: HashMap<String, usize>,
+    assets: HashMap<String, usize>,
+    /// Whether a machine can be known by a serial number or asset tag only.
+    asks: bool,
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// Of `other` what is not known here.
+    pub fn complete(&mut self, other: Self) {
+        self.mac = self.mac.or(other.mac);
+        self.uuid = self.uuid.or(other.uuid);
+        self.serial = self.serial.take().or(other.serial);
+        self.asset = self.asset.take().or(other.asset);
+        self.asked |= other.asked;
+    }
+}
+
+impl From<Option<MacAddress>> for Identity {
+    fn from(mac: Option<MacAddress>) -> Self {
+        Self {
+            mac,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<MacAddress> for Identity {
+    fn from(mac: MacAddress) -> Self {
+        Some(mac).into()
+    }
+}
+
+// === impl KnownBy ===
+
+impl KnownBy {
+    /// Its name in log lines and `/boots`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mac => "mac",
+            Self::Uuid => "uuid",
+            Self::Serial => "serial",
+            Self::AssetTag => "asset-tag",
+        }
+    }
+}
+
+// === impl Acquaintances ===
+
+/// Nobody told anything.
+impl Acquaintances for () {
+    fn identity(&self, mac: MacAddress) -> Identity {
+        mac.into()
+    }
+}
+
+impl Acquaintances for BTreeMap<MacAddress, Identity> {
+    fn identity(&self, mac: MacAddress) -> Identity {
+        let mut identity = Identity::from(mac);
+        identity.complete(self.get(&mac).cloned().unwrap_or_default());
+        identity
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The machine that tells this of itself, its interface where it has that
+    /// MAC address, and by what it is known. What is written down first in
+    /// [`KnownBy`] wins.
+    #[must_use]
+    pub fn who(
+        &self,
+        namespace: &str,
+        identity: &Identity,
+    ) -> Option<(&MachineEntry, Option<&Interface>, KnownBy)> {
+        let by_mac = identity.mac.and_then(|mac| self.machine(namespace, mac));
+        if let Some((machine, interface)) = by_mac {
+            return Some((machine, Some(interface), KnownBy::Mac));
+        }
+        let index = self.identities.get(namespace)?;
+        let tag = |text: &Option<String>, tags: &HashMap<String, usize>| {
+            let key = tag_key(text.as_deref()?)?;
+            tags.get(&key).copied()
+        };
+        let uuid = identity
+            .uuid
+            .and_then(|uuid| index.uuids.get(&uuid.key()).copied());
+        let (at, by) = match uuid {
+            Some(at) => (at, KnownBy::Uuid),
+            None => match tag(&identity.serial, &index.serials) {
+                Some(at) => (at, KnownBy::Serial),
+                None => (tag(&identity.asset, &index.assets)?, KnownBy::AssetTag),
+            },
+        };
+        Some((self.machines.get(at)?, None, by))
+    }
+
+    /// Whether any machine can be known by its UUID: what firmware tells is
+    /// worth remembering.
+    #[must_use]
+    pub fn knows_uuids(&self) -> bool {
+        self.identities
+            .values()
+            .any(|index| !index.uuids.is_empty())
+    }
+
+    /// Whether a machine of `namespace` that nothing names is worth asking for
+    /// its serial number and asset tag.
+    #[must_use]
+    pub fn asks(&self, namespace: &str) -> bool {
+        self.identities
+            .get(namespace)
+            .is_some_and(|index| index.asks)
+    }
+}
+
+/// The machines by what their firmware tells, by namespace; the older object
+/// wins.
+pub(super) fn index(machines: &[MachineEntry]) -> BTreeMap<String, Index> {
+    let mut all: BTreeMap<String, Index> = BTreeMap::new();
+    for (at, machine) in machines.iter().enumerate() {
+        let spec = &machine.spec;
+        if spec.uuid.is_none() && spec.serial.is_none() && spec.asset_tag.is_none() {
+            continue;
+        }
+        let index = all.entry(machine.name.namespace.clone()).or_default();
+        if let Some(uuid) = spec.uuid.filter(|uuid| uuid.names_one()) {
+            index.uuids.entry(uuid.key()).or_insert(at);
+        }
+        for (tag, tags) in [
+            (&spec.serial, &mut index.serials),
+            (&spec.asset_tag, &mut index.assets),
+        ] {
+            if let Some(key) = tag.as_deref().and_then(tag_key) {
+                tags.entry(key).or_insert(at);
+            }
+        }
+        index.asks |= by_tag_only(spec);
+    }
+    all
+}
+
+fn by_tag_only(spec: &MachineSpec) -> bool {
+    let tagged = spec.serial.is_some() || spec.asset_tag.is_some();
+    spec.interfaces.is_empty() && spec.uuid.is_none() && tagged
+}
+
+/// The names under which a machine is known beside its MAC addresses: the
+/// field, the reason where two share it, and the value as it is compared.
+pub(super) fn names(spec: &MachineSpec) -> Vec<(&'static str, &'static str, String)> {
+    let uuid = spec.uuid.map(|uuid| uuid.key().to_string());
+    let tag = |tag: &Option<String>| tag.as_deref().and_then(tag_key);
+    [
+        ("uuid", "DuplicateUuid", uuid),
+        ("serial", "DuplicateSerial", tag(&spec.serial)),
+        ("assetTag", "DuplicateAssetTag", tag(&spec.asset_tag)),
+    ]
+    .into_iter()
+    .filter_map(|(field, reason, value)| Some((field, reason, value?)))
+    .collect()
+}

@@ -9,6 +9,7 @@ mod operator;
 mod outlives;
 mod replicas;
 mod resources;
+mod status;
 
 use anyhow::{Context, Result};
 
@@ -54,6 +55,10 @@ pub(crate) const ALL: &[Trial] = &[
         SHARED,
         harness::network,
     ),
+    trial("status", &[], SHARED, status::told),
+    trial("status-conflicts", &[], SHARED, status::conflicts),
+    trial("status-storm", &[], SHARED, status::storm),
+    trial("status-outage", &[], OWN, status::outage),
     trial("harness-outages", &[], OWN, harness::outages),
     trial("operator-serves", &[], SHARED, operator::serves),
     trial("operator-files", &[], SHARED, operator::files),

@@ -471,7 +471,7 @@ mod tests {
             .map(|n| {
                 let mut one = machine(&format!("m{n}"), 0, None, None);
                 let [a, b, c, d] = n.to_be_bytes();
-                one.spec.interfaces[0].mac = crate::boot::MacAddress::new([2, 0, a, b, c, d]);
+                one.spec.interfaces[0].mac = MacAddress::new([2, 0, a, b, c, d]);
                 one.spec.interfaces[0].ip = Some(Ipv4Addr::from(0x0a00_0001 + n));
                 one
             })

@@ -75,13 +75,8 @@ fn once<T: Ord + Display>(
     taken: &mut BTreeMap<T, usize>,
     address: T,
     index: usize,
-    reason: &'static str,
+    (field, reason): (&str, &'static str),
 ) {
-    let field = if reason == "DuplicateMac" {
-        "mac"
-    } else {
-        "ip"
-    };
     let at = |index: usize| format!("/spec/interfaces/{index}/{field}");
     if let Some(first) = taken.get(&address) {
         let what = format!("two interfaces have the address {address}");

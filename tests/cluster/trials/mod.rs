@@ -1,6 +1,7 @@
 //! The trials.
 
 mod discovery;
+mod figures;
 mod fixtures;
 mod harness;
 mod limits;
@@ -9,6 +10,7 @@ mod operator;
 mod outlives;
 mod replicas;
 mod resources;
+mod rights;
 mod status;
 
 use anyhow::{Context, Result};
@@ -40,6 +42,9 @@ pub(crate) enum Plane {
 const SHARED: Plane = Plane::Shared;
 /// Without controllers it starts sooner.
 const OWN: Plane = Plane::Own(Parts { controllers: false });
+
+/// The trial that measures; it runs only when it is named.
+pub(crate) const FIGURES: &str = "figures";
 
 /// All trials, in the order in which they run.
 pub(crate) const ALL: &[Trial] = &[
@@ -73,6 +78,8 @@ pub(crate) const ALL: &[Trial] = &[
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
     trial("discovery", &[], SHARED, discovery::waits_for_approval),
+    trial("rights", &[], SHARED, rights::rights),
+    trial(FIGURES, &[], OWN, figures::figures),
 ];
 
 const fn trial(

@@ -17,8 +17,9 @@ use anyhow::{Context, Result, ensure};
 use crate::plane::ControlPlane;
 use crate::programs::Programs;
 use crate::stage::Stage;
+use crate::support::assets::Assets;
 use crate::support::{ns, setup};
-use crate::trials::{self, Plane, Trial};
+use crate::trials::{self, MACHINES, Plane, Trial};
 
 /// Rooms at a time, when `REVEILLE_CLUSTER_JOBS` does not say.
 const JOBS: usize = 2;
@@ -26,6 +27,9 @@ const JOBS: usize = 2;
 /// A room that is busy for longer is stuck, and is torn down: so much, and so much for each trial.
 const LIMIT: Duration = Duration::from_secs(120);
 const LIMIT_EACH: Duration = Duration::from_secs(240);
+
+/// The file that says in a room where [`Assets`] are, if there are any.
+const ASSETS: &str = "assets";
 
 /// Runs the trials whose names hold one of `words`; all when there is none.
 pub(crate) fn run(programs: &Programs, folder: &Path, words: &[&str]) -> Result<ExitCode> {
@@ -43,6 +47,10 @@ pub(crate) fn run(programs: &Programs, folder: &Path, words: &[&str]) -> Result<
         Err(_) => JOBS,
     };
     let rooms = rooms(&chosen);
+    let assets = match chosen.iter().any(|one| one.needs.contains(&MACHINES)) {
+        true => assets(),
+        false => None,
+    };
     println!(
         "cluster: {} trials in {} rooms, {jobs} rooms at a time",
         chosen.len(),
@@ -55,7 +63,8 @@ pub(crate) fn run(programs: &Programs, folder: &Path, words: &[&str]) -> Result<
         for _ in 0..jobs.clamp(1, rooms.len()) {
             scope.spawn(|| {
                 while let Some((room, names)) = rooms.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (said, result) = report(programs, &folder.join(room), names);
+                    let (said, result) =
+                        report(programs, assets.as_ref(), &folder.join(room), names);
                     // The lock also keeps the lines of one report together.
                     let mut all = results.lock().unwrap_or_else(|poison| poison.into_inner());
                     all.push_str(&result);
@@ -81,6 +90,17 @@ pub(crate) fn run(programs: &Programs, folder: &Path, words: &[&str]) -> Result<
     })
 }
 
+/// What virtual machines boot. Without it, the trials that have some are skipped; why is said here.
+fn assets() -> Option<Assets> {
+    match ns::taps_possible().and_then(|()| Assets::prepare()) {
+        Ok(assets) => assets,
+        Err(error) => {
+            println!("cluster: no virtual machines: {error:#}");
+            None
+        }
+    }
+}
+
 /// The rooms: names and what is tried there.
 fn rooms(chosen: &[&Trial]) -> Vec<(String, Vec<&'static str>)> {
     let (shared, own): (Vec<&Trial>, Vec<&Trial>) = chosen
@@ -99,8 +119,13 @@ fn rooms(chosen: &[&Trial]) -> Vec<(String, Vec<&'static str>)> {
 }
 
 /// Runs one room to its end: the lines about it, and a word for each trial that came to an end.
-fn report(programs: &Programs, folder: &Path, names: &[&str]) -> (String, String) {
-    let outcome = room(programs, folder, names);
+fn report(
+    programs: &Programs,
+    assets: Option<&Assets>,
+    folder: &Path,
+    names: &[&str],
+) -> (String, String) {
+    let outcome = room(programs, assets, folder, names);
     let mut said = fs::read_to_string(folder.join("report")).unwrap_or_default();
     let results = fs::read_to_string(folder.join("results")).unwrap_or_default();
     let ended = results.lines().count();
@@ -119,9 +144,12 @@ fn report(programs: &Programs, folder: &Path, names: &[&str]) -> (String, String
     (said, results)
 }
 
-fn room(programs: &Programs, folder: &Path, names: &[&str]) -> Result<()> {
+fn room(programs: &Programs, assets: Option<&Assets>, folder: &Path, names: &[&str]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     fs::write(folder.join("programs"), programs.write())?;
+    if let Some(assets) = assets {
+        fs::write(folder.join(ASSETS), assets.write())?;
+    }
     let report = File::create(folder.join("report"))?;
     let place = folder.to_str().context("the target folder is not UTF-8")?;
     let mut words = vec!["inside", place];
@@ -141,6 +169,10 @@ fn room(programs: &Programs, folder: &Path, names: &[&str]) -> Result<()> {
 /// Starts a control plane and runs trials on it.
 pub(crate) fn inside(folder: &Path, names: &[&str]) -> Result<ExitCode> {
     let programs = Programs::read(&fs::read_to_string(folder.join("programs"))?)?;
+    let assets = match fs::read_to_string(folder.join(ASSETS)) {
+        Ok(text) => Some(Assets::read(&text)?),
+        Err(_) => None,
+    };
     let mut results = File::create(folder.join("results"))?;
     let site = ns::own_run(folder)?;
     ns::run("ip link set lo up")?;
@@ -152,7 +184,7 @@ pub(crate) fn inside(folder: &Path, names: &[&str]) -> Result<ExitCode> {
     let mut plane = ControlPlane::start(&programs, &site.join("plane"), parts)?;
     plane.install_crds()?;
     for trial in trials {
-        let word = one(trial, &mut plane, &site.join(trial.name));
+        let word = one(trial, &mut plane, &site.join(trial.name), assets.as_ref());
         writeln!(results, "{word}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -160,16 +192,21 @@ pub(crate) fn inside(folder: &Path, names: &[&str]) -> Result<ExitCode> {
 
 /// Runs one trial and prints what came of it; says it in a word, too.
 #[expect(clippy::disallowed_methods, reason = "measures real time")]
-fn one(trial: &Trial, plane: &mut ControlPlane, folder: &Path) -> &'static str {
+fn one(
+    trial: &Trial,
+    plane: &mut ControlPlane,
+    folder: &Path,
+    assets: Option<&Assets>,
+) -> &'static str {
     let missing: Vec<&str> = trial
         .needs
         .iter()
         .copied()
-        .filter(|name| !setup::is_here(name))
+        .filter(|name| !setup::is_here(name) || *name == MACHINES && assets.is_none())
         .collect();
     let started = Instant::now();
     let (word, lines) = if missing.is_empty() {
-        match staged(trial, plane, folder) {
+        match staged(trial, plane, folder, assets) {
             Ok(lines) => ("ok", lines),
             Err(error) => ("FAIL", vec![format!("{error:#}")]),
         }
@@ -191,8 +228,13 @@ fn one(trial: &Trial, plane: &mut ControlPlane, folder: &Path) -> &'static str {
     word
 }
 
-fn staged(trial: &Trial, plane: &mut ControlPlane, folder: &Path) -> Result<Vec<String>> {
-    let mut stage = Stage::open(plane, trial.name, folder)?;
+fn staged(
+    trial: &Trial,
+    plane: &mut ControlPlane,
+    folder: &Path,
+    assets: Option<&Assets>,
+) -> Result<Vec<String>> {
+    let mut stage = Stage::open(plane, trial.name, folder, assets)?;
     let outcome = (trial.run)(&mut stage);
     if trial.plane == Plane::Shared {
         stage.close();

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::kubectl::Rules;
 use crate::plane::ControlPlane;
+use crate::support::assets::Assets;
 use crate::support::server::Launch;
 
 /// What every stage has for the program to hand out; they only look like loaders.
@@ -20,13 +21,19 @@ pub(crate) struct Stage<'a> {
     pub(crate) namespace: String,
     /// Everything that the trial leaves is here.
     pub(crate) folder: PathBuf,
+    assets: Option<&'a Assets>,
 }
 
 // === impl Stage ===
 
 impl<'a> Stage<'a> {
     /// Makes the namespace and the folder.
-    pub(crate) fn open(plane: &'a mut ControlPlane, name: &str, folder: &Path) -> Result<Self> {
+    pub(crate) fn open(
+        plane: &'a mut ControlPlane,
+        name: &str,
+        folder: &Path,
+        assets: Option<&'a Assets>,
+    ) -> Result<Self> {
         std::fs::create_dir_all(folder.join("loaders"))?;
         for loader in LOADERS {
             std::fs::write(folder.join("loaders").join(loader), loader.repeat(1000))?;
@@ -36,6 +43,7 @@ impl<'a> Stage<'a> {
             plane,
             namespace: name.to_owned(),
             folder: folder.to_owned(),
+            assets,
         })
     }
 
@@ -63,6 +71,25 @@ impl<'a> Stage<'a> {
     pub(crate) fn operator(&self, name: &str, kubeconfig: &Path) -> Result<Launch> {
         let folder = self.folder.join(name);
         Launch::operator(kubeconfig, &self.folder.join("loaders"), &folder, "info")
+    }
+
+    /// What virtual machines boot, and with what; for trials that need [`MACHINES`].
+    ///
+    /// [`MACHINES`]: crate::trials::MACHINES
+    pub(crate) fn assets(&self) -> Result<&'a Assets> {
+        self.assets
+            .context("no assets; the trial did not ask for virtual machines")
+    }
+
+    /// The operator as [`Stage::operator`] makes it, with what virtual machines boot: true loaders, and
+    /// `linux/vmlinuz` and `linux/initrd.img` in its tree.
+    pub(crate) fn operator_with_linux(&self, name: &str, kubeconfig: &Path) -> Result<Launch> {
+        let (assets, folder) = (self.assets()?, self.folder.join(name));
+        let tree = folder.join("artifacts/linux");
+        std::fs::create_dir_all(&tree)?;
+        std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
+        std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
+        Launch::operator(kubeconfig, &assets.loaders, &folder, "info")
     }
 
     /// Takes what we made from the control plane.

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::assets::Assets;
 use crate::boots::Boot;
-use crate::machine::{Machine, Running};
 use crate::ns;
-use crate::room::{LIMIT, Room, TICK, expect_command_line};
-use crate::scenarios::{AWAKE, FIRST_LIGHT, FIRST_LIGHT_MANIFESTS, command_line, project, seconds};
+use crate::room::{Room, TICK};
+use crate::scenarios::{FIRST_LIGHT, FIRST_LIGHT_MANIFESTS, command_line, project, seconds};
+use crate::support::assets::Assets;
+use crate::support::machine::{AWAKE, LIMIT, Machine, Running, expect_command_line};
 use crate::support::server::Server;
 
 /// What a user sees who sets nothing.

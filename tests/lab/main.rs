@@ -9,11 +9,8 @@
     reason = "a test runner of its own talks to a terminal"
 )]
 
-mod assets;
 mod boots;
 mod demo;
-mod disk;
-mod machine;
 mod room;
 mod runner;
 mod scenarios;
@@ -27,8 +24,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::assets::{Assets, CANNOT};
+use crate::support::assets::Assets;
 use crate::support::ns;
+use crate::support::setup::CANNOT;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -6,18 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::assets::Assets;
 use crate::boots::Boot;
-use crate::machine::{Machine, Running};
 use crate::ns;
+use crate::support::assets::Assets;
+use crate::support::machine::{LIMIT, Machine, Running};
 use crate::support::server::{Launch, Server, get};
 pub(crate) use crate::support::wait::TICK;
-
-/// How long a machine may take, whatever else the host does. It decides the test; [`PROMISE`] does not.
-pub(crate) const LIMIT: Duration = Duration::from_secs(240);
-
-/// From power-on to user space: what we promise, with emulation in software.
-pub(crate) const PROMISE: Duration = Duration::from_secs(60);
 
 /// How long the server's account of a boot may lag behind the machine.
 const ACCOUNT: Duration = Duration::from_secs(10);
@@ -123,25 +117,4 @@ impl Drop for Room {
             let _ = capture.wait();
         }
     }
-}
-
-/// Checks what a machine printed: its name, and the command line that its manifest names.
-///
-/// Two words are allowed that the manifest does not name, because UEFI kernels take them there: the
-/// kernel's own file name first, and `initrd=`.
-pub(crate) fn expect_command_line(said: &str, machine: &str, expected: &str) -> Result<()> {
-    let (name, line) = said
-        .strip_prefix("REVEILLE-USERSPACE ")
-        .and_then(|rest| rest.split_once(" cmdline: "))
-        .with_context(|| format!("not the marker: {said}"))?;
-    let words: Vec<&str> = line
-        .split(' ')
-        .enumerate()
-        .filter(|(index, word)| !(word.starts_with("initrd=") || *index == 0 && *word == "vmlinuz"))
-        .map(|(_, word)| word)
-        .collect();
-    if name != machine || words.join(" ") != expected {
-        bail!("{machine} booted as {name} with `{line}`, expected `{expected}`");
-    }
-    Ok(())
 }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::assets::{Assets, CANNOT};
 use crate::ns;
-use crate::room::LIMIT;
 use crate::scenarios::{self, seconds};
+use crate::support::assets::Assets;
+use crate::support::machine::LIMIT;
+use crate::support::setup::CANNOT;
 use crate::trials;
 
 /// Machines that run at once, when `REVEILLE_LAB_JOBS` does not say.

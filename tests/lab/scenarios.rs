@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::assets::Assets;
 use crate::boots::Boot;
-use crate::disk;
-use crate::machine::{Firmware, Machine};
-use crate::room::{PROMISE, Room, expect_command_line};
-
-/// What the initrd prints.
-pub(crate) const AWAKE: &str = "REVEILLE-USERSPACE";
+use crate::room::Room;
+use crate::support::assets::Assets;
+use crate::support::disk;
+use crate::support::machine::{AWAKE, Firmware, Machine, PROMISE, expect_command_line};
 
 /// Resident memory of the server that we promise, after a few boots.
 pub(crate) const MEMORY: u64 = 40 << 20;

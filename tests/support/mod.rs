@@ -1,8 +1,11 @@
 //! What the test targets share that run the real program behind walls: `tests/lab`, `tests/cluster`.
 
+pub(crate) mod assets;
 pub(crate) mod card;
 pub(crate) mod client;
 pub(crate) mod dhcp;
+pub(crate) mod disk;
+pub(crate) mod machine;
 pub(crate) mod ns;
 pub(crate) mod process;
 pub(crate) mod server;

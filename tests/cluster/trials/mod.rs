@@ -12,11 +12,16 @@ mod replicas;
 mod resources;
 mod rights;
 mod status;
+mod wakes;
 
 use anyhow::{Context, Result};
 
 use crate::plane::Parts;
 use crate::stage::Stage;
+
+/// What virtual machines need: the program, and with it what they boot, which `tests/lab/setup.sh` makes
+/// ready.
+pub(crate) const MACHINES: &str = "qemu-system-x86_64";
 
 /// One trial.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +83,8 @@ pub(crate) const ALL: &[Trial] = &[
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
     trial("discovery", &[], SHARED, discovery::waits_for_approval),
+    trial("machine-woken", &[MACHINES], SHARED, wakes::woken),
+    trial("machine-woken-alone", &[MACHINES], OWN, wakes::woken_alone),
     trial("rights", &[], SHARED, rights::rights),
     trial(FIGURES, &[], OWN, figures::figures),
 ];

@@ -19,8 +19,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::assets::{Assets, CANNOT};
-use crate::support::setup;
+use crate::support::assets::Assets;
+use crate::support::setup::{self, CANNOT};
 
 use self::site::Site;
 

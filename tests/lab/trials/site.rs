@@ -7,8 +7,8 @@ use std::process::{Child, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::assets::Assets;
 use crate::ns;
+use crate::support::assets::Assets;
 use crate::support::server::{Launch, Server, fetch, get, metric_in};
 pub(crate) use crate::support::wait::until;
 

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::support::setup;
-pub(crate) use crate::support::setup::CANNOT;
+use super::setup;
 
 /// Paths of the cached files.
 #[derive(Debug, Clone)]

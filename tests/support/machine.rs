@@ -5,10 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::assets::Assets;
-use crate::{disk, ns};
+use super::assets::Assets;
+use super::{disk, ns};
+
+/// What the initrd prints.
+pub(crate) const AWAKE: &str = "REVEILLE-USERSPACE";
+
+/// How long a machine may take, whatever else the host does. It decides the test; [`PROMISE`] does not.
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
+
+/// From power-on to user space: what we promise, with emulation in software.
+pub(crate) const PROMISE: Duration = Duration::from_secs(60);
 
 /// A machine to switch on.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +52,11 @@ impl Firmware {
     }
 }
 
-/// A machine that is on. It is switched off with this value.
+/// A machine that is on. It is switched off and unplugged with this value.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) machine: Machine,
+    tap: String,
     child: Child,
     serial: PathBuf,
     since: Instant,
@@ -91,6 +101,7 @@ impl Machine {
             .context("qemu-system-x86_64")?;
         Ok(Running {
             machine: self,
+            tap,
             child,
             serial,
             since: Instant::now(),
@@ -184,5 +195,27 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = ns::run(&format!("ip link delete {}", self.tap));
     }
+}
+
+/// Checks what a machine printed: its name, and the command line that its manifest names.
+///
+/// Two words are allowed that the manifest does not name, because UEFI kernels take them there: the
+/// kernel's own file name first, and `initrd=`.
+pub(crate) fn expect_command_line(said: &str, machine: &str, expected: &str) -> Result<()> {
+    let (name, line) = said
+        .strip_prefix("REVEILLE-USERSPACE ")
+        .and_then(|rest| rest.split_once(" cmdline: "))
+        .with_context(|| format!("not the marker: {said}"))?;
+    let words: Vec<&str> = line
+        .split(' ')
+        .enumerate()
+        .filter(|(index, word)| !(word.starts_with("initrd=") || *index == 0 && *word == "vmlinuz"))
+        .map(|(_, word)| word)
+        .collect();
+    if name != machine || words.join(" ") != expected {
+        bail!("{machine} booted as {name} with `{line}`, expected `{expected}`");
+    }
+    Ok(())
 }

@@ -25,6 +25,8 @@ pub struct Objects {
     synced: BTreeSet<Kind>,
     /// Objects that a list which is not at its end has named so far.
     listed: BTreeMap<Kind, BTreeSet<ObjectRef>>,
+    /// Whether some of what was kept on disk could not be read at all.
+    lossy: bool,
 }
 
 /// What is known of an object beside its spec.
@@ -245,7 +247,7 @@ impl Objects {
     #[must_use]
     pub fn inputs(&self) -> Inputs {
         let mut inputs = Inputs {
-            incomplete: !self.is_synced(),
+            incomplete: !self.is_synced() || self.lossy,
             ..Inputs::default()
         };
         let mut order: Vec<_> = self.held.iter().collect();
@@ -255,8 +257,11 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
                 Some(Resource::Machine(machine)) => inputs.machines.push((**machine).clone()),
-                None => held.known_by.withhold(object, &mut inputs),
+                None => {}
             }
+            // Also beside an older version that serves on: by what it is known
+            // now, it is no unknown machine either.
+            held.known_by.withhold(object, &mut inputs);
         }
         inputs
     }
@@ -269,8 +274,23 @@ impl Objects {
             .collect()
     }
 
+    /// Takes the last good version of what cannot be read now from `before`,
+    /// which knew the same object.
+    pub fn remember(&mut self, before: &Self) {
+        for (object, held) in &mut self.held {
+            if held.good.is_none()
+                && !held.problems.is_empty()
+                && let Some(known) = before.held.get(object)
+                && known.info.uid == held.info.uid
+            {
+                held.good.clone_from(&known.good);
+            }
+        }
+    }
+
     /// The objects that can be served, as manifests, to be kept for the time
-    /// without an API server.
+    /// without an API server; of the others what they are known by, so that
+    /// their machines do not pass for unknown ones then.
     #[must_use]
     pub fn to_json(&self) -> Vec<Value> {
         let mut all = Vec::new();
@@ -279,7 +299,7 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => serde_json::to_value(&subnet.spec),
                 Some(Resource::Profile(profile)) => serde_json::to_value(&profile.spec),
                 Some(Resource::Machine(machine)) => serde_json::to_value(&machine.spec),
-                None => continue,
+                None => Ok(held.known_by.to_spec()),
             };
             let Ok(spec) = spec else { continue };
             all.push(json!({
@@ -304,12 +324,14 @@ impl Objects {
     pub fn from_json(all: Vec<Value>) -> Self {
         let mut objects = Self::default();
         for value in all {
-            let Ok(object) = serde_json::from_value::<DynamicObject>(value) else {
-                continue;
-            };
-            let kind = object.types.as_ref().and_then(|it| Kind::parse(&it.kind));
-            if let Some(kind) = kind {
-                objects.apply(kind, object);
+            let object = serde_json::from_value::<DynamicObject>(value).ok();
+            let kind = object
+                .as_ref()
+                .and_then(|object| Kind::parse(&object.types.as_ref()?.kind));
+            match (kind, object) {
+                (Some(kind), Some(object)) => drop(objects.apply(kind, object)),
+                // Nobody knows which machine it was.
+                _ => objects.lossy = true,
             }
         }
         objects.synced.extend(Kind::ALL);
@@ -320,6 +342,27 @@ impl Objects {
 // === impl KnownBy ===
 
 impl KnownBy {
+    /// As the spec of a Machine that cannot be read, and is known by the same.
+    fn to_spec(&self) -> Value {
+        let macs = self.macs.iter().map(|mac| json!({"mac": mac}));
+        let names = self.names.clone().unwrap_or_default();
+        let mut spec = json!({
+            "unreadable": true,
+            "interfaces": macs.collect::<Vec<_>>(),
+        });
+        let texts = [
+            ("uuid", names.uuid.map(|uuid| uuid.to_string())),
+            ("serial", names.serial),
+            ("assetTag", names.asset),
+        ];
+        for (field, text) in texts {
+            if let Some(text) = text {
+                spec[field] = text.into();
+            }
+        }
+        spec
+    }
+
     /// Has it count as a machine that is not served, not as an unknown one.
     fn withhold(&self, object: &ObjectRef, inputs: &mut Inputs) {
         inputs.withheld.extend(self.macs.iter().map(|mac| Withheld {
@@ -483,11 +526,24 @@ mod tests {
         let mac = objects.inputs().machines[0].spec.interfaces[0].mac;
         assert_eq!(mac.to_string(), "52:54:00:00:00:01");
         assert_eq!(objects.problems().len(), 1);
-        // One that never was good is known by its MAC address at least.
-        objects.apply(Kind::Machine, machine("b", at, broken));
+        // What it is known by now counts too, and that of one that never was good.
         assert_eq!(objects.inputs().withheld.len(), 1);
+        objects.apply(Kind::Machine, machine("b", at, broken.clone()));
+        assert_eq!(objects.inputs().withheld.len(), 2);
+
+        // All of it outlives a restart, without the API server and with it.
+        let kept = Objects::from_json(objects.to_json());
+        let inputs = kept.inputs();
+        assert_eq!((inputs.machines.len(), inputs.withheld.len()), (1, 1));
+        assert!(!inputs.incomplete);
+        let mut live = Objects::default();
+        live.apply(Kind::Machine, machine("a", at, broken));
+        live.remember(&kept);
+        assert_eq!(live.inputs().machines.len(), 1);
+        assert!(Objects::from_json(vec![json!("?")]).inputs().incomplete);
+
         objects.apply(Kind::Machine, machine("b", at, spec("52:54:00:00:00:02")));
-        assert!(objects.inputs().withheld.is_empty());
+        assert_eq!(objects.inputs().withheld.len(), 1);
     }
 
     #[test]

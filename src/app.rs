@@ -22,6 +22,7 @@ use self::admin::{AdminSources, bind_admin};
 use self::discovery::Ears;
 use self::source::{Sources, Started};
 use crate::config::ServiceConfig;
+use crate::dhcp::heard::Heard;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_name};
 use crate::dhcp::story::Story;
@@ -29,8 +30,8 @@ use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
 use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
-use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable};
-use crate::net::{Table, bind_error};
+use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
+use crate::net::{Links, Table, bind_error};
 use crate::operator::Cluster;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
@@ -99,6 +100,10 @@ struct Parts {
     leases: LeaseIndex,
     told: Introductions,
     events: events::EventSender,
+    boots: Boots,
+    usages: Usages,
+    links: Links,
+    heard: Heard,
 }
 
 /// What is known of boots, shared by the timeline and the admin doors.
@@ -138,6 +143,10 @@ impl App {
             leases: LeaseIndex::default(),
             told: Introductions::default(),
             events: sender,
+            boots: Boots::default(),
+            usages: Usages::default(),
+            links: Links::default(),
+            heard: Heard::default(),
             config,
         };
         let (store, table, fresh) = open_leases(&parts)?;
@@ -159,14 +168,13 @@ impl App {
         };
         let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
-        let boots = Boots::default();
         let http = bind_http(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
         let timeline = Timeline {
-            boots,
+            boots: parts.boots.clone(),
             metrics: BootMetrics::register(&parts.registry)?,
             chronicle: chronicle.clone(),
         };
@@ -185,6 +193,7 @@ impl App {
         let story = Story {
             metrics: DhcpMetrics::register(&parts.registry)?,
             seldom: Seldom::default(),
+            heard: parts.heard.clone(),
             chronicle,
         };
         let engine = Engine {
@@ -196,6 +205,7 @@ impl App {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
                 index: parts.leases.clone(),
+                usages: parts.usages.clone(),
                 recent,
                 told: parts.told,
                 events: parts.events,
@@ -204,7 +214,7 @@ impl App {
                 failing,
             },
         };
-        start_dhcp(&parts.config, &supervisor, engine, queue);
+        start_dhcp(&parts.config, &supervisor, engine, queue, parts.links);
         Ok(Self {
             supervisor,
             faults,
@@ -366,12 +376,14 @@ fn start_dhcp(
     supervisor: &Supervisor,
     engine: Engine,
     queue: mpsc::Sender<Incoming>,
+    links: Links,
 ) {
     let listeners = Listeners {
         doors: [("HTTP", *config.http.ip()), ("TFTP", *config.tftp.ip())],
         supervisor: supervisor.clone(),
         story: engine.tools.story.clone(),
         queue,
+        links,
     };
     let snapshots = engine.tools.snapshots.clone();
     let engine = Arc::new(Mutex::new(engine));
@@ -387,6 +399,7 @@ struct Listeners {
     supervisor: Supervisor,
     queue: mpsc::Sender<Incoming>,
     story: Story,
+    links: Links,
     /// Where the services listen that machines are sent to.
     doors: [(&'static str, Ipv4Addr); 2],
 }
@@ -403,6 +416,7 @@ impl Listeners {
                     .map(|subnet| (subnet.key.clone(), Listener::of(subnet)))
                     .collect();
                 running.retain(|key, (listener, _)| wanted.get(key) == Some(listener));
+                self.links.retain(|key| running.contains_key(key));
                 for (key, listener) in wanted {
                     running.entry(key).or_insert_with_key(|key| {
                         let stop = self.start(key, listener.clone()).drop_guard();
@@ -424,8 +438,9 @@ impl Listeners {
         let doors = self.doors;
         self.supervisor.service(name.clone(), move |token| {
             let (supervisor, name) = (this.supervisor.clone(), name.clone());
-            let subnet = listener.subnet.clone();
+            let (subnet, links) = (listener.subnet.clone(), this.links.clone());
             let bound = move |link: &crate::net::Link| {
+                links.set(&subnet, link.clone());
                 supervisor.settled(&name);
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
                 for (service, at) in doors {

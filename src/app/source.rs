@@ -4,16 +4,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use super::discovery::{self, Ears};
 use super::{Manifests, Parts};
 use crate::api::Kind;
 use crate::clock;
 use crate::dhcp::replica::Replica;
-use crate::dhcp::server::Ask;
+use crate::dhcp::server::{Ask, listener_name};
 use crate::http::Approve;
-use crate::operator::{self, Cluster, Leads};
+use crate::operator::{self, Cluster, Leads, World};
 use crate::press::Press;
 use crate::snapshot::Publisher;
 use crate::standalone;
@@ -85,7 +85,7 @@ fn cluster(
     sources: Sources,
 ) -> anyhow::Result<Started> {
     let press = press(parts, sources.publisher, sources.problems);
-    let objects = watch(parts, supervisor, press, &cluster, manifests)?;
+    let (objects, worlds) = watch(parts, supervisor, press, &cluster, manifests)?;
     let tied = operator::start_replica(operator::ReplicaSetup {
         cluster: &cluster,
         objects: objects.clone(),
@@ -102,6 +102,20 @@ fn cluster(
         let mut leader = leader.iter();
         leader.all(|leader| leader.is_leader(clock::uptime()))
     });
+    let told = operator::status::Sources {
+        objects: objects.clone(),
+        worlds,
+        boots: parts.boots.clone(),
+        leases: parts.leases.clone(),
+        usages: parts.usages.clone(),
+        links: parts.links.clone(),
+        heard: parts.heard.clone(),
+        supervisor: supervisor.clone(),
+        listener: listener_name,
+        roots: Arc::clone(&parts.roots),
+        leads: Arc::clone(&leads),
+    };
+    operator::status::start(&cluster, told, supervisor, &parts.registry)?;
     let approve =
         discovery::in_cluster(parts, supervisor, sources.ears, (cluster, objects), leads)?;
     Ok(Started {
@@ -117,10 +131,10 @@ fn watch(
     press: Press,
     cluster: &Cluster,
     manifests: Vec<PathBuf>,
-) -> anyhow::Result<operator::Shared> {
+) -> anyhow::Result<(operator::Shared, watch::Receiver<Option<World>>)> {
     let (queue, seen) = mpsc::channel(operator::QUEUE);
     let watches = operator::Watches::register(&parts.registry)?;
-    let (source, _worlds) = operator::Source::new(operator::Setup {
+    let (source, worlds) = operator::Source::new(operator::Setup {
         seen,
         press,
         disk: operator::Disk::new(&parts.config.state),
@@ -140,7 +154,7 @@ fn watch(
     supervisor.service("manifests", move |token| {
         operator::Source::run(Arc::clone(&source), token)
     });
-    Ok(objects)
+    Ok((objects, worlds))
 }
 
 fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> Press {

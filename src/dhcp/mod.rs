@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod decide;
 pub mod destination;
+pub mod heard;
 pub mod metrics;
 pub mod option;
 mod probe;

@@ -30,7 +30,7 @@ use crate::clock::{self, Millis};
 use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{
-    Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError,
+    Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError, Usages,
 };
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::{Identity, Reader, SubnetEntry};
@@ -109,6 +109,8 @@ pub struct Tools {
     pub committer: Committer,
     /// Where the other doors look addresses up.
     pub index: LeaseIndex,
+    /// Where it is told how many addresses are taken.
+    pub usages: Usages,
     /// Which machines were sent our loader.
     pub recent: RecentLoaders,
     /// What machines told of themselves lately.

@@ -1,6 +1,7 @@
 //! What the engine says of its decisions: log lines and counters. Shell.
 
 use super::decide::{Decision, Ignored, Outcome};
+use super::heard::{Heard, Refusal};
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
 use super::request::{Request, RequestKind};
@@ -16,6 +17,8 @@ pub struct Story {
     pub metrics: DhcpMetrics,
     /// What was said lately.
     pub seldom: Seldom,
+    /// What people are told of elsewhere.
+    pub heard: Heard,
     /// Where it is kept for those who ask about a machine.
     pub chronicle: Chronicle,
 }
@@ -47,12 +50,35 @@ impl Story {
         match &decision.outcome {
             Outcome::Ignored(ignored) => {
                 self.count(request.kind.as_str(), outcome);
+                self.hear_server(now, request, decision, *ignored);
                 self.tell_silence(now, request, decision, *ignored);
             }
             Outcome::Reply(reply) if reply.kind == ReplyKind::Nak => {
                 self.tell_nak(now, request, decision);
             }
             Outcome::Reply(_) => self.tell_unbootable(now, request, decision),
+        }
+    }
+
+    /// Another server that a machine chose.
+    fn hear_server(&self, now: Millis, request: &Request, decision: &Decision, why: Ignored) {
+        let chose_another = matches!(
+            why,
+            Ignored::OtherServer | Ignored::Lease(SilentReason::ChoseAnotherServer)
+        );
+        let named = decision.subnet.as_deref().zip(request.server_id());
+        let Some((subnet, server)) = named.filter(|_| chose_another) else {
+            return;
+        };
+        if self.heard.server(subnet, server, now) {
+            tracing::warn!(
+                target: "reveille::dhcp",
+                subnet,
+                %server,
+                mac = request.client.mac.map(tracing::field::display),
+                machine = decision.machine,
+                "a machine chose another DHCP server; two that lend addresses of one network give one address twice"
+            );
         }
     }
 
@@ -128,6 +154,13 @@ impl Story {
         let unbootable = &self.metrics.unbootable;
         unbootable.with_label_values(&[reason.as_str()]).inc();
         let what = format!("{} {:?}", reason.as_str(), request.client.mac);
+        if let Some((subnet, machine)) = decision.subnet.clone().zip(decision.machine.clone()) {
+            self.heard.refused(Refusal {
+                subnet,
+                machine,
+                reason,
+            });
+        }
         if self.seldom.is_due(&what, now) {
             tracing::warn!(
                 target: "reveille::dhcp",

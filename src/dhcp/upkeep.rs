@@ -1,7 +1,7 @@
 //! What the engine does between requests: ends what is over, follows the
 //! manifests, and hands the pools over. Shell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::replica::{Import, Standing};
@@ -9,7 +9,7 @@ use super::server::{Engine, durable};
 use crate::api::Cidr;
 use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
-use crate::lease::{self, Authority, Change, Lease, LeaseState, Shares, StoreError};
+use crate::lease::{self, Authority, Change, Lease, LeaseState, Shares, StoreError, Usage};
 use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
 
 /// For how long a lease is taken over whose Subnet is not served at the moment,
@@ -97,8 +97,36 @@ impl Engine {
                 self.tools.commit(prolonged, None);
             }
         }
+        let mut usages = BTreeMap::new();
         for subnet in &snapshot.subnets {
             self.count(&subnet.key);
+            usages.insert(subnet.key.clone(), self.usage(subnet));
+        }
+        self.tools.usages.set(usages);
+        let is_served = |key: &str| snapshot.subnet(key).is_some();
+        self.tools.story.heard.retain(is_served);
+    }
+
+    /// The addresses of its pools that are taken. Those that are excluded, as
+    /// reserved ones are, are none of its pools'.
+    fn usage(&self, subnet: &SubnetEntry) -> Usage {
+        let counts = self.table.counts(&subnet.key);
+        let mut used = counts.bound + counts.offered;
+        let mut declined = counts.declined;
+        let records = subnet.excluded.iter();
+        for lease in records.filter_map(|address| self.table.get(address)) {
+            if lease.subnet != subnet.key {
+                continue;
+            }
+            match lease.state {
+                LeaseState::Bound | LeaseState::Offered => used = used.saturating_sub(1),
+                LeaseState::Declined => declined = declined.saturating_sub(1),
+                LeaseState::Released | LeaseState::Expired => {}
+            }
+        }
+        Usage {
+            used: u32::try_from(used).unwrap_or(u32::MAX),
+            declined: u32::try_from(declined).unwrap_or(u32::MAX),
         }
     }
 

@@ -80,6 +80,12 @@ impl AddressSet {
             .sum()
     }
 
+    /// Every address in the set, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let runs = self.runs.iter();
+        runs.flat_map(|(first, last)| (*first..=*last).map(Ipv4Addr::from))
+    }
+
     fn run_of(&self, address: u32) -> Option<(u32, u32)> {
         let (start, end) = self.runs.range(..=address).next_back()?;
         (*end >= address).then_some((*start, *end))
@@ -134,6 +140,7 @@ mod tests {
                     let above = plain.range(at..).count() as u64;
                     prop_assert_eq!(set.count(at.into(), Ipv4Addr::BROADCAST), above);
                 }
+                prop_assert!(set.iter().map(u32::from).eq(plain.iter().copied()));
                 let mut runs = set.runs.iter().peekable();
                 while let (Some((_, end)), Some((next, _))) = (runs.next(), runs.peek()) {
                     prop_assert!(*end < **next - 1, "runs touch");

@@ -11,14 +11,28 @@ use crate::boot::MacAddress;
 /// the lease keeper, read by TFTP and HTTP; cheap to clone. It only tells
 /// which machine a transfer belongs to: it is no proof of identity.
 #[derive(Clone, Debug, Default)]
-pub struct LeaseIndex(Arc<RwLock<HashMap<Ipv4Addr, MacAddress>>>);
+pub struct LeaseIndex(Arc<RwLock<Maps>>);
+
+#[derive(Debug, Default)]
+struct Maps {
+    by_address: HashMap<Ipv4Addr, MacAddress>,
+    /// The address that each machine was lent last.
+    by_mac: HashMap<MacAddress, Ipv4Addr>,
+}
 
 impl LeaseIndex {
     /// The machine that has `address`.
     #[must_use]
     pub fn mac_of(&self, address: Ipv4Addr) -> Option<MacAddress> {
-        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        map.get(&address).copied()
+        let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        maps.by_address.get(&address).copied()
+    }
+
+    /// The address that `mac` has; of several the one that it got last.
+    #[must_use]
+    pub fn address_of(&self, mac: MacAddress) -> Option<Ipv4Addr> {
+        let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        maps.by_mac.get(&mac).copied()
     }
 
     /// Takes a change of the lease table over.
@@ -34,13 +48,50 @@ impl LeaseIndex {
 
     /// Says that `mac` has `address`.
     pub fn insert(&self, address: Ipv4Addr, mac: MacAddress) {
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        map.insert(address, mac);
+        let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = maps.by_address.insert(address, mac);
+        if let Some(before) = before.filter(|before| *before != mac) {
+            maps.forget(before, address);
+        }
+        maps.by_mac.insert(mac, address);
     }
 
     /// Says that nobody has `address`.
     pub fn remove(&self, address: Ipv4Addr) {
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        map.remove(&address);
+        let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mac) = maps.by_address.remove(&address) {
+            maps.forget(mac, address);
+        }
+    }
+}
+
+impl Maps {
+    fn forget(&mut self, mac: MacAddress, address: Ipv4Addr) {
+        if self.by_mac.get(&mac) == Some(&address) {
+            self.by_mac.remove(&mac);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_both_ways_and_forgets_both() {
+        let index = LeaseIndex::default();
+        let [a, b] = [1, 2].map(|n| MacAddress::new([2, 0, 0, 0, 0, n]));
+        let [one, two] = [1, 2].map(|n| Ipv4Addr::new(192, 0, 2, n));
+        index.insert(one, a);
+        index.insert(two, a);
+        assert_eq!(index.address_of(a), Some(two));
+        // The older of its two addresses goes: the other stays its own.
+        index.remove(one);
+        assert_eq!(index.address_of(a), Some(two));
+        index.insert(two, b);
+        assert_eq!(index.address_of(a), None);
+        assert_eq!(index.mac_of(two), Some(b));
+        index.remove(two);
+        assert_eq!(index.address_of(b), None);
     }
 }

@@ -17,6 +17,7 @@ mod request;
 mod store;
 mod table;
 mod transfer;
+mod usage;
 
 pub use self::addresses::AddressSet;
 pub use self::allocate::{OFFER_HOLD_SECS, PROBATION_SECS, allocate, probation, wants_probe};
@@ -31,3 +32,4 @@ pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason
 pub use self::store::{Committer, Done, FILE, LeaseStore, MAX_GROUP, NotTaken, QUEUE};
 pub use self::table::{Counts, FORGET_SECS, LeaseTable};
 pub use self::transfer::{Format, Imported, LineProblem, export, import_jsonl};
+pub use self::usage::{Usage, Usages};

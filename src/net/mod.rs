@@ -1,7 +1,9 @@
 //! What the host's network looks like: interfaces, and who holds a port. Shell.
 
 mod interface;
+mod links;
 mod ports;
 
 pub use self::interface::{HostHas, Link, LinkError, find_link};
+pub use self::links::Links;
 pub use self::ports::{Holder, Table, bind_error, file_holders, holders, try_bind};

@@ -12,7 +12,8 @@ mod objects;
 pub mod rbac;
 mod replicas;
 mod source;
-mod watch;
+pub mod status;
+pub(crate) mod watch;
 
 pub use self::cluster::{Cluster, ClusterArgs};
 pub use self::discover::{Discoverer, Leads, approve};

@@ -9,7 +9,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
-use crate::api::{API_VERSION, BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
+use crate::api::{
+    API_VERSION, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem, Subnet,
+};
 use crate::boot::MacAddress;
 use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};
 use crate::standalone::schema;
@@ -18,6 +20,8 @@ use crate::standalone::schema;
 #[derive(Debug, Default)]
 pub struct Objects {
     held: BTreeMap<ObjectRef, Held>,
+    /// Counts changes of the world up, from 0.
+    revision: u64,
     synced: BTreeSet<Kind>,
     /// Objects that a list which is not at its end has named so far.
     listed: BTreeMap<Kind, BTreeSet<ObjectRef>>,
@@ -36,6 +40,8 @@ pub struct Info {
     pub labels: BTreeMap<String, String>,
     /// Its status as JSON text, without `boots`; empty where it has none.
     pub status: Box<str>,
+    /// The latest of the boots in its status, without its stages.
+    pub latest: Option<Box<BootStatus>>,
 }
 
 /// An object that could be read.
@@ -53,6 +59,8 @@ pub enum Resource {
 #[derive(Debug)]
 struct Held {
     info: Info,
+    /// The revision of the world in which it became what it is.
+    changed: u64,
     /// The last version that could be read.
     good: Option<Resource>,
     /// Why the version that is there now cannot.
@@ -113,6 +121,27 @@ impl Objects {
     #[must_use]
     pub fn info(&self, object: &ObjectRef) -> Option<&Info> {
         self.held.get(object).map(|held| &held.info)
+    }
+
+    /// Counts changes of the world up: what is compiled of the objects now
+    /// shows all that changed until this revision.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The revision at which `object` became what it is.
+    #[must_use]
+    pub fn changed(&self, object: &ObjectRef) -> Option<u64> {
+        self.held.get(object).map(|held| held.changed)
+    }
+
+    /// The objects that became what they are after `revision`.
+    pub fn changed_after(&self, revision: u64) -> impl Iterator<Item = &ObjectRef> {
+        self.held
+            .iter()
+            .filter(move |(_, held)| held.changed > revision)
+            .map(|(object, _)| object)
     }
 
     /// The last version of `object` that could be read.
@@ -195,7 +224,14 @@ impl Objects {
             }
             _ => Change::World,
         };
+        if change == Change::World {
+            self.revision += 1;
+        }
         let held = Held {
+            changed: match (&before, change) {
+                (Some(held), Change::None | Change::Status) => held.changed,
+                (None, _) | (_, Change::World) => self.revision,
+            },
             info,
             good,
             problems,
@@ -308,12 +344,14 @@ impl Arrived {
         } = object;
         let reference = ObjectRef::of(kind, &metadata);
         let status = data.as_object_mut().and_then(|data| data.remove("status"));
+        let (status, latest) = status_text(status);
         let info = Info {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             labels: metadata.labels.clone().unwrap_or_default(),
-            status: status_text(status),
+            status,
+            latest,
         };
         let known_by = match kind {
             Kind::Machine => KnownBy {
@@ -322,7 +360,7 @@ impl Arrived {
             },
             Kind::Subnet | Kind::BootProfile => KnownBy::default(),
         };
-        let read = parse(&reference, &metadata, data);
+        let read = parse(&reference, labels(&metadata, &known_by.macs), data);
         Self {
             known_by: match read {
                 Ok(_) => KnownBy::default(),
@@ -335,16 +373,32 @@ impl Arrived {
     }
 }
 
+/// The labels of an object, with that of its first MAC address whether or not
+/// it is there yet: that we write it changes nothing then.
+fn labels(metadata: &ObjectMeta, macs: &[MacAddress]) -> Option<BTreeMap<String, String>> {
+    let labels = metadata.labels.clone();
+    let Some(mac) = macs.first() else {
+        return labels;
+    };
+    let mut labels = labels.unwrap_or_default();
+    labels.insert(MAC_LABEL.to_owned(), mac.hyphenated());
+    Some(labels)
+}
+
 /// Reads the object, held against its schema first: what is stored may be of
 /// an older version, or written past the validation.
-fn parse(object: &ObjectRef, metadata: &ObjectMeta, data: Value) -> Result<Resource, Vec<Problem>> {
+fn parse(
+    object: &ObjectRef,
+    labels: Option<BTreeMap<String, String>>,
+    data: Value,
+) -> Result<Resource, Vec<Problem>> {
     let mut value = data;
     value["apiVersion"] = API_VERSION.into();
     value["kind"] = object.kind.as_str().into();
     value["metadata"] = json!({
         "name": object.name,
         "namespace": object.namespace,
-        "labels": metadata.labels,
+        "labels": labels,
     });
     let problems = schema::check(object, &mut value);
     if !problems.is_empty() {
@@ -361,13 +415,20 @@ fn parse(object: &ObjectRef, metadata: &ObjectMeta, data: Value) -> Result<Resou
     })
 }
 
-fn status_text(status: Option<Value>) -> Box<str> {
+/// The status as text without its boots, which are each replica's own and most
+/// of the text; and the latest of them.
+fn status_text(status: Option<Value>) -> (Box<str>, Option<Box<BootStatus>>) {
     let Some(Value::Object(mut status)) = status else {
-        return Box::default();
+        return (Box::default(), None);
     };
-    // The boots are each replica's own, and most of the text.
-    status.remove("boots");
-    Value::Object(status).to_string().into()
+    let boots = status.remove("boots").unwrap_or_default();
+    let boots: Vec<BootStatus> = serde_json::from_value(boots).unwrap_or_default();
+    let latest = boots.into_iter().max_by(|a, b| a.started.cmp(&b.started));
+    let latest = latest.map(|mut boot| {
+        boot.stages = Vec::new();
+        Box::new(boot)
+    });
+    (Value::Object(status).to_string().into(), latest)
 }
 
 #[cfg(test)]
@@ -435,11 +496,30 @@ mod tests {
         let mut object = machine("a", "2026-01-02T00:00:00Z", spec("52:54:00:00:00:01"));
         objects.apply(Kind::Machine, object.clone());
         assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::None);
-        object.data["status"] = json!({"phase": "Ready", "boots": [{"id": "x"}]});
+        object.data["status"] = json!({"phase": "Ready", "boots": [
+            {"id": "x", "started": "2026-01-02T00:00:01Z"}, {"id": "y", "stages": [{"stage": "ack"}],
+            "started": "2026-01-02T00:00:02Z"}]});
         assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
         let reference = ObjectRef::of(Kind::Machine, &object.metadata);
         let info = objects.info(&reference).unwrap();
         assert_eq!(&*info.status, r#"{"phase":"Ready"}"#);
+        let latest = info.latest.as_deref().unwrap();
+        assert_eq!((latest.id.as_str(), latest.stages.len()), ("y", 0));
+        // Nor does the label that we write: selectors know it before.
+        let label = "52-54-00-00-00-01".to_owned();
+        let known = objects.inputs().machines[0].metadata.labels.clone();
+        assert_eq!(known, Some([(MAC_LABEL.to_owned(), label)].into()));
+        object.metadata.labels = known;
+        assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
+        // Nor does it count as a change of the object.
+        let before = objects.revision();
+        assert_eq!(objects.changed(&reference), Some(before));
+        object.data["spec"]["approved"] = json!(false);
+        assert_eq!(objects.apply(Kind::Machine, object), Change::World);
+        assert_eq!(
+            objects.changed_after(before).collect::<Vec<_>>(),
+            [&reference]
+        );
     }
 
     #[test]

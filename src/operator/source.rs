@@ -37,6 +37,8 @@ pub struct World {
     pub report: Arc<Vec<Problem>>,
     /// Whether the API server said so, or the disk.
     pub is_live: bool,
+    /// The revision of the cluster's objects that it was made of.
+    pub revision: u64,
 }
 
 /// The cluster's objects, shared with those who report on them; cheap to clone.
@@ -228,9 +230,10 @@ impl Source {
         let Some(settings) = self.settings.clone() else {
             return;
         };
-        let (mut inputs, unreadable, is_live) = {
+        let (mut inputs, unreadable, is_live, revision) = {
             let objects = self.objects.lock();
-            match (&self.before, objects.is_synced()) {
+            let revision = objects.revision();
+            let (inputs, unreadable, is_live) = match (&self.before, objects.is_synced()) {
                 (_, true) => (objects.inputs(), objects.problems(), true),
                 (Some(before), false) => (before.inputs(), Vec::new(), false),
                 (None, false) if self.folder.is_some() => {
@@ -242,7 +245,8 @@ impl Source {
                 }
                 // Nothing is known: silence lets machines try again.
                 (None, false) => return,
-            }
+            };
+            (inputs, unreadable, is_live, revision)
         };
         let mut own: Vec<(bool, String)> = unreadable
             .iter()
@@ -274,6 +278,7 @@ impl Source {
             snapshot,
             report: Arc::new(report),
             is_live,
+            revision,
         }));
     }
 

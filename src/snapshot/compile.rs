@@ -1,6 +1,6 @@
 //! From manifests to the table: total, pure, the whole world at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -53,15 +53,10 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     report.extend(inputs.profiles.iter().flat_map(validate_profile));
     report.extend(inputs.machines.iter().flat_map(validate_machine));
     report.extend(check_world(inputs));
-    let refused: BTreeSet<ObjectRef> = report
-        .iter()
-        .filter(|problem| problem.is_error())
-        .filter(|problem| problem.reason != PROFILE_NOT_FOUND)
-        .map(|problem| problem.place.object.clone())
-        .collect();
+    let refused = Refused::of(&report);
 
     let profiles = compile_profiles(inputs, &refused);
-    let machines = compile_machines(inputs, &report, &refused, &profiles);
+    let machines = compile_machines(inputs, &refused, &profiles);
     let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
     for subnet in &mut subnets {
         subnet
@@ -84,11 +79,51 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     Compiled { snapshot, report }
 }
 
-fn compile_profiles(inputs: &Inputs, refused: &BTreeSet<ObjectRef>) -> Vec<ProfileEntry> {
+/// The objects that cannot be served as they are written.
+struct Refused<'a> {
+    objects: HashSet<(Kind, &'a str, &'a str)>,
+    /// Machines whose reserved address is the mistake.
+    addresses: HashSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Refused<'a> {
+    fn of(report: &'a [Problem]) -> Self {
+        let name = |problem: &'a Problem| {
+            let object = &problem.place.object;
+            (object.namespace.as_str(), object.name.as_str())
+        };
+        let costs = report
+            .iter()
+            .filter(|problem| problem.is_error() && problem.reason != PROFILE_NOT_FOUND);
+        let addresses = report.iter().filter(|problem| {
+            let place = &problem.place;
+            place.object.kind == Kind::Machine && place.pointer.ends_with("/ip")
+        });
+        Self {
+            objects: costs
+                .map(|problem| {
+                    let (namespace, name) = name(problem);
+                    (problem.place.object.kind, namespace, name)
+                })
+                .collect(),
+            addresses: addresses.map(name).collect(),
+        }
+    }
+
+    fn has(&self, kind: Kind, name: &ObjectName) -> bool {
+        self.objects.contains(&(kind, &name.namespace, &name.name))
+    }
+
+    fn has_bad_address(&self, name: &ObjectName) -> bool {
+        self.addresses.contains(&(&name.namespace, &name.name))
+    }
+}
+
+fn compile_profiles(inputs: &Inputs, refused: &Refused<'_>) -> Vec<ProfileEntry> {
     let mut profiles = Vec::new();
     for profile in &inputs.profiles {
         let name = name_of(&profile.metadata);
-        if !is_refused(refused, Kind::BootProfile, &name) {
+        if !refused.has(Kind::BootProfile, &name) {
             let spec = profile.spec.clone();
             profiles.push(ProfileEntry { name, spec });
         }
@@ -98,18 +133,14 @@ fn compile_profiles(inputs: &Inputs, refused: &BTreeSet<ObjectRef>) -> Vec<Profi
 
 fn compile_machines(
     inputs: &Inputs,
-    report: &[Problem],
-    refused: &BTreeSet<ObjectRef>,
+    refused: &Refused<'_>,
     profiles: &[ProfileEntry],
 ) -> Vec<MachineEntry> {
-    let mut machines = Vec::new();
+    let mut machines = Vec::with_capacity(inputs.machines.len());
     for machine in &inputs.machines {
         let name = name_of(&machine.metadata);
-        if is_refused(refused, Kind::Machine, &name) {
-            let object = ObjectRef::new(Kind::Machine, &name.namespace, &name.name);
-            let bad_address = report.iter().any(|problem| {
-                problem.place.object == object && problem.place.pointer.ends_with("/ip")
-            });
+        if refused.has(Kind::Machine, &name) {
+            let bad_address = refused.has_bad_address(&name);
             let mut refused = refused_machine(&machine.spec, name, !bad_address);
             refused.created = created(&machine.metadata);
             machines.push(refused);
@@ -203,14 +234,14 @@ fn selection(
 
 fn compile_subnets(
     inputs: &Inputs,
-    refused: &BTreeSet<ObjectRef>,
+    refused: &Refused<'_>,
     profiles: &[ProfileEntry],
     machines: &[MachineEntry],
 ) -> Vec<SubnetEntry> {
     let mut subnets = Vec::new();
     for subnet in &inputs.subnets {
         let name = name_of(&subnet.metadata);
-        if is_refused(refused, Kind::Subnet, &name) || subnet.spec.mode == Mode::Disabled {
+        if refused.has(Kind::Subnet, &name) || subnet.spec.mode == Mode::Disabled {
             continue;
         }
         let spec = subnet.spec.clone();
@@ -244,7 +275,10 @@ fn compile_subnets(
 fn index_macs(machines: &[MachineEntry]) -> BTreeMap<String, HashMap<MacAddress, (usize, usize)>> {
     let mut by_mac: BTreeMap<String, HashMap<_, _>> = BTreeMap::new();
     for (index, machine) in machines.iter().enumerate() {
-        let namespace = by_mac.entry(machine.name.namespace.clone()).or_default();
+        let namespace = match by_mac.get_mut(&machine.name.namespace) {
+            Some(namespace) => namespace,
+            None => by_mac.entry(machine.name.namespace.clone()).or_default(),
+        };
         for (position, interface) in machine.spec.interfaces.iter().enumerate() {
             namespace.entry(interface.mac).or_insert((index, position));
         }
@@ -268,10 +302,6 @@ fn find(profiles: &[ProfileEntry], namespace: &str, reference: &NameRef) -> Opti
     profiles.iter().position(|profile| {
         profile.name.namespace == namespace && profile.name.name == reference.name
     })
-}
-
-fn is_refused(refused: &BTreeSet<ObjectRef>, kind: Kind, name: &ObjectName) -> bool {
-    refused.contains(&ObjectRef::new(kind, &name.namespace, &name.name))
 }
 
 fn created(metadata: &ObjectMeta) -> Option<Millis> {

@@ -1,5 +1,14 @@
 //! The syntax of names: objects, labels, hosts, domains.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api::DEFAULT_NAMESPACE;
+
+/// The namespace that an object is in.
+pub(crate) fn namespace_of(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+}
+
 /// Whether `name` is what an object may be called (RFC 1123 subdomain).
 pub(crate) fn is_object_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_dns_label)

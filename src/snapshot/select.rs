@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::names::namespace_of;
 use super::{Inputs, ProfileEntry};
 use crate::api::{
-    BootProfileSpec, Kind, Machine, ObjectRef, Operator, Problem, Selector, SelectorRequirement,
+    BootProfile, BootProfileSpec, Kind, Machine, ObjectRef, Operator, Problem, Selector,
+    SelectorRequirement,
 };
 
 /// The profile of `namespace` whose selector matches `labels` best: most
@@ -49,20 +51,22 @@ pub(super) fn ties(inputs: &Inputs) -> Vec<Problem> {
 }
 
 fn tie(machine: &Machine, inputs: &Inputs) -> Option<Problem> {
+    let none = BTreeMap::new();
+    let labels = machine.metadata.labels.as_ref().unwrap_or(&none);
+    let ranked = || {
+        inputs
+            .profiles
+            .iter()
+            .filter(|profile| namespace_of(&profile.metadata) == namespace_of(&machine.metadata))
+            .filter_map(|profile| Some((rank(&profile.spec, labels)?, profile)))
+    };
+    let best = ranked().map(|(rank, _)| rank).max()?;
+    let mut equals = ranked().filter(|(rank, _)| *rank == best);
+    let name =
+        |(_, profile): (_, &BootProfile)| ObjectRef::of(Kind::BootProfile, &profile.metadata);
+    let (first, second) = (equals.next()?, equals.next()?);
+    let (winner, other) = (&name(first), &name(second));
     let object = ObjectRef::of(Kind::Machine, &machine.metadata);
-    let labels = machine.metadata.labels.clone().unwrap_or_default();
-    let ranked: Vec<_> = inputs
-        .profiles
-        .iter()
-        .map(|profile| {
-            let name = ObjectRef::of(Kind::BootProfile, &profile.metadata);
-            (rank(&profile.spec, &labels), name)
-        })
-        .filter(|(rank, name)| rank.is_some() && name.namespace == object.namespace)
-        .collect();
-    let best = ranked.iter().map(|(rank, _)| rank).max()?;
-    let mut equals = ranked.iter().filter(|(rank, _)| rank == best);
-    let (winner, other) = (&equals.next()?.1, &equals.next()?.1);
     let what = format!(
         "{winner} and {other} match it equally well; the older, {}, wins",
         winner.name

@@ -3,12 +3,14 @@
 //! The older object wins and the younger carries the problem; both are named.
 //! Core: pure, and total.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
+use super::names::namespace_of;
 use super::select::ties;
 use super::{Inputs, identity, suggest};
-use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet};
+use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet, SubnetSpec};
+use crate::boot::MacAddress;
 
 /// A reference to a profile that is not there. It costs the boot, not the
 /// object: leases and reservations go on, and the machine is sent to its disk.
@@ -105,14 +107,12 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
         ));
     }
     for machine in &inputs.machines {
+        let Some(named) = &machine.spec.profile_ref else {
+            continue;
+        };
         let object = ObjectRef::of(Kind::Machine, &machine.metadata);
-        let named = &machine.spec.profile_ref;
-        problems.extend(missing(
-            &object,
-            "/spec/profileRef/name",
-            named.as_ref(),
-            &profiles,
-        ));
+        let pointer = "/spec/profileRef/name";
+        problems.extend(missing(&object, pointer, Some(named), &profiles));
     }
 }
 
@@ -151,37 +151,47 @@ fn missing(
 }
 
 /// No two machines of a namespace share a MAC, an address, a UUID, a serial
-/// number or an asset tag.
+/// number or an asset tag. Nothing is written down but where something was
+/// seen first: there may be a hundred thousand machines, and few conflicts.
 fn machines(machines: &[Machine], problems: &mut Vec<Problem>) {
-    let mut macs: BTreeMap<(String, _), (ObjectRef, String)> = BTreeMap::new();
-    let mut ips: BTreeMap<(String, Ipv4Addr), (ObjectRef, String)> = BTreeMap::new();
-    let mut names: BTreeMap<(String, &str, String), (ObjectRef, String)> = BTreeMap::new();
-    for machine in machines {
-        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+    let mut macs: HashMap<(&str, MacAddress), (usize, usize)> = HashMap::new();
+    let mut ips: HashMap<(&str, Ipv4Addr), (usize, usize)> = HashMap::new();
+    let mut names: HashMap<(&str, &str, String), usize> = HashMap::new();
+    let object = |at: usize| {
+        let machine = machines.get(at);
+        machine.map_or_else(
+            || ObjectRef::new(Kind::Machine, "", ""),
+            |machine| ObjectRef::of(Kind::Machine, &machine.metadata),
+        )
+    };
+    for (at, machine) in machines.iter().enumerate() {
+        let namespace = namespace_of(&machine.metadata);
         for (field, reason, value) in identity::names(&machine.spec) {
             let what = format!("has the {field} {value} already");
-            let key = (object.namespace.clone(), field, value);
-            let here = (object.clone(), format!("/spec/{field}"));
-            let first = names.entry(key).or_insert_with(|| here.clone());
-            if first.0 != object {
-                problems.push(twice(reason, format!("{} {what}", first.0), first, &here));
+            let first = *names.entry((namespace, field, value)).or_insert(at);
+            if first != at {
+                let field = format!("/spec/{field}");
+                let (first, here) = ((object(first), field.clone()), (object(at), field));
+                problems.push(twice(reason, format!("{} {what}", first.0), &first, &here));
             }
         }
         for (index, interface) in machine.spec.interfaces.iter().enumerate() {
-            let key = (object.namespace.clone(), interface.mac);
-            let here = (object.clone(), format!("/spec/interfaces/{index}/mac"));
-            let first = macs.entry(key).or_insert_with(|| here.clone());
-            if first.0 != object {
+            let place = |(at, index): (usize, usize), field: &str| {
+                (object(at), format!("/spec/interfaces/{index}/{field}"))
+            };
+            let here = (at, index);
+            let first = *macs.entry((namespace, interface.mac)).or_insert(here);
+            if first.0 != at {
+                let (first, here) = (place(first, "mac"), place(here, "mac"));
                 let what = format!("{} has the MAC {} already", first.0, interface.mac);
-                problems.push(twice("DuplicateMac", what, first, &here));
+                problems.push(twice("DuplicateMac", what, &first, &here));
             }
             let Some(ip) = interface.ip else { continue };
-            let key = (object.namespace.clone(), ip);
-            let here = (object.clone(), format!("/spec/interfaces/{index}/ip"));
-            let first = ips.entry(key).or_insert_with(|| here.clone());
-            if first.0 != object {
+            let first = *ips.entry((namespace, ip)).or_insert(here);
+            if first.0 != at {
+                let (first, here) = (place(first, "ip"), place(here, "ip"));
                 let what = format!("{} has the address {ip} already", first.0);
-                problems.push(twice("DuplicateIp", what, first, &here));
+                problems.push(twice("DuplicateIp", what, &first, &here));
             }
         }
     }
@@ -205,29 +215,27 @@ fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
         .map(|subnet| (subnet, ObjectRef::of(Kind::Subnet, &subnet.metadata)))
         .collect();
     for machine in &inputs.machines {
-        let object = ObjectRef::of(Kind::Machine, &machine.metadata);
-        let mut near = subnets
-            .iter()
-            .filter(|(_, subnet)| subnet.namespace == object.namespace)
-            .peekable();
-        if near.peek().is_none() {
+        let namespace = namespace_of(&machine.metadata);
+        let near = || subnets.iter().filter(|(_, at)| at.namespace == namespace);
+        if near().next().is_none() {
             continue;
         }
-        let near: Vec<_> = near.collect();
         for (index, interface) in machine.spec.interfaces.iter().enumerate() {
-            let pointer = format!("/spec/interfaces/{index}/ip");
             let Some(ip) = interface.ip else { continue };
-            match near
-                .iter()
-                .find(|(subnet, _)| subnet.spec.cidr.contains(ip))
-            {
+            let found = near().find(|(subnet, _)| subnet.spec.cidr.contains(ip));
+            if found.is_some_and(|(subnet, _)| is_free(ip, &subnet.spec)) {
+                continue;
+            }
+            let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+            let pointer = format!("/spec/interfaces/{index}/ip");
+            match found {
                 Some((subnet, at)) => problems.extend(reserved(&object, &pointer, ip, subnet, at)),
                 None => problems.push(
                     Problem::error(
                         &object,
                         pointer,
                         "NoSubnet",
-                        format!("{ip} lies in no Subnet of namespace {}", object.namespace),
+                        format!("{ip} lies in no Subnet of namespace {namespace}"),
                         "correct the address, or add its Subnet",
                     )
                     .warning(),
@@ -235,6 +243,11 @@ fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
             }
         }
     }
+}
+
+/// Whether a machine may have `ip` there.
+fn is_free(ip: Ipv4Addr, spec: &SubnetSpec) -> bool {
+    spec.cidr.is_host(ip) && !spec.routers.contains(&ip) && spec.next_server != Some(ip)
 }
 
 fn reserved(
@@ -458,7 +471,7 @@ mod tests {
             .map(|n| {
                 let mut one = machine(&format!("m{n}"), 0, None, None);
                 let [a, b, c, d] = n.to_be_bytes();
-                one.spec.interfaces[0].mac = crate::boot::MacAddress::new([2, 0, a, b, c, d]);
+                one.spec.interfaces[0].mac = MacAddress::new([2, 0, a, b, c, d]);
                 one.spec.interfaces[0].ip = Some(Ipv4Addr::from(0x0a00_0001 + n));
                 one
             })

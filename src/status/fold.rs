@@ -71,7 +71,11 @@ fn machine_row(
         profile: standing.profile.map(str::to_owned),
         rule: standing.rule.as_str().to_owned(),
         policy: word(&machine.spec.boot.policy),
-        phase: phase(!machine.spec.approved, standing.verdict, boot),
+        phase: phase(
+            !machine.spec.approved,
+            standing.verdict,
+            boot.map(|boot| boot.result),
+        ),
         local: match standing.verdict {
             Some(Verdict::Local(reason)) => Some(reason.as_str().to_owned()),
             Some(Verdict::Boot | Verdict::Tell) | None => None,

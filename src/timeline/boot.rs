@@ -278,6 +278,23 @@ impl Stage {
 // === impl BootResult ===
 
 impl BootResult {
+    /// Every result.
+    pub const ALL: [Self; 7] = [
+        Self::Running,
+        Self::HandedOff,
+        Self::LocalBoot,
+        Self::Stalled,
+        Self::Restarted,
+        Self::PhonedHome,
+        Self::Failed,
+    ];
+
+    /// The result of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|result| result.as_str() == name)
+    }
+
     /// Its name in log lines and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -296,6 +313,14 @@ impl BootResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_is_read_as_it_is_named() {
+        for result in BootResult::ALL {
+            assert_eq!(BootResult::parse(result.as_str()), Some(result));
+        }
+        assert_eq!(BootResult::parse("done"), None);
+    }
 
     #[test]
     fn a_boot_has_one_name() {

@@ -76,6 +76,17 @@ impl Boots {
         self.lock().of_machine(name).map(BootList::of)
     }
 
+    /// Looks at the boots of the machine that an object names: for a moment,
+    /// the timeline stands still meanwhile.
+    #[must_use]
+    pub fn with_machine<T>(
+        &self,
+        name: &ObjectName,
+        look: impl FnOnce(MachineBoots<'_>) -> T,
+    ) -> Option<T> {
+        self.lock().of_machine(name).map(look)
+    }
+
     /// The machines whose boots changed after `revision`, the one that changed
     /// longest ago first, `limit` at most. The next call asks from the last
     /// one's revision; 0 begins.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::Found;
+use super::{Found, is_unicast};
 use crate::api::{Kind, Machine, MachineSpec, ObjectRef, Problem};
 use crate::boot::tag_key;
 use crate::snapshot::names;
@@ -12,33 +12,29 @@ use crate::snapshot::names;
 #[must_use]
 pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
     let mut found = Found::of(ObjectRef::of(Kind::Machine, &machine.metadata));
-    let mut macs: BTreeMap<_, String> = BTreeMap::new();
-    let mut ips: BTreeMap<_, String> = BTreeMap::new();
+    let mut macs = BTreeMap::new();
+    let mut ips = BTreeMap::new();
     identity(&mut found, &machine.spec);
     for (index, interface) in machine.spec.interfaces.iter().enumerate() {
-        let at = format!("/spec/interfaces/{index}");
+        let at = |field: &str| format!("/spec/interfaces/{index}/{field}");
         let mac = interface.mac;
         if !mac.is_station() {
             let what = format!("{mac} is the address of a group, not of an interface");
             let cure = "write the interface's own MAC";
-            found.error(format!("{at}/mac"), "BadMac", what, cure);
+            found.error(at("mac"), "BadMac", what, cure);
         }
-        once(
-            &mut found,
-            &mut macs,
-            mac,
-            format!("{at}/mac"),
-            "DuplicateMac",
-        );
+        once(&mut found, &mut macs, mac, index, ("mac", "DuplicateMac"));
         if let Some(ip) = interface.ip {
-            found.unicast(&format!("{at}/ip"), ip);
-            once(&mut found, &mut ips, ip, format!("{at}/ip"), "DuplicateIp");
+            if !is_unicast(ip) {
+                found.unicast(&at("ip"), ip);
+            }
+            once(&mut found, &mut ips, ip, index, ("ip", "DuplicateIp"));
         }
         if let Some(name) = &interface.hostname
             && !names::is_host_name(name)
         {
             found.error(
-                format!("{at}/hostname"),
+                at("hostname"),
                 "BadHostname",
                 format!("`{}` is not a host name", name.escape_debug()),
                 "use letters, digits and `-`, with dots between the parts",
@@ -76,16 +72,17 @@ fn identity(found: &mut Found, spec: &MachineSpec) {
 /// Refuses an address that an interface of this machine has already.
 fn once<T: Ord + Display>(
     found: &mut Found,
-    taken: &mut BTreeMap<T, String>,
+    taken: &mut BTreeMap<T, usize>,
     address: T,
-    pointer: String,
-    reason: &'static str,
+    index: usize,
+    (field, reason): (&str, &'static str),
 ) {
+    let at = |index: usize| format!("/spec/interfaces/{index}/{field}");
     if let Some(first) = taken.get(&address) {
         let what = format!("two interfaces have the address {address}");
-        found.error(pointer, reason, what, "give each its own");
-        found.see(first, "first used here");
+        found.error(at(index), reason, what, "give each its own");
+        found.see(&at(*first), "first used here");
     } else {
-        taken.insert(address, pointer);
+        taken.insert(address, index);
     }
 }

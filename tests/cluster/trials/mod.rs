@@ -9,6 +9,8 @@ mod operator;
 mod outlives;
 mod replicas;
 mod resources;
+mod status;
+mod storm;
 mod wakes;
 
 use anyhow::{Context, Result};
@@ -59,6 +61,10 @@ pub(crate) const ALL: &[Trial] = &[
         SHARED,
         harness::network,
     ),
+    trial("status", &[], SHARED, status::told),
+    trial("status-conflicts", &[], SHARED, status::conflicts),
+    trial("status-storm", &[], SHARED, status::storm),
+    trial("status-outage", &[], OWN, status::outage),
     trial("harness-outages", &[], OWN, harness::outages),
     trial("operator-serves", &[], SHARED, operator::serves),
     trial("operator-files", &[], SHARED, operator::files),
@@ -75,6 +81,12 @@ pub(crate) const ALL: &[Trial] = &[
     trial("discovery", &[], SHARED, discovery::waits_for_approval),
     trial("machine-woken", &[MACHINES], SHARED, wakes::woken),
     trial("machine-woken-alone", &[MACHINES], OWN, wakes::woken_alone),
+    trial(
+        "storm-survives-kill",
+        &[MACHINES],
+        OWN,
+        storm::survives_kill,
+    ),
 ];
 
 const fn trial(

@@ -101,7 +101,12 @@ pub(super) fn serves(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     server.logged("younger spec.interface")?;
     is_served_on(&mut card)?;
     let agent = format!("reveille/{}", env!("CARGO_PKG_VERSION"));
-    let lists = stage.plane.count(&agent, "list", "machines")?;
+    let lists = stage.plane.requests_where(|request| {
+        request.agent == agent
+            && request.namespace == stage.namespace
+            && (request.verb.as_str(), request.resource.as_str()) == ("list", "machines")
+    })?;
+    let lists = lists.len();
     ensure!(lists == 1, "machines were listed {lists} times");
     server.stop()?;
     Ok(vec![format!("one list, then a watch, by {agent}")])

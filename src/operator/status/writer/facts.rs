@@ -1,0 +1,261 @@
+//! From what the writer knows to what is to be written of one object. Shell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::super::boots::{later, summary};
+use super::super::machine::{MachineInput, machine};
+use super::super::notices::of_conditions;
+use super::super::profile::{ProfileInput, profile};
+use super::super::publish::{BootsJob, Job};
+use super::super::sight::Sight;
+use super::super::subnet::{Listening, SubnetInput, subnet};
+use super::Writer;
+use crate::api::{BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus};
+use crate::clock::{self, Millis};
+use crate::files::ArtifactPath;
+use crate::operator::Info;
+use crate::snapshot::ObjectName;
+use crate::supervisor::State;
+
+/// How long a start may take until a Subnet is said not to be served yet.
+const START: Duration = Duration::from_secs(10);
+
+impl Writer {
+    /// Looks for the files of profiles. Blocks.
+    pub(super) fn find_files(&mut self) {
+        let Some((sight, _)) = &self.sight else {
+            return;
+        };
+        let sight = Arc::clone(sight);
+        let now = self.now();
+        for profile in &sight.snapshot.profiles {
+            let linux = profile.spec.linux.as_ref();
+            let kernel = linux.map(|linux| &linux.kernel.path);
+            let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
+            let files = kernel
+                .into_iter()
+                .chain(initrds.map(|initrd| &initrd.path))
+                .chain(profile.spec.loader.files.values());
+            let is_there = |file: &String| {
+                ArtifactPath::parse(file).is_ok_and(|path| self.sources.roots.has_file(&path))
+            };
+            let missing: Vec<String> = files.filter(|file| !is_there(file)).cloned().collect();
+            let name = &profile.name;
+            let known = self.missing.insert(name.clone(), missing.clone());
+            if known.as_ref() != Some(&missing) {
+                let object = ObjectRef::new(Kind::BootProfile, &name.namespace, &name.name);
+                self.pace.mark(&object, now);
+            }
+        }
+        let names = &sight.snapshot.profiles;
+        if self.missing.len() > names.len() {
+            self.missing
+                .retain(|name, _| names.iter().any(|profile| profile.name == *name));
+        }
+    }
+
+    /// What is to be written of `object`; nothing where it is as it should be,
+    /// where nobody knows yet, or where it is not ours to write.
+    pub(super) fn job(&mut self, object: &ObjectRef) -> Option<Job> {
+        let (sight, revision) = self.sight.clone()?;
+        let info = {
+            let objects = self.sources.objects.lock();
+            // A world that shows it is on its way, and marks it again.
+            objects.changed(object).filter(|at| *at <= revision)?;
+            objects.info(object)?.clone()
+        };
+        let mut job = Job {
+            object: object.clone(),
+            uid: info.uid.clone(),
+            status: None,
+            label: None,
+            boots: None,
+            counted: 0,
+        };
+        if self.leads() {
+            job.status = match object.kind {
+                Kind::Machine => self.machine(object, &info, &sight),
+                Kind::Subnet => self.subnet(object, &info, &sight),
+                Kind::BootProfile => {
+                    let tally = self.tallies.get(&name_of(object));
+                    job.counted = tally.map_or(0, |tally| tally.more);
+                    self.profile(object, &info, &sight)
+                }
+            };
+        }
+        if object.kind == Kind::Machine {
+            job.boots = self.boots(object, &info);
+            job.label = self.label(object, &info, &sight).filter(|_| self.led);
+        }
+        Some(job)
+    }
+
+    /// The status until now: what we wrote, while its echo may be under way.
+    fn old<T: DeserializeOwned + Default>(&self, object: &ObjectRef, info: &Info) -> T {
+        let written = self.written.get(object);
+        let written = written.filter(|it| it.uid == info.uid && !it.status.is_null());
+        match written {
+            Some(written) => T::deserialize(&written.status).unwrap_or_default(),
+            None => serde_json::from_str(&info.status).unwrap_or_default(),
+        }
+    }
+
+    /// `status`, where it is another than `old` and can be kept.
+    fn news<T: Serialize + PartialEq>(
+        &self,
+        object: &ObjectRef,
+        info: &Info,
+        (old, old_conditions): (&T, &[Condition]),
+        (status, conditions): (&T, &[Condition]),
+    ) -> Option<Value> {
+        if old == status {
+            return None;
+        }
+        for notice in of_conditions(old_conditions, conditions) {
+            self.announcer.announce(object, &info.uid, notice);
+        }
+        let status = serde_json::to_value(status).ok()?;
+        (self.futile.get(object) != Some(&status)).then_some(status)
+    }
+
+    fn machine(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
+        let old: MachineStatus = self.old(object, info);
+        let name = name_of(object);
+        let own = self.sources.boots.with_machine(&name, |boots| {
+            let list = boots.past().chain(boots.running());
+            let boot = list.max_by_key(|boot| (boot.started, boot.is_running(), boot.id))?;
+            Some((summary(boot, &self.publisher.replica), boot.uuid))
+        });
+        let (own, uuid) = own.flatten().unzip();
+        let latest = later(own, info.latest.as_deref());
+        let entry = sight.machine(&name);
+        let macs = entry.into_iter().flat_map(|entry| &entry.spec.interfaces);
+        let lease = macs
+            .filter_map(|interface| self.sources.leases.address_of(interface.mac))
+            .next();
+        let status = machine(&MachineInput {
+            object,
+            generation: info.generation,
+            old: &old,
+            sight,
+            latest: latest.as_ref(),
+            uuid: uuid.flatten(),
+            lease,
+            now: timestamp(clock::now())?,
+        });
+        let conditions = (&*old.conditions, &*status.conditions);
+        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+    }
+
+    fn subnet(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
+        let old: SubnetStatus = self.old(object, info);
+        let key = format!("{}/{}", object.namespace, object.name);
+        let now = clock::now();
+        let servers = self.sources.heard.servers(&key, now);
+        let foreign = i64::try_from(servers.len()).unwrap_or(i64::MAX);
+        self.metrics.foreign.with_label_values(&[&key]).set(foreign);
+        let listener = self.listener(&key);
+        let usage = self.sources.usages.of(&key);
+        // A start is no news: what was said before is so again in a moment.
+        let is_starting = listener == Listening::Starting || usage.is_none();
+        if is_starting && sight.snapshot.subnet(&key).is_some() && self.started.elapsed() < START {
+            return None;
+        }
+        let status = subnet(&SubnetInput {
+            object,
+            generation: info.generation,
+            old: &old,
+            sight,
+            listener: &listener,
+            usage,
+            servers: &servers,
+            now: timestamp(now)?,
+        });
+        let conditions = (&*old.conditions, &*status.conditions);
+        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+    }
+
+    fn listener(&self, key: &str) -> Listening {
+        let services = self.sources.supervisor.health();
+        match services.get(&(self.sources.listener)(key)) {
+            None => Listening::Starting,
+            Some(State::Up) => match self.sources.links.of(key) {
+                Some(link) => Listening::On(link),
+                None => Listening::Starting,
+            },
+            Some(State::Down(cause)) if cause == "it starts" => Listening::Starting,
+            Some(State::Down(cause)) => Listening::Down(cause.clone()),
+        }
+    }
+
+    fn profile(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
+        let old: BootProfileStatus = self.old(object, info);
+        let name = name_of(object);
+        // Nobody looked for its files yet.
+        let missing = match self.missing.get(&name) {
+            Some(missing) => missing.as_slice(),
+            None if sight.errors(object).next().is_some() => &[],
+            None => return None,
+        };
+        let tally = self.tallies.get(&name);
+        let status = profile(&ProfileInput {
+            object,
+            generation: info.generation,
+            old: &old,
+            sight,
+            missing,
+            boots: old.boots + tally.map_or(0, |tally| tally.more),
+            last_boot: tally.and_then(|tally| tally.last.as_ref()),
+            now: timestamp(clock::now())?,
+        });
+        let conditions = (&*old.conditions, &*status.conditions);
+        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+    }
+
+    /// The boots that this replica saw, where they are not written yet.
+    fn boots(&self, object: &ObjectRef, info: &Info) -> Option<BootsJob> {
+        let name = name_of(object);
+        let revision = self.sources.boots.with_machine(&name, |boots| {
+            let is_empty = boots.running().is_empty() && boots.past().next().is_none();
+            (!is_empty).then(|| boots.revision())
+        })??;
+        let mirror = self.mirrors.get(object);
+        let mirror = mirror.filter(|mirror| mirror.uid == info.uid);
+        if mirror.is_some_and(|mirror| mirror.revision >= revision) {
+            return None;
+        }
+        let list = self.sources.boots.of_machine(&name)?;
+        Some(BootsJob {
+            list,
+            before: mirror.map(|mirror| mirror.before.clone()),
+        })
+    }
+
+    /// The label with the first MAC address, where it is missing.
+    fn label(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<String> {
+        let interface = sight.machine(&name_of(object))?.spec.interfaces.first()?;
+        let label = interface.mac.hyphenated();
+        let written = self.labels.get(object).map(|(label, _)| label);
+        let is_known = info.labels.get(MAC_LABEL) == Some(&label) || written == Some(&label);
+        (!is_known && Instant::now() >= self.labels_after).then_some(label)
+    }
+}
+
+pub(super) fn name_of(object: &ObjectRef) -> ObjectName {
+    ObjectName {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+    }
+}
+
+fn timestamp(now: Millis) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(now.0).ok()?).ok()
+}

@@ -29,8 +29,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::programs::Programs;
-use crate::support::ns;
 use crate::support::setup::CANNOT;
+use crate::support::{firmware, ns};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let wanted = std::env::var_os("REVEILLE_CLUSTER").is_some_and(|value| value == "1");
     let outcome = match words.as_slice() {
         ["inside", folder, names @ ..] => rooms::inside(Path::new(folder), names),
+        ["machine", name, mac, artifacts] => machine(name, mac, Path::new(artifacts)),
         // What a test runner asks before it runs anything.
         _ if words.contains(&"--list") => Ok(ExitCode::SUCCESS),
         _ if !wanted => {
@@ -50,6 +51,12 @@ fn main() -> ExitCode {
         println!("cluster: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Is one machine of a trial, on its own host of the room.
+fn machine(name: &str, mac: &str, artifacts: &Path) -> Result<ExitCode> {
+    firmware::run(name, mac.parse()?, artifacts)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs on the host's side of the walls, with everything ready and a fresh folder.

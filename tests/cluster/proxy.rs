@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The way. It is cut when this value ends.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    /// Where the client is to connect; the API server's certificate names this address, too.
+    /// Where the client is to connect.
     pub(crate) address: SocketAddr,
     way: Arc<Mutex<Way>>,
 }
@@ -44,7 +44,12 @@ enum State {
 impl Proxy {
     /// Opens a way.
     pub(crate) fn open() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::open_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Opens a way at another address of the room, for clients on other hosts.
+    pub(crate) fn open_at(address: Ipv4Addr) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0))?;
         let address = listener.local_addr()?;
         let way = Arc::new(Mutex::new(Way::default()));
         let shared = Arc::clone(&way);
@@ -61,7 +66,11 @@ impl Proxy {
     /// A kubeconfig that is `original` but for the way; it is beside that one.
     pub(crate) fn kubeconfig(&self, original: &Path) -> Result<PathBuf> {
         let text = std::fs::read_to_string(original)?;
-        let detour = text.replace(&API.to_string(), &self.address.to_string());
+        // A name of the API server's certificate, whatever the address of the way.
+        let detour = text.replace(
+            &format!("\"https://{API}\""),
+            &format!("\"https://{}\", tls-server-name: kubernetes", self.address),
+        );
         ensure!(detour != text, "{} names no {API}", original.display());
         let path = original.with_extension(format!("by-{}", self.address.port()));
         std::fs::write(&path, detour)?;

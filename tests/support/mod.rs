@@ -5,6 +5,8 @@ pub(crate) mod card;
 pub(crate) mod client;
 pub(crate) mod dhcp;
 pub(crate) mod disk;
+pub(crate) mod firmware;
+pub(crate) mod ipxe;
 pub(crate) mod machine;
 pub(crate) mod ns;
 pub(crate) mod process;

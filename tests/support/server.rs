@@ -99,6 +99,13 @@ impl Launch {
         self
     }
 
+    /// Has its admin door at an address of its own: on a host of its own.
+    pub(crate) fn admin_at(mut self, address: Ipv4Addr) -> Self {
+        self.admin.set_ip(address.into());
+        self.command.arg("--admin").arg(self.admin.to_string());
+        self
+    }
+
     /// Adds words to the command line.
     pub(crate) fn with(mut self, words: &[&str]) -> Self {
         self.command.args(words);

@@ -12,6 +12,7 @@ mod replicas;
 mod resources;
 mod rights;
 mod status;
+mod storm;
 mod wakes;
 
 use anyhow::{Context, Result};
@@ -87,6 +88,12 @@ pub(crate) const ALL: &[Trial] = &[
     trial("machine-woken-alone", &[MACHINES], OWN, wakes::woken_alone),
     trial("rights", &[], SHARED, rights::rights),
     trial(FIGURES, &[], OWN, figures::figures),
+    trial(
+        "storm-survives-kill",
+        &[MACHINES],
+        OWN,
+        storm::survives_kill,
+    ),
 ];
 
 const fn trial(

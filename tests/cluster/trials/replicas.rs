@@ -15,7 +15,7 @@ use crate::support::server::Server;
 use crate::support::wait::until;
 
 /// Sooner than by default, in the same proportions.
-const TIMES: [&str; 3] = [
+pub(super) const TIMES: [&str; 3] = [
     "--lease-duration=6",
     "--renew-deadline=4",
     "--retry-period=1",
@@ -38,11 +38,11 @@ fn replica(stage: &Stage<'_>, number: u16, kubeconfig: &Path) -> Result<Server> 
         .start()
 }
 
-fn leads(server: &Server) -> Result<bool> {
+pub(super) fn leads(server: &Server) -> Result<bool> {
     Ok(server.metric("reveille_leader")? == 1)
 }
 
-fn comes_to_lead(server: &Server, name: &str) -> Result<()> {
+pub(super) fn comes_to_lead(server: &Server, name: &str) -> Result<()> {
     until(
         &format!("{name} leads"),
         || Ok(leads(server)?.then_some(())),

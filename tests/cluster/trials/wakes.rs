@@ -40,9 +40,24 @@ pub(super) fn woken(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     server.logged("DHCP serves")?;
     let mut running = PXE.power_on(stage.assets()?, &stage.folder)?;
     let after = wakes(&mut running)?;
-    let line = told(&server, PXE, after)?;
+    let mut lines = vec![told(&server, PXE, after)?];
+    shows_the_boot(stage, PXE, "profile-ref")?;
+    let events = until("Events of the boot", || {
+        let text = stage.kubectl(&["describe", "machine", PXE.name])?;
+        Ok(text.contains("HandedOff").then_some(text))
+    })?;
+    ensure!(events.contains("Woke"), "{events}");
+    for words in [
+        ["get", "machines", "-o", "wide"],
+        ["get", "subnets", "-o", "wide"],
+        ["get", "bootprofiles", "-o", "wide"],
+        ["get", "machine/uefi-pxe", "-o", "yaml"],
+    ] {
+        lines.push(format!("kubectl {}", words.join(" ")));
+        lines.extend(stage.kubectl(&words)?.lines().map(str::to_owned));
+    }
     server.stop()?;
-    Ok(vec![line])
+    Ok(lines)
 }
 
 /// The same when the API server is gone before power-on, and the operator has only what it kept.
@@ -66,6 +81,8 @@ pub(super) fn woken_alone(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let line = told(&server, HTTP, after)?;
     stage.plane.start_api_server()?;
     server.logged("the API server answers")?;
+    // No profileRef: the default of its namespace.
+    shows_the_boot(stage, HTTP, "namespace-default")?;
     server.stop()?;
     Ok(vec![line])
 }
@@ -103,6 +120,43 @@ pub(super) fn wakes(running: &mut Running) -> Result<Duration> {
     let expected = format!("console=ttyS0 hostname={name} reveille.mac={mac}");
     expect_command_line(&said, name, &expected)?;
     Ok(after)
+}
+
+/// Waits until the Machine's status tells of its one boot, from the first offer to the hand-off.
+fn shows_the_boot(stage: &Stage<'_>, machine: Machine, rule: &str) -> Result<()> {
+    let object = format!("machine/{}", machine.name);
+    stage.kubectl(&["wait", "--for=condition=Booted", &object, "--timeout=30s"])?;
+    until(&format!("the status of {object}"), || {
+        let text = stage.kubectl(&["get", &object, "-o", "json"])?;
+        let status = serde_json::from_str::<Value>(&text)?["status"].take();
+        for (pointer, expected) in [
+            ("/phase", "Booted"),
+            ("/profile", "linux"),
+            ("/rule", rule),
+            ("/boots/0/result", "handed-off"),
+            ("/boots/0/architecture", "x86_64-uefi"),
+            ("/boots/0/profile", "linux"),
+        ] {
+            let found = status.pointer(pointer).and_then(Value::as_str);
+            ensure!(found == Some(expected), "{pointer}: {found:?} in {status}");
+        }
+        let boots = status["boots"].as_array().map_or(0, Vec::len);
+        ensure!(boots == 1, "{boots} boots of one power-on: {status}");
+        let stages = status["boots"][0]["stages"].as_array();
+        let mut names = stages
+            .into_iter()
+            .flatten()
+            .map(|one| one["stage"].as_str());
+        for stage in [
+            "offer", "ack", "loader", "script", "kernel", "initrd", "hand-off",
+        ] {
+            ensure!(
+                names.any(|name| name == Some(stage)),
+                "no {stage} in its place: {status}"
+            );
+        }
+        Ok(Some(()))
+    })
 }
 
 /// The operator's account of the machine's one boot, in a line.

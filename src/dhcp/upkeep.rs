@@ -49,7 +49,7 @@ impl Engine {
         let durable = durable(&changes);
         self.put(&changes);
         // A lone replica took its own leases over: no other goes on with them.
-        let others = self.replica.standing().authority != Authority::Sole;
+        let others = !self.replica.standing().authority.is_alone();
         if import.last && others {
             self.replica.claims.claim(now, &self.table);
         }

@@ -184,13 +184,15 @@ fn standing(handle: &LeaderHandle, since: Option<Millis>) -> Standing {
             };
             (authority, None)
         }
-        Footing::Leading { ready: false, .. } | Footing::Starting => {
-            (Authority::Standby { shares }, None)
-        }
+        Footing::Starting => (Authority::Standby { shares }, None),
         Footing::Following { term, make_way } => {
             (Authority::Standby { shares }, make_way.then_some(term))
         }
-        Footing::Isolated => (Authority::Isolated { shares, fresh_secs }, None),
+        // A leader that cannot read what others gave knows no more than one
+        // that cannot tell who leads, and must not fall silent for it.
+        Footing::Leading { ready: false, .. } | Footing::Isolated => {
+            (Authority::Isolated { shares, fresh_secs }, None)
+        }
     };
     Standing {
         authority,

@@ -17,8 +17,8 @@ use reveille::api::Pool;
 use reveille::boot::MacAddress;
 use reveille::clock::Millis;
 use reveille::lease::{
-    AddressSet, AllocateRequest, Answer, Authority, Claims, Intent, Lease, LeaseKey, LeaseState,
-    LeaseTable, Shares, adopt, allocate, make_way, probation, wants_probe,
+    AddressSet, AllocateRequest, Answer, Authority, Claims, Home, Intent, Lease, LeaseKey,
+    LeaseState, LeaseTable, Shares, adopt, allocate, make_way, probation, wants_probe,
 };
 
 const REPLICAS: u8 = 3;
@@ -380,8 +380,25 @@ impl World {
         self.term += 1;
         replica.leads = true;
         replica.settled_at = None;
-        let mirrored = self.mirror.values().cloned();
-        let changes = adopt(now, &replica.table, mirrored, lifetime);
+        let home = |subnet: &str, cidr: &str| Home {
+            subnet: subnet.to_owned(),
+            cidr: cidr.parse().unwrap(),
+            lifetime_secs: LIFETIME,
+        };
+        let homes = [
+            home(SUBNET, "10.0.0.0/24"),
+            home("evil/own", "192.0.2.0/24"),
+        ];
+        // Whoever may write leases in another namespace claims every address.
+        let hostile = self.mirror.values().map(|lease| Lease {
+            key: LeaseKey::Mac(mac(u8::MAX)),
+            mac: Some(mac(u8::MAX)),
+            subnet: "evil/own".to_owned(),
+            since: Millis(u64::MAX),
+            ..lease.clone()
+        });
+        let mirrored = self.mirror.values().cloned().chain(hostile);
+        let changes = adopt(now, &replica.table, mirrored, &homes);
         replica.table.apply_all(&changes);
         replica.claims.clear();
         replica.claims.claim(now, &replica.table);

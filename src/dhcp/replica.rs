@@ -146,7 +146,7 @@ impl Replica {
                 settled_secs: None,
                 ..
             }
-        );
+        ) && !authority.is_alone();
         if unsettled {
             self.claims.claim_strangers(now, table, &changes);
         }

@@ -9,12 +9,9 @@ use super::server::{Engine, durable};
 use crate::api::Cidr;
 use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
-use crate::lease::{self, Authority, Change, Lease, LeaseState, Shares, StoreError, Usage};
+use crate::lease::{self, Authority, Change, Home, Lease, LeaseState, Shares, StoreError, Usage};
 use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
 
-/// For how long a lease is taken over whose Subnet is not served at the moment,
-/// in seconds: a day, in which it may come back.
-const UNSERVED_SECS: u32 = 24 * 3600;
 /// Sweeps from one prolonging of claimed leases to the next.
 const PROLONG_EVERY: u64 = 10;
 /// Records that one sweep ends at most.
@@ -39,15 +36,20 @@ impl Engine {
             return;
         };
         let now = clock::now();
-        let lifetime = |subnet: &str| lifetime(&snapshot, subnet).or(Some(UNSERVED_SECS));
-        let changes = lease::adopt(now, &self.table, import.leases, lifetime);
+        let home = |subnet: &SubnetEntry| Home {
+            subnet: subnet.key.clone(),
+            cidr: subnet.spec.cidr,
+            lifetime_secs: subnet.spec.lifetimes.valid.secs(),
+        };
+        let homes: Vec<Home> = snapshot.subnets.iter().map(home).collect();
+        let changes = lease::adopt(now, &self.table, import.leases, &homes);
         if import.first {
             self.replica.claims.clear();
         }
         let durable = durable(&changes);
         self.put(&changes);
         // A lone replica took its own leases over: no other goes on with them.
-        let others = self.replica.standing().authority != Authority::Sole;
+        let others = !self.replica.standing().authority.is_alone();
         if import.last && others {
             self.replica.claims.claim(now, &self.table);
         }

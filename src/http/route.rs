@@ -169,7 +169,8 @@ fn script(
         name: SCRIPT_NAME.to_owned(),
         body: script.body,
         purpose: script.purpose,
-        machine: Some(mac),
+        // What another machine reads is no stage of this one's boot.
+        machine: Some(mac).filter(|_| speaks),
         told,
     })
 }

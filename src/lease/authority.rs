@@ -75,6 +75,30 @@ impl Authority {
         matches!(self, Self::Sole | Self::Holder { .. })
     }
 
+    /// A replica without others in a cluster, which started without its table:
+    /// everything is its own, but what it gave before it may not know.
+    /// `settled_secs` as in [`Authority::Holder`].
+    #[must_use]
+    pub const fn alone(settled_secs: Option<u64>) -> Self {
+        Self::Holder {
+            shares: Shares {
+                replicas: 1,
+                ordinal: 0,
+            },
+            settled_secs,
+        }
+    }
+
+    /// Whether there is no other replica, which might go on with a lease.
+    #[must_use]
+    pub const fn is_alone(self) -> bool {
+        match self {
+            Self::Sole => true,
+            Self::Holder { shares, .. } => shares.replicas == 1,
+            Self::Isolated { .. } | Self::Standby { .. } => false,
+        }
+    }
+
     /// Whether somebody that we know nothing of may have an address that is
     /// lent for `lifetime_secs`.
     #[must_use]
@@ -95,7 +119,9 @@ impl Authority {
             pools.iter().filter_map(part).collect()
         };
         match self {
-            Self::Sole => vec![of(&|pool| Some((pool.start.into(), pool.end.into())))],
+            _ if self.is_alone() => {
+                vec![of(&|pool| Some((pool.start.into(), pool.end.into())))]
+            }
             Self::Holder { shares, .. } => vec![
                 of(&|pool| shares.region(pool)),
                 of(&|pool| shares.common(pool)),
@@ -104,7 +130,7 @@ impl Authority {
             Self::Isolated { shares, fresh_secs } if is_aged(fresh_secs, lifetime_secs) => {
                 vec![of(&|pool| shares.own(pool))]
             }
-            Self::Isolated { .. } | Self::Standby { .. } => Vec::new(),
+            Self::Sole | Self::Isolated { .. } | Self::Standby { .. } => Vec::new(),
         }
     }
 
@@ -206,6 +232,20 @@ mod tests {
                 prop_assert_eq!(regions, usize::from(common));
             }
         }
+    }
+
+    #[test]
+    fn alone_without_its_table_it_has_the_whole_pool_and_is_unsure_of_it() {
+        let pool = Pool {
+            start: [10, 0, 0, 1].into(),
+            end: [10, 0, 0, 100].into(),
+        };
+        let tiers = |authority: Authority| authority.tiers(&[pool], 60);
+        let alone = Authority::alone;
+        assert_eq!(tiers(alone(None)), tiers(Authority::Sole));
+        assert!(alone(None).is_unsure(60) && alone(Some(59)).is_unsure(60));
+        assert!(!alone(Some(60)).is_unsure(60));
+        assert!(alone(None).is_alone() && alone(None).judges());
     }
 
     #[test]

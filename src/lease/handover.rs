@@ -8,8 +8,24 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::record::{Change, Lease, LeaseKey, LeaseState};
-use super::table::LeaseTable;
+use super::table::{LeaseTable, namespace_of};
+use crate::api::Cidr;
 use crate::clock::Millis;
+
+/// For how long a lease is taken over whose Subnet is not served at the moment,
+/// in seconds: a day, in which it may come back.
+const UNSERVED_SECS: u32 = 24 * 3600;
+
+/// A Subnet that is served, as far as leases that are taken over go.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// Its `namespace/name`.
+    pub subnet: String,
+    /// Its network.
+    pub cidr: Cidr,
+    /// For how long it lends addresses, in seconds.
+    pub lifetime_secs: u32,
+}
 
 /// Addresses that another replica may still renew, and for whom. While one is
 /// claimed its lease does not end and nobody else gets it.
@@ -17,32 +33,72 @@ use crate::clock::Millis;
 pub struct Claims(BTreeMap<Ipv4Addr, LeaseKey>);
 
 /// The changes that take `mirrored` over at `now`: all are lent for a whole
-/// lifetime from now, because nobody knows when they were last renewed.
-/// `lifetime` is that of a Subnet, in seconds; those of Subnets without one are
-/// left out. What this table knows to be newer stays.
+/// lifetime from now, because nobody knows when they were last renewed. What
+/// this table knows to be newer stays.
+///
+/// A lease speaks for Subnets of its own namespace alone: where none of
+/// `homes` there has its address, it is left out, unless its Subnet is not
+/// served at the moment and no other namespace has the address either. Whoever
+/// may write leases in one namespace takes nothing from the others.
 pub fn adopt(
     now: Millis,
     table: &LeaseTable,
     mirrored: impl IntoIterator<Item = Lease>,
-    lifetime: impl Fn(&str) -> Option<u32>,
+    homes: &[Home],
 ) -> Vec<Change> {
-    let adopted = mirrored.into_iter().filter_map(|lease| {
-        let expires = now.plus_secs(lifetime(&lease.subnet)?.into());
-        let known = table.get(lease.address);
-        match known.filter(|known| known.state_at(now) == LeaseState::Bound) {
-            Some(known) if known.key == lease.key => Some(Lease {
-                expires: known.expires.max(expires),
+    // A page may name an address more than once.
+    let mut adopted: BTreeMap<Ipv4Addr, Lease> = BTreeMap::new();
+    for lease in mirrored {
+        let Some((subnet, lifetime)) = home_of(homes, &lease) else {
+            continue;
+        };
+        let lease = Lease {
+            subnet: subnet.to_owned(),
+            since: lease.since.min(now),
+            expires: now.plus_secs(lifetime.into()),
+            state: LeaseState::Bound,
+            ..lease
+        };
+        let known = adopted
+            .get(&lease.address)
+            .or_else(|| table.get(lease.address));
+        let next = match known.filter(|known| known.state_at(now) == LeaseState::Bound) {
+            Some(known) if !shares_home(homes, known, &lease) => continue,
+            Some(known) if known.key == lease.key => Lease {
+                expires: known.expires.max(lease.expires),
                 ..known.clone()
-            }),
-            Some(known) if known.since > lease.since => None,
-            Some(_) | None => Some(Lease {
-                state: LeaseState::Bound,
-                expires,
-                ..lease
-            }),
-        }
-    });
-    adopted.map(Change::Put).collect()
+            },
+            Some(known) if known.since > lease.since => continue,
+            Some(_) | None => lease,
+        };
+        adopted.insert(next.address, next);
+    }
+    adopted.into_values().map(Change::Put).collect()
+}
+
+/// The Subnet that `lease` belongs to, and for how many seconds it lends: the
+/// one it names, else, should that be gone, the narrowest of its namespace.
+fn home_of<'a>(homes: &'a [Home], lease: &'a Lease) -> Option<(&'a str, u32)> {
+    let has = |home: &&Home| home.cidr.contains(lease.address);
+    let near = |home: &&Home| namespace_of(&home.subnet) == namespace_of(&lease.subnet);
+    let found = homes
+        .iter()
+        .filter(near)
+        .filter(has)
+        .max_by_key(|home| (home.subnet == lease.subnet, home.cidr.net().prefix_len()));
+    if let Some(home) = found {
+        return Some((&home.subnet, home.lifetime_secs));
+    }
+    let served = homes.iter().any(|home| home.subnet == lease.subnet);
+    let elsewhere = homes.iter().any(|home| has(&home));
+    (!served && !elsewhere).then_some((&lease.subnet, UNSERVED_SECS))
+}
+
+/// Whether what is known of an address and what was mirrored of it are of one
+/// Subnet, as far as names go after a renaming.
+fn shares_home(homes: &[Home], known: &Lease, mirrored: &Lease) -> bool {
+    known.subnet == mirrored.subnet
+        || home_of(homes, known).is_some_and(|(subnet, _)| subnet == mirrored.subnet)
 }
 
 /// The changes that forget every record but those that `keeps` says may stay.
@@ -181,14 +237,97 @@ mod tests {
         (subnet == "default/lab").then_some(3600)
     }
 
+    fn home(subnet: &str, cidr: &str) -> Home {
+        Home {
+            subnet: subnet.to_owned(),
+            cidr: cidr.parse().unwrap(),
+            lifetime_secs: 3600,
+        }
+    }
+
+    fn of(subnet: &str, lease: Lease) -> Lease {
+        Lease {
+            subnet: subnet.to_owned(),
+            ..lease
+        }
+    }
+
+    #[test]
+    fn a_namespace_takes_no_address_of_another() {
+        let homes = [
+            home("default/lab", "10.0.0.0/24"),
+            home("evil/own", "192.0.2.0/24"),
+        ];
+        let soon = NOW.secs() + 10;
+        let table: LeaseTable = [lease(1, 1, 100, soon)].into_iter().collect();
+        let late = u64::MAX / 4000;
+        let taken = [
+            of("evil/own", lease(1, 9, late, 0)),
+            of("evil/own", lease(2, 9, late, 0)),
+            of("evil/gone", lease(3, 9, late, 0)),
+            // Its own Subnet never had the address.
+            of("evil/lab", lease(4, 9, late, 0)),
+        ];
+        assert_eq!(adopt(NOW, &table, taken, &homes), []);
+    }
+
+    #[test]
+    fn overlapping_subnets_do_not_take_bound_leases_from_each_other() {
+        let homes = [
+            home("default/lab", "10.0.0.0/24"),
+            home("evil/own", "10.0.0.0/16"),
+        ];
+        let soon = NOW.secs() + 10;
+        let table: LeaseTable = [lease(1, 1, 100, soon)].into_iter().collect();
+        let page = [
+            of("evil/own", lease(1, 9, u64::MAX / 4000, 0)),
+            lease(2, 2, 5, 0),
+            of("evil/own", lease(2, 9, 6, 0)),
+        ];
+        let changes = adopt(NOW, &table, page, &homes);
+        let [Change::Put(taken)] = changes.as_slice() else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(taken.key, lease(2, 2, 0, 0).key);
+    }
+
+    #[test]
+    fn no_lease_is_newer_than_now() {
+        let homes = [home("default/lab", "10.0.0.0/24")];
+        let table = LeaseTable::new();
+        let ahead = lease(1, 1, NOW.secs() + 99, 0);
+        let changes = adopt(NOW, &table, [ahead], &homes);
+        let [Change::Put(taken)] = changes.as_slice() else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(taken.since, NOW);
+    }
+
+    #[test]
+    fn a_lease_follows_its_subnet_to_a_new_name_or_waits_for_it() {
+        let table = LeaseTable::new();
+        let renamed = [home("default/new", "10.0.0.0/24")];
+        let changes = adopt(NOW, &table, [lease(1, 1, 5, 0)], &renamed);
+        let [Change::Put(moved)] = changes.as_slice() else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(moved.subnet, "default/new");
+        // No Subnet has the address: whose it is may yet be served.
+        let changes = adopt(NOW, &table, [lease(1, 1, 5, 0)], &[]);
+        let [Change::Put(aside)] = changes.as_slice() else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(aside.expires, NOW.plus_secs(UNSERVED_SECS.into()));
+        // Its Subnet is served and has the address no more.
+        let away = [home("default/lab", "192.0.2.0/24")];
+        assert_eq!(adopt(NOW, &table, [lease(1, 1, 5, 0)], &away), []);
+    }
+
     #[test]
     fn what_was_mirrored_is_lent_for_a_whole_lifetime_from_now() {
         let mut table = LeaseTable::new();
-        let strange = Lease {
-            subnet: "default/gone".to_owned(),
-            ..lease(2, 2, 0, 0)
-        };
-        table.apply_all(&adopt(NOW, &table, [lease(1, 1, 5, 0), strange], hour));
+        let homes = [home("default/lab", "10.0.0.0/24")];
+        table.apply_all(&adopt(NOW, &table, [lease(1, 1, 5, 0)], &homes));
         assert_eq!(table.len(), 1);
         let adopted = table.get([10, 0, 0, 1].into()).unwrap();
         assert_eq!(adopted.expires, NOW.plus_secs(3600));
@@ -201,7 +340,9 @@ mod tests {
         let table: LeaseTable = [lease(1, 1, 100, soon), lease(2, 1, 100, soon)]
             .into_iter()
             .collect();
-        let changes = adopt(NOW, &table, [lease(1, 2, 90, 0), lease(2, 2, 110, 0)], hour);
+        let homes = [home("default/lab", "10.0.0.0/24")];
+        let mirrored = [lease(1, 2, 90, 0), lease(2, 2, 110, 0)];
+        let changes = adopt(NOW, &table, mirrored, &homes);
         let [Change::Put(taken)] = changes.as_slice() else {
             panic!("{changes:?}");
         };

@@ -23,7 +23,7 @@ pub use self::addresses::AddressSet;
 pub use self::allocate::{OFFER_HOLD_SECS, PROBATION_SECS, allocate, probation, wants_probe};
 pub use self::authority::{Authority, SHARE_OF, Shares};
 pub use self::disk::{OpenTrouble, StoreError, TroubleReason};
-pub use self::handover::{Claims, adopt, make_way, release_gone};
+pub use self::handover::{Claims, Home, adopt, make_way, release_gone};
 pub use self::index::LeaseIndex;
 pub use self::kea::import_kea;
 pub use self::metrics::LeaseMetrics;

@@ -173,16 +173,20 @@ impl LeaseTable {
 
     /// Files records under the Subnet that has their address now, where the
     /// one they name is no longer among `subnets` (`namespace/name`): a Subnet
-    /// that is renamed keeps its leases. For when the Subnets changed.
+    /// that is renamed within its namespace keeps its leases. For when the
+    /// Subnets changed.
     #[must_use]
     pub fn rehome(&self, subnets: &[(String, Cidr)]) -> Vec<Change> {
         let is_gone = |lease: &&Lease| !subnets.iter().any(|(name, _)| *name == lease.subnet);
         self.iter()
             .filter(is_gone)
             .filter_map(|lease| {
+                let namespace = namespace_of(&lease.subnet);
                 let (name, _) = subnets
                     .iter()
-                    .find(|(_, cidr)| cidr.contains(lease.address))?;
+                    .filter(|(name, _)| namespace_of(name) == namespace)
+                    .filter(|(_, cidr)| cidr.contains(lease.address))
+                    .max_by_key(|(_, cidr)| cidr.net().prefix_len())?;
                 Some(Change::Put(Lease {
                     subnet: name.clone(),
                     ..lease.clone()
@@ -250,6 +254,13 @@ impl Counts {
             LeaseState::Released | LeaseState::Expired => &mut self.remembered,
         }
     }
+}
+
+/// The namespace of a Subnet (`namespace/name`).
+pub(super) fn namespace_of(subnet: &str) -> &str {
+    subnet
+        .split_once('/')
+        .map_or("", |(namespace, _)| namespace)
 }
 
 /// When the sweep has to look at a record.

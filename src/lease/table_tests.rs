@@ -58,12 +58,12 @@ fn a_renamed_subnet_keeps_its_leases() {
         .map(|n| record(n, 1, 0, LeaseState::Bound, 10))
         .collect();
     let cidr = "10.0.0.0/24".parse().unwrap();
-    let changes = table.rehome(&[("new/name".to_owned(), cidr)]);
+    let changes = table.rehome(&[("default/name".to_owned(), cidr)]);
     table.apply_all(&changes);
-    assert_eq!(table.counts("new/name").bound, 4);
+    assert_eq!(table.counts("default/name").bound, 4);
     assert_eq!(table.counts("default/s0"), Counts::default());
-    assert_eq!(table.rehome(&[("new/name".to_owned(), cidr)]), vec![]);
-    assert_eq!(table.of_key("new/name", &key(1)).count(), 4);
+    assert_eq!(table.rehome(&[("default/name".to_owned(), cidr)]), vec![]);
+    assert_eq!(table.of_key("default/name", &key(1)).count(), 4);
 }
 
 #[test]
@@ -71,8 +71,10 @@ fn records_of_a_subnet_that_is_nowhere_stay() {
     let table: LeaseTable = [record(1, 1, 0, LeaseState::Bound, 10)]
         .into_iter()
         .collect();
-    let elsewhere = ("a/b".to_owned(), "192.0.2.0/24".parse().unwrap());
+    let elsewhere = ("default/b".to_owned(), "192.0.2.0/24".parse().unwrap());
     assert_eq!(table.rehome(&[elsewhere]), vec![]);
+    let foreign = ("a/s0".to_owned(), "10.0.0.0/24".parse().unwrap());
+    assert_eq!(table.rehome(&[foreign]), vec![]);
 }
 
 fn assert_agrees(table: &LeaseTable, model: &BTreeMap<Ipv4Addr, Lease>, now: Millis) {

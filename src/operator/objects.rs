@@ -25,6 +25,8 @@ pub struct Objects {
     synced: BTreeSet<Kind>,
     /// Objects that a list which is not at its end has named so far.
     listed: BTreeMap<Kind, BTreeSet<ObjectRef>>,
+    /// Whether some of what was kept on disk could not be read at all.
+    lossy: bool,
 }
 
 /// What is known of an object beside its spec.
@@ -245,7 +247,7 @@ impl Objects {
     #[must_use]
     pub fn inputs(&self) -> Inputs {
         let mut inputs = Inputs {
-            incomplete: !self.is_synced(),
+            incomplete: !self.is_synced() || self.lossy,
             ..Inputs::default()
         };
         let mut order: Vec<_> = self.held.iter().collect();
@@ -255,8 +257,11 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
                 Some(Resource::Machine(machine)) => inputs.machines.push((**machine).clone()),
-                None => held.known_by.withhold(object, &mut inputs),
+                None => {}
             }
+            // Also beside an older version that serves on: by what it is known
+            // now, it is no unknown machine either.
+            held.known_by.withhold(object, &mut inputs);
         }
         inputs
     }
@@ -269,8 +274,23 @@ impl Objects {
             .collect()
     }
 
+    /// Takes the last good version of what cannot be read now from `before`,
+    /// which knew the same object.
+    pub fn remember(&mut self, before: &Self) {
+        for (object, held) in &mut self.held {
+            if held.good.is_none()
+                && !held.problems.is_empty()
+                && let Some(known) = before.held.get(object)
+                && known.info.uid == held.info.uid
+            {
+                held.good.clone_from(&known.good);
+            }
+        }
+    }
+
     /// The objects that can be served, as manifests, to be kept for the time
-    /// without an API server.
+    /// without an API server; of the others what they are known by, so that
+    /// their machines do not pass for unknown ones then.
     #[must_use]
     pub fn to_json(&self) -> Vec<Value> {
         let mut all = Vec::new();
@@ -279,7 +299,7 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => serde_json::to_value(&subnet.spec),
                 Some(Resource::Profile(profile)) => serde_json::to_value(&profile.spec),
                 Some(Resource::Machine(machine)) => serde_json::to_value(&machine.spec),
-                None => continue,
+                None => Ok(held.known_by.to_spec()),
             };
             let Ok(spec) = spec else { continue };
             all.push(json!({
@@ -304,12 +324,14 @@ impl Objects {
     pub fn from_json(all: Vec<Value>) -> Self {
         let mut objects = Self::default();
         for value in all {
-            let Ok(object) = serde_json::from_value::<DynamicObject>(value) else {
-                continue;
-            };
-            let kind = object.types.as_ref().and_then(|it| Kind::parse(&it.kind));
-            if let Some(kind) = kind {
-                objects.apply(kind, object);
+            let object = serde_json::from_value::<DynamicObject>(value).ok();
+            let kind = object
+                .as_ref()
+                .and_then(|object| Kind::parse(&object.types.as_ref()?.kind));
+            match (kind, object) {
+                (Some(kind), Some(object)) => drop(objects.apply(kind, object)),
+                // Nobody knows which machine it was.
+                _ => objects.lossy = true,
             }
         }
         objects.synced.extend(Kind::ALL);
@@ -320,6 +342,27 @@ impl Objects {
 // === impl KnownBy ===
 
 impl KnownBy {
+    /// As the spec of a Machine that cannot be read, and is known by the same.
+    fn to_spec(&self) -> Value {
+        let macs = self.macs.iter().map(|mac| json!({"mac": mac}));
+        let names = self.names.clone().unwrap_or_default();
+        let mut spec = json!({
+            "unreadable": true,
+            "interfaces": macs.collect::<Vec<_>>(),
+        });
+        let texts = [
+            ("uuid", names.uuid.map(|uuid| uuid.to_string())),
+            ("serial", names.serial),
+            ("assetTag", names.asset),
+        ];
+        for (field, text) in texts {
+            if let Some(text) = text {
+                spec[field] = text.into();
+            }
+        }
+        spec
+    }
+
     /// Has it count as a machine that is not served, not as an unknown one.
     fn withhold(&self, object: &ObjectRef, inputs: &mut Inputs) {
         inputs.withheld.extend(self.macs.iter().map(|mac| Withheld {
@@ -432,128 +475,4 @@ fn status_text(status: Option<Value>) -> (Box<str>, Option<Box<BootStatus>>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn machine(name: &str, created: &str, spec: Value) -> DynamicObject {
-        serde_json::from_value(json!({
-            "apiVersion": API_VERSION,
-            "kind": "Machine",
-            "metadata": {"name": name, "namespace": "edge", "uid": name, "generation": 1,
-                "creationTimestamp": created, "managedFields": []},
-            "spec": spec,
-        }))
-        .unwrap()
-    }
-
-    fn spec(mac: &str) -> Value {
-        json!({"interfaces": [{"mac": mac}]})
-    }
-
-    fn names(inputs: &Inputs) -> Vec<&str> {
-        let machines = inputs.machines.iter();
-        machines
-            .filter_map(|machine| machine.metadata.name.as_deref())
-            .collect()
-    }
-
-    #[test]
-    fn orders_by_age_and_name() {
-        let mut objects = Objects::default();
-        for (name, created) in [
-            ("c", "2026-01-02T00:00:00Z"),
-            ("b", "2026-01-02T00:00:00Z"),
-            ("a", "2026-01-03T00:00:00Z"),
-        ] {
-            let object = machine(name, created, spec("52:54:00:00:00:01"));
-            assert_eq!(objects.apply(Kind::Machine, object), Change::World);
-        }
-        assert_eq!(names(&objects.inputs()), ["b", "c", "a"]);
-        assert!(objects.inputs().incomplete);
-    }
-
-    #[test]
-    fn keeps_the_last_good_version_of_what_cannot_be_read() {
-        let mut objects = Objects::default();
-        let at = "2026-01-02T00:00:00Z";
-        objects.apply(Kind::Machine, machine("a", at, spec("52:54:00:00:00:01")));
-        let broken = json!({"interfaces": [{"mac": "52:54:00:00:00:02"}], "colour": "red"});
-        let change = objects.apply(Kind::Machine, machine("a", at, broken.clone()));
-        assert_eq!(change, Change::World);
-        let mac = objects.inputs().machines[0].spec.interfaces[0].mac;
-        assert_eq!(mac.to_string(), "52:54:00:00:00:01");
-        assert_eq!(objects.problems().len(), 1);
-        // One that never was good is known by its MAC address at least.
-        objects.apply(Kind::Machine, machine("b", at, broken));
-        assert_eq!(objects.inputs().withheld.len(), 1);
-        objects.apply(Kind::Machine, machine("b", at, spec("52:54:00:00:00:02")));
-        assert!(objects.inputs().withheld.is_empty());
-    }
-
-    #[test]
-    fn a_status_changes_nothing_that_is_served() {
-        let mut objects = Objects::default();
-        let mut object = machine("a", "2026-01-02T00:00:00Z", spec("52:54:00:00:00:01"));
-        objects.apply(Kind::Machine, object.clone());
-        assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::None);
-        object.data["status"] = json!({"phase": "Ready", "boots": [
-            {"id": "x", "started": "2026-01-02T00:00:01Z"}, {"id": "y", "stages": [{"stage": "ack"}],
-            "started": "2026-01-02T00:00:02Z"}]});
-        assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
-        let reference = ObjectRef::of(Kind::Machine, &object.metadata);
-        let info = objects.info(&reference).unwrap();
-        assert_eq!(&*info.status, r#"{"phase":"Ready"}"#);
-        let latest = info.latest.as_deref().unwrap();
-        assert_eq!((latest.id.as_str(), latest.stages.len()), ("y", 0));
-        // Nor does the label that we write: selectors know it before.
-        let label = "52-54-00-00-00-01".to_owned();
-        let known = objects.inputs().machines[0].metadata.labels.clone();
-        assert_eq!(known, Some([(MAC_LABEL.to_owned(), label)].into()));
-        object.metadata.labels = known;
-        assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
-        // Nor does it count as a change of the object.
-        let before = objects.revision();
-        assert_eq!(objects.changed(&reference), Some(before));
-        object.data["spec"]["approved"] = json!(false);
-        assert_eq!(objects.apply(Kind::Machine, object), Change::World);
-        assert_eq!(
-            objects.changed_after(before).collect::<Vec<_>>(),
-            [&reference]
-        );
-    }
-
-    #[test]
-    fn a_list_takes_away_what_it_does_not_name() {
-        let mut objects = Objects::default();
-        let at = "2026-01-02T00:00:00Z";
-        for kind in Kind::ALL {
-            objects.list_begins(kind);
-        }
-        for name in ["a", "b"] {
-            objects.apply(Kind::Machine, machine(name, at, spec("52:54:00:00:00:01")));
-        }
-        for kind in Kind::ALL {
-            assert_eq!(objects.list_ends(kind), Change::World);
-        }
-        assert!(objects.is_synced());
-        // While a new list is read, everything is served on.
-        objects.list_begins(Kind::Machine);
-        objects.apply(Kind::Machine, machine("b", at, spec("52:54:00:00:00:01")));
-        assert_eq!(names(&objects.inputs()), ["a", "b"]);
-        assert_eq!(objects.list_ends(Kind::Machine), Change::World);
-        assert_eq!(names(&objects.inputs()), ["b"]);
-    }
-
-    #[test]
-    fn what_is_kept_on_disk_comes_back_the_same() {
-        let mut objects = Objects::default();
-        let mut object = machine("a", "2026-01-02T00:00:00Z", spec("52:54:00:00:00:01"));
-        object.metadata.labels = Some([("role".to_owned(), "worker".to_owned())].into());
-        objects.apply(Kind::Machine, object);
-        let text = serde_json::to_string(&objects.to_json()).unwrap();
-        let back = Objects::from_json(serde_json::from_str(&text).unwrap());
-        let (mut want, got) = (objects.inputs(), back.inputs());
-        want.incomplete = false;
-        assert_eq!(got, want);
-    }
-}
+mod tests;

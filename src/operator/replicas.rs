@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use prometheus::Registry;
@@ -24,6 +25,10 @@ use crate::supervisor::Supervisor;
 
 /// The file that says since when there is a lease table.
 const SINCE: &str = "leases.since";
+
+/// For how long after its table was lost a lone replica takes the mirror over
+/// at each start, in seconds: a restart may have come before it was read.
+const IMPORT_SECS: u64 = 24 * 3600;
 
 /// What the replica is made of.
 pub struct Setup<'a> {
@@ -79,23 +84,37 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
         namespace: setup.cluster.namespace().map(str::to_owned),
         leads: Arc::new(|| Some(0)),
         ready: Arc::new(|_| ()),
-        imports: setup.fresh.then(|| imports.clone()),
+        imports: None,
         fed,
         table: setup.table,
         snapshots: setup.snapshots,
         uid: Arc::new(uid),
         metrics: MirrorMetrics::register(setup.registry)?,
     };
+    let since = since(setup.state, setup.fresh)
+        .with_context(|| format!("--state {}: {SINCE} cannot be kept", setup.state.display()))?;
     let tied = if place.replicas == 1 {
-        let standing = Arc::new(Standing::default);
+        let age = since.map(|since| clock::now().since(since) / 1000);
+        let imported_before = age.is_none_or(|secs| secs >= IMPORT_SECS);
+        let known = Arc::new(AtomicBool::new(imported_before));
+        if !imported_before {
+            mirror.imports = Some(imports);
+            let known = Arc::clone(&known);
+            mirror.ready = Arc::new(move |_| known.store(true, Ordering::Relaxed));
+            tracing::info!(
+                "the lease table is new: addresses that it does not know are probed before they \
+                 are offered, until a lease lifetime has passed"
+            );
+        }
+        let standing = move || Standing {
+            authority: alone(since, known.load(Ordering::Relaxed)),
+            make_way: None,
+        };
         Tied {
-            replica: Replica::new(standing, Arc::new(|_| ()), imported, Some(sender)),
+            replica: Replica::new(Arc::new(standing), Arc::new(|_| ()), imported, Some(sender)),
             leader: None,
         }
     } else {
-        let since = since(setup.state, setup.fresh).with_context(|| {
-            format!("--state {}: {SINCE} cannot be kept", setup.state.display())
-        })?;
         let metrics = LeaderMetrics::register(setup.registry)?;
         let cluster = setup.cluster;
         let election = Election::new(cluster.client.clone(), &cluster.own, place, metrics)?;
@@ -134,6 +153,16 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
     Ok(tied)
 }
 
+/// What a replica without others may give: everything, with care for as long
+/// as machines may have leases of a table that was lost. `known` is whether
+/// the mirror was taken over.
+fn alone(since: Option<Millis>, known: bool) -> Authority {
+    since.map_or(Authority::Sole, |since| {
+        let secs = clock::now().since(since) / 1000;
+        Authority::alone(known.then_some(secs))
+    })
+}
+
 /// What this replica may give at this moment.
 fn standing(handle: &LeaderHandle, since: Option<Millis>) -> Standing {
     let shares = Shares {
@@ -155,13 +184,15 @@ fn standing(handle: &LeaderHandle, since: Option<Millis>) -> Standing {
             };
             (authority, None)
         }
-        Footing::Leading { ready: false, .. } | Footing::Starting => {
-            (Authority::Standby { shares }, None)
-        }
+        Footing::Starting => (Authority::Standby { shares }, None),
         Footing::Following { term, make_way } => {
             (Authority::Standby { shares }, make_way.then_some(term))
         }
-        Footing::Isolated => (Authority::Isolated { shares, fresh_secs }, None),
+        // A leader that cannot read what others gave knows no more than one
+        // that cannot tell who leads, and must not fall silent for it.
+        Footing::Leading { ready: false, .. } | Footing::Isolated => {
+            (Authority::Isolated { shares, fresh_secs }, None)
+        }
     };
     Standing {
         authority,
@@ -194,6 +225,15 @@ fn since(state: &Path, fresh: bool) -> io::Result<Option<Millis>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lone_replica_without_its_table_is_unsure_until_it_read_the_mirror_and_a_lifetime_passed() {
+        assert_eq!(alone(None, true), Authority::Sole);
+        let lost = Millis(clock::now().0 - 100_000);
+        assert!(alone(Some(lost), false).is_unsure(60));
+        assert!(!alone(Some(lost), true).is_unsure(60));
+        assert!(alone(Some(lost), true).is_unsure(3600));
+    }
 
     #[test]
     fn a_lost_table_is_remembered_until_it_is_lost_again() {

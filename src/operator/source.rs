@@ -191,13 +191,15 @@ impl Source {
             }
         }
         let synced = objects.is_synced();
+        if synced && let Some(before) = self.before.take() {
+            objects.remember(&before);
+        }
         drop(objects);
         // A part of the objects is no world.
         if !synced {
             return Change::None;
         }
         if !was_synced {
-            self.before = None;
             return Change::World;
         }
         change

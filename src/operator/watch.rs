@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use kube::Api;
 use kube::core::{ApiResource, DynamicObject, Status};
-use kube::runtime::utils::Backoff;
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Cluster;
@@ -56,7 +56,7 @@ pub enum Reason {
     Unreachable,
 }
 
-/// Waits between tries: from half a second to eight.
+/// Waits between tries: from half a second to ten.
 #[derive(Clone, Copy, Debug, Default)]
 struct Patience(u32);
 
@@ -129,7 +129,8 @@ pub async fn run(
         None => Api::all_with(cluster.client.clone(), &resource(kind)),
     };
     let config = watcher::Config::default().page_size(PAGE);
-    let mut events = watch(api, config).backoff(Patience::default()).boxed();
+    let mut events = watch(api, config).boxed();
+    let mut patience = Patience::default();
     loop {
         let event = tokio::select! {
             () = token.cancelled() => return Ok(()),
@@ -137,15 +138,23 @@ pub async fn run(
         };
         match event {
             Some(Ok(event)) => {
-                if !matches!(event, Event::Init) {
+                // A list that begins is no success: it may fail at any page.
+                if !matches!(event, Event::Init | Event::InitApply(_)) {
                     watches.works(kind);
+                    patience = Patience::default();
                 }
                 // The source is gone only when the process goes.
                 if queue.send((kind, event)).await.is_err() {
                     return Ok(());
                 }
             }
-            Some(Err(error)) => watches.failed(kind, Trouble::of(kind, &error, &cluster)),
+            Some(Err(error)) => {
+                watches.failed(kind, Trouble::of(kind, &error, &cluster));
+                tokio::select! {
+                    () = token.cancelled() => return Ok(()),
+                    () = sleep(patience.wait()) => {}
+                }
+            }
             None => anyhow::bail!("the watch of {kind} ended"),
         }
     }
@@ -262,18 +271,26 @@ impl Reason {
 
 // === impl Patience ===
 
-impl Iterator for Patience {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = Duration::from_millis(500 << self.0);
+impl Patience {
+    /// The next wait: twice the last one, and up to a quarter more, so that
+    /// the watches of many programs do not come at once.
+    fn wait(&mut self) -> Duration {
+        let wait = 500 << self.0;
         self.0 = (self.0 + 1).min(4);
-        Some(wait)
+        let more = getrandom::u64().map_or(0, |random| random % (wait / 4));
+        Duration::from_millis(wait + more)
     }
 }
 
-impl Backoff for Patience {
-    fn reset(&mut self) {
-        self.0 = 0;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_longer_each_time_up_to_ten_seconds() {
+        let mut patience = Patience::default();
+        let waits: Vec<u64> = (0..6).map(|_| patience.wait().as_secs()).collect();
+        assert!(waits.is_sorted() && waits[0] == 0, "{waits:?}");
+        assert!(waits[4] >= 8 && waits[5] <= 10, "{waits:?}");
     }
 }

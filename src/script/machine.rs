@@ -146,9 +146,11 @@ fn context(
             http: urls.base(),
         },
         boot: BootContext {
+            // Only who has the machine's address: the token says that it runs.
             phone_home: caller
-                .told
-                .boot_token(mac)
+                .mac
+                .filter(|caller| *caller == mac)
+                .and_then(|mac| caller.told.boot_token(mac))
                 .map_or_else(String::new, |token| urls.phone_home(mac, &token)),
         },
     }

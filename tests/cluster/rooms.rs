@@ -36,7 +36,10 @@ pub(crate) fn run(programs: &Programs, folder: &Path, words: &[&str]) -> Result<
     let words: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let chosen: Vec<&Trial> = trials::ALL
         .iter()
-        .filter(|one| words.is_empty() || words.iter().any(|word| one.name.contains(**word)))
+        .filter(|one| match words.is_empty() {
+            true => one.name != trials::FIGURES,
+            false => words.iter().any(|word| one.name.contains(**word)),
+        })
         .collect();
     ensure!(!chosen.is_empty(), "no trial is called so");
     let jobs = match std::env::var("REVEILLE_CLUSTER_JOBS") {

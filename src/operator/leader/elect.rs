@@ -10,7 +10,8 @@
 //!
 //! Stricter than client-go in one point: an object that is missing is made
 //! vacant, and a vacant object is waited for like a held one, unless its last
-//! holder gave it up. Else whoever deletes it makes two leaders.
+//! holder gave it up. Else whoever deletes it makes two leaders. Its terms begin
+//! at a number that no earlier object is likely to have had.
 //!
 //! No I/O, no clock: time comes in as an argument.
 
@@ -145,6 +146,10 @@ pub struct Elector {
     next: Uptime,
     /// The term that this replica has made way for.
     made_way: Option<u32>,
+    /// The object that was seen last, and the highest term of any: the number
+    /// of a term must not come again in another object.
+    uid: String,
+    highest: u32,
     /// When every other replica was seen to know our term.
     settled: Option<(u32, Uptime)>,
 }
@@ -275,6 +280,8 @@ impl Elector {
             asked: None,
             next: now,
             made_way: None,
+            uid: String::new(),
+            highest: 0,
             settled: None,
         }
     }
@@ -454,7 +461,7 @@ impl Elector {
             };
             if !ours {
                 taken.acquired = taken.renewed;
-                taken.term = record.term.saturating_add(1);
+                taken.term = record.term.max(self.highest).saturating_add(1);
             }
             return Some(taken);
         }
@@ -498,12 +505,19 @@ impl Elector {
             lease_secs: self.timing.lease_secs().max(RELEASED_SECS + 1),
             acquired: wall,
             renewed: wall,
-            term: 0,
+            term: self.highest.saturating_add(1).max(scattered(wall)),
             known: BTreeMap::new(),
         }
     }
 
     fn observe(&mut self, record: Record, now: Uptime) {
+        self.highest = self.highest.max(record.term);
+        if record.uid != self.uid {
+            // Somebody deleted the object: no term of another was made way for.
+            self.uid.clone_from(&record.uid);
+            self.made_way = None;
+            self.settled = None;
+        }
         let (changed, alive) = match &self.seen {
             Seen::Record {
                 record: before,
@@ -542,6 +556,13 @@ impl Elector {
         let factor = (MAX_WAIT - 1.0).mul_add(jitter.clamp(0.0, 1.0), 1.0);
         self.timing.retry.mul_f64(factor)
     }
+}
+
+/// Where the terms of a new object begin: below 2^30, and hardly ever twice at
+/// the same number, for replicas that remember terms of one that was deleted.
+fn scattered(wall: Timestamp) -> u32 {
+    let micros = wall.as_microsecond().rem_euclid(1 << 30);
+    u32::try_from(micros).unwrap_or(0)
 }
 
 /// A renewal is always a change, even where the wall clock went back.

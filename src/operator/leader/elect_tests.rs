@@ -210,6 +210,43 @@ fn times_that_make_two_leaders_are_refused() {
     assert_eq!(timing(15, 10, 0).check(), Err(TimingError::Retry));
 }
 
+#[test]
+fn a_deleted_object_begins_at_a_term_that_no_earlier_one_had() {
+    let (mut leader, now) = made_leader();
+    turn(&mut leader, now + 2_000, Reply::Absent);
+    let step = leader.step(Uptime(now + 2_000), wall(), 0.0);
+    let Action::Create(vacant) = step else {
+        panic!("nothing made: {step:?}");
+    };
+    assert!(vacant.term > 5, "{}", vacant.term);
+    // Two replicas that know nothing do not begin alike.
+    let later = wall() + jiff::SignedDuration::from_millis(1700);
+    let begins = |at| elector("a", 0).vacant(at).term;
+    assert_ne!(begins(wall()), begins(later));
+}
+
+#[test]
+fn what_was_made_way_for_counts_in_its_own_object_only() {
+    let mut follower = elector("a", 1);
+    turn(&mut follower, 0, Reply::Found(held_by("b", 1)));
+    follower.make_way(4);
+    assert_eq!(follower.made_way(), Some(4));
+    // Somebody puts an old copy of the object in its place.
+    let copy = Record {
+        uid: "2".to_owned(),
+        ..held_by("b", 2)
+    };
+    turn(&mut follower, 3 * SECOND, Reply::Found(copy));
+    assert_eq!(follower.made_way(), None);
+    let past = Record {
+        term: 1,
+        ..held_by("b", 3)
+    };
+    turn(&mut follower, 6 * SECOND, Reply::Found(past.clone()));
+    let taken = follower.wanted(&past, Uptime(0), Uptime(99 * SECOND), wall());
+    assert_eq!(taken.map(|taken| taken.term), Some(5));
+}
+
 // === a world that does its worst ===
 
 /// A request on its way, or its answer on the way back.

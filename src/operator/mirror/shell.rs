@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::api::{Api, DeleteParams, ListParams, ObjectList, Patch, PatchParams, TypeMeta};
 use kube::{Client, Error};
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -80,6 +81,8 @@ pub struct Mirror {
     plan: Plan,
     /// The trouble that was said last.
     trouble: Option<String>,
+    /// Whether it was said that what was mirrored cannot be read.
+    unread: bool,
 }
 
 // === impl MirrorMetrics ===
@@ -117,6 +120,7 @@ impl Mirror {
             setup,
             plan: Plan::default(),
             trouble: None,
+            unread: false,
         }
     }
 
@@ -175,11 +179,30 @@ impl Mirror {
         let (mut first, mut taken) = (true, 0);
         loop {
             let page = match timeout(REQUEST, api.list(&params)).await {
-                Ok(Ok(page)) => page,
-                Ok(Err(error)) => return self.failed("list", &error),
-                Err(_) => return self.silent("list"),
+                Ok(Ok(page)) => {
+                    self.fine();
+                    page
+                }
+                // Where there is no such resource nothing was ever mirrored.
+                Ok(Err(error)) if is_absent(&error) => {
+                    self.failed("list", &error);
+                    ObjectList {
+                        types: TypeMeta::default(),
+                        metadata: ListMeta::default(),
+                        items: Vec::new(),
+                    }
+                }
+                Ok(Err(error)) => {
+                    self.failed("list", &error);
+                    self.unread = self.unread || self.say_unread();
+                    return false;
+                }
+                Err(_) => {
+                    self.silent("list");
+                    self.unread = self.unread || self.say_unread();
+                    return false;
+                }
             };
-            self.fine();
             let next = page.metadata.continue_.filter(|next| !next.is_empty());
             for object in &page.items {
                 self.plan.listed(object);
@@ -211,7 +234,23 @@ impl Mirror {
             let took = begun.elapsed();
             tracing::info!(term, leases = taken, ?took, "leases taken over");
         }
+        self.unread = false;
         (self.setup.ready)(term);
+        true
+    }
+
+    /// Says what is not served while the mirror cannot be read.
+    fn say_unread(&self) -> bool {
+        if self.setup.imports.is_some() {
+            tracing::warn!(
+                cure = "let the service account list dhcpleases.reveille.dev, and see that the API \
+                        server answers",
+                "mirror: what other replicas, or this one before, gave of the pools is unknown: \
+                 until it can be read, one of several replicas serves reservations, leases that it \
+                 knows and its own share of each pool; one alone probes every address it does not \
+                 know before it offers it"
+            );
+        }
         true
     }
 
@@ -372,6 +411,11 @@ impl Mirror {
             tracing::info!("mirror: leases are shown as objects again");
         }
     }
+}
+
+/// Whether the API server has no such resource.
+const fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 404)
 }
 
 /// Whether the same write will be refused again.

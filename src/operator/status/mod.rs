@@ -49,8 +49,10 @@ pub fn start(
     supervisor: &Supervisor,
     registry: &Registry,
 ) -> prometheus::Result<()> {
-    let replica = &cluster.place.name;
-    let (announcer, herald) = Announcer::new(cluster, replica, EventMetrics::register(registry)?);
+    // By its number: a new Pod in its place keeps up what the old one wrote.
+    let replica = &format!("replica-{}", cluster.place.ordinal);
+    let metrics = EventMetrics::register(registry)?;
+    let (announcer, herald) = Announcer::new(cluster, &cluster.place.name, metrics);
     let writer = Writer::new(
         sources,
         Publisher::new(cluster.clone(), replica),

@@ -12,9 +12,12 @@ use crate::snapshot::{
 };
 
 /// Mistakes in which two objects want the same and the older one wins.
-const CONFLICTS: [&str; 6] = [
+const CONFLICTS: [&str; 9] = [
     "DuplicateMac",
     "DuplicateIp",
+    "DuplicateUuid",
+    "DuplicateSerial",
+    "DuplicateAssetTag",
     "InterfaceTaken",
     "SubnetsOverlap",
     "TwoDefaults",

@@ -1,6 +1,7 @@
 //! The trials.
 
 mod discovery;
+mod figures;
 mod fixtures;
 mod harness;
 mod limits;
@@ -9,6 +10,7 @@ mod operator;
 mod outlives;
 mod replicas;
 mod resources;
+mod rights;
 mod status;
 mod storm;
 mod wakes;
@@ -46,6 +48,9 @@ pub(crate) enum Plane {
 const SHARED: Plane = Plane::Shared;
 /// Without controllers it starts sooner.
 const OWN: Plane = Plane::Own(Parts { controllers: false });
+
+/// The trial that measures; it runs only when it is named.
+pub(crate) const FIGURES: &str = "figures";
 
 /// All trials, in the order in which they run.
 pub(crate) const ALL: &[Trial] = &[
@@ -88,6 +93,8 @@ pub(crate) const ALL: &[Trial] = &[
     trial("discovery", &[], SHARED, discovery::waits_for_approval),
     trial("machine-woken", &[MACHINES], SHARED, wakes::woken),
     trial("machine-woken-alone", &[MACHINES], OWN, wakes::woken_alone),
+    trial("rights", &[], SHARED, rights::rights),
+    trial(FIGURES, &[], OWN, figures::figures),
     trial(
         "storm-survives-kill",
         &[MACHINES],

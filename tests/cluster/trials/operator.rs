@@ -232,7 +232,7 @@ fn loosen(stage: &Stage<'_>) -> Result<()> {
 pub(super) fn not_installed(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let machines = "crd/machines.reveille.dev";
     stage.plane.kubectl(&["delete", machines, "--wait=true"])?;
-    let kubeconfig = stage.plane.kubeconfig();
+    let kubeconfig = account(stage)?;
     let server = stage
         .operator("operator", &kubeconfig)?
         .with(&["--namespace", &stage.namespace])

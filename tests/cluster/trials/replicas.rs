@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::operator::{WORLD, machine, start};
+use super::operator::{WORLD, account, machine, start};
 use crate::lan::Lan;
 use crate::proxy::Proxy;
 use crate::stage::Stage;
@@ -66,10 +66,10 @@ pub(super) fn killed(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut lan = Lan::open()?;
     let mut card = lan.card("own")?;
     stage.apply(WORLD)?;
-    let admin = stage.plane.kubeconfig();
-    let first = replica(stage, 0, &admin)?;
+    let account = account(stage)?;
+    let first = replica(stage, 0, &account)?;
     comes_to_lead(&first, "replica 0")?;
-    let second = replica(stage, 1, &admin)?;
+    let second = replica(stage, 1, &account)?;
     second.logged("this replica follows")?;
 
     let client = Machine::number(1);
@@ -96,7 +96,7 @@ pub(super) fn killed(stage: &mut Stage<'_>) -> Result<Vec<String>> {
 
     // The first comes again without its disk and makes way.
     std::fs::remove_dir_all(stage.folder.join("replica-0/state"))?;
-    let first = replica(stage, 0, &admin)?;
+    let first = replica(stage, 0, &account)?;
     first.logged("this replica follows")?;
     let known = r"-o=jsonpath={.metadata.annotations.leader\.reveille\.dev/replica-0}";
     let term = until("that replica 0 made way", || {
@@ -117,13 +117,13 @@ pub(super) fn frozen(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut lan = Lan::open()?;
     let mut card = lan.card("own")?;
     stage.apply(WORLD)?;
-    let admin = stage.plane.kubeconfig();
-    let first = replica(stage, 0, &admin)?;
+    let account = account(stage)?;
+    let first = replica(stage, 0, &account)?;
     comes_to_lead(&first, "replica 0")?;
     let client = Machine::number(1);
     let lease = client.lease(&mut card)?;
     mirrored(stage, client, &lease.address.to_string())?;
-    let second = replica(stage, 1, &admin)?;
+    let second = replica(stage, 1, &account)?;
     second.logged("this replica follows")?;
 
     first.signal(Signal::SIGSTOP)?;
@@ -150,14 +150,14 @@ pub(super) fn isolated(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut lan = Lan::open()?;
     let mut card = lan.card("own")?;
     stage.apply(WORLD)?;
-    let admin = stage.plane.kubeconfig();
+    let account = account(stage)?;
     let way = Proxy::open()?;
-    let first = replica(stage, 0, &way.kubeconfig(&admin)?)?;
+    let first = replica(stage, 0, &way.kubeconfig(&account)?)?;
     comes_to_lead(&first, "replica 0")?;
     let client = Machine::number(1);
     let lease = client.lease(&mut card)?;
     mirrored(stage, client, &lease.address.to_string())?;
-    let second = replica(stage, 1, &admin)?;
+    let second = replica(stage, 1, &account)?;
     second.logged("this replica follows")?;
 
     way.stick();
@@ -183,15 +183,15 @@ pub(super) fn without(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut lan = Lan::open()?;
     let mut card = lan.card("own")?;
     stage.apply(WORLD)?;
-    let admin = stage.plane.kubeconfig();
-    let first = replica(stage, 0, &admin)?;
+    let account = account(stage)?;
+    let first = replica(stage, 0, &account)?;
     comes_to_lead(&first, "replica 0")?;
     let client = Machine::number(1);
     let lease = client.lease(&mut card)?;
     // Its table is kept from before, so that its share may be used at once.
     first.stop()?;
     std::fs::remove_file(stage.folder.join("replica-0/state/leases.since"))?;
-    let first = replica(stage, 0, &admin)?;
+    let first = replica(stage, 0, &account)?;
     comes_to_lead(&first, "replica 0 again")?;
     stage.plane.kill_api_server()?;
     first.logged("cannot tell who leads")?;

@@ -13,6 +13,7 @@ use dhcproto::v4::{Architecture, DhcpOption, MessageType};
 use reveille::boot::MacAddress;
 use serde_json::Value;
 
+use super::operator::account;
 use crate::audit::Request;
 use crate::kubectl::Rules;
 use crate::lan::Lan;
@@ -333,7 +334,7 @@ pub(super) fn outage(stage: &mut Stage<'_>) -> Result<Vec<String>> {
 
 /// Starts the program with the file that machines boot.
 fn start(stage: &Stage<'_>, name: &str) -> Result<Server> {
-    start_as(stage, name, &stage.plane.kubeconfig())
+    start_as(stage, name, &account(stage)?)
 }
 
 fn start_as(stage: &Stage<'_>, name: &str, kubeconfig: &Path) -> Result<Server> {

@@ -119,11 +119,16 @@ impl Writer {
         if old == status {
             return None;
         }
+        let status = serde_json::to_value(status).ok()?;
+        // What the API server does not keep differs at each look, and is no news.
+        let futile = self.futile.get(object);
+        if futile.is_some_and(|futile| timeless(futile) == timeless(&status)) {
+            return None;
+        }
         for notice in of_conditions(old_conditions, conditions) {
             self.announcer.announce(object, &info.uid, notice);
         }
-        let status = serde_json::to_value(status).ok()?;
-        (self.futile.get(object) != Some(&status)).then_some(status)
+        Some(status)
     }
 
     fn machine(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
@@ -258,4 +263,16 @@ pub(super) fn name_of(object: &ObjectRef) -> ObjectName {
 
 fn timestamp(now: Millis) -> Option<Timestamp> {
     Timestamp::from_millisecond(i64::try_from(now.0).ok()?).ok()
+}
+
+/// A status without the times of its conditions, which move where nothing is kept.
+fn timeless(status: &Value) -> Value {
+    let mut status = status.clone();
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        if let Some(fields) = condition.as_object_mut() {
+            fields.remove("lastTransitionTime");
+        }
+    }
+    status
 }

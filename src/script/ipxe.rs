@@ -135,7 +135,8 @@ pub fn bootstrap(urls: &Urls) -> String {
         &format!("echo Reveille: no script yet; next try in {RETRY_SECS} s"),
     );
     line(&mut script, &format!("sleep {RETRY_SECS}"));
-    line(&mut script, "dhcp ||");
+    // Another server may be the one that answers now.
+    line(&mut script, "dhcp && chain --replace ${filename} ||");
     line(&mut script, "goto start");
     script
 }
@@ -188,8 +189,12 @@ fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &str) {
     line(script, &format!("sleep {RETRY_SECS}"));
     // Where the script cannot be had the network is what is missing: a switch
     // port that came up late, a lease that ran out while the machine waited.
+    // Or it is this server: another one's offer names another script.
     let script_url = urls.script(mac);
-    line(script, &format!("chain --replace {script_url} || dhcp ||"));
+    line(
+        script,
+        &format!("chain --replace {script_url} || dhcp && chain --replace ${{filename}} ||"),
+    );
     line(script, "goto failed");
 }
 
@@ -283,7 +288,7 @@ boot || goto failed
 :failed
 echo Reveille: the boot failed; next try in 5 s
 sleep 5
-chain --replace http://192.0.2.1/reveille/machines/52-54-00-00-00-07/boot.ipxe || dhcp ||
+chain --replace http://192.0.2.1/reveille/machines/52-54-00-00-00-07/boot.ipxe || dhcp && chain --replace ${filename} ||
 goto failed
 ";
         assert_eq!(

@@ -38,7 +38,9 @@ fn main() -> ExitCode {
     let wanted = std::env::var_os("REVEILLE_CLUSTER").is_some_and(|value| value == "1");
     let outcome = match words.as_slice() {
         ["inside", folder, names @ ..] => rooms::inside(Path::new(folder), names),
-        ["machine", name, mac, artifacts] => machine(name, mac, Path::new(artifacts)),
+        ["machine", name, mac, artifacts, link @ ..] => {
+            machine(name, mac, Path::new(artifacts), !link.is_empty())
+        }
         // What a test runner asks before it runs anything.
         _ if words.contains(&"--list") => Ok(ExitCode::SUCCESS),
         _ if !wanted => {
@@ -54,8 +56,8 @@ fn main() -> ExitCode {
 }
 
 /// Is one machine of a trial, on its own host of the room.
-fn machine(name: &str, mac: &str, artifacts: &Path) -> Result<ExitCode> {
-    firmware::run(name, mac.parse()?, artifacts)?;
+fn machine(name: &str, mac: &str, artifacts: &Path, slow: bool) -> Result<ExitCode> {
+    firmware::run(name, mac.parse()?, artifacts, slow)?;
     Ok(ExitCode::SUCCESS)
 }
 

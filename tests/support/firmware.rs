@@ -23,6 +23,10 @@ const NEXT_OPTION: Duration = Duration::from_secs(1);
 const TFTP_WAIT: Duration = Duration::from_secs(3);
 const TFTP_TRIES: usize = 5;
 
+/// What a slow link passes at once, and how long that takes.
+const PIECE: u64 = 64 << 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Without a byte for so long, a download has failed.
 const HTTP_WAIT: Duration = Duration::from_secs(15);
 
@@ -43,6 +47,7 @@ pub(crate) struct Netboot {
     name: String,
     exchanges: u32,
     began: Instant,
+    slow: bool,
 }
 
 /// What DHCP brought.
@@ -77,9 +82,9 @@ impl Asker {
 }
 
 /// Runs the machine whose card is called `name` until it has booted: the process of one machine. It says
-/// on its output what happened.
+/// on its output what happened. `slow`: three megabytes a second are what its link can do.
 #[expect(clippy::disallowed_methods, reason = "measures real time")]
-pub(crate) fn run(name: &str, mac: MacAddress, artifacts: &Path) -> Result<()> {
+pub(crate) fn run(name: &str, mac: MacAddress, artifacts: &Path, slow: bool) -> Result<()> {
     let mut machine = Netboot {
         machine: Machine {
             mac,
@@ -89,6 +94,7 @@ pub(crate) fn run(name: &str, mac: MacAddress, artifacts: &Path) -> Result<()> {
         name: name.to_owned(),
         exchanges: 0,
         began: Instant::now(),
+        slow,
     };
     let mut tries = 1;
     loop {
@@ -212,6 +218,29 @@ impl Netboot {
         Ok(first)
     }
 
+    /// Loads a URL as iPXE does. A body that ends early is a failure.
+    pub(crate) fn http(&self, url: &str) -> Result<Vec<u8>> {
+        let rest = url.strip_prefix("http://").context("not an http URL")?;
+        let (host, path) = rest.split_once('/').context("a URL without a path")?;
+        let door = match host.contains(':') {
+            true => host.to_owned(),
+            false => format!("{host}:80"),
+        };
+        let mut stream = TcpStream::connect_timeout(&door.parse()?, HTTP_WAIT)?;
+        stream.set_read_timeout(Some(HTTP_WAIT))?;
+        write!(
+            stream,
+            "GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: iPXE\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = Vec::new();
+        while (&mut stream).take(PIECE).read_to_end(&mut answer)? > 0 {
+            if self.slow {
+                sleep(PAUSE);
+            }
+        }
+        body(answer).context(url.to_owned())
+    }
+
     /// Prints a line, with the time since power-on.
     pub(crate) fn say(&self, words: &str) {
         println!("{:.1} s: {words}", self.began.elapsed().as_secs_f64());
@@ -272,26 +301,12 @@ fn tftp(server: Ipv4Addr, name: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// Loads a URL as iPXE does. A body that ends early is a failure.
-pub(crate) fn http(url: &str) -> Result<Vec<u8>> {
-    let rest = url.strip_prefix("http://").context("not an http URL")?;
-    let (host, path) = rest.split_once('/').context("a URL without a path")?;
-    let door = match host.contains(':') {
-        true => host.to_owned(),
-        false => format!("{host}:80"),
-    };
-    let mut stream = TcpStream::connect_timeout(&door.parse()?, HTTP_WAIT)?;
-    stream.set_read_timeout(Some(HTTP_WAIT))?;
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: iPXE\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+/// The body of a good answer.
+fn body(mut answer: Vec<u8>) -> Result<Vec<u8>> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
     let head: Vec<u8> = answer.drain(..end.context("no HTTP answer")? + 4).collect();
     let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    ensure!(head.starts_with("http/1.1 200 "), "{url}: {head}");
+    ensure!(head.starts_with("http/1.1 200 "), "{head}");
     let length: usize = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length:"))
@@ -300,7 +315,7 @@ pub(crate) fn http(url: &str) -> Result<Vec<u8>> {
         .parse()?;
     ensure!(
         answer.len() == length,
-        "{url}: {} of {length} bytes",
+        "{} of {length} bytes came",
         answer.len()
     );
     Ok(answer)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::firmware::{Asker, Netboot, Settings, http};
+use super::firmware::{Asker, Netboot, Settings};
 
 /// What was in memory when the kernel started.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub(crate) fn boot(netboot: &mut Netboot, settings: Settings) -> Result<Booted> 
     };
     let mut url = settings.filename.clone();
     shell.learn(&settings);
-    let mut script = text(&url)?;
+    let mut script = text(shell.netboot, &url)?;
     loop {
         shell.memory.server = host(&url);
         match shell.run(&script)? {
@@ -52,8 +52,8 @@ pub(crate) fn boot(netboot: &mut Netboot, settings: Settings) -> Result<Booted> 
 }
 
 /// The script behind a URL.
-fn text(url: &str) -> Result<String> {
-    let text = String::from_utf8(http(url)?)?;
+fn text(netboot: &Netboot, url: &str) -> Result<String> {
+    let text = String::from_utf8(netboot.http(url)?)?;
     anyhow::ensure!(text.starts_with("#!ipxe\n"), "{url} is no script");
     Ok(text)
 }
@@ -136,12 +136,15 @@ impl Shell<'_> {
             ["iseq", one, other] if one == other => {}
             ["isset", value] if !value.is_empty() => {}
             ["iseq" | "isset", ..] => bail!("no"),
-            ["kernel", "--name", _, url, ..] => self.memory.kernel = http(url)?,
-            ["initrd", "--name", _, url] => self.memory.initrd = http(url)?,
+            ["kernel", "--name", _, url, ..] => {
+                self.netboot.say(&format!("loads {url}"));
+                self.memory.kernel = self.netboot.http(url)?;
+            }
+            ["initrd", "--name", _, url] => self.memory.initrd = self.netboot.http(url)?,
             ["boot"] if !self.memory.kernel.is_empty() => return Ok(Next::Boot),
             ["sleep", seconds] => sleep(Duration::from_secs(seconds.parse()?)),
             ["chain", "--replace", url] => {
-                return Ok(Next::Script((*url).to_owned(), text(url)?));
+                return Ok(Next::Script((*url).to_owned(), text(self.netboot, url)?));
             }
             ["dhcp"] => {
                 let settings = self.netboot.dhcp(Asker::Ipxe)?;

@@ -63,9 +63,19 @@ pub(crate) struct Running {
 }
 
 impl Machine {
-    /// Plugs it into the bridge and switches it on. Its serial log is in `folder`.
-    #[expect(clippy::disallowed_methods, reason = "measures real time")]
+    /// Plugs it into the bridge and switches it on. Its serial log is in `folder`. It goes off where it
+    /// would begin again.
     pub(crate) fn power_on(self, assets: &Assets, folder: &Path) -> Result<Running> {
+        self.power_on_with(assets, folder, &["-no-reboot"])
+    }
+
+    /// The same, but it begins again where it finds nothing to boot.
+    pub(crate) fn power_on_again(self, assets: &Assets, folder: &Path) -> Result<Running> {
+        self.power_on_with(assets, folder, &["-boot", "reboot-timeout=1000"])
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "measures real time")]
+    fn power_on_with(self, assets: &Assets, folder: &Path, more: &[&str]) -> Result<Running> {
         let name = self.name;
         // A device name has at most 15 bytes; the end of the MAC tells the machines apart.
         let tap = format!("tap{}", self.mac[9..].replace(':', ""));
@@ -75,7 +85,8 @@ impl Machine {
         let log = File::create(folder.join(format!("qemu-{name}.log")))?;
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-nodefaults", "-no-user-config"])
+            .args(more)
             .args(["-accel", "tcg", "-m", "512", "-display", "none"])
             .args(["-name", name, "-serial"])
             .arg(format!("file:{}", serial.display()))

@@ -54,6 +54,14 @@ pub(crate) const FIGURES: &str = "figures";
 
 /// All trials, in the order in which they run.
 pub(crate) const ALL: &[Trial] = &[
+    // The longest of those with a room of their own begin early.
+    trial("status-storm", &[], OWN, status::storm),
+    trial(
+        "storm-survives-kill",
+        &[MACHINES],
+        OWN,
+        storm::survives_kill,
+    ),
     trial("resources", &[], SHARED, resources::install),
     trial("fixtures-valid", &[], SHARED, fixtures::valid),
     trial("fixtures-invalid", &[], SHARED, mistakes::invalid),
@@ -68,7 +76,6 @@ pub(crate) const ALL: &[Trial] = &[
     ),
     trial("status", &[], SHARED, status::told),
     trial("status-conflicts", &[], SHARED, status::conflicts),
-    trial("status-storm", &[], SHARED, status::storm),
     trial("status-outage", &[], OWN, status::outage),
     trial("harness-outages", &[], OWN, harness::outages),
     trial("operator-serves", &[], SHARED, operator::serves),

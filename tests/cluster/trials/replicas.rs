@@ -193,7 +193,7 @@ pub(super) fn without(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     std::fs::remove_file(stage.folder.join("replica-0/state/leases.since"))?;
     let first = replica(stage, 0, &account)?;
     comes_to_lead(&first, "replica 0 again")?;
-    stage.plane.stop_api_server()?;
+    stage.plane.kill_api_server()?;
     first.logged("cannot tell who leads")?;
     client.renew(&mut card, lease)?.acks(lease.address)?;
     // 200 addresses: the last 20 are the share of replica 0.

@@ -19,14 +19,24 @@ use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::wait::until_within;
 
+/// The replicas' addresses.
+const FIRST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const SECOND: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+
 /// Machines that boot at once, beside the virtual ones.
 const MACHINES: u16 = 40;
 
 /// The first so many have an address of their own; the others get one of the pool.
 const RESERVED: u16 = 20;
 
+/// Every so many of them have a slow link.
+const SLOW: u16 = 4;
+
 /// Of them have booted when the leader dies.
 const BEFORE: usize = 8;
+
+/// So many are in the middle of the leader's kernel then.
+const KERNELS: usize = 3;
 
 /// Longer than the longest patience of firmware.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -87,7 +97,7 @@ pub(super) fn survives_kill(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     }
     let mut virtual_ones = Vec::new();
     for machine in VIRTUAL {
-        virtual_ones.push(machine.power_on(stage.assets()?, &stage.folder)?);
+        virtual_ones.push(machine.power_on_again(stage.assets()?, &stage.folder)?);
     }
     until_within(
         LIMIT,
@@ -98,11 +108,15 @@ pub(super) fn survives_kill(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     for number in 1..=MACHINES {
         machines.push(power_on(stage, number)?);
     }
-    until_within(LIMIT, "the first machines that booted", || {
-        Ok((booted(&machines)?.len() >= BEFORE).then_some(()))
-    })?;
+    let seen = until_within(
+        LIMIT,
+        "the first machines that booted, and kernels under way",
+        || {
+            let ripe = booted(&machines)?.len() >= BEFORE && loading(&machines)? >= KERNELS;
+            ripe.then(|| first.get("/boots")).transpose()
+        },
+    )?;
     ensure!(leads(&first)?, "replica 0 does not lead");
-    let seen = first.get("/boots")?;
     first.kill()?;
     let before = booted(&machines)?.len();
     ensure!(before < machines.len(), "all have booted before the kill");
@@ -155,10 +169,8 @@ fn host(number: u16) -> String {
 
 /// Starts replica `number` of two on a host of its own.
 fn replica(stage: &Stage<'_>, lan: &mut Lan, number: u8, kubeconfig: &Path) -> Result<Server> {
-    let (name, address) = (
-        format!("replica-{number}"),
-        Ipv4Addr::new(192, 0, 2, 2 + number),
-    );
+    let name = format!("replica-{number}");
+    let address = [FIRST, SECOND][usize::from(number)];
     lan.host(&name, &format!("02:00:00:00:ff:{number:02x}"))?;
     // The Subnet names one interface for both.
     for command in [
@@ -190,6 +202,9 @@ fn power_on(stage: &Stage<'_>, number: u16) -> Result<Process> {
         .args(["machine", &name])
         .arg(dhcp::Machine::number(number).mac.to_string())
         .arg(stage.folder.join("replica-1/artifacts"));
+    if number.is_multiple_of(SLOW) {
+        command.arg("slow");
+    }
     Process::spawn(&name, command, &stage.folder.join(format!("{name}.log")))
 }
 
@@ -202,6 +217,17 @@ fn booted(machines: &[Process]) -> Result<Vec<String>> {
         lines.extend(line.map(str::to_owned));
     }
     Ok(lines)
+}
+
+/// How many load the kernel from replica 0 now.
+fn loading(machines: &[Process]) -> Result<usize> {
+    let mut count = 0;
+    for machine in machines {
+        let text = std::fs::read_to_string(machine.log())?;
+        let last = text.lines().last().unwrap_or_default();
+        count += usize::from(last.contains(&format!("loads http://{FIRST}/")));
+    }
+    Ok(count)
 }
 
 fn has_booted(machine: &mut Process) -> Result<()> {
@@ -219,22 +245,27 @@ fn summary(machines: &[Process]) -> Result<String> {
         .iter()
         .filter(|line| !line.ends_with(" at try 1"))
         .count();
-    let mut troubled = 0;
-    for machine in machines {
-        let text = std::fs::read_to_string(machine.log())?;
-        troubled += usize::from(text.lines().count() > 1);
-    }
-    ensure!(troubled > 0, "the kill was felt by no machine");
+    let logs = machines
+        .iter()
+        .map(|machine| std::fs::read_to_string(machine.log()));
+    let logs = logs.collect::<Result<Vec<_>, _>>()?;
+    let with = |words: &str| logs.iter().filter(|log| log.contains(words)).count();
+    let kernels = with(": `kernel ");
+    ensure!(kernels > 0, "no kernel was cut off");
+    let troubled = logs
+        .iter()
+        .filter(|log| log.contains(": trouble: ") || log.contains(": `"))
+        .count();
     let seconds = all
         .iter()
         .filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
     let last = seconds.fold(0.0, f64::max);
     Ok(format!(
-        "{} machines booted, {} from replica 0 and {} from replica 1; {troubled} felt the kill, {again} began again; \
-         the last one took {last:.1} s",
+        "{} machines booted, {} from replica 0 and {} from replica 1; {troubled} felt the kill, \
+         {kernels} in the middle of the kernel, {again} began again at their firmware; the last one took {last:.1} s",
         all.len(),
-        by("192.0.2.2 "),
-        by("192.0.2.3 "),
+        by(&format!(" {FIRST} ")),
+        by(&format!(" {SECOND} ")),
     ))
 }
 

@@ -502,6 +502,7 @@ fn fact() -> impl Strategy<Value = Fact> {
             })
         });
     prop_oneof![
+        2 => kind.clone().prop_map(|kind| Fact::ChoseAnother { client: client(kind) }),
         4 => kind.clone().prop_map(|kind| Fact::Offer { client: client(kind), address: SERVER }),
         4 => (kind, next).prop_map(|(kind, next)| Fact::Ack {
             client: client(kind),

@@ -354,6 +354,7 @@ impl Engine {
             return;
         };
         self.tools.story.tell(*received, request, &decision);
+        self.tools.tell_choice(*received, request, &decision);
         let sightings = &self.tools.sightings;
         sightings.offer(*received, &snapshot, request, &decision);
         let changes = std::mem::take(&mut decision.changes);
@@ -449,6 +450,16 @@ pub(super) fn durable(changes: &[Change]) -> Vec<Change> {
 // === impl Tools ===
 
 impl Tools {
+    /// Tells the timeline of a machine that chose another server.
+    fn tell_choice(&self, at: Millis, request: &Request, decision: &Decision) {
+        let chose = Outcome::Ignored(Ignored::Lease(SilentReason::ChoseAnotherServer));
+        let client = request.client;
+        if let Some(mac) = client.mac.filter(|_| decision.outcome == chose) {
+            let fact = Fact::ChoseAnother { client };
+            self.events.emit(BootEvent { mac, at, fact });
+        }
+    }
+
     /// Asks whether somebody has the address of `offer` before it leaves.
     fn probe(&self, prober: &mut Prober<Outgoing>, offer: Outgoing, probe: (Ipv4Addr, Change)) {
         let door = Arc::clone(&offer.door);

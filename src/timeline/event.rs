@@ -42,6 +42,12 @@ pub enum Fact {
         /// What the answer told the machine to do next.
         next: NextStep,
     },
+    /// Its DHCPREQUEST went to another server: a sibling of this replica, or a
+    /// stranger. What we offered comes to nothing.
+    ChoseAnother {
+        /// Who asked.
+        client: Client,
+    },
     /// A file of [`LONG_TRANSFER`] or more is on its way: however slow it is,
     /// its [`Transfer`] comes at its end, for the shells cut off what does not
     /// move.

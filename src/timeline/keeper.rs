@@ -182,7 +182,10 @@ impl Keeper {
                 (boot.and_then(|boot| boot.address), None)
             }
             Fact::PhonedHome(call) => (Some(call.address), None),
-            Fact::Transfer(_) | Fact::TransferStarted { .. } | Fact::Refused { .. } => (None, None),
+            Fact::ChoseAnother { .. }
+            | Fact::Transfer(_)
+            | Fact::TransferStarted { .. }
+            | Fact::Refused { .. } => (None, None),
         };
         let subnet = address.and_then(|address| snapshot.subnet_of(address));
         let Some(subnet) = subnet else {

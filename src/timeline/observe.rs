@@ -60,6 +60,13 @@ impl Timeline {
             self.phoned_home(event, call, known, &mut notes);
             return notes;
         }
+        if let Fact::ChoseAnother { client } = &event.fact {
+            // The system on the disk asks for itself, not for the boot.
+            if client.kind != ClientKind::Plain {
+                self.drop_offered(event.mac);
+            }
+            return notes;
+        }
         let begins = begins_boot(event, self.running(event.mac));
         let Some(index) = self.place(event, known, begins, &mut notes) else {
             return notes;
@@ -192,7 +199,8 @@ impl Timeline {
 const fn client(event: &BootEvent) -> Option<&Client> {
     match &event.fact {
         Fact::Offer { client, .. } | Fact::Ack { client, .. } => Some(client),
-        Fact::TransferStarted { .. }
+        Fact::ChoseAnother { .. }
+        | Fact::TransferStarted { .. }
         | Fact::Transfer(_)
         | Fact::Refused { .. }
         | Fact::PhonedHome(_) => None,
@@ -290,7 +298,7 @@ fn take(
             let what = format!("{} {name} refused: {reason}", purpose.as_str());
             trouble(boot, at, &what, words, notes);
         }
-        Fact::PhonedHome(_) => {}
+        Fact::ChoseAnother { .. } | Fact::PhonedHome(_) => {}
     }
 }
 

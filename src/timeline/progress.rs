@@ -144,6 +144,17 @@ impl Boot {
         }
     }
 
+    /// Whether it goes on and an offer is all that came of it yet: the machine
+    /// may still choose another server, and then this was no boot.
+    #[must_use]
+    pub fn is_mere_offer(&self) -> bool {
+        self.is_running()
+            && self.resumes.is_none()
+            && self.trouble.is_empty()
+            && self.progress.in_flight == 0
+            && self.stages.iter().all(|it| it.stage == Stage::Offer)
+    }
+
     /// Whether it should have gone on by now.
     pub(super) fn is_stalled(&self, now: Millis) -> bool {
         let progress = &self.progress;

@@ -283,6 +283,24 @@ impl Timeline {
         }
     }
 
+    /// Drops the boot of `mac` that goes on, where an offer is all that came of
+    /// it: it is another server's boot, and none of ours ever was.
+    pub(super) fn drop_offered(&mut self, mac: MacAddress) {
+        let Some(index) = self.by_mac.get(&mac).copied() else {
+            return;
+        };
+        let Some(history) = self.histories.get_mut(&index) else {
+            return;
+        };
+        let before = history.running.len();
+        history
+            .running
+            .retain(|boot| boot.mac != mac || !boot.is_mere_offer());
+        if history.running.len() < before {
+            self.touch(index);
+        }
+    }
+
     /// Says that a history changed.
     pub(super) fn touch(&mut self, index: u64) {
         if let Some(history) = self.histories.get_mut(&index) {

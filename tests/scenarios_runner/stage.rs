@@ -13,7 +13,7 @@ use reveille::dhcp::destination::Destination;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
-use reveille::lease::{Authority, LeaseState, LeaseTable, Shares};
+use reveille::lease::{Authority, LeaseState, LeaseTable, Shares, SilentReason};
 use reveille::script::BootKey;
 use reveille::snapshot::{Acquaintances as _, Identity, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
@@ -187,7 +187,10 @@ impl Stage {
             same("probe", want, &got)?;
         }
         match (&decision.outcome, &step.reply) {
-            (Outcome::Ignored(ignored), _) => silence(step, *ignored),
+            (Outcome::Ignored(ignored), _) => {
+                self.tell_silence(&request, *ignored);
+                silence(step, *ignored)
+            }
             (Outcome::Reply(reply), None) => {
                 let wanted = step
                     .ignored
@@ -226,6 +229,18 @@ impl Stage {
         let known = self.known(mac, address);
         let at = self.now;
         self.observe(&BootEvent { mac, at, fact }, &known);
+    }
+
+    /// Tells the timeline of a machine that chose another server, as the engine
+    /// does.
+    fn tell_silence(&mut self, request: &Request, ignored: Ignored) {
+        let client = request.client;
+        if let Some(mac) = client.mac
+            && ignored == Ignored::Lease(SilentReason::ChoseAnotherServer)
+        {
+            let (at, fact) = (self.now, Fact::ChoseAnother { client });
+            self.observe(&BootEvent { mac, at, fact }, &Known::default());
+        }
     }
 
     /// What the manifests say of a machine, as the keeper asks them.

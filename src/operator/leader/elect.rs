@@ -139,6 +139,11 @@ pub struct Elector {
     seen: Seen,
     /// When the last write that made or kept us the holder was begun.
     held: Option<Uptime>,
+    /// The last write that would make or keep us the holder and that got no
+    /// answer, and when it was begun: a read may show that it was carried out.
+    unanswered: Option<(Record, Uptime)>,
+    /// The latest time that a write of ours says.
+    said: Timestamp,
     /// When the last request that was answered was begun.
     contact: Option<Uptime>,
     /// What is under way.
@@ -208,10 +213,11 @@ impl Timing {
         Ok(self)
     }
 
-    /// How long one request to the API server may take.
+    /// How long one request to the API server may take: a write that takes so
+    /// long leaves the holder time for another before its own time is over.
     #[must_use]
     pub fn request(self) -> Duration {
-        self.retry * 9 / 10
+        self.renew * 9 / 20
     }
 
     fn lease_secs(self) -> u32 {
@@ -276,6 +282,8 @@ impl Elector {
             started: now,
             seen: Seen::Nothing,
             held: None,
+            unanswered: None,
+            said: Timestamp::MIN,
             contact: None,
             asked: None,
             next: now,
@@ -370,6 +378,13 @@ impl Elector {
             },
             Seen::Nothing | Seen::Record { .. } => (Asked::Read, Action::Read),
         };
+        if let Action::Update(record) = &action {
+            let holds = record.holder == self.identity;
+            self.unanswered = holds.then(|| (record.clone(), now));
+            if holds {
+                self.said = self.said.max(record.renewed);
+            }
+        }
         self.asked = Some((asked, now));
         self.next = now.plus(self.pause(jitter));
         action
@@ -387,8 +402,8 @@ impl Elector {
         match reply {
             Reply::Found(record) => {
                 let ours = record.holder == self.identity;
-                if ours && asked == Asked::Update {
-                    self.held = Some(begun);
+                if ours {
+                    self.hold(asked, begun, now, &record);
                 }
                 if !ours {
                     self.held = None;
@@ -436,6 +451,25 @@ impl Elector {
         })
     }
 
+    /// Notes what `record`, which is ours, shows of the write that made it so:
+    /// that was the one just answered, or one whose answer was lost. No two of
+    /// our writes say the same time, so that one is not taken for another.
+    fn hold(&mut self, asked: Asked, begun: Uptime, now: Uptime, record: &Record) {
+        if asked == Asked::Update {
+            self.held = Some(begun);
+            self.unanswered = None;
+            return;
+        }
+        let carried_out = self
+            .unanswered
+            .take_if(|(written, _)| written.is_as(record));
+        if let Some((_, begun)) = carried_out {
+            self.held = self.held.max(Some(begun));
+            // Much of its time is over already.
+            self.next = now.max(begun.plus(self.timing.retry));
+        }
+    }
+
     const fn record(&self) -> Option<&Record> {
         match &self.seen {
             Seen::Record { record, .. } => Some(record),
@@ -456,7 +490,7 @@ impl Elector {
             let mut taken = Record {
                 holder: self.identity.clone(),
                 lease_secs: self.timing.lease_secs(),
-                renewed: later(record.renewed, wall),
+                renewed: later(record.renewed.max(self.said), wall),
                 ..record.clone()
             };
             if !ours {
@@ -569,6 +603,8 @@ fn scattered(wall: Timestamp) -> u32 {
 fn later(before: Timestamp, wall: Timestamp) -> Timestamp {
     let tick = jiff::SignedDuration::from_micros(1);
     let least = before.checked_add(tick).unwrap_or(before);
+    // As it reads back: an object has microseconds.
+    let wall = Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
     wall.max(least)
 }
 

@@ -295,6 +295,12 @@ struct World {
     /// A simple generator for delays and losses.
     seed: u64,
     led: bool,
+    /// Milliseconds that a write takes the more, and its answer.
+    slow: (u64, u64),
+}
+
+const fn is_write(action: &Action) -> bool {
+    matches!(action, Action::Create(_) | Action::Update(_))
 }
 
 impl Replica {
@@ -331,6 +337,7 @@ impl World {
             sent: 0,
             seed,
             led: false,
+            slow: (0, 0),
         }
     }
 
@@ -397,9 +404,10 @@ impl World {
     fn deliver(&mut self, mail: Mail) {
         match mail {
             Mail::Request(from, number, action) => {
+                let slow = if is_write(&action) { self.slow.1 } else { 0 };
                 let reply = self.serve(action);
                 if self.replicas[from].cut_until <= self.now {
-                    let at = self.now + 1 + self.random(400);
+                    let at = self.now + 1 + slow + self.random(400);
                     self.mail.push((at, Mail::Answer(from, number, reply)));
                 }
             }
@@ -425,6 +433,7 @@ impl World {
         let now = self.now;
         let jitter = f64::from(u32::try_from(self.random(1000)).unwrap()) / 1000.0;
         let wall = Timestamp::from_second(i64::try_from(self.random(1_000_000)).unwrap()).unwrap();
+        let request = u64::try_from(Timing::default().request().as_millis()).unwrap();
         let replica = &mut self.replicas[index];
         let clock = replica.clock(now);
         match replica.waits {
@@ -445,14 +454,15 @@ impl World {
         }
         self.sent += 1;
         let number = self.sent;
-        self.replicas[index].waits = Some((number, clock.0 + 1800));
+        self.replicas[index].waits = Some((number, clock.0 + request));
         // Even a cut may come behind the request: then only its answer is lost,
         // or the request is carried out long after it was given up.
         let cut = self.replicas[index].cut_until > now;
         let delay = 1 + self.random(if cut { 20_000 } else { 400 });
         if !cut || self.random(2) == 0 {
+            let slow = if is_write(&action) { self.slow.0 } else { 0 };
             let mail = Mail::Request(index, number, action);
-            self.mail.push((now + delay, mail));
+            self.mail.push((now + delay + slow, mail));
         }
     }
 
@@ -494,6 +504,76 @@ impl Replica {
         self.waits = None;
         self.frozen_until = 0;
     }
+}
+
+/// Of a thousand moments, how many had a leader where writes are slow.
+fn led_with_slow_writes(slow: (u64, u64)) -> u32 {
+    let mut world = World::new(&[(1000, 0), (1000, 77)], 7);
+    world.slow = slow;
+    world.blow(Blow::Calm(60_000)).unwrap();
+    let led = (0..1000).filter(|_| {
+        world.led = false;
+        world.tick().unwrap();
+        world.led
+    });
+    u32::try_from(led.count()).unwrap()
+}
+
+#[test]
+fn there_is_a_leader_where_writes_are_slow() {
+    assert_eq!(led_with_slow_writes((0, 0)), 1000);
+    // The one that makes way writes once a term, and a renewal that is on its
+    // way meanwhile conflicts with that.
+    for slow in [(3000, 0), (1500, 1500), (0, 3000)] {
+        let led = led_with_slow_writes(slow);
+        assert!(led >= 900, "{slow:?}: {led}");
+    }
+}
+
+#[test]
+fn there_is_a_leader_where_answers_to_writes_are_lost() {
+    let led = led_with_slow_writes((0, 60_000));
+    assert!(led > 700, "{led}");
+}
+
+#[test]
+fn a_read_shows_that_a_write_was_carried_out_whose_answer_was_lost() {
+    let (mut elector, now) = made_leader();
+    let begun = now + 2 * SECOND;
+    let Action::Update(written) = elector.step(Uptime(begun), wall(), 0.0) else {
+        panic!("no renewal");
+    };
+    elector.outcome(Reply::Lost, Uptime(begun + 4_500), [].into_iter());
+    let action = turn(&mut elector, begun + 4_500, Reply::Found(written));
+    assert_eq!(action, Action::Read);
+    assert!(elector.is_leader(Uptime(begun + 9_999)));
+    assert!(!elector.is_leader(Uptime(begun + 10_000)));
+}
+
+#[test]
+fn a_read_that_shows_an_earlier_write_renews_nothing() {
+    let (mut elector, now) = made_leader();
+    let before = elector.record().cloned().unwrap();
+    turn(&mut elector, now + 2 * SECOND, Reply::Lost);
+    turn(&mut elector, now + 7 * SECOND, Reply::Found(before));
+    assert!(!elector.is_leader(Uptime(now + 10_000)));
+}
+
+#[test]
+fn no_two_writes_say_the_same_time_where_the_wall_clock_stands_still() {
+    let (mut elector, now) = made_leader();
+    let before = elector.record().cloned().unwrap();
+    let Action::Update(first) = turn(&mut elector, now + 2 * SECOND, Reply::Lost) else {
+        panic!("no renewal");
+    };
+    turn(&mut elector, now + 4 * SECOND, Reply::Found(before));
+    let Action::Update(second) = turn(&mut elector, now + 6 * SECOND, Reply::Lost) else {
+        panic!("no renewal");
+    };
+    assert!(second.renewed > first.renewed);
+    // The first was carried out late; what it proves is not the second.
+    turn(&mut elector, now + 8 * SECOND, Reply::Found(first));
+    assert!(!elector.is_leader(Uptime(now + 12_001)));
 }
 
 fn blow() -> impl Strategy<Value = Blow> {

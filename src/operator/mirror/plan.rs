@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -11,7 +12,7 @@ use crate::api::{
     API_VERSION, DhcpLease, DhcpLeaseSpec, Kind, MAC_LABEL, MACHINE_LABEL, SUBNET_LABEL,
 };
 use crate::boot::MacAddress;
-use crate::clock::Millis;
+use crate::clock::{Millis, Uptime};
 use crate::lease::{Change, Lease, LeaseKey, LeaseState};
 use crate::snapshot::Snapshot;
 
@@ -19,6 +20,11 @@ use crate::snapshot::Snapshot;
 /// being of a file.
 pub type Uid<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// The first rest of an address whose object could not be written; each
+/// further one is twice as long.
+const FIRST_REST: Duration = Duration::from_secs(5);
+/// The longest.
+const LONGEST_REST: Duration = Duration::from_secs(300);
 /// The longest value of a label.
 const LABEL: usize = 63;
 
@@ -31,6 +37,9 @@ pub struct Plan {
     /// What is known of addresses whose object may be wrong; one entry for
     /// each, however often it changes.
     pending: BTreeMap<Ipv4Addr, Option<Lease>>,
+    /// Those of them whose object could not be written: how often, and when it
+    /// is tried again.
+    resting: BTreeMap<Ipv4Addr, (u32, Uptime)>,
 }
 
 /// A write.
@@ -76,6 +85,8 @@ impl Plan {
             .filter(|lease| lease.state_at(now) == LeaseState::Bound);
         self.pending
             .extend(bound.map(|lease| (lease.address, Some(lease))));
+        self.resting
+            .retain(|address, _| self.pending.contains_key(address));
     }
 
     /// Addresses that are yet to be looked at.
@@ -90,18 +101,20 @@ impl Plan {
         self.there.len()
     }
 
-    /// The next write; `None` when all is as it should be. Tell
-    /// [`Plan::done`] when it was carried out; until then it comes again.
-    pub fn next(&mut self, snapshot: &Snapshot, uid: Uid<'_>) -> Option<Write> {
-        while let Some((address, lease)) = self.pending.first_key_value() {
+    /// The next write; `None` when all is as it should be, or rests at `now`.
+    /// Tell [`Plan::done`] when it was carried out; until then it comes again.
+    pub fn next(&mut self, now: Uptime, snapshot: &Snapshot, uid: Uid<'_>) -> Option<Write> {
+        let mut from = Ipv4Addr::UNSPECIFIED;
+        while let Some((address, lease)) = self.awake(from, now) {
             let address = *address;
+            from = address;
             let wanted = match lease {
                 Some(lease) => match object_of(lease, snapshot, uid) {
                     Some(object) => Some(object),
                     // Its Subnet is not served now. It may come back; if not,
                     // its objects go with it.
                     None => {
-                        self.pending.remove(&address);
+                        self.drop(address);
                         continue;
                     }
                 },
@@ -125,14 +138,26 @@ impl Plan {
                 (Some(object), Some(key)) if self.there.get(&key) != Some(&print(&object)) => {
                     return Some(Write::Apply(Box::new(object)));
                 }
-                _ => self.pending.remove(&address),
-            };
+                _ => self.drop(address),
+            }
         }
         None
     }
 
+    /// The first address from `from` on that does not rest.
+    fn awake(&self, from: Ipv4Addr, now: Uptime) -> Option<(&Ipv4Addr, &Option<Lease>)> {
+        let rests = |address| self.resting.get(address).is_some_and(|it| now < it.1);
+        self.pending.range(from..).find(|it| !rests(it.0))
+    }
+
+    fn drop(&mut self, address: Ipv4Addr) {
+        self.pending.remove(&address);
+        self.resting.remove(&address);
+    }
+
     /// Notes that `write` was carried out.
     pub fn done(&mut self, write: &Write) {
+        self.resting.remove(&write.address());
         match write {
             Write::Apply(object) => self.listed(object),
             Write::Delete { namespace, address } => {
@@ -143,11 +168,27 @@ impl Plan {
 
     /// Puts the address of `write` off: its object cannot be written now.
     pub fn skip(&mut self, write: &Write) {
-        let address = match write {
-            Write::Apply(object) => object.spec.address,
-            Write::Delete { address, .. } => *address,
-        };
-        self.pending.remove(&address);
+        self.drop(write.address());
+    }
+
+    /// Lets the address of `write` rest from `now` on, each time for longer:
+    /// its object could not be written, and others must not wait for it.
+    pub fn rest(&mut self, write: &Write, now: Uptime) {
+        let (times, until) = self.resting.entry(write.address()).or_insert((0, now));
+        let rest = FIRST_REST.saturating_mul(2_u32.saturating_pow(*times));
+        *until = now.plus(rest.min(LONGEST_REST));
+        *times = times.saturating_add(1);
+    }
+}
+
+impl Write {
+    /// The address that it is about.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        match self {
+            Self::Apply(object) => object.spec.address,
+            Self::Delete { address, .. } => *address,
+        }
     }
 }
 

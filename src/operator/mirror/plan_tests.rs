@@ -46,7 +46,7 @@ fn uid(subnet: &str) -> Option<String> {
 fn writes(plan: &mut Plan) -> Vec<String> {
     let snapshot = snapshot();
     let mut told = Vec::new();
-    while let Some(write) = plan.next(&snapshot, &uid) {
+    while let Some(write) = plan.next(Uptime(0), &snapshot, &uid) {
         told.push(match &write {
             Write::Apply(object) => {
                 format!("apply {} {:?}", object.spec.address, object.spec.machine)
@@ -182,6 +182,42 @@ fn leases_of_a_subnet_that_is_not_served_now_stay_as_they_are() {
     plan.listed(&object);
     plan.resync(Millis(0), vec![lease(10, 1), lease(11, 2)]);
     let nothing = Snapshot::default();
-    assert_eq!(plan.next(&nothing, &uid), None);
+    assert_eq!(plan.next(Uptime(0), &nothing, &uid), None);
     assert_eq!((plan.there(), plan.pending()), (1, 0));
+}
+
+#[test]
+fn an_object_that_cannot_be_written_holds_no_other_up() {
+    let snapshot = snapshot();
+    let mut plan = Plan::default();
+    plan.change(Change::Put(lease(10, 1)));
+    plan.change(Change::Put(lease(11, 2)));
+    let next = |plan: &mut Plan, now| {
+        let write = plan.next(Uptime(now), &snapshot, &uid)?;
+        let address = write.address();
+        if address.octets()[3] == 10 {
+            plan.rest(&write, Uptime(now));
+        } else {
+            plan.done(&write);
+        }
+        Some(address.octets()[3])
+    };
+    assert_eq!(next(&mut plan, 0), Some(10));
+    assert_eq!(next(&mut plan, 1), Some(11));
+    assert_eq!(next(&mut plan, 4999), None, "it rests");
+    assert_eq!(plan.pending(), 1, "and is not forgotten");
+    assert_eq!(next(&mut plan, 5000), Some(10));
+    assert_eq!(next(&mut plan, 14_999), None, "it rests for longer");
+    // What comes meanwhile does not wait for it.
+    plan.change(Change::Put(lease(12, 3)));
+    assert_eq!(next(&mut plan, 14_999), Some(12));
+    let mut now = 15_000;
+    for _ in 0..40 {
+        assert_eq!(next(&mut plan, now), Some(10));
+        now += 300_000;
+    }
+    assert_eq!(plan.resting.len(), 1);
+    plan.change(Change::Remove([10, 0, 0, 10].into()));
+    assert_eq!(next(&mut plan, now), None);
+    assert_eq!((plan.pending(), plan.resting.len()), (0, 0));
 }

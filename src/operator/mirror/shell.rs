@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const REQUEST: Duration = Duration::from_secs(10);
 /// The wait after a request that failed.
 const BACKOFF: Duration = Duration::from_secs(5);
+/// The wait after a write that the API server answered with a failure of its
+/// own: it may be about that object only.
+const STUMBLE: Duration = Duration::from_secs(1);
 /// The shortest time between two comparisons with the whole table.
 const RESYNC: Duration = Duration::from_secs(30);
 /// Who writes, in `metadata.managedFields`.
@@ -295,12 +298,13 @@ impl Mirror {
                 }
                 () = sleep_until(wake) => {
                     let uid = Arc::clone(&self.setup.uid);
-                    if let Some(write) = self.plan.next(&snapshot, &|subnet| uid(subnet))
-                        && self.leads(term)
-                    {
-                        let pause = self.write(write).await;
-                        write_at = Instant::now() + pause;
-                    }
+                    let next = self.plan.next(clock::uptime(), &snapshot, &|subnet| uid(subnet));
+                    let pause = match next {
+                        Some(write) if self.leads(term) => self.write(write).await,
+                        // What is left rests.
+                        Some(_) | None => LOOK,
+                    };
+                    write_at = Instant::now() + pause;
                 }
             }
         }
@@ -363,9 +367,19 @@ impl Mirror {
                 self.plan.skip(&write);
                 return APART;
             }
-            (_, Ok(Err(error))) => self.failed(verb, &error),
-            (_, _) => self.silent(verb),
-        };
+            (_, Ok(Err(error))) => {
+                self.failed(verb, &error);
+                if matches!(&error, Error::Api(status) if status.code != 429) {
+                    self.plan.rest(&write, clock::uptime());
+                    return STUMBLE;
+                }
+            }
+            (_, _) => {
+                // Where a webhook hangs, it is this object only.
+                self.plan.rest(&write, clock::uptime());
+                self.silent(verb);
+            }
+        }
         BACKOFF
     }
 

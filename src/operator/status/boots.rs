@@ -64,10 +64,12 @@ fn message(boot: &Boot) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// The latest of the boots that this replica knows.
+/// The latest of the boots that this replica knows. An offer that may go to
+/// nothing, for the machine chooses among servers, is none.
 #[must_use]
 pub fn latest(boots: &BootList) -> Option<&Boot> {
-    let all = boots.past.iter().chain(&boots.running);
+    let running = boots.running.iter().filter(|boot| !boot.is_mere_offer());
+    let all = boots.past.iter().chain(running);
     all.max_by_key(|boot| (boot.started, boot.is_running(), boot.id))
 }
 
@@ -113,7 +115,8 @@ pub(super) fn result_of(boot: &BootStatus) -> Option<BootResult> {
 /// leaves one out takes it away.
 #[must_use]
 pub fn own_boots(boots: &BootList, before: &[BootStatus], replica: &str) -> Vec<BootStatus> {
-    let known = boots.running.iter().chain(&boots.past);
+    let running = boots.running.iter().filter(|boot| !boot.is_mere_offer());
+    let known = running.chain(&boots.past);
     let mut all: Vec<BootStatus> = known.map(|boot| boot_status(boot, replica)).collect();
     for boot in before {
         if all.iter().any(|known| known.id == boot.id) {

@@ -51,7 +51,9 @@ impl Told {
             self.0.clear();
         }
         let mut turns = Vec::new();
-        for boot in boots.past.iter().chain(&boots.running) {
+        // It may yet turn out to be another server's boot.
+        let running = boots.running.iter().filter(|boot| !boot.is_mere_offer());
+        for boot in boots.past.iter().chain(running) {
             let number = boot.id.number;
             let before = self.0.get(&boot.id.mac).copied();
             let known = before.filter(|(told, _)| *told == number);

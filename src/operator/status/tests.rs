@@ -513,7 +513,14 @@ fn the_latest_boot_makes_phase_stage_and_times() {
 }
 
 fn seen_boot(number: u64, result: &str) -> Boot {
-    use crate::timeline::{BootEvent, Fact, Known, Timeline};
+    let mut boot = seen(number, true).pop().unwrap();
+    boot.result = crate::timeline::BootResult::parse(result).unwrap();
+    boot
+}
+
+/// The boot of a machine that got an offer, and took it or not yet.
+fn seen(number: u64, takes_it: bool) -> Vec<Boot> {
+    use crate::timeline::{BootEvent, Fact, Known, NextStep, Timeline};
     let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
     let mut timeline = Timeline::default();
     let client = crate::boot::Client {
@@ -522,18 +529,39 @@ fn seen_boot(number: u64, result: &str) -> Boot {
         firmware: None,
         uuid: None,
     };
-    let event = BootEvent {
-        mac,
-        at: Millis(number),
-        fact: Fact::Offer {
-            client,
-            address: "192.0.2.10".parse().unwrap(),
-        },
+    let address = "192.0.2.10".parse().unwrap();
+    let (profile, at) = ("debian".to_owned(), Millis(number));
+    let next = NextStep::Script { profile };
+    let offer = Fact::Offer { client, address };
+    let ack = Fact::Ack {
+        client,
+        address,
+        next,
     };
-    let _ = timeline.observe(&event, &Known::default());
-    let mut boot = timeline.boots()[0].clone();
-    boot.result = crate::timeline::BootResult::parse(result).unwrap();
-    boot
+    for fact in std::iter::once(offer).chain(takes_it.then_some(ack)) {
+        let _ = timeline.observe(&BootEvent { mac, at, fact }, &Known::default());
+    }
+    timeline.boots().into_iter().cloned().collect()
+}
+
+#[test]
+fn an_offer_that_may_be_another_servers_boot_is_not_told() {
+    let list = |takes_it| BootList {
+        name: None,
+        running: seen(9000, takes_it),
+        past: Vec::new(),
+        revision: 1,
+    };
+    let mut told = Told::default();
+    let offered = list(false);
+    assert_eq!(offered.running.len(), 1);
+    assert!(own_boots(&offered, &[], "a").is_empty());
+    assert!(latest(&offered).is_none());
+    assert!(told.turns(&offered).is_empty());
+    let taken = list(true);
+    assert_eq!(own_boots(&taken, &[], "a").len(), 1);
+    assert!(latest(&taken).is_some());
+    assert_eq!(told.turns(&taken).len(), 1);
 }
 
 #[test]
@@ -570,7 +598,7 @@ fn a_replica_keeps_what_it_wrote_in_an_earlier_life() {
         ]
     );
     assert_eq!(own[0].replica.as_deref(), Some("a"));
-    assert_eq!(own[0].stages.len(), 1);
+    assert_eq!(own[0].stages.len(), 2);
     // Of what it knows already, what it sees now counts.
     let again = own_boots(&list, &own, "a");
     assert_eq!(again, own);

@@ -24,6 +24,7 @@ use crate::files::ArtifactPath;
 use crate::operator::Info;
 use crate::snapshot::ObjectName;
 use crate::supervisor::State;
+use crate::timeline::Boot;
 
 /// How long a start may take until a Subnet is said not to be served yet.
 const START: Duration = Duration::from_secs(10);
@@ -135,7 +136,8 @@ impl Writer {
         let old: MachineStatus = self.old(object, info);
         let name = name_of(object);
         let own = self.sources.boots.with_machine(&name, |boots| {
-            let list = boots.past().chain(boots.running());
+            let running = boots.running().iter().filter(|it| !it.is_mere_offer());
+            let list = boots.past().chain(running);
             let boot = list.max_by_key(|boot| (boot.started, boot.is_running(), boot.id))?;
             Some((summary(boot, &self.publisher.replica), boot.uuid))
         });
@@ -229,7 +231,9 @@ impl Writer {
     fn boots(&self, object: &ObjectRef, info: &Info) -> Option<BootsJob> {
         let name = name_of(object);
         let revision = self.sources.boots.with_machine(&name, |boots| {
-            let is_empty = boots.running().is_empty() && boots.past().next().is_none();
+            // What may yet turn out to be another server's boot is not told.
+            let is_empty = boots.running().iter().all(Boot::is_mere_offer);
+            let is_empty = is_empty && boots.past().next().is_none();
             (!is_empty).then(|| boots.revision())
         })??;
         let mirror = self.mirrors.get(object);

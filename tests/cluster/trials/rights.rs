@@ -7,6 +7,14 @@ use crate::audit::Request;
 use crate::stage::Stage;
 use crate::support::server::Server;
 
+/// Rights whose use does not show here. To apply what is not there takes the right to create it, and is
+/// noted as a patch. Leases end in `replicas-alone`, and an Event is told again by a patch after minutes.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("create", "dhcpleases"),
+    ("delete", "dhcpleases"),
+    ("patch", "events"),
+];
+
 /// The last trial of a control plane that others used before: what all of them asked as the operator's
 /// account was allowed, and each right was used. Leases of leadership are asked for by replicas, which
 /// are tried elsewhere.
@@ -35,8 +43,9 @@ pub(super) fn rights(stage: &mut Stage<'_>) -> Result<Vec<String>> {
             });
             let count = count.count();
             asked += count;
+            let elsewhere = ELSEWHERE.contains(&(verb, resource));
             ensure!(
-                !all_ran || count > 0,
+                !all_ran || elsewhere || count > 0,
                 "nobody needs to {verb} {resource} {sub}"
             );
         }

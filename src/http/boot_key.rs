@@ -1,10 +1,10 @@
 //! The key of boot tokens on disk: made once, kept with the leases. Shell.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 
+use crate::files::write_whole;
 use crate::script::{BootKey, KEY_BYTES};
 
 /// Its file in the state folder.
@@ -21,18 +21,7 @@ pub fn boot_key(state: &Path) -> io::Result<BootKey> {
     }
     let mut bytes = [0; KEY_BYTES];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    // A crash leaves the whole key or none.
-    let new = state.join(format!("{KEY_FILE}.new"));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, &path)?;
-    fs::File::open(state)?.sync_all()?;
+    write_whole(&path, 0o600, &bytes)?;
     Ok(BootKey::new(bytes))
 }
 

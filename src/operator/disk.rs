@@ -2,15 +2,15 @@
 //!
 //! Secrets are never among them: the kinds that are kept hold none.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::objects::Objects;
+use crate::files::write_whole;
 
 /// Name of the file in the state folder.
 const FILE: &str = "world.json";
@@ -64,21 +64,7 @@ impl Disk {
             namespace: namespace.to_owned(),
             objects,
         };
-        let text = serde_json::to_vec(&saved)?;
-        let draft = self.0.with_extension("json.new");
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&draft)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.0)?;
-        if let Some(folder) = self.0.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        write_whole(&self.0, 0o640, &serde_json::to_vec(&saved)?)
     }
 
     /// Where it is.
@@ -103,7 +89,7 @@ mod tests {
         let objects = disk.load("edge").unwrap().unwrap();
         assert_eq!(objects.inputs().profiles.len(), 1);
         assert!(disk.load("").unwrap().is_none());
-        fs::write(disk.path(), "{").unwrap();
+        std::fs::write(disk.path(), "{").unwrap();
         assert!(disk.load("edge").is_err());
     }
 }

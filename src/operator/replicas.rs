@@ -19,6 +19,7 @@ use crate::api::{Kind, ObjectRef};
 use crate::clock::{self, Millis};
 use crate::dhcp::replica::{IMPORTS, Replica, Standing, feed};
 use crate::dhcp::server::Ask;
+use crate::files::write_whole;
 use crate::lease::{Authority, Shares};
 use crate::snapshot::Reader;
 use crate::supervisor::Supervisor;
@@ -213,12 +214,7 @@ fn since(state: &Path, fresh: bool) -> io::Result<Option<Millis>> {
         return Ok(noted);
     }
     let now = clock::now();
-    let whole = format!("{}\n", now.0);
-    let next = state.join(format!("{SINCE}.new"));
-    fs::write(&next, whole)?;
-    fs::File::open(&next)?.sync_all()?;
-    fs::rename(&next, &path)?;
-    fs::File::open(state)?.sync_all()?;
+    write_whole(&path, 0o644, format!("{}\n", now.0).as_bytes())?;
     Ok(Some(now))
 }
 

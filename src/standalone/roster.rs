@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +14,7 @@ use crate::api::{Kind, Machine, ObjectRef};
 use crate::boot::MacAddress;
 use crate::clock::Millis;
 use crate::discover::{self, Facts, Found, Standing, Who};
+use crate::files::write_whole;
 use crate::snapshot::Inputs;
 
 /// Name of the file in the state folder.
@@ -349,21 +349,7 @@ fn save(path: &Path, entries: &BTreeMap<Who, Entry>) -> io::Result<()> {
         version: VERSION,
         machines: entries.values().cloned().collect(),
     };
-    let text = serde_json::to_vec_pretty(&saved)?;
-    let draft = path.with_extension("json.new");
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(&draft)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    write_whole(path, 0o640, &serde_json::to_vec_pretty(&saved)?)
 }
 
 #[cfg(test)]

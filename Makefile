@@ -27,7 +27,7 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 .PHONY: test
 test: ## everything: packages, check, unit, lab, cluster
 	@$(call part,packages)
-	declare -A lacks
+	declare -A lacks=()
 	for suite in lab cluster; do
 	  status=0
 	  tests/$$suite/setup.sh >/dev/null || status=$$?

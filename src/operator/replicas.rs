@@ -17,10 +17,12 @@ use super::mirror::{Mirror, MirrorMetrics, Setup as MirrorSetup};
 use super::source::Shared;
 use crate::api::{Kind, ObjectRef};
 use crate::clock::{self, Millis};
+use crate::dhcp::heard::Heard;
 use crate::dhcp::replica::{IMPORTS, Replica, Standing, feed};
 use crate::dhcp::server::Ask;
 use crate::files::write_whole;
 use crate::lease::{Authority, Shares};
+use crate::net::Links;
 use crate::snapshot::Reader;
 use crate::supervisor::Supervisor;
 
@@ -49,6 +51,8 @@ pub struct Setup<'a> {
     pub state: &'a Path,
     /// Whether the lease table was missing, or damaged, at the start.
     pub fresh: bool,
+    /// Where this replica serves, and where others are heard.
+    pub siblings: (Links, Heard),
 }
 
 /// This replica: its standing for everybody, its tie for the engine.
@@ -118,7 +122,8 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
     } else {
         let metrics = LeaderMetrics::register(setup.registry)?;
         let cluster = setup.cluster;
-        let election = Election::new(cluster.client.clone(), &cluster.own, place, metrics)?;
+        let client = cluster.client.clone();
+        let election = Election::new(client, &cluster.own, place, metrics, setup.siblings)?;
         let handle = election.handle();
         setup.supervisor.service("leader", move |token| {
             let election = election.clone();

@@ -144,7 +144,7 @@ impl Writer {
         let (own, uuid) = own.flatten().unzip();
         let latest = later(own, info.latest.as_deref());
         let entry = sight.machine(&name);
-        let macs = entry.into_iter().flat_map(|entry| &entry.spec.interfaces);
+        let macs = entry.into_iter().flat_map(|entry| &entry.spec().interfaces);
         let lease = macs
             .filter_map(|interface| self.sources.leases.address_of(interface.mac))
             .next();
@@ -250,7 +250,7 @@ impl Writer {
 
     /// The label with the first MAC address, where it is missing.
     fn label(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<String> {
-        let interface = sight.machine(&name_of(object))?.spec.interfaces.first()?;
+        let interface = sight.machine(&name_of(object))?.spec().interfaces.first()?;
         let label = interface.mac.hyphenated();
         let written = self.labels.get(object).map(|(label, _)| label);
         let is_known = info.labels.get(MAC_LABEL) == Some(&label) || written == Some(&label);

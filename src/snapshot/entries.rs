@@ -177,15 +177,6 @@ impl Snapshot {
             .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len())
     }
 
-    /// Namespace and MAC address of every machine that has an object.
-    #[must_use]
-    pub fn machine_macs(&self) -> BTreeSet<(String, MacAddress)> {
-        let namespaces = self.by_mac.iter();
-        namespaces
-            .flat_map(|(name, macs)| macs.keys().map(move |mac| (name.clone(), *mac)))
-            .collect()
-    }
-
     /// The machine with this interface, and the interface, in a namespace.
     #[must_use]
     pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {

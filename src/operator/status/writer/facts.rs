@@ -26,6 +26,8 @@ use crate::snapshot::ObjectName;
 use crate::supervisor::State;
 use crate::timeline::Boot;
 
+/// The facts of a Machine that the status writer says: discovery says the others.
+const OWN_FACTS: [&str; 2] = ["uuid", "subnet"];
 /// How long a start may take until a Subnet is said not to be served yet.
 const START: Duration = Duration::from_secs(10);
 
@@ -159,7 +161,8 @@ impl Writer {
             now: timestamp(clock::now())?,
         });
         let conditions = (&*old.conditions, &*status.conditions);
-        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+        let news = self.news(object, info, (&old, conditions.0), (&status, conditions.1));
+        news.map(without_foreign_facts)
     }
 
     fn subnet(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
@@ -277,6 +280,16 @@ fn timeless(status: &Value) -> Value {
         if let Some(fields) = condition.as_object_mut() {
             fields.remove("lastTransitionTime");
         }
+    }
+    status
+}
+
+/// A Machine's status without the facts that discovery writes under a name of
+/// its own: applied here, an old one would win over what it says next.
+fn without_foreign_facts(mut status: Value) -> Value {
+    let facts = status.get_mut("facts").and_then(Value::as_object_mut);
+    if let Some(facts) = facts {
+        facts.retain(|field, _| OWN_FACTS.contains(&field.as_str()));
     }
     status
 }

@@ -79,8 +79,10 @@ bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick htt
 	benches/peers.sh $(only)
 
 .PHONY: crds
-crds: ## write crds/, docs/api.md and the example's roles anew from the types
+crds: ## write crds/, docs/api.md, nix/*.json and the example's roles anew from the types
 	cargo run --quiet -- crds --output-dir crds
+	cargo run --quiet -- crds --schemas > nix/schemas.json
+	cargo run --quiet -- settings > nix/settings.json
 	cargo run --quiet -- reference > docs/api.md
 	cargo run --quiet -- rbac > examples/operator/rbac.yaml
 

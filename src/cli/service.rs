@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +94,8 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
         admin_socket = %socket.display(),
         "listening"
     );
+    // Where systemd started us with Type=notify: what needs us may start now.
+    tell_manager(NotifyState::Ready);
     let run = app.run();
     tokio::pin!(run);
     loop {
@@ -109,7 +112,15 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
             tracing::warn!("second signal: stopping at once");
             return Ok(ExitCode::FAILURE);
         }
+        tell_manager(NotifyState::Stopping);
         shutdown.cancel();
+    }
+}
+
+/// Tells systemd how it goes, where it asked to be told (`$NOTIFY_SOCKET`).
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told; it may take us for not started");
     }
 }
 

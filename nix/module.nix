@@ -34,9 +34,12 @@ let
 
   metadata = {
     namespace = mkOption {
-      type = types.nonEmptyStr;
-      default = "default";
-      description = "Its namespace; references never leave it.";
+      type = types.nullOr types.nonEmptyStr;
+      default = null;
+      description = ''
+        Its namespace; references never leave it. `null`: `default`, and beside a cluster the
+        operator's own.
+      '';
     };
     labels = mkOption {
       type = types.attrsOf types.str;
@@ -76,21 +79,25 @@ let
     inherit (schema) apiVersion kind;
     metadata = {
       inherit name;
+    }
+    // lib.filterAttrs (_: said: said != null && said != { }) {
       inherit (object) namespace labels annotations;
     };
     spec = own.prune object.spec;
   };
 
-  manifests = lib.concatLists (
-    lib.mapAttrsToList (
-      plural: objects:
-      lib.mapAttrsToList (name: object: {
-        name = "${plural}-${object.namespace}-${name}.json";
-        path = pkgs.writeText "${plural}-${name}.json" (
-          builtins.toJSON (manifest schemas.${plural} name object)
-        );
-      }) objects
-    ) cfg.resources
+  manifests = lib.listToAttrs (
+    lib.concatLists (
+      lib.mapAttrsToList (
+        plural: objects:
+        lib.mapAttrsToList (name: object: {
+          name = lib.concatStringsSep "-" (
+            [ plural ] ++ lib.optional (object.namespace != null) object.namespace ++ [ "${name}.json" ]
+          );
+          value = manifest schemas.${plural} name object;
+        }) objects
+      ) cfg.resources
+    )
   );
 
   # Files of the store are checked with the rest, those of the host at start.
@@ -103,9 +110,11 @@ let
     ''
       mkdir $out
     ''
-    + lib.concatMapStrings (one: ''
-      cp ${one.path} $out/${one.name}
-    '') manifests
+    + lib.concatStrings (
+      lib.mapAttrsToList (name: object: ''
+        cp ${pkgs.writeText name (builtins.toJSON object)} $out/${name}
+      '') cfg.finalManifests
+    )
     + lib.concatStrings (
       lib.imap0 (number: path: ''
         cp -rL ${path} $out/${toString number}-${baseNameOf path}
@@ -116,7 +125,9 @@ let
     ''
   );
 
-  ownManifests = lib.optional (manifests != [ ] || storeManifests != [ ]) "/etc/${manifestsFolder}";
+  ownManifests = lib.optional (
+    cfg.finalManifests != { } || storeManifests != [ ]
+  ) "/etc/${manifestsFolder}";
   allManifests = ownManifests ++ hostManifests;
 
   # === network ===
@@ -200,6 +211,14 @@ in
         More files and folders with manifests. Nix paths are checked when the system is built;
         strings name files of the host, which are watched while it runs.
       '';
+    };
+
+    finalManifests = mkOption {
+      type = types.attrsOf types.raw;
+      readOnly = true;
+      default = manifests;
+      defaultText = lib.literalMD "made of `resources`";
+      description = "The resources as they are served, by file name; to read only.";
     };
 
     settings = own.flags settingFlags;

@@ -19,7 +19,8 @@ let
         number = types.number;
         integer =
           if schema ? minimum && schema ? maximum then
-            types.ints.between schema.minimum schema.maximum
+            # JSON says 576.0.
+            types.ints.between (builtins.floor schema.minimum) (builtins.floor schema.maximum)
           else if schema.minimum or (-1) >= 0 then
             types.ints.unsigned
           else

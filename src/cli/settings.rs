@@ -81,19 +81,18 @@ fn setting(arg: &Arg) -> Option<(String, Value)> {
 fn type_of(arg: &Arg) -> &'static str {
     let id = arg.get_value_parser().type_id();
     let is = |other: TypeId| id == other;
-    if !arg.get_action().takes_values() {
-        "bool"
-    } else if !arg.get_possible_values().is_empty() {
-        "enum"
-    } else if [
+    let numbers = [
+        TypeId::of::<u8>(),
         TypeId::of::<u16>(),
         TypeId::of::<u32>(),
         TypeId::of::<u64>(),
         TypeId::of::<usize>(),
-    ]
-    .into_iter()
-    .any(is)
-    {
+    ];
+    if !arg.get_action().takes_values() {
+        "bool"
+    } else if !arg.get_possible_values().is_empty() {
+        "enum"
+    } else if numbers.into_iter().any(is) {
         "number"
     } else if is(TypeId::of::<PathBuf>()) {
         "path"
@@ -127,6 +126,6 @@ mod tests {
         assert_eq!(all["serve"]["loaders"]["default"], json!(["/usr/lib/ipxe"]));
         assert_eq!(all["serve"]["log-format"]["values"][0], json!("auto"));
         assert!(all["serve"].get("help").is_none());
-        assert!(all["operator"].get("kubeconfig").is_some());
+        assert_eq!(all["operator"]["replicas"]["type"], json!("number"));
     }
 }

@@ -337,14 +337,16 @@ let
         let
           here = at ++ [ name ];
           default = optional (option ? default) (mkOverride 1500 option.default);
-          found = resolve (of name ++ default);
+          type = option.type or types.raw;
+          held = one: if type.check one then one else wrong here type.description one;
+          found = map held (resolve (of name ++ default));
         in
         if option._type or null != "option" then
           values strict here option (of name)
         else if found == [ ] then
           throw "The option `${show here}' was accessed but has no value defined. Try setting the option."
         else
-          (option.apply or (x: x)) ((option.type or types.raw).merge here found);
+          (option.apply or (x: x)) (type.merge here found);
     in
     if strict && unknown != [ ] then
       throw "The option `${show (at ++ [ (head unknown) ])}' does not exist."
@@ -486,14 +488,8 @@ let
         assert assertMsg (b.pathExists path) "lib.fileset.unions: ${toString path} does not exist";
         path
       );
-      toSource =
-        { root, fileset }:
-        b.deepSeq (map toString fileset) (
-          b.path {
-            path = root;
-            name = "source";
-          }
-        );
+      # The names are what can be wrong; the files themselves are only built from.
+      toSource = { root, fileset }: b.toFile "source" (toString (map toString ([ root ] ++ fileset)));
     };
   };
 

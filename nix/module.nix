@@ -324,6 +324,14 @@ in
       lib.optional (config.services.kea.dhcp4.enable && served != [ ])
         "services.kea.dhcp4 and services.reveille both serve DHCP on this host; on one network they answer in turns. Turn one off, or give them different interfaces.";
 
+    # What dist/systemd/reveille.sysusers.conf makes elsewhere.
+    users.users.reveille = {
+      isSystemUser = true;
+      group = "reveille";
+      description = "Reveille network boot";
+    };
+    users.groups.reveille = { };
+
     environment.systemPackages = [ cfg.package ];
     # Watched: new manifests are served a moment later, without a restart.
     environment.etc = lib.mkIf (ownManifests != [ ]) { ${manifestsFolder}.source = checked; };

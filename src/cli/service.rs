@@ -2,6 +2,7 @@
 //! that serves, from its first line to its last.
 
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Manifests};
 use crate::config::ServiceConfig;
 use crate::dhcp::destination::SERVER_PORT;
+use crate::files::{ArtifactPath, Roots};
 use crate::lease;
 use crate::net::{Table, bind_error, file_holders, holders, try_bind};
 use crate::operator::{Cluster, ClusterArgs};
@@ -139,7 +141,19 @@ fn can_read(config: &ServiceConfig, manifests: &[PathBuf]) -> anyhow::Result<()>
             format!("{shown} cannot be read by this user; `chmod o+rX` it and what is above it")
         })?;
     }
-    Ok(())
+    confined(&config.artifacts)
+}
+
+/// Whether the kernel confines the tree for us; else every file would be missing.
+fn confined(artifacts: &Path) -> anyhow::Result<()> {
+    let roots = Roots::new(Some(artifacts.to_owned()), Vec::new(), Vec::new());
+    match roots.open(&ArtifactPath::parse("/")?) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => anyhow::bail!(
+            "openat2 is refused here, and no file can be served without it; Linux 5.6 has it, \
+             and systemd takes it away with RestrictSUIDSGID and DynamicUser: remove them"
+        ),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes `folder` where it is missing, with `mode`; warns where anyone may write to it.

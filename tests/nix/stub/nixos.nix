@@ -129,6 +129,8 @@ let
         };
         systemd.tmpfiles.rules = list;
         systemd.units = any;
+        users.groups = any;
+        users.users = any;
         virtualisation = any;
       };
       config.system.stateVersion = lib.mkDefault "26.05";

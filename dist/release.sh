@@ -10,6 +10,7 @@
 #   TARGETS   what to build for; default: this machine. A foreign one needs its linker
 #   PROFILE   cargo's; default: release
 #   PROGRAM   a program that is built already, for this machine: nothing is built
+#   ONLY      `archive` leaves out the rest
 # Made again from the same commit with the same compiler, each file is the same to the byte.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
@@ -156,8 +157,10 @@ for target in ${TARGETS:-$host}; do
   [[ -z ${PROGRAM:-} || $target == "$host" ]] || die "PROGRAM is for this machine ($host), not for $target"
   archive "$target" "$(build "$target")" "$writer"
 done
-sbom
-chart
-image
+if [[ ${ONLY:-} != archive ]]; then
+  sbom
+  chart
+  image
+fi
 (cd "$out" && sha256sum -- * >"$work/sums" && mv "$work/sums" SHA256SUMS)
 say "all of it in $out"

@@ -16,7 +16,13 @@ let
     ];
   };
 
-  shown = value: if value ? text then value.text else builtins.toJSON value;
+  # Prose stands as it is, values as code.
+  shown =
+    value:
+    if value._type or "" == "literalMD" then
+      value.text
+    else
+      "`${value.text or (builtins.toJSON value)}`";
   oneLine = lib.replaceStrings [ "\n" "|" ] [ " " "\\|" ];
 
   row =
@@ -24,7 +30,7 @@ let
     let
       default = shown (option.defaultText or option.default);
     in
-    "| `${path}` | ${oneLine option.type.description} | ${oneLine (lib.removeSuffix "\n" option.description)} | `${default}` |\n";
+    "| `${path}` | ${oneLine option.type.description} | ${oneLine (lib.removeSuffix "\n" option.description)} | ${default} |\n";
 
   rows =
     path: options:
@@ -41,7 +47,7 @@ in
 ''
   # The options of the NixOS module
 
-  <!-- Made by `make nix-options`; do not edit. -->
+  <!-- Made by `make docs`; do not edit. -->
 
   All below `services.reveille`. What stands in `settings` and `cluster` are the flags of `reveille
   serve` and `reveille operator`; `null` leaves the program its own default. The fields of

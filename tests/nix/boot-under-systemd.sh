@@ -8,6 +8,7 @@
 # Exit codes: 0 all seen; 3 this machine cannot do it, and why is said; else a failure.
 set -euo pipefail
 export LC_ALL=C
+first=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/src/script/first.ipxe
 page=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/docs/install/systemd.md
 lab=$(dirname "${BASH_SOURCE[0]}")/../lab/setup.sh
 systemd=/lib/systemd/systemd
@@ -79,6 +80,19 @@ seen() {
   ok "$what"
 }
 
+# power_on NAME MORE CARD…
+power_on() {
+  local name=$1
+  # shellcheck disable=SC2206 # words
+  local -a more=($2)
+  shift 2
+  qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -accel tcg -m 512 -display none \
+    -machine pc,graphics=off -serial "file:$work/serial-$name.log" "${more[@]}" \
+    -netdev "tap,id=net,ifname=tap0,script=no,downscript=no" "$@" >"$work/qemu-$name.log" 2>&1 &
+  qemu=$!
+}
+booted() { grep -q "$marker .*console=ttyS0" "$work/serial-$1.log" && wait "$qemu"; }
+
 answers() { systemctl is-system-running 2>&1 | grep -qE 'running|starting|degraded'; }
 walled() {
   local pid
@@ -93,7 +107,6 @@ walled() {
 }
 generation() { reveille status | sed -n 's/.*generation \([0-9]*\).*/\1/p'; }
 two_machines() { reveille get machines | grep -q '^second ' && reveille get machines | grep -q '^first '; }
-booted() { grep -q "$marker .*console=ttyS0" "$work/serial.log"; }
 told() { reveille get boots | grep -q 'HandedOff\|handed'; }
 
 try() {
@@ -115,12 +128,14 @@ try() {
   ok "the commands of docs/install/systemd.md, word for word"
   seen "not root, two capabilities, read-only, seccomp" 5 walled
 
-  qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -accel tcg -m 512 -display none \
-    -machine pc,graphics=off -serial "file:$work/serial.log" \
-    -netdev tap,id=net,ifname=tap0,script=no,downscript=no \
-    -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=0 >"$work/qemu.log" 2>&1 &
-  seen "a virtual machine boots from it" 240 booted
+  power_on one "" -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=0
+  seen "a virtual machine boots from it" 240 booted one
   seen "and reveille says so" 10 told
+  # What Nix builds into iPXE, in iPXE: two cards, of which the first one's network answers nothing.
+  power_on two "-netdev socket,id=dead,udp=127.0.0.1:9,localaddr=127.0.0.1:9999" \
+    -kernel "$ipxe" -initrd "$first" -device virtio-net-pci,netdev=dead,mac=52:54:00:00:00:08,romfile= \
+    -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:02,romfile=
+  seen "iPXE with the first script built in boots by its second card" 240 booted two
 
   # As NixOS does: the folder is a link by way of a link, and that one is replaced.
   local machine='apiVersion: reveille.dev/v1alpha1
@@ -159,6 +174,10 @@ outside() {
   done
   [[ -w /dev/net/tun ]] || skip "cannot open /dev/net/tun"
   ready=$("$lab" --check 2>/dev/null) || skip "the lab lacks something; tests/lab/setup.sh says what"
+  # Any iPXE that QEMU can start as a kernel will do.
+  for ipxe in /usr/lib/ipxe/ipxe.lkrn /boot/ipxe.lkrn; do [[ ! -e $ipxe ]] || break; done
+  [[ -e $ipxe ]] || skip "there is no ipxe.lkrn; as root: apt-get install ipxe"
+  export ipxe
   for name in kernel initrd loaders; do
     declare -gx "$name=$(sed -n "s/^$name=//p" <<<"$ready")"
   done

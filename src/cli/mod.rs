@@ -2,15 +2,18 @@
 
 pub mod approve;
 pub mod check;
+pub mod completions;
 pub mod crds;
 pub mod get;
 pub mod leases;
 pub mod log;
+pub mod man;
 pub mod operator;
 pub mod rbac;
 pub mod reference;
 pub mod serve;
 mod service;
+pub mod settings;
 pub mod socket;
 pub mod status;
 mod table;
@@ -58,6 +61,13 @@ pub enum Command {
     Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),
+    /// Print what completes the words of this program in a shell.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages of this program.
+    Man(man::ManArgs),
+    /// Print the settings of `serve` and `operator` as JSON.
+    #[command(hide = true)]
+    Settings(settings::SettingsArgs),
 }
 
 impl Cli {
@@ -77,6 +87,9 @@ impl Cli {
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),
             Command::Rbac(args) => args.run(&mut out),
+            Command::Completions(args) => args.run(&mut out),
+            Command::Man(args) => args.run(),
+            Command::Settings(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.
         let _ = out.flush();

@@ -5,6 +5,7 @@ pub mod check;
 pub mod crds;
 pub mod get;
 pub mod leases;
+pub mod loaders;
 pub mod log;
 pub mod operator;
 pub mod rbac;
@@ -50,6 +51,8 @@ pub enum Command {
     Log(log::LogArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
+    /// Show the loader of each architecture and where it is from.
+    Loaders(loaders::LoadersArgs),
     /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
@@ -73,6 +76,7 @@ impl Cli {
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
+            Command::Loaders(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),

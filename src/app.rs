@@ -31,6 +31,7 @@ use crate::events;
 use crate::files::Roots;
 use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
+use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error};
 use crate::operator::Cluster;
 use crate::snapshot::{self, Reader};
@@ -97,6 +98,7 @@ struct Parts {
     registry: Registry,
     snapshots: Reader,
     roots: Arc<Roots>,
+    loaders: Loaders,
     leases: LeaseIndex,
     told: Introductions,
     events: events::EventSender,
@@ -131,15 +133,18 @@ impl App {
         let (supervisor, faults) = Supervisor::new(shutdown.clone(), &registry)?;
         let (publisher, snapshots) = snapshot::channel();
         let (sender, receiver) = events::queue();
+        let counts = LoaderMetrics::register(&registry)?;
+        let seeded = loaders::seed(&config.state, &config.loaders, &counts);
         let roots = Roots::new(
             Some(config.artifacts.clone()),
-            config.loaders.clone(),
+            seeded.folders.clone(),
             config.roots.clone(),
         );
         let mut parts = Parts {
             registry,
             snapshots,
             roots: Arc::new(roots),
+            loaders: Loaders::new(seeded, counts),
             leases: LeaseIndex::default(),
             told: Introductions::default(),
             events: sender,

@@ -36,6 +36,7 @@ const CORE_TOO: &[&str] = &[
     "lease/addresses.rs",
     "lease/authority.rs",
     "lease/handover.rs",
+    "loaders/plan.rs",
     "operator/leader/elect.rs",
     "operator/mirror/plan.rs",
     "operator/status/boots.rs",

@@ -76,7 +76,7 @@ pub struct BootProfileStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What it boots: `linux`, `local` or `loader`.
+    /// What it boots: `linux`, `efi`, `iso`, `chain`, `script`, `local` or `loader`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Machines that it is chosen for.

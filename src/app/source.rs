@@ -161,6 +161,7 @@ fn watch(
 fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> Press {
     Press::new(
         Arc::clone(&parts.roots),
+        parts.loaders.clone(),
         parts.config.http.port(),
         publisher,
         problems,

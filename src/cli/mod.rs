@@ -6,6 +6,7 @@ pub mod completions;
 pub mod crds;
 pub mod get;
 pub mod leases;
+pub mod loaders;
 pub mod log;
 pub mod man;
 pub mod operator;
@@ -53,6 +54,8 @@ pub enum Command {
     Log(log::LogArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
+    /// Show the loader of each architecture and where it is from.
+    Loaders(loaders::LoadersArgs),
     /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
@@ -83,6 +86,7 @@ impl Cli {
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
+            Command::Loaders(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),

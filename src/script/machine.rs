@@ -87,12 +87,11 @@ pub fn script_for(
             })
             .ok_or(NoScript::LocalBoot(reason)),
         (Verdict::Boot | Verdict::Tell, profile) => {
-            let linux = profile.and_then(|profile| profile.spec.linux.as_ref());
-            let linux = linux.ok_or(NoScript::ProfileHasNone)?;
-            Ok(MachineScript {
-                body: machine_script(linux, &context, urls, mac),
-                purpose: Purpose::Script,
-            })
+            let source = profile.map(|profile| profile.spec.source());
+            let script = source.and_then(|source| machine_script(source, &context, urls, mac));
+            let purpose = Purpose::Script;
+            let body = script.ok_or(NoScript::ProfileHasNone)?;
+            Ok(MachineScript { body, purpose })
         }
     }
 }
@@ -133,6 +132,7 @@ fn context(
             name,
             namespace: subnet.name.namespace.clone(),
             mac: mac.to_string(),
+            url: urls.machine(mac),
             ip: reserved.unwrap_or(caller.address).to_string(),
             profile: plan
                 .profile

@@ -258,7 +258,7 @@ pub fn profiles(
             ProfileRow {
                 namespace: name.namespace.clone(),
                 name: name.name.clone(),
-                source: source(profile).to_owned(),
+                source: profile.spec.source().as_str().to_owned(),
                 default: profile.spec.default,
                 machines: users.get(&key).copied().unwrap_or_default(),
                 boots: boots(name),
@@ -268,14 +268,6 @@ pub fn profiles(
             }
         })
         .collect()
-}
-
-const fn source(profile: &ProfileEntry) -> &'static str {
-    match (&profile.spec.linux, profile.spec.local) {
-        (Some(_), _) => "linux",
-        (None, Some(_)) => "local",
-        (None, None) => "loader",
-    }
 }
 
 /// The word that a value is written as in manifests and JSON.

@@ -343,6 +343,10 @@ fn booted(latest: Option<&BootStatus>) -> Judgement {
             let what = format!("it runs {profile}, sent whole in {took}");
             judge(Truth::True, Reason::HandedOff, what)
         }
+        BootResult::Chained => {
+            let what = format!("{profile} sent it on to another server in {took}");
+            judge(Truth::True, Reason::Chained, what)
+        }
         BootResult::PhonedHome => {
             let what = format!("the system of {profile} called back after {took}{why}");
             judge(Truth::True, Reason::PhonedHome, what)

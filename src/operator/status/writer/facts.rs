@@ -20,7 +20,6 @@ use super::super::subnet::{Listening, SubnetInput, subnet};
 use super::Writer;
 use crate::api::{BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus};
 use crate::clock::{self, Millis};
-use crate::files::ArtifactPath;
 use crate::operator::Info;
 use crate::snapshot::ObjectName;
 use crate::supervisor::State;
@@ -40,17 +39,8 @@ impl Writer {
         let sight = Arc::clone(sight);
         let now = self.now();
         for profile in &sight.snapshot.profiles {
-            let linux = profile.spec.linux.as_ref();
-            let kernel = linux.map(|linux| &linux.kernel.path);
-            let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
-            let files = kernel
-                .into_iter()
-                .chain(initrds.map(|initrd| &initrd.path))
-                .chain(profile.spec.loader.files.values());
-            let is_there = |file: &String| {
-                ArtifactPath::parse(file).is_ok_and(|path| self.sources.roots.has_file(&path))
-            };
-            let missing: Vec<String> = files.filter(|file| !is_there(file)).cloned().collect();
+            let missing = crate::press::missing_of(profile, &self.sources.roots);
+            let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
             let name = &profile.name;
             let known = self.missing.insert(name.clone(), missing.clone());
             if known.as_ref() != Some(&missing) {

@@ -7,6 +7,7 @@ pub mod get;
 pub mod leases;
 pub mod log;
 pub mod operator;
+pub mod probe;
 pub mod rbac;
 pub mod reference;
 pub mod serve;
@@ -48,6 +49,8 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Ask a server what machines ask it, and say what is wrong.
+    Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
     /// Show, export or import leases while the service is stopped.
@@ -72,6 +75,7 @@ impl Cli {
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),

@@ -106,7 +106,10 @@ mod tests {
         let answer = download.take(&option_ack(&options)).unwrap();
         assert_eq!(answer, Next::Answer(ack(0).to_vec()));
         let first = data(1, b"12345678");
-        assert_eq!(download.take(&first).unwrap(), Next::Answer(ack(1).to_vec()));
+        assert_eq!(
+            download.take(&first).unwrap(),
+            Next::Answer(ack(1).to_vec())
+        );
         // A block that was sent twice is taken once.
         assert_eq!(download.take(&first).unwrap(), Next::Nothing);
         let answer = download.take(&data(2, b"9")).unwrap();

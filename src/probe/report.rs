@@ -139,7 +139,10 @@ mod tests {
         };
         assert!(report.is_good());
         let step = Step::failed("tftp", "no answer".to_owned(), "open UDP 69");
-        assert_eq!(step.to_string(), "FAIL  tftp    no answer\n      open UDP 69");
+        assert_eq!(
+            step.to_string(),
+            "FAIL  tftp    no answer\n      open UDP 69"
+        );
         report.steps.push(step);
         assert!(!report.is_good());
         let json = serde_json::to_value(&report).unwrap();

@@ -65,7 +65,8 @@ pub async fn run(target: &Target) -> Report {
             steps.push(script(target, at).await);
         }
         Err(error) => {
-            let cure = "name the server by its address; a Pod finds names through the cluster's DNS";
+            let cure =
+                "name the server by its address; a Pod finds names through the cluster's DNS";
             steps.push(Step::failed("name", format!("{error:#}"), cure));
         }
     }
@@ -97,7 +98,8 @@ async fn ready(target: &Target) -> Step {
         }
         Ok(answer) => {
             let said = text(&answer.body);
-            let cure = "`reveille status` on the server, or `kubectl describe pod`, says what to do";
+            let cure =
+                "`reveille status` on the server, or `kubectl describe pod`, says what to do";
             Step::failed(NAME, format!("not ready: {said}"), cure)
         }
         Err(error) => {
@@ -112,7 +114,10 @@ async fn loader(target: &Target) -> anyhow::Result<String> {
     let answer = admin(target, "/status").await?;
     let overview: Overview = serde_json::from_slice(&answer.body)
         .context("its status is of another version; upgrade one of both")?;
-    let loaders = overview.snapshot.context("it has no manifests yet")?.loaders;
+    let loaders = overview
+        .snapshot
+        .context("it has no manifests yet")?
+        .loaders;
     let first = loaders.into_values().next();
     first.context("it found no loader; --loaders names their folder")
 }
@@ -218,7 +223,11 @@ async fn script(target: &Target, at: IpAddr) -> Step {
             Step::passed(NAME, format!("{mac} is told {lines} lines of iPXE script"))
         }
         Ok(answer) => {
-            let seen = format!("{mac}: status {}: {}", answer.status.as_u16(), text(&answer.body));
+            let seen = format!(
+                "{mac}: status {}: {}",
+                answer.status.as_u16(),
+                text(&answer.body)
+            );
             let cure = "is there a Machine with this MAC address, and is it approved?";
             Step::failed(NAME, seen, cure)
         }

@@ -35,7 +35,10 @@ pub(super) async fn get(at: SocketAddr, path: &str) -> anyhow::Result<Answer> {
     let mut wire = pin!(wire);
     let request = Request::get(path)
         .header("host", at.to_string())
-        .header("user-agent", concat!("reveille-probe/", env!("CARGO_PKG_VERSION")))
+        .header(
+            "user-agent",
+            concat!("reveille-probe/", env!("CARGO_PKG_VERSION")),
+        )
         .body(Empty::new())?;
     let response = beside(wire.as_mut(), sender.send_request(request)).await?;
     let status = response.status();

@@ -102,7 +102,10 @@ pub(crate) fn rights(helm: &Helm) -> Result<String> {
         let printed = documents(&String::from_utf8(command.output()?.stdout)?)?;
         for kind in ["Role", "ClusterRole"] {
             let (ours, theirs) = (rules(&rendered, kind), rules(&printed, kind));
-            ensure!(ours == theirs, "{kind}: {ours:?}, but reveille rbac: {theirs:?}");
+            ensure!(
+                ours == theirs,
+                "{kind}: {ours:?}, but reveille rbac: {theirs:?}"
+            );
             lines += ours.len();
         }
         for kind in ["RoleBinding", "ClusterRoleBinding"] {
@@ -137,7 +140,12 @@ pub(crate) fn flags(helm: &Helm) -> Result<String> {
                 _ => continue,
             };
             let args = &pod["spec"]["containers"][0]["args"];
-            let args: Vec<&str> = args.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let args: Vec<&str> = args
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             let command = args.first().context("no subcommand")?;
             let help = Server::command().args([command, "--help"]).output()?;
             ensure!(help.status.success(), "reveille {command} --help");
@@ -157,7 +165,9 @@ pub(crate) fn flags(helm: &Helm) -> Result<String> {
 pub(crate) fn manifests(helm: &Helm) -> Result<String> {
     let objects = helm.objects(&values_of("full"))?;
     let maps = of_kind(&objects, "ConfigMap");
-    let map = maps.iter().find(|map| map["data"].get("manifests.yaml").is_some());
+    let map = maps
+        .iter()
+        .find(|map| map["data"].get("manifests.yaml").is_some());
     let map = map.context("no ConfigMap with manifests")?;
     let text = map["data"]["manifests.yaml"].as_str().unwrap_or_default();
     let file = helm.folder.path().join("checked.yaml");
@@ -187,25 +197,46 @@ pub(crate) fn pod(helm: &Helm) -> Result<String> {
         ("/securityContext/runAsNonRoot", json!(true)),
         ("/securityContext/runAsUser", json!(65532)),
         ("/securityContext/fsGroup", json!(65532)),
-        ("/securityContext/seccompProfile/type", json!("RuntimeDefault")),
-        ("/containers/0/securityContext/allowPrivilegeEscalation", json!(false)),
-        ("/containers/0/securityContext/readOnlyRootFilesystem", json!(true)),
-        ("/containers/0/securityContext/capabilities/drop", json!(["ALL"])),
+        (
+            "/securityContext/seccompProfile/type",
+            json!("RuntimeDefault"),
+        ),
+        (
+            "/containers/0/securityContext/allowPrivilegeEscalation",
+            json!(false),
+        ),
+        (
+            "/containers/0/securityContext/readOnlyRootFilesystem",
+            json!(true),
+        ),
+        (
+            "/containers/0/securityContext/capabilities/drop",
+            json!(["ALL"]),
+        ),
         (
             "/containers/0/securityContext/capabilities/add",
             json!(["NET_BIND_SERVICE", "NET_RAW"]),
         ),
-        ("/containers/0/terminationMessagePolicy", json!("FallbackToLogsOnError")),
+        (
+            "/containers/0/terminationMessagePolicy",
+            json!("FallbackToLogsOnError"),
+        ),
     ] {
         ensure!(pod.pointer(pointer) == Some(&expected), "{pointer}: {pod}");
     }
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         ensure!(container[probe].is_object(), "no {probe}");
     }
-    ensure!(pod.get("hostPID").is_none() && pod.get("initContainers").is_none(), "{pod}");
+    ensure!(
+        pod.get("hostPID").is_none() && pod.get("initContainers").is_none(),
+        "{pod}"
+    );
     let without = helm.set("network.hostNetwork=false,service.enabled=true")?;
     let pod = &the(&without, "Deployment")?["spec"]["template"]["spec"];
-    ensure!(pod["hostNetwork"] == false && pod["dnsPolicy"] == "ClusterFirst", "{pod}");
+    ensure!(
+        pod["hostNetwork"] == false && pod["dnsPolicy"] == "ClusterFirst",
+        "{pod}"
+    );
     Ok("non-root, read-only, two capabilities".to_owned())
 }
 
@@ -213,7 +244,10 @@ pub(crate) fn pod(helm: &Helm) -> Result<String> {
 pub(crate) fn kinds(helm: &Helm) -> Result<String> {
     let objects = helm.objects(&values_of("default"))?;
     let deployment = the(&objects, "Deployment")?;
-    ensure!(deployment["spec"]["strategy"]["type"] == "Recreate", "{deployment}");
+    ensure!(
+        deployment["spec"]["strategy"]["type"] == "Recreate",
+        "{deployment}"
+    );
     let claim = the(&objects, "PersistentVolumeClaim")?;
     ensure!(
         claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
@@ -233,7 +267,9 @@ pub(crate) fn kinds(helm: &Helm) -> Result<String> {
     );
     let services = of_kind(&objects, "Service");
     ensure!(
-        services.iter().any(|it| it["metadata"]["name"] == set["spec"]["serviceName"]),
+        services
+            .iter()
+            .any(|it| it["metadata"]["name"] == set["spec"]["serviceName"]),
         "no Service {}",
         set["spec"]["serviceName"]
     );
@@ -245,7 +281,10 @@ pub(crate) fn kinds(helm: &Helm) -> Result<String> {
         "{volumes}"
     );
     let objects = helm.objects(&values_of("minimal"))?;
-    let kinds: BTreeSet<&str> = objects.iter().filter_map(|it| it["kind"].as_str()).collect();
+    let kinds: BTreeSet<&str> = objects
+        .iter()
+        .filter_map(|it| it["kind"].as_str())
+        .collect();
     ensure!(kinds == BTreeSet::from(["Deployment", "Pod"]), "{kinds:?}");
     Ok("Deployment, StatefulSet, DaemonSet".to_owned())
 }
@@ -293,7 +332,10 @@ fn same_keys(path: &str, values: &Value, schema: &Value) -> Result<usize> {
     // Helm gives every chart `global`.
     let more = properties.keys().filter(|name| *name != "global");
     for name in more {
-        ensure!(values.contains_key(name), "{path}.{name} is not in values.yaml");
+        ensure!(
+            values.contains_key(name),
+            "{path}.{name} is not in values.yaml"
+        );
     }
     Ok(count)
 }
@@ -338,7 +380,17 @@ pub(crate) fn used(helm: &Helm) -> Result<String> {
             plain.insert(with, text(with)?);
         }
         let set = format!("{}={other}", name.trim_start_matches('.'));
-        let words = ["template", "edge", CHART, "-n", "boot", "--set", with, "--set-json", &set];
+        let words = [
+            "template",
+            "edge",
+            CHART,
+            "-n",
+            "boot",
+            "--set",
+            with,
+            "--set-json",
+            &set,
+        ];
         let output = helm.output(&words)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{set}: {said}");
@@ -412,7 +464,10 @@ pub(crate) fn monitoring(helm: &Helm) -> Result<String> {
     let maps = of_kind(&objects, "ConfigMap");
     for (name, text) in &dashboards {
         let found = maps.iter().find_map(|map| map["data"][name].as_str());
-        ensure!(found.map(str::trim_end) == Some(text.trim_end()), "{name} is another");
+        ensure!(
+            found.map(str::trim_end) == Some(text.trim_end()),
+            "{name} is another"
+        );
     }
     let mut groups = Vec::new();
     for (_, text) in files("dashboards/alerts", "yaml")? {
@@ -423,7 +478,10 @@ pub(crate) fn monitoring(helm: &Helm) -> Result<String> {
     ensure!(*rendered == Value::Array(groups.clone()), "{rendered}");
     let pods = helm.set("metrics.podMonitor.enabled=true")?;
     let pods = the(&pods, "PodMonitor")?;
-    ensure!(pods["spec"]["podMetricsEndpoints"][0]["port"] == "admin", "{pods}");
+    ensure!(
+        pods["spec"]["podMetricsEndpoints"][0]["port"] == "admin",
+        "{pods}"
+    );
     Ok(format!(
         "{} dashboards, {} groups of alerts",
         dashboards.len(),
@@ -448,26 +506,50 @@ fn files(folder: &str, ending: &str) -> Result<Vec<(String, String)>> {
 const REFUSED: &[(&str, &str)] = &[
     ("nonsense=1", "'nonsense' not allowed"),
     ("network.nonsense=1", "'nonsense' not allowed"),
-    ("kind=Job", "one of 'Deployment', 'StatefulSet', 'DaemonSet'"),
+    (
+        "kind=Job",
+        "one of 'Deployment', 'StatefulSet', 'DaemonSet'",
+    ),
     ("replicas=0", "minimum"),
     ("replicas=9", "maximum"),
     ("replicas=2", "set kind: StatefulSet"),
-    ("kind=DaemonSet,replicas=2,persistence.hostPath=/x", "leave replicas at 1"),
+    (
+        "kind=DaemonSet,replicas=2,persistence.hostPath=/x",
+        "leave replicas at 1",
+    ),
     ("kind=DaemonSet", "set persistence.hostPath"),
-    ("kind=DaemonSet,persistence.existingClaim=x", "set persistence.hostPath"),
+    (
+        "kind=DaemonSet,persistence.existingClaim=x",
+        "set persistence.hostPath",
+    ),
     (
         "kind=DaemonSet,persistence.accessModes={ReadWriteMany}",
         "cannot share a lease database",
     ),
-    ("kind=StatefulSet,persistence.existingClaim=x", "a volume of its own"),
-    ("persistence.existingClaim=x,persistence.hostPath=/x", "leave one empty"),
+    (
+        "kind=StatefulSet,persistence.existingClaim=x",
+        "a volume of its own",
+    ),
+    (
+        "persistence.existingClaim=x,persistence.hostPath=/x",
+        "leave one empty",
+    ),
     ("persistence.hostPath=x", "does not match pattern"),
     ("persistence.size=much", "does not match pattern"),
-    ("persistence.accessModes={ReadOnlyMany}", "one of 'ReadWriteOnce'"),
-    ("artifacts.existingClaim=x,artifacts.hostPath=/x", "leave one empty"),
+    (
+        "persistence.accessModes={ReadOnlyMany}",
+        "one of 'ReadWriteOnce'",
+    ),
+    (
+        "artifacts.existingClaim=x,artifacts.hostPath=/x",
+        "leave one empty",
+    ),
     ("network.hostNetwork=false", "set network.multus"),
     ("network.multus[0].name=x", "set network.hostNetwork: false"),
-    ("networkPolicy.enabled=true", "set network.hostNetwork: false"),
+    (
+        "networkPolicy.enabled=true",
+        "set network.hostNetwork: false",
+    ),
     ("ports.http=99999", "maximum"),
     ("ports.http=9167", "choose another for one"),
     ("image.digest=latest", "does not match pattern"),
@@ -488,7 +570,10 @@ const REFUSED: &[(&str, &str)] = &[
         "metrics.serviceMonitor.enabled=true,metrics.service.enabled=false",
         "set metrics.service.enabled: true",
     ),
-    ("metrics.serviceMonitor.interval=often", "does not match pattern"),
+    (
+        "metrics.serviceMonitor.interval=often",
+        "does not match pattern",
+    ),
 ];
 
 /// What cannot work is refused before anything is installed, in a sentence.

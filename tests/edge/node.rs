@@ -192,7 +192,7 @@ fn ctr(programs: &Programs) -> Command {
 
 fn import(programs: &Programs, folder: &Path, image: &Path) -> Result<()> {
     let output = ctr(programs)
-        .args(["images", "import", "--snapshotter", "native"])
+        .args(["images", "import", "--no-unpack"])
         .arg(image)
         .output()?;
     ensure!(

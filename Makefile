@@ -79,9 +79,10 @@ bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick htt
 	benches/peers.sh $(only)
 
 .PHONY: crds
-crds: ## write crds/, docs/api.md and the example's roles anew from the types
+crds: ## write crds/, docs/api.md, docs/metrics.md and the example's roles anew from the code
 	cargo run --quiet -- crds --output-dir crds
 	cargo run --quiet -- reference > docs/api.md
+	cargo run --quiet -- reference metrics > docs/metrics.md
 	cargo run --quiet -- rbac > examples/operator/rbac.yaml
 
 .PHONY: setup

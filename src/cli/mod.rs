@@ -6,6 +6,7 @@ pub mod crds;
 pub mod get;
 pub mod leases;
 pub mod log;
+mod metrics;
 pub mod operator;
 pub mod rbac;
 pub mod reference;
@@ -54,7 +55,7 @@ pub enum Command {
     Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
-    /// Print the reference of all resources.
+    /// Print the reference of all resources, or of all metrics.
     Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),

@@ -6,6 +6,7 @@
 //! publishes it.
 
 mod loaders;
+mod metrics;
 mod summary;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use nix::ifaddrs::getifaddrs;
 
 use self::loaders::Loaders;
+pub use self::metrics::SnapshotMetrics;
 pub use self::summary::missing_of;
 use crate::api::Problem;
 use crate::files::Roots;
@@ -26,6 +28,7 @@ pub struct Press {
     http_port: u16,
     publisher: Publisher,
     problems: Problems,
+    metrics: SnapshotMetrics,
     loaders: Loaders,
     generation: u64,
     said: BTreeSet<String>,
@@ -60,12 +63,14 @@ impl Press {
         http_port: u16,
         publisher: Publisher,
         problems: Problems,
+        metrics: SnapshotMetrics,
     ) -> Self {
         Self {
             roots,
             http_port,
             publisher,
             problems,
+            metrics,
             loaders: Loaders::default(),
             generation: 0,
             said: BTreeSet::new(),
@@ -102,7 +107,11 @@ impl Press {
         is_news: bool,
     ) -> Printed {
         self.generation += 1;
+        let compiling = self.metrics.compile_seconds.start_timer();
         let Compiled { snapshot, report } = compile(self.generation, inputs, settings);
+        compiling.observe_duration();
+        let unread = words.own.iter().filter(|(costs, _)| *costs).count();
+        self.metrics.published(&snapshot, &report, unread);
         self.say(words, &report, &snapshot);
         if is_news {
             summary::tell(&snapshot, &mut self.told);

@@ -25,10 +25,10 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 	cargo test --quiet --test lab -- demo
 
 .PHONY: test
-test: ## everything: packages, check, unit, lab, cluster
+test: ## everything: packages, check, unit, lab, cluster, watch
 	@$(call part,packages)
 	declare -A lacks=()
-	for suite in lab cluster; do
+	for suite in lab cluster watch; do
 	  status=0
 	  tests/$$suite/setup.sh >/dev/null || status=$$?
 	  case $$status in
@@ -38,7 +38,7 @@ test: ## everything: packages, check, unit, lab, cluster
 	  esac
 	done
 	$(MAKE) check unit
-	for suite in lab cluster; do
+	for suite in lab cluster watch; do
 	  if [[ -z "$${lacks[$$suite]:-}" ]]; then
 	    $(MAKE) $$suite
 	  else
@@ -73,6 +73,15 @@ cluster: ## a real API server, our kinds, accounts and outages; only="resources 
 	@$(call part,cluster)
 	REVEILLE_CLUSTER=1 cargo test --test cluster -- $(only)
 
+.PHONY: watch
+watch: ## dashboards, metrics and alerts beside a real Prometheus; UPDATE_GOLDEN=1 draws the pictures anew
+	@$(call part,watch)
+	dashboards/make.py --check
+	promtool=$$(tests/watch/setup.sh | sed -n 's/^promtool=//p')
+	"$$promtool" check rules dashboards/alerts/rules.yaml
+	"$$promtool" test rules dashboards/alerts/rules_test.yaml
+	REVEILLE_WATCH=1 cargo test --test watch
+
 .PHONY: bench
 bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick http" chooses
 	@cargo build --release
@@ -86,6 +95,7 @@ crds: ## write crds/, docs/api.md, docs/metrics.md and the example's roles anew 
 	cargo run --quiet -- rbac > examples/operator/rbac.yaml
 
 .PHONY: setup
-setup: ## install, fetch and build what demo, test, lab and cluster need (root)
+setup: ## install, fetch and build what demo, test, lab, cluster and watch need (root)
 	@tests/lab/setup.sh
 	tests/cluster/setup.sh
+	tests/watch/setup.sh

@@ -119,6 +119,7 @@ example() {
     grep -q '"--root" "worker=/nix/store/'
 }
 # The page shows the example and the first script as they are.
+# shellcheck disable=SC2016 # Python
 shown() {
   python '
 page = open("docs/install/nixos.md").read()
@@ -134,6 +135,7 @@ for name, first in [("examples/nixos/flake.nix", "{\n"), ("examples/nixos/bootse
 evaluated() { hosts --json served >"$work/served.json"; }
 
 # What the evaluated hosts must say; each line a fact about one of them.
+# shellcheck disable=SC2016 # Python
 facts() {
   python '
 hosts = json.load(open(sys.argv[1]))

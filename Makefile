@@ -79,6 +79,25 @@ nix: ## the flake, the NixOS module and the systemd unit, without a network; a m
 	cargo build --quiet
 	tests/nix/run.sh
 
+.PHONY: chart
+chart: ## the Helm chart, rendered and refused by real Helm; only="rights refused" chooses by name
+	@$(call part,chart)
+	REVEILLE_CHART=1 cargo test --test chart -- $(only)
+
+.PHONY: values
+values: ## write the table of values in the chart's README anew from values.yaml
+	charts/readme.py
+
+.PHONY: image
+image: ## the container image for amd64 and arm64, and its checks; only="amd64" chooses
+	@$(call part,image)
+	image/check.sh $(only)
+
+.PHONY: edge
+edge: ## the chart on a real node wakes a virtual machine, through upgrades and outages (root)
+	@$(call part,edge)
+	REVEILLE_EDGE=1 cargo test --test edge
+
 .PHONY: bench
 bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick http" chooses
 	@cargo build --release

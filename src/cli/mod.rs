@@ -6,9 +6,11 @@ pub mod completions;
 pub mod crds;
 pub mod get;
 pub mod leases;
+pub mod loaders;
 pub mod log;
 pub mod man;
 pub mod operator;
+pub mod probe;
 pub mod rbac;
 pub mod reference;
 pub mod serve;
@@ -51,8 +53,12 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Ask a server what machines ask it, and say what is wrong.
+    Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
+    /// Show the loader of each architecture and where it is from.
+    Loaders(loaders::LoadersArgs),
     /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
@@ -82,7 +88,9 @@ impl Cli {
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
+            Command::Loaders(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),

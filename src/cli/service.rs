@@ -59,6 +59,7 @@ pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode>
             folder.display()
         );
     }
+    privileges::raise().context("capabilities")?;
     claim(&config)?;
     warn_of_neighbours();
     raise_file_limit();
@@ -179,7 +180,8 @@ fn make_folder(folder: &Path, mode: u32) -> anyhow::Result<()> {
 }
 
 /// Makes sure that the state and the ports are nobody else's. Their owners are
-/// named now, while we may still see them.
+/// named now, while we may still see them. A door that we have no right to is
+/// left out and said, as long as machines find one of two.
 fn claim(config: &ServiceConfig) -> anyhow::Result<()> {
     if let Some(holder) = file_holders(&config.state.join(lease::FILE)).first() {
         anyhow::bail!(
@@ -187,14 +189,20 @@ fn claim(config: &ServiceConfig) -> anyhow::Result<()> {
             config.state.display()
         );
     }
+    let mut denied: Option<String> = None;
     for (table, what, address) in [
         (Table::Tcp, "HTTP", SocketAddr::V4(config.http)),
         (Table::Udp, "TFTP", SocketAddr::V4(config.tftp)),
         (Table::Tcp, "the admin port", config.admin),
     ] {
-        try_bind(table, address).map_err(|error| {
-            anyhow::Error::msg(bind_error(table, what, address, address.port(), &error))
-        })?;
+        let Err(error) = try_bind(table, address) else {
+            continue;
+        };
+        let words = bind_error(table, what, address, address.port(), &error);
+        match denied {
+            None if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(words),
+            earlier => return Err(anyhow::Error::msg(earlier.unwrap_or(words))),
+        }
     }
     Ok(())
 }

@@ -98,7 +98,8 @@ impl Answer {
         };
         let mut answer = Self::not_modified(content.clone(), &version);
         answer.status = status;
-        answer.put(CONTENT_TYPE, &media::content_type(&content.name));
+        let kind = media::content_type_for(content.purpose, &content.name);
+        answer.put(CONTENT_TYPE, &kind);
         answer.put(ACCEPT_RANGES, "bytes");
         if let Some(part) = part {
             answer.put(CONTENT_RANGE, &format!("bytes {part}/{}", opened.len));
@@ -188,6 +189,7 @@ mod tests {
     use crate::events;
     use crate::http::HttpMetrics;
     use crate::http::delivery::Sinks;
+    use crate::http::discs::Discs;
     use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
 
     const PEER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
@@ -199,7 +201,11 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a request begins")]
         let started = Instant::now();
         let exchange = Exchange {
-            sinks: Arc::new(Sinks { events, metrics }),
+            sinks: Arc::new(Sinks {
+                events,
+                metrics,
+                discs: Discs::default(),
+            }),
             started,
             peer: "192.0.2.1:1234".parse().unwrap(),
             mac: Some(PEER),

@@ -5,7 +5,6 @@
 //! what the host has, compiles the world, says what is wrong with it and
 //! publishes it.
 
-mod loaders;
 mod summary;
 
 use std::collections::BTreeSet;
@@ -13,10 +12,10 @@ use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 
-use self::loaders::Loaders;
 pub use self::summary::missing_of;
 use crate::api::Problem;
 use crate::files::Roots;
+use crate::loaders::Loaders;
 use crate::snapshot::{Compiled, Inputs, Publisher, Settings, Snapshot, compile};
 use crate::status::{ProblemLine, Problems};
 
@@ -57,6 +56,7 @@ impl Press {
     #[must_use]
     pub fn new(
         roots: Arc<Roots>,
+        loaders: Loaders,
         http_port: u16,
         publisher: Publisher,
         problems: Problems,
@@ -66,7 +66,7 @@ impl Press {
             http_port,
             publisher,
             problems,
-            loaders: Loaders::default(),
+            loaders,
             generation: 0,
             said: BTreeSet::new(),
             told: BTreeSet::new(),

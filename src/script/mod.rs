@@ -4,6 +4,7 @@
 
 mod ipxe;
 mod machine;
+mod source;
 mod template;
 mod token;
 mod url;

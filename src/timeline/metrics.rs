@@ -99,14 +99,19 @@ impl BootMetrics {
     }
 
     /// How many boots of `profile` got to their end since the start: handed
-    /// off, or called back though no hand-off was seen.
+    /// off, sent to another server, or called back though no hand-off was seen.
     #[must_use]
     pub fn handed_off(&self, profile: &str) -> u64 {
         let ended = |result: BootResult| {
             let labels = [profile, result.as_str()];
             self.boots.with_label_values(&labels).get()
         };
-        ended(BootResult::HandedOff) + ended(BootResult::PhonedHome)
+        let results = [
+            BootResult::HandedOff,
+            BootResult::Chained,
+            BootResult::PhonedHome,
+        ];
+        results.into_iter().map(ended).sum()
     }
 
     /// Events that were dropped since the start.

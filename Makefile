@@ -25,10 +25,10 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 	cargo test --quiet --test lab -- demo
 
 .PHONY: test
-test: ## everything: packages, check, unit, lab, cluster
+test: ## everything: packages, check, unit, lab, cluster, nix
 	@$(call part,packages)
 	declare -A lacks=()
-	for suite in lab cluster; do
+	for suite in lab cluster nix; do
 	  status=0
 	  tests/$$suite/setup.sh >/dev/null || status=$$?
 	  case $$status in
@@ -38,7 +38,7 @@ test: ## everything: packages, check, unit, lab, cluster
 	  esac
 	done
 	$(MAKE) check unit
-	for suite in lab cluster; do
+	for suite in lab cluster nix; do
 	  if [[ -z "$${lacks[$$suite]:-}" ]]; then
 	    $(MAKE) $$suite
 	  else
@@ -73,18 +73,54 @@ cluster: ## a real API server, our kinds, accounts and outages; only="resources 
 	@$(call part,cluster)
 	REVEILLE_CLUSTER=1 cargo test --test cluster -- $(only)
 
+.PHONY: nix
+nix: ## the flake, the NixOS module and the systemd unit, without a network; a machine boots by the unit
+	@$(call part,nix)
+	cargo build --quiet
+	tests/nix/run.sh
+
+.PHONY: chart
+chart: ## the Helm chart, rendered and refused by real Helm; only="rights refused" chooses by name
+	@$(call part,chart)
+	REVEILLE_CHART=1 cargo test --test chart -- $(only)
+
+.PHONY: values
+values: ## write the table of values in the chart's README anew from values.yaml
+	charts/readme.py
+
+.PHONY: image
+image: ## the container image for amd64 and arm64, and its checks; only="amd64" chooses
+	@$(call part,image)
+	image/check.sh $(only)
+
+.PHONY: edge
+edge: ## the chart on a real node wakes a virtual machine, through upgrades and outages (root)
+	@$(call part,edge)
+	REVEILLE_EDGE=1 cargo test --test edge
+
 .PHONY: bench
 bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick http" chooses
 	@cargo build --release
 	benches/peers.sh $(only)
 
 .PHONY: crds
-crds: ## write crds/, docs/api.md and the example's roles anew from the types
+crds: ## write crds/, docs/api.md, nix/*.json and the example's roles anew from the types
 	cargo run --quiet -- crds --output-dir crds
+	cargo run --quiet -- crds --schemas > nix/schemas.json
+	cargo run --quiet -- settings > nix/settings.json
 	cargo run --quiet -- reference > docs/api.md
 	cargo run --quiet -- rbac > examples/operator/rbac.yaml
 
+.PHONY: docs
+docs: crds ## write the pages that are made: those of `crds`, and the options of the NixOS module
+	@UPDATE_GOLDEN=1 ONLY=page tests/nix/run.sh
+
+.PHONY: release
+release: ## archives, SBOM, chart and checksums in target/release-files; TARGETS="a b" cross-builds
+	@dist/release.sh
+
 .PHONY: setup
-setup: ## install, fetch and build what demo, test, lab and cluster need (root)
+setup: ## install, fetch and build what demo, test, lab, cluster and nix need (root)
 	@tests/lab/setup.sh
 	tests/cluster/setup.sh
+	tests/nix/setup.sh

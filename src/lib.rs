@@ -35,6 +35,7 @@
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
 //! | [`status`] | how things are, as tables for people |
+//! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
 
@@ -55,6 +56,7 @@ pub mod net;
 pub mod operator;
 pub mod press;
 pub mod privileges;
+pub mod probe;
 pub mod script;
 pub mod snapshot;
 pub mod standalone;

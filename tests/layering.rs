@@ -47,6 +47,8 @@ const CORE_TOO: &[&str] = &[
     "operator/status/profile.rs",
     "operator/status/sight.rs",
     "operator/status/subnet.rs",
+    "probe/download.rs",
+    "probe/report.rs",
     "status/age.rs",
     "status/fold.rs",
     "status/overview.rs",

@@ -135,7 +135,11 @@ pub struct MachineStatus {
     /// The boots under way and the last five, each written by the replica that
     /// saw it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    // MAX_STATUS_BOOTS of each of MAX_REPLICAS.
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"])
+    )]
     pub boots: Vec<BootStatus>,
 }
 

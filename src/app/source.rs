@@ -95,6 +95,7 @@ fn cluster(
         table: sources.table,
         state: &parts.config.state,
         fresh: sources.fresh,
+        siblings: (parts.links.clone(), parts.heard.clone()),
     })?;
     let leader = tied.leader;
     // One replica leads itself.

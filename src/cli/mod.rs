@@ -2,16 +2,20 @@
 
 pub mod approve;
 pub mod check;
+pub mod completions;
 pub mod crds;
 pub mod get;
 pub mod leases;
 pub mod loaders;
 pub mod log;
+pub mod man;
 pub mod operator;
+pub mod probe;
 pub mod rbac;
 pub mod reference;
 pub mod serve;
 mod service;
+pub mod settings;
 pub mod socket;
 pub mod status;
 mod table;
@@ -49,6 +53,8 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Ask a server what machines ask it, and say what is wrong.
+    Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
     /// Show the loader of each architecture and where it is from.
@@ -61,6 +67,13 @@ pub enum Command {
     Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),
+    /// Print what completes the words of this program in a shell.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages of this program.
+    Man(man::ManArgs),
+    /// Print the settings of `serve` and `operator` as JSON.
+    #[command(hide = true)]
+    Settings(settings::SettingsArgs),
 }
 
 impl Cli {
@@ -75,12 +88,16 @@ impl Cli {
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),
             Command::Rbac(args) => args.run(&mut out),
+            Command::Completions(args) => args.run(&mut out),
+            Command::Man(args) => args.run(),
+            Command::Settings(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.
         let _ = out.flush();

@@ -1,6 +1,8 @@
 //! What DHCP counts.
 
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::lease::Claims;
 
 /// Metrics of the DHCP service. No label names a machine.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub struct DhcpMetrics {
     pub send_errors: IntCounter,
     /// Addresses by Subnet and state.
     pub addresses: IntGaugeVec,
+    /// Leases that are kept because another replica may renew them.
+    pub claims: IntGauge,
 }
 
 impl DhcpMetrics {
@@ -41,11 +45,22 @@ impl DhcpMetrics {
                 "DHCP replies that could not be sent.",
             )?,
             addresses: IntGaugeVec::new(addresses, &["subnet", "state"])?,
+            claims: IntGauge::new(
+                "reveille_lease_claims",
+                "Leases that never end because another replica, which has not made way, may renew them.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.unbootable.clone()))?;
         registry.register(Box::new(metrics.send_errors.clone()))?;
         registry.register(Box::new(metrics.addresses.clone()))?;
+        registry.register(Box::new(metrics.claims.clone()))?;
         Ok(metrics)
+    }
+
+    /// Shows how many leases are claimed.
+    pub(super) fn show_claims(&self, claims: &Claims) {
+        self.claims
+            .set(i64::try_from(claims.len()).unwrap_or(i64::MAX));
     }
 }

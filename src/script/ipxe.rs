@@ -123,31 +123,15 @@ fn leave(script: &mut String) {
     line(script, "exit");
 }
 
-/// The script for an iPXE that we cannot tell yet: it gets an address and asks
-/// for its own.
+/// The script that an iPXE runs before it knows any other: one text for the
+/// loaders that have it built in, and for those that ask for `autoexec.ipxe`.
+pub const FIRST: &str = include_str!("first.ipxe");
+
+/// The script for an iPXE that we cannot tell yet: [`FIRST`], told where we are.
 #[must_use]
 pub fn bootstrap(urls: &Urls) -> String {
-    let mut script = String::from("#!ipxe\n");
-    open(&mut script);
-    line(&mut script, ":start");
-    line(&mut script, "isset ${ip} || dhcp || goto failed");
-    let base = urls.base();
-    line(
-        &mut script,
-        &format!(
-            "chain --replace {base}/reveille/machines/${{netX/mac:hexhyp}}/boot.ipxe || goto failed"
-        ),
-    );
-    line(&mut script, ":failed");
-    line(
-        &mut script,
-        &format!("echo Reveille: no script yet; next try in {RETRY_SECS} s"),
-    );
-    line(&mut script, &format!("sleep {RETRY_SECS}"));
-    // Another server may be the one that answers now.
-    line(&mut script, "dhcp && chain --replace ${filename} ||");
-    line(&mut script, "goto start");
-    script
+    let (shebang, rest) = FIRST.split_once('\n').unwrap_or((FIRST, ""));
+    format!("{shebang}\nset reveille {}\n{rest}", urls.base())
 }
 
 /// The script for a machine that nothing names yet: it says what its firmware
@@ -328,6 +312,31 @@ goto failed
             assert!(!script.contains("kernel --name"), "{script}");
         }
         assert!(!script(&["a\nshell"]).contains("\nshell"));
+    }
+
+    /// Else the loaders that carry the script would do other than the served one.
+    #[test]
+    fn the_first_script_is_the_file_and_one_line() {
+        let urls = Urls {
+            server: [192, 0, 2, 1].into(),
+            port: 8080,
+        };
+        let served = bootstrap(&urls);
+        let ours = "set reveille http://192.0.2.1:8080\n";
+        assert!(served.starts_with(&format!("#!ipxe\n{ours}")), "{served}");
+        assert_eq!(served.replacen(ours, "", 1), FIRST);
+    }
+
+    /// Labels that are jumped to are there, and what the script says is true.
+    #[test]
+    fn the_first_script_never_ends() {
+        for word in FIRST.split_whitespace().collect::<Vec<_>>().windows(2) {
+            if word[0] == "goto" {
+                assert!(FIRST.contains(&format!("\n:{}\n", word[1])), "{}", word[1]);
+            }
+        }
+        assert!(FIRST.contains(&format!("next try in {RETRY_SECS} s\nsleep {RETRY_SECS}\n")));
+        assert!(FIRST.ends_with("goto start\n"));
     }
 
     #[test]

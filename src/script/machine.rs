@@ -124,7 +124,7 @@ fn context(
     let hostname = interface.and_then(|interface| interface.hostname.clone());
     let reserved = interface.and_then(|interface| interface.ip);
     let profile = plan.profile.map(|profile| &profile.spec.params);
-    let machine = plan.machine.map(|machine| &machine.spec.params);
+    let machine = plan.machine.map(|machine| &machine.spec().params);
     let params = profile.into_iter().chain(machine).flatten();
     Context {
         machine: MachineContext {

@@ -112,7 +112,7 @@ impl Snapshot {
             (Some(machine), _) if machine.selection == Selection::Refused => {
                 Verdict::Local(LocalReason::MachineRefused)
             }
-            (Some(machine), _) if machine.spec.boot.policy == BootPolicy::Local => {
+            (Some(machine), _) if machine.spec().boot.policy == BootPolicy::Local => {
                 Verdict::Local(LocalReason::Policy)
             }
             _ if interface.is_some_and(|interface| !interface.netboot) => {
@@ -258,7 +258,7 @@ impl Plan<'_> {
     #[must_use]
     pub fn local_boot(&self) -> LocalBoot {
         self.machine
-            .map_or_else(LocalBoot::default, |machine| machine.spec.local_boot)
+            .map_or_else(LocalBoot::default, |machine| machine.spec().local_boot)
     }
 }
 

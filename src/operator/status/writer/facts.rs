@@ -25,6 +25,8 @@ use crate::snapshot::ObjectName;
 use crate::supervisor::State;
 use crate::timeline::Boot;
 
+/// The facts of a Machine that the status writer says: discovery says the others.
+const OWN_FACTS: [&str; 2] = ["uuid", "subnet"];
 /// How long a start may take until a Subnet is said not to be served yet.
 const START: Duration = Duration::from_secs(10);
 
@@ -134,7 +136,7 @@ impl Writer {
         let (own, uuid) = own.flatten().unzip();
         let latest = later(own, info.latest.as_deref());
         let entry = sight.machine(&name);
-        let macs = entry.into_iter().flat_map(|entry| &entry.spec.interfaces);
+        let macs = entry.into_iter().flat_map(|entry| &entry.spec().interfaces);
         let lease = macs
             .filter_map(|interface| self.sources.leases.address_of(interface.mac))
             .next();
@@ -149,7 +151,8 @@ impl Writer {
             now: timestamp(clock::now())?,
         });
         let conditions = (&*old.conditions, &*status.conditions);
-        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+        let news = self.news(object, info, (&old, conditions.0), (&status, conditions.1));
+        news.map(without_foreign_facts)
     }
 
     fn subnet(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
@@ -240,7 +243,7 @@ impl Writer {
 
     /// The label with the first MAC address, where it is missing.
     fn label(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<String> {
-        let interface = sight.machine(&name_of(object))?.spec.interfaces.first()?;
+        let interface = sight.machine(&name_of(object))?.spec().interfaces.first()?;
         let label = interface.mac.hyphenated();
         let written = self.labels.get(object).map(|(label, _)| label);
         let is_known = info.labels.get(MAC_LABEL) == Some(&label) || written == Some(&label);
@@ -267,6 +270,16 @@ fn timeless(status: &Value) -> Value {
         if let Some(fields) = condition.as_object_mut() {
             fields.remove("lastTransitionTime");
         }
+    }
+    status
+}
+
+/// A Machine's status without the facts that discovery writes under a name of
+/// its own: applied here, an old one would win over what it says next.
+fn without_foreign_facts(mut status: Value) -> Value {
+    let facts = status.get_mut("facts").and_then(Value::as_object_mut);
+    if let Some(facts) = facts {
+        facts.retain(|field, _| OWN_FACTS.contains(&field.as_str()));
     }
     status
 }

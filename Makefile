@@ -49,6 +49,10 @@ test: ## everything: packages, check, unit and the suites, each of which names w
 	    echo "not run: this machine lacks what is named under \"packages\" above"
 	  fi
 	done
+	# The other architecture; a machine without its compiler has been told by now.
+	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
+	# The other architecture; a machine without its compiler has been told by now.
+	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
 	# A build server must not pass for want of a package.
 	[[ -z "$${CI:-}" ]] || (($${#lacks[@]} == 0))
 

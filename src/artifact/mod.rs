@@ -1,0 +1,3 @@
+//! The files that boot machines: unpacked, fetched, verified, kept.
+
+pub mod unpack;

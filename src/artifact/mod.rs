@@ -1,3 +1,4 @@
 //! The files that boot machines: unpacked, fetched, verified, kept.
 
+pub mod oci;
 pub mod unpack;

@@ -1,4 +1,5 @@
 //! The files that boot machines: unpacked, fetched, verified, kept.
 
 pub mod oci;
+pub mod signature;
 pub mod unpack;

@@ -29,7 +29,7 @@ pub mod iso;
 pub mod limits;
 pub mod links;
 pub mod name;
-mod near;
+pub(crate) mod near;
 pub mod pick;
 pub mod plan;
 mod refused;

@@ -5,7 +5,7 @@ const MOST: usize = 3;
 
 /// The nearest names so far.
 #[derive(Debug)]
-pub(super) struct Near {
+pub(crate) struct Near {
     wanted: String,
     last: String,
     best: Vec<(usize, String)>,
@@ -14,7 +14,7 @@ pub(super) struct Near {
 impl Near {
     /// To this name.
     #[must_use]
-    pub(super) fn to(wanted: &str) -> Self {
+    pub(crate) fn to(wanted: &str) -> Self {
         let wanted = wanted
             .trim_matches('/')
             .trim_start_matches("./")
@@ -28,7 +28,7 @@ impl Near {
     }
 
     /// One name that is there.
-    pub(super) fn see(&mut self, name: &str) {
+    pub(crate) fn see(&mut self, name: &str) {
         let Some(distance) = self.distance(&name.to_lowercase()) else {
             return;
         };
@@ -43,7 +43,7 @@ impl Near {
 
     /// The nearest first.
     #[must_use]
-    pub(super) fn names(self) -> Vec<String> {
+    pub(crate) fn names(self) -> Vec<String> {
         self.best.into_iter().map(|(_, name)| name).collect()
     }
 

@@ -11,5 +11,8 @@
 )]
 
 mod evil;
+mod layout;
+mod registry;
+mod signatures;
 mod support;
 mod unpack;

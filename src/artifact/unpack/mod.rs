@@ -173,6 +173,15 @@ pub fn unpack_layers(
     run(&sources, Rules::Layers, pick, limits, tree)
 }
 
+/// Shows each entry of a tar that is not compressed to `visit`.
+pub(crate) fn walk_tar(
+    source: &mut dyn Read,
+    limits: &Limits,
+    visit: &mut dyn Visit,
+) -> Result<(), Refused> {
+    tar::walk(source, limits, true, visit)
+}
+
 /// What is read.
 enum Source<'a> {
     Tar(&'a Path, Compression),

@@ -207,7 +207,7 @@ impl Refused {
         matches!(self, Self::Read(_) | Self::Write { .. })
     }
 
-    pub(super) fn damaged(what: impl Into<String>) -> Self {
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
     }
 }

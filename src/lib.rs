@@ -39,6 +39,7 @@
 
 pub mod api;
 pub mod app;
+pub mod artifact;
 pub mod boot;
 pub mod cli;
 pub mod clock;

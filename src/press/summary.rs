@@ -70,6 +70,7 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
 fn describe_profile(profile: &ProfileEntry) -> String {
     let spec = &profile.spec;
     let boots = match (&spec.linux, spec.local) {
+        (Some(_), _) if !profile.pending.is_empty() => "a kernel that is being fetched".to_owned(),
         (Some(linux), _) => format!(
             "kernel {} and {} initrd(s)",
             linux.kernel.path,

@@ -569,6 +569,7 @@ fn admin_config(registry: &Meter, ready: &Arc<AtomicBool>) -> AdminConfig {
                 }
             })
         }),
+        scrub: Arc::new(|| Box::pin(async { Err("no store here".to_owned()) })),
         snapshots,
         chronicle: Chronicle::default(),
         approve: Arc::new(|mac| {

@@ -114,6 +114,8 @@ fn cluster(
         supervisor: supervisor.clone(),
         listener: listener_name,
         roots: Arc::clone(&parts.roots),
+        artifacts: parts.artifacts.clone(),
+        shelf: parts.shelf.clone(),
         leads: Arc::clone(&leads),
     };
     operator::status::start(&cluster, told, supervisor, &parts.registry)?;
@@ -166,5 +168,6 @@ fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> prometheus:
         publisher,
         problems,
         SnapshotMetrics::register(&parts.registry)?,
+        parts.shelf.clone(),
     ))
 }

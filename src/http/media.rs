@@ -27,6 +27,7 @@ pub fn content_type_for(purpose: Purpose, name: &str) -> String {
         | Purpose::LocalScript
         | Purpose::Kernel
         | Purpose::Initrd
+        | Purpose::Waiting
         | Purpose::Other => content_type(name),
     }
 }

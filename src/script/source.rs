@@ -135,6 +135,7 @@ mod tests {
     fn file(path: &str) -> FileSource {
         FileSource {
             path: path.to_owned(),
+            ..FileSource::default()
         }
     }
 

@@ -221,6 +221,10 @@ impl ProfileEntry {
     /// ours, and what it is for; `None` where it needs one.
     #[must_use]
     pub fn direct(&self, client: &Client) -> Option<(Purpose, &str)> {
+        if !self.pending.is_empty() {
+            // Firmware knows no waiting: an iPXE shows why, and waits.
+            return None;
+        }
         let firmware = matches!(client.kind, ClientKind::Pxe | ClientKind::HttpBoot);
         match self.spec.source() {
             Source::Efi(efi) if firmware && self.spec.loader.kind == LoaderKind::Direct => {

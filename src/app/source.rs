@@ -114,6 +114,8 @@ fn cluster(
         supervisor: supervisor.clone(),
         listener: listener_name,
         roots: Arc::clone(&parts.roots),
+        artifacts: parts.artifacts.clone(),
+        shelf: parts.shelf.clone(),
         leads: Arc::clone(&leads),
     };
     operator::status::start(&cluster, told, supervisor, &parts.registry)?;
@@ -165,5 +167,6 @@ fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> Press {
         parts.config.http.port(),
         publisher,
         problems,
+        parts.shelf.clone(),
     )
 }

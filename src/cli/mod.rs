@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 pub mod approve;
+pub mod artifacts;
 pub mod check;
 pub mod completions;
 pub mod crds;
@@ -59,6 +60,8 @@ pub enum Command {
     Approve(approve::ApproveArgs),
     /// Show the loader of each architecture and where it is from.
     Loaders(loaders::LoadersArgs),
+    /// Fetch, list or verify artifacts.
+    Artifacts(artifacts::ArtifactsArgs),
     /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
@@ -91,6 +94,7 @@ impl Cli {
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),
+            Command::Artifacts(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),

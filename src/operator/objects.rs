@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::api::{
-    API_VERSION, BootProfile, BootProfileSpec, BootStatus, Kind, MAC_LABEL, Machine, MachineSpec,
-    ObjectRef, Problem, Subnet, SubnetSpec,
+    API_VERSION, Artifact, ArtifactSpec, BootProfile, BootProfileSpec, BootStatus, Kind, MAC_LABEL,
+    Machine, MachineSpec, ObjectRef, Problem, Subnet, SubnetSpec,
 };
 use crate::boot::MacAddress;
 use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};
@@ -59,6 +59,8 @@ pub enum Resource {
     Profile(Box<BootProfile>),
     /// A Machine; the snapshot shares it.
     Machine(Arc<Machine>),
+    /// An Artifact.
+    Artifact(Box<Artifact>),
 }
 
 /// One object.
@@ -121,6 +123,7 @@ enum KeptSpec<'a> {
     Subnet(&'a SubnetSpec),
     Profile(&'a BootProfileSpec),
     Machine(&'a MachineSpec),
+    Artifact(&'a ArtifactSpec),
     KnownBy(Value),
 }
 
@@ -291,6 +294,7 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
                 Some(Resource::Machine(machine)) => inputs.machines.push(Arc::clone(machine)),
+                Some(Resource::Artifact(artifact)) => inputs.artifacts.push((**artifact).clone()),
                 None => {}
             }
             // Also beside an older version that serves on: by what it is known
@@ -344,6 +348,7 @@ impl Objects {
                     Some(Resource::Subnet(subnet)) => KeptSpec::Subnet(&subnet.spec),
                     Some(Resource::Profile(profile)) => KeptSpec::Profile(&profile.spec),
                     Some(Resource::Machine(machine)) => KeptSpec::Machine(&machine.spec),
+                    Some(Resource::Artifact(artifact)) => KeptSpec::Artifact(&artifact.spec),
                     None => KeptSpec::KnownBy(held.known_by.to_spec()),
                 },
             })
@@ -433,7 +438,7 @@ impl Arrived {
                 macs: schema::macs(&data).collect(),
                 names: schema::names(&data),
             },
-            Kind::Subnet | Kind::BootProfile => KnownBy::default(),
+            Kind::Subnet | Kind::BootProfile | Kind::Artifact => KnownBy::default(),
         };
         let read = parse(&reference, &metadata, &known_by.macs, data);
         Self {
@@ -487,6 +492,7 @@ fn parse(
         Kind::Machine => {
             serde_json::from_value(value).map(|read| Resource::Machine(Arc::new(read)))
         }
+        Kind::Artifact => serde_json::from_value(value).map(Resource::Artifact),
     };
     read.map_err(|error| {
         let what = format!("the object cannot be read: {error}");

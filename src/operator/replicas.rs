@@ -228,9 +228,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::operator::leader::{
-        Action, Elector, Place, RELEASED_SECS, Record, Reply, Timing,
-    };
+    use crate::operator::leader::{Action, Elector, Place, RELEASED_SECS, Record, Reply, Timing};
 
     /// Replica 0 of two, which took a lease that was given up.
     fn leader() -> (LeaderHandle, u32) {
@@ -268,18 +266,27 @@ mod tests {
     fn a_leader_that_has_not_taken_over_gives_from_its_share_only() {
         let (handle, term) = leader();
         let isolated = standing(&handle, None).authority;
-        assert!(matches!(isolated, Authority::Isolated { .. }), "{isolated:?}");
+        assert!(
+            matches!(isolated, Authority::Isolated { .. }),
+            "{isolated:?}"
+        );
         handle.ready(term);
         let holder = standing(&handle, None).authority;
         let unsettled = Authority::Holder {
-            shares: Shares { replicas: 2, ordinal: 0 },
+            shares: Shares {
+                replicas: 2,
+                ordinal: 0,
+            },
             settled_secs: None,
         };
         assert_eq!(holder, unsettled);
         // What it took over for another term counts for nothing.
         handle.ready(term - 1);
         let isolated = standing(&handle, None).authority;
-        assert!(matches!(isolated, Authority::Isolated { .. }), "{isolated:?}");
+        assert!(
+            matches!(isolated, Authority::Isolated { .. }),
+            "{isolated:?}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::Source;
+use crate::artifact::table::is_pending;
 use crate::files::{ArtifactPath, Roots};
 use crate::snapshot::{ProfileEntry, Snapshot, SubnetEntry};
 
@@ -90,6 +91,12 @@ fn describe_profile(profile: &ProfileEntry) -> String {
 pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for profile in &snapshot.profiles {
+        for what in &profile.pending {
+            missing.insert(format!(
+                "BootProfile {}: {what}; machines wait",
+                profile.name
+            ));
+        }
         for file in missing_of(profile, roots) {
             missing.insert(format!(
                 "BootProfile {}: {file} is not in the artifact tree; machines wait for it",
@@ -100,10 +107,13 @@ pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     missing.into_iter().collect()
 }
 
-/// The files that `profile` names and that are not there. Blocks.
+/// The files of the artifact tree that `profile` names and that are not there;
+/// of those that are fetched its `pending` tells. Blocks.
 #[must_use]
 pub fn missing_of<'a>(profile: &'a ProfileEntry, roots: &Roots) -> Vec<&'a str> {
     let mut files = profile.spec.files();
-    files.retain(|file| !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)));
+    files.retain(|file| {
+        !is_pending(file) && !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path))
+    });
     files
 }

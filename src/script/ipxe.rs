@@ -34,7 +34,7 @@ pub fn machine_script(
             .map(|arguments| linux_script(linux, context, urls, mac, &arguments)),
         Source::Efi(efi) => arguments(&efi.args, context)
             .map(|arguments| efi_script(efi, context, urls, mac, &arguments)),
-        Source::Iso(iso) => iso_script(iso, context, urls, mac),
+        Source::Iso(iso) => Ok(iso_script(iso, context, urls, mac)),
         Source::Chain(chain) => chain_script(chain, context, urls, mac),
         Source::Script(script) => own_script(script, context),
         Source::Local | Source::Loader => return None,
@@ -152,7 +152,7 @@ pub fn ask(urls: &Urls, mac: MacAddress) -> String {
 }
 
 /// A script that shows `reason` on the machine's screen and tries again.
-fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
+pub(super) fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
     let mut script = header(context);
     retry(&mut script, urls, mac, reason);
     script
@@ -254,10 +254,12 @@ mod tests {
         LinuxSource {
             kernel: FileSource {
                 path: "debian/linux".to_owned(),
+                ..FileSource::default()
             },
             initrd: vec![InitrdSource {
                 path: "debian/initrd 1.gz".to_owned(),
                 name: Some("initrd.gz".to_owned()),
+                ..InitrdSource::default()
             }],
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         }

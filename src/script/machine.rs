@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::ipxe::waiting;
 use super::template::{BootContext, Context, MachineContext, ServerContext};
 use super::{Urls, ask, local, machine_script};
 use crate::boot::MacAddress;
@@ -86,6 +87,10 @@ pub fn script_for(
                 purpose: Purpose::LocalScript,
             })
             .ok_or(NoScript::LocalBoot(reason)),
+        (Verdict::Boot, Some(profile)) if !profile.pending.is_empty() => Ok(MachineScript {
+            body: waiting(&context, urls, mac, &profile.pending.join("; ")),
+            purpose: Purpose::Waiting,
+        }),
         (Verdict::Boot | Verdict::Tell, profile) => {
             let source = profile.map(|profile| profile.spec.source());
             let script = source.and_then(|source| machine_script(source, &context, urls, mac));

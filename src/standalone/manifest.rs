@@ -14,8 +14,8 @@ use super::source::{SourceFile, Spot};
 use super::yaml::{self, YamlError, shown};
 use crate::api::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 use crate::snapshot::{
-    Inputs, Withheld, WithheldNames, check_world, validate_machine, validate_profile,
-    validate_subnet,
+    Inputs, Withheld, WithheldNames, check_world, validate_artifact, validate_machine,
+    validate_profile, validate_subnet,
 };
 
 /// Most text that is read in all, in bytes.
@@ -125,7 +125,8 @@ impl Loaded {
                     .machines
                     .iter()
                     .flat_map(|machine| validate_machine(machine)),
-            );
+            )
+            .chain(inputs.artifacts.iter().flat_map(validate_artifact));
         let world = check_world(inputs)
             .into_iter()
             .filter(|problem| !self.is_about_refused(problem));
@@ -146,9 +147,11 @@ impl Loaded {
             .machines
             .iter()
             .flat_map(|machine| validate_machine(machine));
+        let artifacts = inputs.artifacts.iter().flat_map(validate_artifact);
         let invalid = subnets
             .chain(profiles)
             .chain(machines)
+            .chain(artifacts)
             .filter(Problem::is_error)
             .map(|problem| problem.place.object);
         self.refused.iter().cloned().chain(invalid).collect()
@@ -194,9 +197,9 @@ impl Loaded {
         self.locate_at(origin, problem)
     }
 
-    /// A profile that has mistakes of its own is not missing.
+    /// A profile or artifact that has mistakes of its own is not missing.
     fn is_about_refused(&self, problem: &Problem) -> bool {
-        problem.reason == "ProfileNotFound"
+        matches!(problem.reason, "ProfileNotFound" | "ArtifactNotFound")
             && self
                 .refused
                 .iter()
@@ -380,6 +383,7 @@ impl Loaded {
             Kind::Machine => inputs
                 .machines
                 .push(Arc::new(serde_json::from_value(value)?)),
+            Kind::Artifact => inputs.artifacts.push(serde_json::from_value(value)?),
         }
         Ok(())
     }
@@ -445,6 +449,7 @@ fn deeper(kind: Kind, object: &ObjectRef, mut value: Value, found: &[Problem]) -
         Kind::Subnet => serde_json::from_value(value).map(|it| validate_subnet(&it)),
         Kind::BootProfile => serde_json::from_value(value).map(|it| validate_profile(&it)),
         Kind::Machine => serde_json::from_value(value).map(|it| validate_machine(&it)),
+        Kind::Artifact => serde_json::from_value(value).map(|it| validate_artifact(&it)),
     };
     let is_told = |problem: &Problem| {
         // What stands above or below a place that was left out says nothing new.

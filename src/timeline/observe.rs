@@ -286,7 +286,7 @@ const fn stage_of(purpose: Purpose) -> Option<Stage> {
         Purpose::Initrd => Some(Stage::Initrd),
         Purpose::Efi => Some(Stage::Efi),
         Purpose::Iso => Some(Stage::Iso),
-        Purpose::Other => None,
+        Purpose::Waiting | Purpose::Other => None,
     }
 }
 
@@ -396,6 +396,16 @@ fn take_transfer(
         boot.progress.land(at, millis);
     }
     boot.bytes = boot.bytes.saturating_add(transfer.bytes);
+    if transfer.purpose == Purpose::Waiting {
+        // It does as it was told: no time passes for its patience.
+        boot.forward(at.0);
+        boot.progress.wait(at);
+        let what = "the machine waits: files of its profile are not there yet";
+        if boot.trouble.last().is_none_or(|last| &*last.what != what) {
+            trouble(boot, at, what, words, notes);
+        }
+        return;
+    }
     // Of a disc that is read as a drive only parts are sent: enough of them
     // for a machine that runs from it (`http::parts`).
     let enough = transfer.purpose == Purpose::Iso && transfer.aborted.is_none();

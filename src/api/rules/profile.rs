@@ -2,6 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
+use super::artifact::file_source;
 use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
 
@@ -134,12 +135,12 @@ fn firmware() -> At {
         ))
 }
 
-fn other_sources() -> [At; 6] {
+fn other_sources() -> Vec<At> {
     let url = "write a URL of http, https or tftp, such as http://192.0.2.9/boot.ipxe";
     let control = r"self.matches('\\p{Cc}')";
     let empty = "self.trim() == ''";
     let [list, each] = arguments("efi.args");
-    [
+    let mut all = vec![
         path("efi.file.path"),
         list,
         each,
@@ -164,7 +165,10 @@ fn other_sources() -> [At; 6] {
                 ),
                 "the script has control characters; write it as text",
             )),
-    ]
+    ];
+    all.extend(file_source("efi.file"));
+    all.extend(file_source("iso.file"));
+    all
 }
 
 /// What the arguments of a program get.
@@ -219,10 +223,16 @@ fn loader() -> Vec<At> {
     all
 }
 
-fn linux() -> [At; 6] {
+fn linux() -> Vec<At> {
     let [list, each] = arguments("linux.args");
-    // Its own name, or the last part of its path.
-    let name = "(has(i.name) ? i.name : i.path.find('[^/]*/*$').replace('/', ''))";
+    // Its own name, or the last part of its path. That of a URL is told only by
+    // `snapshot::validate`: CEL knows no URLs.
+    let last = |path: &str| format!("{path}.find('[^/]*/*$').replace('/', '')");
+    let name = format!(
+        "(has(i.name) ? i.name : has(i.path) ? {} : has(i.artifactRef) ? {} : '')",
+        last("i.path"),
+        last("i.artifactRef.path")
+    );
     let names = format!("self.map(i, {name}).filter(n, n != '')");
     let space = r"'[\\s\\p{Z}\\p{Cc}]";
     let says = |name: &str| {
@@ -231,7 +241,7 @@ fn linux() -> [At; 6] {
              give it a `name` without spaces and slashes"
         )
     };
-    [
+    let mut all = vec![
         path("linux.kernel.path"),
         at("linux.initrd").list(List::Atomic).rule(rule(
             &format!("[{names}].all(l, l.all(a, l.filter(b, a == b).size() == 1))"),
@@ -252,10 +262,21 @@ fn linux() -> [At; 6] {
                 "path",
                 &format!("has(self.name) || !self.path.matches({space}[^/]*/*$')"),
                 &says("self.path.find('[^/]*/*$').replace('/', '')"),
+            ))
+            .rule(rule_of(
+                "artifactRef",
+                &format!(
+                    "has(self.name) || !has(self.artifactRef) \
+                     || !self.artifactRef.path.matches({space}[^/]*$')"
+                ),
+                &says("self.artifactRef.path.find('[^/]*$')"),
             )),
         list,
         each,
-    ]
+    ];
+    all.extend(file_source("linux.kernel"));
+    all.extend(file_source("linux.initrd[]"));
+    all
 }
 
 /// What the path of a file in the artifact tree gets.

@@ -13,6 +13,7 @@ fn found(kind: Kind, spec: Value) -> Vec<(String, &'static str)> {
         Kind::Subnet => validate_subnet(&serde_json::from_value(object).unwrap()),
         Kind::BootProfile => validate_profile(&serde_json::from_value(object).unwrap()),
         Kind::Machine => validate_machine(&serde_json::from_value(object).unwrap()),
+        Kind::Artifact => validate_artifact(&serde_json::from_value(object).unwrap()),
     };
     problems
         .into_iter()

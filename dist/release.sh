@@ -139,12 +139,18 @@ chart() {
 }
 
 image() {
+  local file
   if ! grep -q '^image:' Makefile; then
     say "no image: there is no \`make image\`"
   elif [[ -z ${IMAGE:-} ]]; then
     say "no image: IMAGE=yes makes one"
   else
-    make image >&2
+    make image >"$work/image.log" || { cat "$work/image.log" >&2; die "make image failed"; }
+    # It prints a line image=FILE for each architecture.
+    while read -r file; do
+      cp "$file" "$out/"
+      say "$(basename "$file")"
+    done < <(sed -n 's/^image=//p' "$work/image.log")
   fi
 }
 

@@ -13,24 +13,19 @@ rustPlatform.buildRustPackage {
   pname = manifest.package.name;
   inherit (manifest.package) version;
 
-  # What cargo reads, and what its tests do; nothing else makes it build anew.
+  # All but what neither cargo nor its tests read.
   src = fs.toSource {
     root = ../.;
-    fileset = fs.unions [
-      ../.clippy.toml
-      ../.rustfmt.toml
-      ../Cargo.toml
-      ../Cargo.lock
-      ../README.md
-      ../benches
-      ../crds
-      ../dist
-      ../docs
-      ../examples
-      ../nix
-      ../src
-      ../tests
-    ];
+    fileset = fs.difference ../. (
+      fs.unions [
+        (fs.fileFilter (file: file.hasExt "nix") ../.)
+        (fs.maybeMissing ../target)
+        ../.ci
+        ../.github
+        ../Makefile
+        ../flake.lock
+      ]
+    );
   };
 
   cargoLock.lockFile = ../Cargo.lock;

@@ -42,11 +42,13 @@ let
       ]
       ++ arguments.more or [ ]
     );
+  # Its own HTTP client is left out unless asked for.
+  ovmf = pkgs.OVMF.override { httpSupport = true; };
   uefi = fwCfg: {
     device = ",romfile=";
     more = [
-      "-drive if=pflash,format=raw,unit=0,readonly=on,file=${pkgs.OVMF.firmware}"
-      "-drive if=pflash,format=raw,unit=1,snapshot=on,file=${pkgs.OVMF.variables}"
+      "-drive if=pflash,format=raw,unit=0,readonly=on,file=${ovmf.firmware}"
+      "-drive if=pflash,format=raw,unit=1,snapshot=on,file=${ovmf.variables}"
     ]
     ++ fwCfg;
   };
@@ -103,7 +105,7 @@ pkgs.testers.runNixOSTest {
     };
 
   testScript = ''
-    machines = {
+    commands = {
     ${lib.concatStringsSep "\n" (
       lib.mapAttrsToList (name: one: ''
         "${name}": "${machine one.mac one.arguments}",
@@ -116,7 +118,7 @@ pkgs.testers.runNixOSTest {
     server.succeed("reveille status")
     server.succeed("systemctl show -p User reveille.service | grep -qx User=reveille")
 
-    for name, command in machines.items():
+    for name, command in commands.items():
         with subtest(name):
             client = create_machine(command, name=name)
             client.start()
@@ -126,7 +128,7 @@ pkgs.testers.runNixOSTest {
 
     server.succeed(
         "curl -sf http://127.0.0.1:9167/metrics"
-        " | grep -E '^reveille_boots_total\\{.*result=\"booted\".*} [1-9]'"
+        " | grep -E '^reveille_boots_total\\{.*result=\"handed-off\".*} [1-9]'"
     )
     # New manifests need no restart, and no machine is forgotten by one.
     server.succeed("systemctl restart reveille.service")

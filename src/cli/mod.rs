@@ -10,6 +10,7 @@ pub mod leases;
 pub mod loaders;
 pub mod log;
 pub mod man;
+mod metrics;
 pub mod operator;
 pub mod probe;
 pub mod rbac;
@@ -66,7 +67,7 @@ pub enum Command {
     Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
-    /// Print the reference of all resources.
+    /// Print the reference of all resources, or of all metrics.
     Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),

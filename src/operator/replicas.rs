@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc};
 
 use super::cluster::Cluster;
@@ -25,6 +24,7 @@ use crate::lease::{Authority, Shares};
 use crate::net::Links;
 use crate::snapshot::Reader;
 use crate::supervisor::Supervisor;
+use crate::telemetry::Meter;
 
 /// The file that says since when there is a lease table.
 const SINCE: &str = "leases.since";
@@ -40,7 +40,7 @@ pub struct Setup<'a> {
     /// Its objects.
     pub objects: Shared,
     /// Where metrics go.
-    pub registry: &'a Registry,
+    pub registry: &'a Meter,
     /// Runs the election and the mirror.
     pub supervisor: &'a Supervisor,
     /// Where snapshots come from.
@@ -115,6 +115,7 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
             authority: alone(since, known.load(Ordering::Relaxed)),
             make_way: None,
         };
+        LeaderMetrics::register(setup.registry)?.alone();
         Tied {
             replica: Replica::new(Arc::new(standing), Arc::new(|_| ()), imported, Some(sender)),
             leader: None,

@@ -105,11 +105,12 @@ walled() {
     grep -q '^Seccomp:[[:space:]]*2$' "/proc/$pid/status" &&
     ! nsenter --target "$pid" --mount touch /srv/reveille/x 2>/dev/null
 }
-generation() { reveille status | sed -n 's/.*generation \([0-9]*\).*/\1/p'; }
 two_machines() { reveille get machines | grep -q '^second ' && reveille get machines | grep -q '^first '; }
 told() { reveille get boots | grep -q 'HandedOff\|handed'; }
 
+# In its environment: what `outside` exported.
 try() {
+  : "${work:?}" "${kernel:?}" "${initrd:?}" "${loaders:?}" "${ipxe:?}"
   trap 'echo $? >"$work/status.new"; mv "$work/status.new" "$work/status"' EXIT
   seen "a real systemd runs ($("$systemd" --version | head -1))" 30 answers
   cd "$work"
@@ -138,16 +139,15 @@ try() {
   seen "iPXE with the first script built in boots by its second card" 240 booted two
 
   # As NixOS does: the folder is a link by way of a link, and that one is replaced.
-  local machine='apiVersion: reveille.dev/v1alpha1
-kind: Machine
-metadata: {name: NAME}
-spec: {interfaces: [{mac: "52:54:00:00:01:0N"}]}'
+  machine() {
+    printf 'apiVersion: reveille.dev/v1alpha1\nkind: Machine\nmetadata: {name: %s}\nspec: {interfaces: [{mac: "%s"}]}\n' "$@"
+  }
   mkdir -p /run/store/{1,2}
   cp /etc/reveille/boot/lab.yaml /run/store/1/
   cp /etc/reveille/boot/lab.yaml /run/store/2/
-  echo "${machine//NAME/first}" | sed s/0N/01/ >/run/store/1/first.yaml
+  machine first 52:54:00:00:01:01 >/run/store/1/first.yaml
   cp /run/store/1/first.yaml /run/store/2/
-  echo "${machine//NAME/second}" | sed s/0N/02/ >/run/store/2/second.yaml
+  machine second 52:54:00:00:01:02 >/run/store/2/second.yaml
   rm -r /etc/reveille/boot
   ln -s /run/store/1 /etc/static-boot
   ln -s /etc/static-boot /etc/reveille/boot

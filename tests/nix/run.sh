@@ -111,11 +111,31 @@ embedded() {
     grep -q 'embedScript = ../src/script/first.ipxe;' nix/ipxe.nix && [[ -f src/script/first.ipxe ]]
 }
 
+# The flake that a user starts from, with this one as its input.
+example() {
+  nix eval --raw --no-write-lock-file --override-input reveille "$flake" \
+    --override-input reveille/nixpkgs "path:$root/$here/stub" --override-input nixpkgs "path:$root/$here/stub" \
+    "path:$root/examples/nixos#nixosConfigurations.bootserver.config.systemd.units.\"reveille.service\".text" |
+    grep -q '"--root" "worker=/nix/store/'
+}
+# The page shows the example and the first script as they are.
+# shellcheck disable=SC2016 # Python
+shown() {
+  python '
+page = open("docs/install/nixos.md").read()
+for name, first in [("examples/nixos/flake.nix", "{\n"), ("examples/nixos/bootserver.nix", "{\n"), ("src/script/first.ipxe", "#!ipxe")]:
+    text = open(name).read()
+    text = text[text.index(first):]
+    assert text in page, f"docs/install/nixos.md does not show {name} as it is"
+'
+}
+
 # === hosts ===
 
 evaluated() { hosts --json served >"$work/served.json"; }
 
 # What the evaluated hosts must say; each line a fact about one of them.
+# shellcheck disable=SC2016 # Python
 facts() {
   python '
 hosts = json.load(open(sys.argv[1]))
@@ -244,6 +264,8 @@ check "flake check, every output of every system" whole
 check "flake.lock is in step with flake.nix" in_step
 check "the script of the machines that boot is Python" test_script
 check "iPXE has the first script built in" embedded
+check "the example's flake" example
+check "the page shows the example and the first script" shown
 check "hosts are evaluated" evaluated
 [[ -s $work/served.json ]] || { echo "nix: no host can be evaluated; the rest makes no sense"; exit 1; }
 check "what comes of them" facts

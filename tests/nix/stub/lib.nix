@@ -482,15 +482,27 @@ let
       "x86_64-linux"
       "aarch64-linux"
     ];
-    fileset = {
-      unions = map (
-        path:
-        assert assertMsg (b.pathExists path) "lib.fileset.unions: ${toString path} does not exist";
-        path
-      );
-      # The names are what can be wrong; the files themselves are only built from.
-      toSource = { root, fileset }: b.toFile "source" (toString (map toString ([ root ] ++ fileset)));
-    };
+    # What is named must be there; what is in it only a build sees.
+    fileset =
+      let
+        there =
+          path:
+          assert assertMsg (isList path || b.pathExists path) "lib.fileset: ${toString path} does not exist";
+          path;
+      in
+      {
+        unions = concatMap (path: toList (there path));
+        difference = path: gone: [ (there path) ] ++ gone;
+        maybeMissing = path: [ path ];
+        fileFilter =
+          keep: path:
+          b.seq (keep {
+            name = "a.nix";
+            type = "regular";
+            hasExt = _: true;
+          }) [ (there path) ];
+        toSource = { root, fileset }: b.toFile "source" (toString (map toString ([ root ] ++ fileset)));
+      };
   };
 
   letters = text: b.genList (n: substring n 1 text) (stringLength text);

@@ -165,10 +165,13 @@ let
             "tag"
           ];
     };
-    OVMF = package "OVMF" { } // {
-      firmware = package "OVMF_CODE.fd" { };
-      variables = package "OVMF_VARS.fd" { };
-    };
+    OVMF.override =
+      arguments:
+      strict "OVMF.override" [ ] [ "httpSupport" "secureBoot" "tlsSupport" ] arguments
+      // {
+        firmware = package "OVMF_CODE.fd" { };
+        variables = package "OVMF_VARS.fd" { };
+      };
   };
 in
 pkgs

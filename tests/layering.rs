@@ -31,6 +31,12 @@ const CORE: &[&str] = &[
     "tftp/resolve.rs",
 ];
 const CORE_TOO: &[&str] = &[
+    "artifact/identity.rs",
+    "artifact/plan.rs",
+    "artifact/progress.rs",
+    "artifact/table.rs",
+    "operator/status/artifact.rs",
+    "status/artifacts.rs",
     "artifact/oci/credentials.rs",
     "artifact/oci/digest.rs",
     "artifact/oci/manifest.rs",

@@ -182,7 +182,11 @@ impl Store {
     /// A volume that is full or read-only, a blob that is missing, a file where
     /// another one needs a folder; what was served before still is.
     pub fn publish(&self, name: &ObjectName, mut held: Held) -> io::Result<Held> {
-        let before = self.shelf.table().get(name).map_or(0, |held| held.generation);
+        let before = self
+            .shelf
+            .table()
+            .get(name)
+            .map_or(0, |held| held.generation);
         held.generation = before + 1;
         held.digest = tree_digest(&held);
         let home = self.home(name);
@@ -198,7 +202,8 @@ impl Store {
             sync_folder(folder)?;
         }
         self.write_index(name, &held)?;
-        self.shelf.change(|all| drop(all.insert(name.clone(), held.clone())));
+        self.shelf
+            .change(|all| drop(all.insert(name.clone(), held.clone())));
         Ok(held)
     }
 
@@ -207,7 +212,8 @@ impl Store {
     /// # Errors
     /// A volume that is full or read-only: it is looked again sooner then.
     pub fn checked(&self, name: &ObjectName, held: &Held) -> io::Result<()> {
-        self.shelf.change(|all| drop(all.insert(name.clone(), held.clone())));
+        self.shelf
+            .change(|all| drop(all.insert(name.clone(), held.clone())));
         self.write_index(name, held)
     }
 
@@ -229,7 +235,11 @@ impl Store {
             version: VERSION,
             held: held.clone(),
         };
-        write_whole(&self.home(name).join(INDEX), 0o644, &serde_json::to_vec(&index)?)
+        write_whole(
+            &self.home(name).join(INDEX),
+            0o644,
+            &serde_json::to_vec(&index)?,
+        )
     }
 
     /// Lays the files out in the new folder `draft`, down to the disk.

@@ -77,6 +77,16 @@ pub struct ServiceConfig {
     )]
     pub artifact_grace: u32,
 
+    /// A registry that is asked without TLS, as host or host:port; may be given
+    /// several times. Digests hold all the same.
+    #[arg(
+        long = "artifact-plain-registry",
+        env = "REVEILLE_ARTIFACT_PLAIN_REGISTRIES",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub artifact_plain_registries: Vec<String>,
+
     /// The folder of Secrets, where there is no cluster: NAME/KEY, or NAME.KEY
     /// as systemd has credentials.
     #[arg(long, env = "REVEILLE_SECRETS", value_name = "DIR")]

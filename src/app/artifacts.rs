@@ -56,6 +56,7 @@ pub(super) fn start(
         fetcher: Fetcher {
             allowed: parts.config.artifact_files.clone(),
             max_file: 0,
+            plain_registries: parts.config.artifact_plain_registries.clone(),
         },
         secrets,
         board: parts.artifacts.clone(),

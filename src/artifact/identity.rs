@@ -78,12 +78,13 @@ impl Want {
         }
     }
 
-    /// What a profile wants that names a file by URL and digest.
+    /// What a profile wants that names a file by URL and digest; `profile` is
+    /// the object, for messages.
     #[must_use]
-    pub fn anonymous(file: &FileField<'_>) -> Option<Self> {
+    pub fn anonymous(file: &FileField<'_>, profile: &str) -> Option<Self> {
         let (url, sha256) = (file.url?, file.sha256?);
         let want = FileWant {
-            field: file.pointer.trim_start_matches('/').replace('/', "."),
+            field: format!("{profile} {}", field(&file.pointer)),
             path: url_file_name(url),
             urls: vec![url.to_owned()],
             sha256: Some(sha256.to_owned()),
@@ -203,6 +204,21 @@ fn urls(first: &str, mirrors: &[String]) -> Vec<String> {
         }
     }
     urls
+}
+
+/// A JSON pointer as people write it: `spec.linux.initrd[0]`.
+fn field(pointer: &str) -> String {
+    pointer
+        .split('/')
+        .skip(1)
+        .fold(String::new(), |field, part| {
+            let is_index = part.bytes().all(|digit| digit.is_ascii_digit());
+            match (field.is_empty(), is_index) {
+                (true, _) => part.to_owned(),
+                (false, true) => format!("{field}[{part}]"),
+                (false, false) => format!("{field}.{part}"),
+            }
+        })
 }
 
 /// The name of the file that a URL names; `file` where it names none.

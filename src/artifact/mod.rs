@@ -14,8 +14,8 @@ pub mod table;
 
 pub mod fetch;
 pub mod keep;
-pub mod metrics;
 pub mod layout;
+pub mod metrics;
 pub mod oci;
 pub mod secrets;
 pub mod signature;

@@ -81,6 +81,15 @@ struct Pull {
         value_delimiter = ':'
     )]
     artifact_files: Vec<PathBuf>,
+    /// A registry that is asked without TLS, as host or host:port; may be given
+    /// several times. Digests hold all the same.
+    #[arg(
+        long = "artifact-plain-registry",
+        env = "REVEILLE_ARTIFACT_PLAIN_REGISTRIES",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    artifact_plain_registries: Vec<String>,
     /// The folder of Secrets: NAME/KEY, or NAME.KEY.
     #[arg(long, env = "REVEILLE_SECRETS", value_name = "DIR")]
     secrets: Option<PathBuf>,
@@ -227,6 +236,7 @@ impl Pull {
             fetcher: Fetcher {
                 allowed: self.artifact_files.clone(),
                 max_file: 0,
+                plain_registries: self.artifact_plain_registries.clone(),
             },
             secrets: self.secrets.clone().map_or(Secrets::None, Secrets::Folder),
             board: Board::default(),

@@ -130,7 +130,7 @@ fn add_place(known: &mut Want, want: Want) {
 /// Puts into each file's `path` what is served; the reasons why some are not.
 pub(super) fn resolve(
     spec: &mut BootProfileSpec,
-    namespace: &str,
+    profile: &ObjectName,
     shelves: &mut Shelves<'_>,
 ) -> Vec<String> {
     let mut pending = Vec::new();
@@ -139,8 +139,9 @@ pub(super) fn resolve(
             FileField {
                 artifact_ref: Some(artifact),
                 ..
-            } => Some(shelves.of_artifact(namespace, artifact)),
-            FileField { .. } => Want::anonymous(&file).map(|want| shelves.of_url(want)),
+            } => Some(shelves.of_artifact(&profile.namespace, artifact)),
+            FileField { .. } => Want::anonymous(&file, &format!("BootProfile {profile}"))
+                .map(|want| shelves.of_url(want)),
         };
         match served {
             Some(Ok(path)) => *file.path = path,

@@ -150,7 +150,7 @@ fn compile_profiles(
         let name = name_of(&profile.metadata);
         if !refused.has(Kind::BootProfile, &name) {
             let mut spec = profile.spec.clone();
-            let pending = artifacts::resolve(&mut spec, &name.namespace, shelves);
+            let pending = artifacts::resolve(&mut spec, &name, shelves);
             profiles.push(ProfileEntry {
                 name,
                 spec,

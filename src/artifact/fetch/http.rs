@@ -13,8 +13,8 @@ use tokio::task::spawn_blocking;
 
 use super::sink::Sink;
 use super::{
-    Failure, Fetcher, Got, MAX_BREAKS, Reason, Session, Task, fetched, forget, lost, read_version,
-    words, write_version,
+    Failure, Fetched, Fetcher, Got, MAX_BREAKS, Reason, Session, Task, fetched, forget, lost,
+    read_version, verified, words, write_version,
 };
 use crate::artifact::identity::FileWant;
 use crate::artifact::table::Version;
@@ -89,6 +89,72 @@ impl Fetcher {
                     }
                     tracing::debug!(url, %failure, "a download broke and goes on");
                 }
+            }
+        }
+    }
+
+    /// Takes the body of a registry's answer as the blob that `task` wants by
+    /// its digest; `from` is where in the blob it begins.
+    ///
+    /// # Errors
+    /// It broke off (the next try goes on), or it is not the blob.
+    pub async fn blob(
+        &self,
+        what: &str,
+        response: Response,
+        (from, total): (u64, Option<u64>),
+        task: Task<'_>,
+    ) -> Result<Fetched, Failure> {
+        self.fits(what, task, total, from)?;
+        let answer = Answer {
+            response,
+            from,
+            total,
+            version: Version::default(),
+        };
+        match self.take(what, task, answer).await? {
+            End::Broken(failure) => Err(failure),
+            End::Whole(written) => {
+                let got = Got::File(fetched(written, Version::default()));
+                match verified(task.want, what, got) {
+                    Ok(Got::File(fetched)) => Ok(fetched),
+                    Ok(Got::Unchanged) => Err(Failure::new(Reason::ServerError, what)),
+                    Err(failure) => {
+                        forget(task.partial);
+                        Err(failure)
+                    }
+                }
+            }
+        }
+    }
+
+    /// A short text: a signature, a list of digests.
+    ///
+    /// # Errors
+    /// It is not there, or longer than `most` bytes.
+    pub async fn text(
+        &self,
+        session: &Session,
+        url: &str,
+        most: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        if url.starts_with("file://") {
+            return self.text_of_file(url, most).await;
+        }
+        let response = session.get(url).send().await;
+        let mut response = response.map_err(|error| words::of_error(url, &error))?;
+        if !response.status().is_success() {
+            return Err(words::of_status(url, response.status(), response.headers()));
+        }
+        let mut text = Vec::new();
+        loop {
+            let there = text.len() as u64;
+            let piece = response.chunk().await;
+            let piece = piece.map_err(|error| words::of_body(url, &error, there, None))?;
+            let Some(piece) = piece else { return Ok(text) };
+            text.extend_from_slice(&piece);
+            if text.len() > most {
+                return Err(words::too_big(url, None, most as u64));
             }
         }
     }
@@ -250,7 +316,7 @@ fn rest_of(task: Task<'_>, url: &str) -> Option<(u64, Option<String>)> {
     task.want.has_digest().then_some((len, None))
 }
 
-fn partial_len(partial: &Path) -> u64 {
+pub(in crate::artifact) fn partial_len(partial: &Path) -> u64 {
     std::fs::metadata(partial).map_or(0, |metadata| metadata.len())
 }
 

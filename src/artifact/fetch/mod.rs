@@ -2,7 +2,7 @@
 //! an earlier try stopped, and never taking what is not it. Shell.
 
 mod failure;
-mod http;
+pub(super) mod http;
 mod sink;
 mod words;
 
@@ -38,13 +38,15 @@ pub struct Fetcher {
     pub allowed: Vec<PathBuf>,
     /// Biggest file that is taken, in bytes; 0 for [`MAX_FILE`].
     pub max_file: u64,
+    /// Registries that are asked without TLS.
+    pub plain_registries: Vec<String>,
 }
 
 /// The connections for one artifact, with what its servers ask for.
 #[derive(Clone, Debug)]
 pub struct Session {
     client: Client,
-    secret: Secret,
+    pub(super) secret: Secret,
 }
 
 /// What came of a fetch.
@@ -164,8 +166,24 @@ impl Fetcher {
         }
     }
 
-    /// Copies a file of the host, confined to the allowed folders.
-    async fn copy(&self, path: &str, url: &str, task: Task<'_>) -> Result<Got, Failure> {
+    /// A short text out of a file of the host.
+    async fn text_of_file(&self, url: &str, most: usize) -> Result<Vec<u8>, Failure> {
+        use std::io::Read as _;
+        let (roots, inner) = self.inside(url.trim_start_matches("file://"), url)?;
+        let shown = url.to_owned();
+        let read = spawn_blocking(move || {
+            let opened = roots.open(&inner)?;
+            let mut text = Vec::new();
+            opened.file.take(most as u64).read_to_end(&mut text)?;
+            std::io::Result::Ok(text)
+        });
+        read.await
+            .map_err(|error| lost(&error))?
+            .map_err(|error| Failure::new(Reason::File, format!("{shown} cannot be read: {error}")))
+    }
+
+    /// The folder that a file of the host may be read from, and its path there.
+    fn inside(&self, path: &str, url: &str) -> Result<(Roots, ArtifactPath), Failure> {
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
         let path = PathBuf::from(path.into_owned());
         let fail = |what: String| Failure::new(Reason::File, what);
@@ -178,7 +196,15 @@ impl Fetcher {
         };
         let inner = ArtifactPath::parse(&rest.to_string_lossy());
         let inner = inner.map_err(|error| fail(format!("{url}: {error}")))?;
-        let roots = Roots::new(Some(root.clone()), Vec::new(), Vec::new());
+        Ok((
+            Roots::new(Some(root.clone()), Vec::new(), Vec::new()),
+            inner,
+        ))
+    }
+
+    /// Copies a file of the host, confined to the allowed folders.
+    async fn copy(&self, path: &str, url: &str, task: Task<'_>) -> Result<Got, Failure> {
+        let (roots, inner) = self.inside(path, url)?;
         let (partial, sha512, most) = (
             task.partial.to_owned(),
             task.want.sha512.is_some(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
@@ -43,13 +44,13 @@ pub enum Done {
 }
 
 /// One job.
-struct Job<'a> {
-    tools: &'a Tools,
-    want: &'a Want,
+pub(super) struct Job<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) want: &'a Want,
     held: Option<&'a Held>,
     /// Whether it is only looked for something newer.
     is_refresh: bool,
-    session: Session,
+    pub(super) session: Session,
 }
 
 /// Fetches what `want` wants, of which `held` is there.
@@ -85,14 +86,9 @@ pub async fn fetch(
     };
     match &want.origin {
         Origin::Files(files) => job.files(files).await,
-        Origin::Archive(file, _) => Err(not_served(&file.field)),
-        Origin::Oci(_) => Err(not_served("spec.oci")),
+        Origin::Archive(file, archive) => job.archive(file, archive).await,
+        Origin::Oci(oci) => job.oci(oci).await,
     }
-}
-
-fn not_served(field: &str) -> Failure {
-    let what = format!("{field}: this version cannot do that yet; use `files`");
-    Failure::new(Reason::NotServed, what)
 }
 
 impl Job<'_> {
@@ -108,15 +104,17 @@ impl Job<'_> {
     }
 
     /// Makes sure of the blob of one file; `before` bytes are there of others.
-    async fn file(&self, want: &FileWant, before: u64) -> Result<HeldFile, Failure> {
+    pub(super) async fn file(&self, want: &FileWant, before: u64) -> Result<HeldFile, Failure> {
         let store = &self.tools.store;
-        if want.signature.is_some() {
-            return Err(not_served(&format!("{}.signature", want.field)));
-        }
+        // A signed list says which bytes are meant; a signature over the file
+        // itself is held against what came.
+        let (listed, detached) = self.signed(want).await?;
+        let want = listed.as_ref().unwrap_or(want);
         // What is there by its digest is what is wanted.
         if let Some(sha256) = &want.sha256
             && let Some(size) = store.blob_len(sha256)
             && want.sha512.is_none()
+            && detached.is_none()
         {
             return Ok(HeldFile {
                 size,
@@ -131,26 +129,12 @@ impl Job<'_> {
         let have = old.map(|old| &old.version);
         let have = have.filter(|have| !want.has_digest() && !have.is_unknown());
         let partial = self.partial(want);
-        self.tools.board.change(&self.want.name, |entry| {
-            if let Some(progress) = &mut entry.fetching {
-                progress.file.clone_from(&want.path);
-            }
-        });
-        let (board, name, metrics) = (&self.tools.board, &self.want.name, &self.tools.metrics);
-        let is_only = matches!(&self.want.origin, Origin::Files(files) if files.len() == 1);
-        let last = std::sync::atomic::AtomicU64::new(0);
-        let told = |there: u64, total: Option<u64>| {
-            let seen = last.swap(there, std::sync::atomic::Ordering::Relaxed);
-            metrics.fetched.inc_by(there.saturating_sub(seen));
-            board.change(name, |entry| {
-                if let Some(progress) = &mut entry.fetching {
-                    if is_only {
-                        progress.total = total;
-                    }
-                    progress.at(before + there, clock::now());
-                }
-            });
+        let is_only = match &self.want.origin {
+            Origin::Files(files) => files.len() == 1,
+            Origin::Archive(..) => true,
+            Origin::Oci(_) => false,
         };
+        let told = self.teller(before, &want.path, is_only);
         let task = Task {
             want,
             partial: &partial,
@@ -172,6 +156,9 @@ impl Job<'_> {
             }
             (Got::File(fetched), _) => fetched,
         };
+        if let Some(detached) = &detached {
+            self.check_signature(want, &partial, detached).await?;
+        }
         let is_same = old.is_some_and(|old| old.sha256 == fetched.sha256);
         let verified = want.is_verified() || (is_same && old.is_some_and(|old| old.verified));
         if let Some(old) = old.filter(|old| old.verified && !verified) {
@@ -183,16 +170,7 @@ impl Job<'_> {
             );
             return Err(Failure::new(Reason::NotVerified, what));
         }
-        let (shared, from, sha256) = (Arc::clone(store), partial.clone(), fetched.sha256.clone());
-        let taken = spawn_blocking(move || {
-            shared.take_in(&from, &sha256)?;
-            forget(&from);
-            std::io::Result::Ok(())
-        });
-        taken
-            .await
-            .map_err(|error| Failure::new(Reason::VolumeFails, error.to_string()))?
-            .map_err(|error| Failure::volume("a file cannot be kept", &error))?;
+        self.take_in(partial, fetched.sha256.clone()).await?;
         Ok(HeldFile {
             size: fetched.size,
             sha256: fetched.sha256,
@@ -201,9 +179,51 @@ impl Job<'_> {
         })
     }
 
+    /// Tells on the board how far `file` is; `before` bytes are there of others.
+    /// `is_only`: its length is that of all.
+    pub(super) fn teller(
+        &self,
+        before: u64,
+        file: &str,
+        is_only: bool,
+    ) -> impl Fn(u64, Option<u64>) + Send + Sync + use<> {
+        let (board, name) = (self.tools.board.clone(), self.want.name.clone());
+        let metrics = self.tools.metrics.clone();
+        board.change(&name, |entry| {
+            if let Some(progress) = &mut entry.fetching {
+                file.clone_into(&mut progress.file);
+            }
+        });
+        let last = AtomicU64::new(0);
+        move |there, total| {
+            let seen = last.swap(there, Ordering::Relaxed);
+            metrics.fetched.inc_by(there.saturating_sub(seen));
+            board.change(&name, |entry| {
+                if let Some(progress) = &mut entry.fetching {
+                    progress.total = total.filter(|_| is_only);
+                    progress.at(before + there, clock::now());
+                }
+            });
+        }
+    }
+
+    /// Takes a download in as the blob that it is.
+    pub(super) async fn take_in(&self, partial: PathBuf, sha256: String) -> Result<(), Failure> {
+        let store = Arc::clone(&self.tools.store);
+        let taken = spawn_blocking(move || {
+            store.take_in(&partial, &sha256)?;
+            forget(&partial);
+            std::io::Result::Ok(())
+        });
+        taken
+            .await
+            .map_err(|error| Failure::new(Reason::VolumeFails, error.to_string()))?
+            .map_err(|error| Failure::volume("a file cannot be kept", &error))
+    }
+
     /// Where a download is until its end: the same for the same file of the
     /// same artifact, also after a restart.
-    fn partial(&self, want: &FileWant) -> PathBuf {
+    pub(super) fn partial(&self, want: &FileWant) -> PathBuf {
         let mut hash = Sha256::new();
         hash.update(self.want.name.to_string());
         for part in [&Some(want.path.clone()), &want.sha256, &want.sha512] {
@@ -215,7 +235,7 @@ impl Job<'_> {
     }
 
     /// Serves `files` from now on, where they are not served already.
-    async fn publish(&self, files: BTreeMap<String, HeldFile>) -> Result<Done, Failure> {
+    pub(super) async fn publish(&self, files: BTreeMap<String, HeldFile>) -> Result<Done, Failure> {
         let now = clock::now().0;
         let identity = self.want.identity();
         let same = self.held.filter(|held| {

@@ -3,6 +3,7 @@
 //! is [`plan`](super::plan).
 
 mod board;
+mod bring;
 mod job;
 mod upkeep;
 
@@ -101,6 +102,12 @@ impl Keeper {
         let mut this = this.lock().await;
         let this = &mut *this;
         this.running.clear();
+        if let Ok(free) = this.tools.store.free() {
+            this.tools
+                .metrics
+                .free
+                .set(i64::try_from(free).unwrap_or(i64::MAX));
+        }
         let mut jobs = Jobs::new();
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -212,7 +219,11 @@ impl Keeper {
                 stop: stop.clone(),
             },
         );
-        if !is_refresh {
+        let is_first = self
+            .tries
+            .get(&want.name)
+            .is_none_or(|tries| tries.failures == 0);
+        if !is_refresh && is_first {
             tracing::info!(artifact = %want.name, "an artifact is fetched");
         }
         tools.board.change(&want.name, |entry| {

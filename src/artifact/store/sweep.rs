@@ -70,7 +70,7 @@ impl Store {
                         number >= held.generation
                             || served.is_some_and(|served| served.contains(&number))
                     });
-                    if is_draft || (generation.is_some() && !is_used && is_old) {
+                    if (is_draft && !live.is_busy) || (generation.is_some() && !is_used && is_old) {
                         remove_tree(&tree)?;
                         swept.trees += 1;
                         pace();

@@ -32,6 +32,7 @@ fn publish(store: &Store, artifact: &str, files: &[(&str, &str)]) -> Held {
     let held = Held {
         identity: "i".to_owned(),
         files: files.collect(),
+        made: clock::now().0,
         ..Held::default()
     };
     store.publish(&name(artifact), held).unwrap()
@@ -152,7 +153,12 @@ fn throws_away_what_nobody_wants_and_nothing_that_is_served() {
     let orphan = blob(&store, "orphan");
     let sweep = |live: &Live| store.sweep(live, &mut || ()).unwrap();
     // Within the grace nothing goes.
-    assert_eq!(sweep(&live(60_000)), Swept::default());
+    assert_eq!(
+        sweep(&live(60_000)),
+        Swept::default(),
+        "made {}",
+        clock::now().0
+    );
     let served = Live {
         served: [(name("a"), BTreeSet::from([1]))].into(),
         blobs: BTreeSet::from([orphan.sha256.clone()]),

@@ -164,9 +164,9 @@ fn wants_one_source_and_good_paths() {
         &[
             ("/spec/local", "TwoSources"),
             ("/spec/linux/kernel/path", "BadPath"),
+            ("/spec/linux/initrd/3/path", "BadPath"),
             ("/spec/linux/initrd/1/path", "DuplicateInitrd"),
             ("/spec/linux/initrd/2/name", "BadInitrdName"),
-            ("/spec/linux/initrd/3/path", "BadPath"),
             ("/spec/linux/args/0", "EmptyArgument"),
             ("/spec/linux/args/1", "BadArgument"),
             ("/spec/linux/args/2", "UnknownVariable"),

@@ -81,7 +81,7 @@ fn tells_whose_object_it_is() {
         ),
         ("apiVersion: v1\nkind: List".to_owned(), Ok(Header::List)),
         (format!("{api}kind: MachineList"), Ok(Header::List)),
-        (format!("{api}kind: Artifact"), Err("NotServed")),
+        (format!("{api}kind: DhcpLease"), Err("NotServed")),
         (format!("{api}kind: subnets"), Err("UnknownKind")),
         (
             "apiVersion: v1\nkind: ConfigMap".to_owned(),

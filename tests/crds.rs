@@ -61,6 +61,7 @@ fn the_pages_made_from_the_types_are_up_to_date() {
         namespace: "reveille".to_owned(),
         name: "reveille".to_owned(),
         all_namespaces: false,
+        secrets: Vec::new(),
     };
     args.run(&mut roles).unwrap();
     let mut schemas = Vec::new();

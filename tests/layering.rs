@@ -33,6 +33,12 @@ const CORE: &[&str] = &[
 const CORE_TOO: &[&str] = &[
     "artifact/layout/document.rs",
     "artifact/oci/challenge.rs",
+    "artifact/identity.rs",
+    "artifact/plan.rs",
+    "artifact/progress.rs",
+    "artifact/table.rs",
+    "operator/status/artifact.rs",
+    "status/artifacts.rs",
     "artifact/oci/credentials.rs",
     "artifact/oci/digest.rs",
     "artifact/oci/manifest.rs",

@@ -28,6 +28,11 @@ pub struct RbacArgs {
     /// It serves the resources of all namespaces.
     #[arg(long, short = 'A')]
     pub all_namespaces: bool,
+
+    /// A Secret of that namespace that an Artifact names by `secretRef`; may be
+    /// given several times. The operator may read these and no others.
+    #[arg(long = "secret", value_name = "NAME")]
+    pub secrets: Vec<String>,
 }
 
 impl RbacArgs {
@@ -44,7 +49,11 @@ impl RbacArgs {
             let (verbs, resources) = (need.verbs.join(", "), need.resources.join(", "));
             writeln!(out, "#   {verbs} {resources}: {}", need.why)?;
         }
-        for object in rbac::manifests(&self.namespace, &self.name, self.all_namespaces)? {
+        let mut objects = rbac::manifests(&self.namespace, &self.name, self.all_namespaces)?;
+        if !self.secrets.is_empty() {
+            objects.extend(rbac::secrets(&self.namespace, &self.name, &self.secrets)?);
+        }
+        for object in objects {
             let text = serde_saphyr::to_string(&object).context("writing YAML")?;
             write!(out, "---\n{text}")?;
         }

@@ -25,6 +25,7 @@ pub fn content_type_for(purpose: Purpose, name: &str) -> String {
         Purpose::Loader
         | Purpose::Script
         | Purpose::LocalScript
+        | Purpose::Waiting
         | Purpose::Kernel
         | Purpose::Initrd
         | Purpose::Waiting

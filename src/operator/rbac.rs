@@ -162,6 +162,44 @@ pub fn manifests(namespace: &str, name: &str, all: bool) -> serde_json::Result<V
     Ok(made)
 }
 
+/// The role and binding that let the operator called `name` in `namespace` read
+/// these Secrets there, and no other: what Artifacts name by `secretRef`.
+///
+/// # Errors
+/// None that is known: the types become JSON.
+pub fn secrets(namespace: &str, name: &str, secrets: &[String]) -> serde_json::Result<[Value; 2]> {
+    let metadata = ObjectMeta {
+        name: Some(format!("{name}-secrets")),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let role = Role {
+        metadata: metadata.clone(),
+        rules: Some(vec![PolicyRule {
+            api_groups: Some(vec![String::new()]),
+            resources: Some(vec!["secrets".to_owned()]),
+            resource_names: Some(secrets.to_vec()),
+            verbs: vec!["get".to_owned()],
+            ..PolicyRule::default()
+        }]),
+    };
+    let binding = RoleBinding {
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "Role".to_owned(),
+            name: format!("{name}-secrets"),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: name.to_owned(),
+            namespace: Some(namespace.to_owned()),
+            ..Subject::default()
+        }]),
+        metadata,
+    };
+    Ok([serde_json::to_value(role)?, serde_json::to_value(binding)?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +219,14 @@ mod tests {
         let all = manifests("edge", "reveille", true).unwrap();
         assert_eq!(all[1]["rules"][0]["resources"][0], "leases");
         assert_eq!(all[1]["rules"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn secrets_are_allowed_by_name_only() {
+        let made = secrets("edge", "reveille", &["mirror".to_owned()]).unwrap();
+        let rule = &made[0]["rules"][0];
+        assert_eq!(rule["verbs"], serde_json::json!(["get"]));
+        assert_eq!(rule["resourceNames"], serde_json::json!(["mirror"]));
     }
 
     #[test]

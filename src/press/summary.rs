@@ -71,7 +71,9 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
 fn describe_profile(profile: &ProfileEntry) -> String {
     let spec = &profile.spec;
     let boots = match spec.source() {
-        _ if !profile.pending.is_empty() => "files that are being fetched".to_owned(),
+        Source::Linux(_) | Source::Efi(_) | Source::Iso(_) if !profile.pending.is_empty() => {
+            "what is being fetched".to_owned()
+        }
         Source::Linux(linux) => format!(
             "kernel {} and {} initrd(s)",
             linux.kernel.path,

@@ -34,7 +34,7 @@ pub fn machine_script(
             .map(|arguments| linux_script(linux, context, urls, mac, &arguments)),
         Source::Efi(efi) => arguments(&efi.args, context)
             .map(|arguments| efi_script(efi, context, urls, mac, &arguments)),
-        Source::Iso(iso) => iso_script(iso, context, urls, mac),
+        Source::Iso(iso) => Ok(iso_script(iso, context, urls, mac)),
         Source::Chain(chain) => chain_script(chain, context, urls, mac),
         Source::Script(script) => own_script(script, context),
         Source::Local | Source::Loader => return None,

@@ -52,11 +52,23 @@ pub(super) fn efi_script(
 }
 
 /// Boots a disc as a drive that iPXE reads over HTTP.
-pub(super) fn iso_script(iso: &IsoSource, context: &Context, urls: &Urls, mac: MacAddress) -> Made {
-    if iso.method == Some(IsoMethod::RamDisk) {
-        return Err("the profile boots a RAM disk, which UEFI HTTP boot alone can".to_owned());
-    }
+pub(super) fn iso_script(
+    iso: &IsoSource,
+    context: &Context,
+    urls: &Urls,
+    mac: MacAddress,
+) -> String {
     let mut script = header(context);
+    if iso.method == Some(IsoMethod::RamDisk) {
+        // It waited here until the disc was there; its firmware loads it now.
+        line(
+            &mut script,
+            "echo Reveille: UEFI HTTP boot alone boots a RAM disk; the machine begins anew",
+        );
+        line(&mut script, "sleep 5");
+        line(&mut script, "reboot");
+        return script;
+    }
     open(&mut script);
     let url = urls.file(mac, Purpose::Iso, &iso.file.path);
     line(
@@ -64,7 +76,7 @@ pub(super) fn iso_script(iso: &IsoSource, context: &Context, urls: &Urls, mac: M
         &format!("sanboot --no-describe {url} || goto failed"),
     );
     retry(&mut script, urls, mac, "the disc does not boot");
-    Ok(script)
+    script
 }
 
 /// Sends the machine to another server.

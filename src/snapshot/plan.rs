@@ -173,7 +173,10 @@ impl Snapshot {
         }
         match profile.spec.source() {
             Source::Efi(_) if !architecture.is_uefi() => Err(NoLoader::SourceNeedsUefi),
-            Source::Iso(iso) if iso.method == Some(IsoMethod::RamDisk) => {
+            // One that waits for its files waits in iPXE, and begins anew then.
+            Source::Iso(iso)
+                if iso.method == Some(IsoMethod::RamDisk) && profile.pending.is_empty() =>
+            {
                 let can = architecture.is_uefi() && client.kind == ClientKind::HttpBoot;
                 can.then_some(architecture)
                     .ok_or(NoLoader::SourceNeedsHttpBoot)
@@ -218,7 +221,8 @@ impl Snapshot {
 
 impl ProfileEntry {
     /// The file that `client`'s firmware loads itself, without a loader of
-    /// ours, and what it is for; `None` where it needs one.
+    /// ours, and what it is for; `None` where it needs one, or the file is not
+    /// there yet: iPXE can wait for it, firmware cannot.
     #[must_use]
     pub fn direct(&self, client: &Client) -> Option<(Purpose, &str)> {
         if !self.pending.is_empty() {
@@ -226,6 +230,9 @@ impl ProfileEntry {
             return None;
         }
         let firmware = matches!(client.kind, ClientKind::Pxe | ClientKind::HttpBoot);
+        if !self.pending.is_empty() {
+            return None;
+        }
         match self.spec.source() {
             Source::Efi(efi) if firmware && self.spec.loader.kind == LoaderKind::Direct => {
                 Some((Purpose::Efi, efi.file.path.as_str()))

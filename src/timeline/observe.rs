@@ -407,7 +407,7 @@ fn take_transfer(
         return;
     }
     // Of a disc that is read as a drive only parts are sent: enough of them
-    // for a machine that runs from it (`http::parts`).
+    // for a machine that runs from it (`http::discs`).
     let enough = transfer.purpose == Purpose::Iso && transfer.aborted.is_none();
     let stage = stage_of(transfer.purpose).filter(|_| transfer.complete || enough);
     let Some(stage) = stage else {

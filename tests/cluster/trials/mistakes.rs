@@ -17,7 +17,8 @@ use crate::stage::Stage;
 use crate::verdicts::{Outcome, Verdict, manifests, verdicts};
 
 /// Mistakes that `check` finds and the API server cannot: its reason for one, and why.
-const NOT_THE_SERVERS: [(&str, &str); 4] = [
+const NOT_THE_SERVERS: [(&str, &str); 5] = [
+    ("ArtifactNotFound", "between objects; a condition says it"),
     ("ProfileNotFound", "between objects; a condition says it"),
     (
         "UnknownVariable",

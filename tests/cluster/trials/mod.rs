@@ -1,5 +1,6 @@
 //! The trials.
 
+mod artifacts;
 mod discovery;
 mod figures;
 mod fixtures;
@@ -93,6 +94,7 @@ pub(crate) const ALL: &[Trial] = &[
     trial("replicas-without", &[], OWN, replicas::without),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
+    trial("artifact", &[], SHARED, artifacts::arrives),
     trial("discovery", &[], SHARED, discovery::waits_for_approval),
     trial("machine-woken", &[MACHINES], SHARED, wakes::woken),
     trial("machine-woken-alone", &[MACHINES], OWN, wakes::woken_alone),

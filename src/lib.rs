@@ -30,6 +30,7 @@
 //! | [`dhcp`], [`tftp`], [`http`] | the doors, each a core and a shell |
 //! | [`script`] | what iPXE is told |
 //! | [`lease`] | who has which address, on disk before it is promised |
+//! | [`artifact`] | what boots machines: fetched once, verified, kept, served by generation |
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |

@@ -31,7 +31,7 @@ fn accepts_the_valid_ones() {
     assert!(good, "{text}");
     assert_eq!(
         text,
-        "15 objects in 5 files: 5 Subnets, 7 BootProfiles, 3 Machines; no mistakes\n"
+        "19 objects in 6 files: 5 Subnets, 8 BootProfiles, 3 Machines, 3 Artifacts; no mistakes\n"
     );
     assert_eq!(check(&["tests/manifests/valid"], Output::Json).1, "[]\n");
 }

@@ -133,7 +133,9 @@ fn linux() -> Vec<At> {
             ))
             .rule(rule_of(
                 "path",
-                &format!("has(self.name) || !self.path.matches({space}[^/]*/*$')"),
+                &format!(
+                    "has(self.name) || !has(self.path) || !self.path.matches({space}[^/]*/*$')"
+                ),
                 &says("self.path.find('[^/]*/*$').replace('/', '')"),
             ))
             .rule(rule_of(

@@ -31,6 +31,7 @@
 //! | [`script`] | what iPXE is told |
 //! | [`lease`] | who has which address, on disk before it is promised |
 //! | [`loaders`] | the iPXE loaders, and how those of the image get onto the volume |
+//! | [`artifact`] | what boots machines: fetched once, verified, kept, served by generation |
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |

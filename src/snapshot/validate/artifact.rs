@@ -31,7 +31,7 @@ pub fn validate_artifact(artifact: &Artifact) -> Vec<Problem> {
         let pointer = format!("{at}/path");
         tree_path(&mut found, &pointer, &file.path);
         if let Some(first) = taken.get(file.path.as_str()) {
-            let what = format!("two files have the path `{}`", file.path.escape_debug());
+            let what = "two files have one path";
             let cure = "give each a path of its own";
             found.error(&pointer, "DuplicatePath", what, cure);
             found.see(first, "first used here");

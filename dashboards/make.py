@@ -329,6 +329,8 @@ def operator():
             ("process_open_fds{S}", "{{instance}} files"), ("process_threads{S}", "{{instance}} threads"))
     d.lines("Disk free", "The part that is left where leases and artifacts are.", "percentunit",
             ("reveille_disk_free_bytes{S} / (reveille_disk_size_bytes{S} > 0)", "{{instance}} {{folder}}"), max=1)
+    d.lines("Log lines lost", "Lines that nobody took fast enough.", "cps",
+            ("sum by (instance) (rate(reveille_log_lines_dropped_total{S}[W]))", "{{instance}}"))
     d.lines("Lease transactions", "Written, and failed.", "wps",
             ("sum(rate(reveille_lease_commits_total{S}[W]))", "written"),
             ("sum(rate(reveille_lease_commit_errors_total{S}[W]))", "failed"))

@@ -6,6 +6,7 @@ pub mod crds;
 pub mod get;
 pub mod leases;
 pub mod log;
+pub mod log_level;
 mod metrics;
 pub mod operator;
 pub mod rbac;
@@ -49,6 +50,8 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Show or change what the running service logs.
+    LogLevel(log_level::LogLevel),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
     /// Show, export or import leases while the service is stopped.
@@ -73,6 +76,7 @@ impl Cli {
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::LogLevel(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),

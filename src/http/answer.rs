@@ -188,7 +188,7 @@ mod tests {
     use crate::http::HttpMetrics;
     use crate::http::delivery::Sinks;
     use crate::telemetry::Meter;
-    use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
+    use crate::timeline::{BootEvent, Fact, Introductions, Purpose, Transfer};
 
     const PEER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
     const NAMED: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
@@ -201,7 +201,11 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a request begins")]
         let started = Instant::now();
         let exchange = Exchange {
-            sinks: Arc::new(Sinks { events, metrics }),
+            sinks: Arc::new(Sinks {
+                events,
+                metrics,
+                told: Introductions::default(),
+            }),
             started,
             peer: "192.0.2.1:1234".parse().unwrap(),
             mac: Some(PEER),

@@ -115,8 +115,12 @@ impl HttpServer {
             snapshots,
             roots,
             leases,
+            sinks: Arc::new(Sinks {
+                events,
+                metrics,
+                told: told.clone(),
+            }),
             told,
-            sinks: Arc::new(Sinks { events, metrics }),
             listing,
             zone: files::local_zone(),
             reading: Reading::default(),

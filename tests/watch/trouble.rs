@@ -26,8 +26,12 @@ const FLOOD: Duration = Duration::from_secs(40);
 /// Firmware that gets an offer and falls silent.
 pub(crate) fn stalls() -> Result<()> {
     let mut card = Card::plug("silent", ns::BRIDGE)?;
-    for number in 0..SILENT {
-        Machine::number(0x1000 + number).boots(&mut card)?;
+    // Twice: an address may be probed first.
+    for _ in 0..2 {
+        for number in 0..SILENT {
+            card.send(&Machine::number(0x1000 + number).wakes())?;
+        }
+        sleep(Duration::from_secs(1));
     }
     Ok(())
 }

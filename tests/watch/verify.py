@@ -28,6 +28,7 @@ MAY_STAND_STILL = {
     **MAY_BE_EMPTY,
     "process_max_fds": "a limit",
     "process_start_time_seconds": "the start",
+    "reveille_boot_events_dropped_total": "takes more events than a storm here makes",
     "reveille_dhcp_pool_declined_addresses": "tests/scenarios has declined addresses; they need a day to come back",
     "reveille_dhcp_send_errors_total": "takes an interface that goes away between a request and its reply",
     "reveille_discovered_expired_total": "takes days",

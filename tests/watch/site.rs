@@ -160,14 +160,18 @@ pub(crate) fn inside(folder: &Path) -> Result<ExitCode> {
     let room = Room::open(&stage, &site, &tools)?;
     println!("watch: three programs and Prometheus run");
 
-    let begun = Instant::now();
-    let mut storm = Storm::begin(&stage.folder)?;
+    let storm = Storm::begin(&stage.folder)?;
     trouble::stalls()?;
-    trouble::small_things(&stage.folder)?;
-    room.overflow()?;
     storm.lose_one()?;
-    println!("watch: the storm and the troubles go on until boots stall");
-    sleep(STALL.saturating_sub(begun.elapsed()));
+    let begun = Instant::now();
+    trouble::small_things()?;
+    room.overflow()?;
+    println!("watch: the storm goes on until boots stall");
+    let mut odd = trouble::Odd::plug()?;
+    while begun.elapsed() < STALL {
+        odd.again()?;
+        sleep(Duration::from_secs(2));
+    }
 
     let held = trouble::Held::open()?;
     room.look(&tools)?;

@@ -160,6 +160,7 @@ pub(crate) fn inside(folder: &Path) -> Result<ExitCode> {
     let room = Room::open(&stage, &site, &tools)?;
     println!("watch: three programs and Prometheus run");
 
+    room.listen(&stage.folder)?;
     let storm = Storm::begin(&stage.folder)?;
     trouble::stalls()?;
     storm.lose_one()?;
@@ -177,6 +178,7 @@ pub(crate) fn inside(folder: &Path) -> Result<ExitCode> {
     room.look(&tools)?;
     drop(held);
     storm.end()?;
+    room.joins()?;
     room.leave(&tools)?;
     println!("watch: ok");
     Ok(ExitCode::SUCCESS)
@@ -239,6 +241,37 @@ impl Room {
             _log: log,
             site: site.to_owned(),
         })
+    }
+
+    /// Turns the log of the main program up while it runs.
+    fn listen(&self, folder: &Path) -> Result<()> {
+        let output = Server::command()
+            .args(["log-level", "dhcp=debug", "tftp=debug", "http=debug"])
+            .arg("--state")
+            .arg(folder.join("main/state"))
+            .output()?;
+        ensure!(output.status.success(), "log-level: {output:?}");
+        Ok(())
+    }
+
+    /// One id joins what DHCP, TFTP and HTTP say of one boot.
+    fn joins(&self) -> Result<()> {
+        let log = fs::read_to_string(self.main.log())?;
+        let id = |line: &str| {
+            let mut words = line.split_whitespace();
+            words.find_map(|word| word.strip_prefix("boot=").map(str::to_owned))
+        };
+        let of = |words: &str| -> Vec<String> {
+            let lines = log.lines().filter(|line| line.contains(words));
+            lines.filter_map(id).collect()
+        };
+        let (dhcp, http) = (of(" request  "), of(" answered  "));
+        let tftp = of(" transfer ended  ");
+        let whole = |id: &&String| dhcp.contains(id) && http.contains(id);
+        let joined = tftp.iter().filter(whole).count();
+        println!("watch: {joined} boots have lines of DHCP, TFTP and HTTP that name them");
+        ensure!(joined > 0, "no id is in lines of DHCP, TFTP and HTTP");
+        Ok(())
     }
 
     /// More is said than the pipe takes that nobody reads.

@@ -9,6 +9,9 @@ MAKEFLAGS += --no-print-directory
 # Two compilers at once: the link step of a third needs memory that small machines lack.
 export CARGO_BUILD_JOBS ?= 2
 
+# What `make test` runs beside `cargo test`; each has its setup.sh in tests/.
+suites := lab cluster chart watch nix edge
+
 # A heading for one part of `make test`.
 part = printf '\n=== %s\n' '$(1)'
 
@@ -25,10 +28,10 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 	cargo test --quiet --test lab -- demo
 
 .PHONY: test
-test: ## everything: packages, check, unit, lab, cluster, watch
+test: ## everything: packages, check, unit and the suites, each of which names what it lacks
 	@$(call part,packages)
 	declare -A lacks=()
-	for suite in lab cluster watch; do
+	for suite in $(suites); do
 	  status=0
 	  tests/$$suite/setup.sh >/dev/null || status=$$?
 	  case $$status in
@@ -38,7 +41,7 @@ test: ## everything: packages, check, unit, lab, cluster, watch
 	  esac
 	done
 	$(MAKE) check unit
-	for suite in lab cluster watch; do
+	for suite in $(suites); do
 	  if [[ -z "$${lacks[$$suite]:-}" ]]; then
 	    $(MAKE) $$suite
 	  else
@@ -46,6 +49,10 @@ test: ## everything: packages, check, unit, lab, cluster, watch
 	    echo "not run: this machine lacks what is named under \"packages\" above"
 	  fi
 	done
+	# The other architecture; a machine without its compiler has been told by now.
+	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
+	# The other architecture; a machine without its compiler has been told by now.
+	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
 	# A build server must not pass for want of a package.
 	[[ -z "$${CI:-}" ]] || (($${#lacks[@]} == 0))
 
@@ -82,20 +89,53 @@ watch: ## dashboards, metrics and alerts beside a real Prometheus; UPDATE_GOLDEN
 	"$$promtool" test rules dashboards/alerts/rules_test.yaml
 	REVEILLE_WATCH=1 cargo test --test watch
 
+.PHONY: nix
+nix: ## the flake, the NixOS module and the systemd unit, without a network; a machine boots by the unit
+	@$(call part,nix)
+	cargo build --quiet
+	tests/nix/run.sh
+
+.PHONY: chart
+chart: ## the Helm chart, rendered and refused by real Helm; only="rights refused" chooses by name
+	@$(call part,chart)
+	REVEILLE_CHART=1 cargo test --test chart -- $(only)
+
+.PHONY: values
+values: ## write the table of values in the chart's README anew from values.yaml
+	charts/readme.py
+
+.PHONY: image
+image: ## the container image for amd64 and arm64, and its checks; only="amd64" chooses
+	@$(call part,image)
+	image/check.sh $(only)
+
+.PHONY: edge
+edge: ## the chart on a real node wakes a virtual machine, through upgrades and outages (root)
+	@$(call part,edge)
+	REVEILLE_EDGE=1 cargo test --test edge
+
 .PHONY: bench
 bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick http" chooses
 	@cargo build --release
 	benches/peers.sh $(only)
 
 .PHONY: crds
-crds: ## write crds/, docs/api.md, docs/metrics.md and the example's roles anew from the code
+crds: ## write crds/, docs/api.md, docs/metrics.md, nix/*.json and the example's roles anew from the code
 	cargo run --quiet -- crds --output-dir crds
+	cargo run --quiet -- crds --schemas > nix/schemas.json
+	cargo run --quiet -- settings > nix/settings.json
 	cargo run --quiet -- reference > docs/api.md
 	cargo run --quiet -- reference metrics > docs/metrics.md
 	cargo run --quiet -- rbac > examples/operator/rbac.yaml
 
+.PHONY: docs
+docs: crds ## write the pages that are made: those of `crds`, and the options of the NixOS module
+	@UPDATE_GOLDEN=1 ONLY=page tests/nix/run.sh
+
+.PHONY: release
+release: ## archives, SBOM, chart and checksums in target/release-files; TARGETS="a b" cross-builds
+	@dist/release.sh
+
 .PHONY: setup
-setup: ## install, fetch and build what demo, test, lab, cluster and watch need (root)
-	@tests/lab/setup.sh
-	tests/cluster/setup.sh
-	tests/watch/setup.sh
+setup: ## install, fetch and build what demo, test and its suites need (root)
+	@for suite in $(suites); do tests/$$suite/setup.sh; done

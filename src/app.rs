@@ -8,7 +8,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -32,7 +32,8 @@ use crate::events;
 use crate::files::Roots;
 use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
-use crate::net::{Links, Table, bind_error};
+use crate::loaders::{self, LoaderMetrics, Loaders};
+use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
@@ -98,6 +99,7 @@ struct Parts {
     registry: Meter,
     snapshots: Reader,
     roots: Arc<Roots>,
+    loaders: Loaders,
     leases: LeaseIndex,
     told: Introductions,
     events: events::EventSender,
@@ -135,16 +137,19 @@ impl App {
         )?;
         let (supervisor, faults) = Supervisor::new(shutdown.clone(), &registry)?;
         let (publisher, snapshots) = snapshot::channel();
+        let counts = LoaderMetrics::register(&registry)?;
+        let seeded = loaders::seed(&config.state, &config.loaders, &counts);
         let (sender, receiver) = events::queue(&registry)?;
         let roots = Roots::new(
             Some(config.artifacts.clone()),
-            config.loaders.clone(),
+            seeded.folders.clone(),
             config.roots.clone(),
         );
         let mut parts = Parts {
             registry,
             snapshots,
             roots: Arc::new(roots),
+            loaders: Loaders::new(seeded, counts),
             leases: LeaseIndex::default(),
             told: Introductions::default(),
             events: sender,
@@ -298,8 +303,11 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         HttpServer::bind(config.clone())
             .map_err(|error| bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
     };
-    let first = bind().map_err(anyhow::Error::msg)?;
-    let address = first.local_addr()?;
+    let first = bound(Table::Tcp, at, &bind)?;
+    let address = match &first {
+        Some(first) => first.local_addr()?,
+        None => SocketAddr::V4(at),
+    };
     serve_bound(supervisor, "http", first, bind, HttpServer::run);
     Ok(address)
 }
@@ -323,24 +331,43 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         TftpServer::bind(config.clone())
             .map_err(|error| bind_error(Table::Udp, "TFTP", at, at.port(), &error))
     };
-    let first = bind().map_err(anyhow::Error::msg)?;
-    let address = first.local_addr()?;
+    let first = bound(Table::Udp, at, &bind)?;
+    let address = match &first {
+        Some(first) => first.local_addr()?,
+        None => SocketAddr::V4(at),
+    };
     serve_bound(supervisor, "tftp", first, bind, TftpServer::run);
     Ok(address)
 }
 
-/// Runs a server that is bound already, and binds it anew after trouble.
+/// Binds a door; `None` where we have no right to it. Its service then says so
+/// and tries again, and the others serve.
+fn bound<S>(
+    table: Table,
+    at: SocketAddrV4,
+    bind: impl Fn() -> Result<S, String>,
+) -> anyhow::Result<Option<S>> {
+    bind().map(Some).or_else(|words| {
+        let error = try_bind(table, SocketAddr::V4(at)).err();
+        match error.map(|error| error.kind()) {
+            Some(io::ErrorKind::PermissionDenied) => Ok(None),
+            _ => Err(anyhow::Error::msg(words)),
+        }
+    })
+}
+
+/// Runs a server that is bound already, if it is, and binds it anew after trouble.
 fn serve_bound<S, F>(
     supervisor: &Supervisor,
     name: &'static str,
-    first: S,
+    first: impl Into<Option<S>>,
     bind: impl Fn() -> Result<S, String> + Send + 'static,
     run: impl Fn(S, CancellationToken) -> F + Copy + Send + 'static,
 ) where
     S: Send + 'static,
     F: Future<Output = io::Result<()>> + Send,
 {
-    let mut first = Some(first);
+    let mut first = first.into();
     let settled = supervisor.clone();
     supervisor.service(name, move |token| {
         let server = first.take().map_or_else(&bind, Ok);

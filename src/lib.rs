@@ -30,15 +30,18 @@
 //! | [`dhcp`], [`tftp`], [`http`] | the doors, each a core and a shell |
 //! | [`script`] | what iPXE is told |
 //! | [`lease`] | who has which address, on disk before it is promised |
+//! | [`loaders`] | the iPXE loaders, and how those of the image get onto the volume |
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
 //! | [`status`] | how things are, as tables for people |
+//! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
 
 pub mod api;
 pub mod app;
+pub mod artifact;
 pub mod boot;
 pub mod cli;
 pub mod clock;
@@ -49,10 +52,12 @@ pub mod events;
 pub mod files;
 pub mod http;
 pub mod lease;
+pub mod loaders;
 pub mod net;
 pub mod operator;
 pub mod press;
 pub mod privileges;
+pub mod probe;
 pub mod script;
 pub mod snapshot;
 pub mod standalone;

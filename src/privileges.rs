@@ -12,6 +12,34 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chownat, fchown, ope
 /// What stays: ports below 1024, and frames to machines without an address.
 const KEPT: [Capability; 2] = [Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW];
 
+/// Makes the two capabilities effective, as far as the process may have them.
+/// In a Pod they come by the program's file capabilities, which only permit
+/// them: so it starts without them, too, and says what it leaves out. Call it
+/// before the first port is bound and any other thread is started.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn raise() -> anyhow::Result<()> {
+    let have = caps::read(None, CapSet::Permitted)?;
+    for cap in KEPT {
+        if have.contains(&cap) {
+            caps::raise(None, CapSet::Effective, cap)?;
+            continue;
+        }
+        let lost = match cap {
+            Capability::CAP_NET_RAW => {
+                "machines without an address are answered by broadcast, and addresses are not probed"
+            }
+            _ => "ports below 1024 may not be ours: what cannot be bound is left out",
+        };
+        tracing::warn!(
+            capability = cap.to_string(),
+            "not ours: {lost}; a Pod needs it in capabilities.add, and an image with file capabilities"
+        );
+    }
+    Ok(())
+}
+
 /// Becomes `user`, keeping the two capabilities that serving needs; `owned`
 /// folders become the user's. Capabilities are a thread's: call this before
 /// any other thread is started.

@@ -29,8 +29,9 @@ pub use self::machine::{
 };
 pub use self::problem::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 pub use self::profile::{
-    BootProfile, BootProfileSpec, FileSource, InitrdSource, LinuxSource, Loader, LoaderKind,
-    LocalSource, MAX_ARGS, MAX_INITRDS, NameRef, Operator, RomIpxe, Selector, SelectorRequirement,
+    BootProfile, BootProfileSpec, ChainSource, EfiSource, FileSource, InitrdSource, IsoMethod,
+    IsoSource, LinuxSource, Loader, LoaderKind, LocalSource, MAX_ARGS, MAX_INITRDS, MAX_SCRIPT,
+    NameRef, Operator, RomIpxe, ScriptSource, Selector, SelectorRequirement, Source,
 };
 pub use self::rules::Syntax;
 pub use self::scalar::{Cidr, Lifetime, ScalarError};

@@ -87,6 +87,7 @@ fn admin_config(
         ready(&snapshots, &health.health())
     });
     let board = Board {
+        loaders: parts.loaders.clone(),
         snapshots: parts.snapshots.clone(),
         supervisor: supervisor.clone(),
         boots: timeline.boots.clone(),

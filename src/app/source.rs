@@ -95,6 +95,7 @@ fn cluster(
         table: sources.table,
         state: &parts.config.state,
         fresh: sources.fresh,
+        siblings: (parts.links.clone(), parts.heard.clone()),
     })?;
     let leader = tied.leader;
     // One replica leads itself.
@@ -160,6 +161,7 @@ fn watch(
 fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> prometheus::Result<Press> {
     Ok(Press::new(
         Arc::clone(&parts.roots),
+        parts.loaders.clone(),
         parts.config.http.port(),
         publisher,
         problems,

@@ -2,17 +2,22 @@
 
 pub mod approve;
 pub mod check;
+pub mod completions;
 pub mod crds;
 pub mod get;
 pub mod leases;
+pub mod loaders;
 pub mod log;
 pub mod log_level;
+pub mod man;
 mod metrics;
 pub mod operator;
+pub mod probe;
 pub mod rbac;
 pub mod reference;
 pub mod serve;
 mod service;
+pub mod settings;
 pub mod socket;
 pub mod status;
 mod table;
@@ -52,8 +57,12 @@ pub enum Command {
     Log(log::LogArgs),
     /// Show or change what the running service logs.
     LogLevel(log_level::LogLevel),
+    /// Ask a server what machines ask it, and say what is wrong.
+    Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
+    /// Show the loader of each architecture and where it is from.
+    Loaders(loaders::LoadersArgs),
     /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
@@ -62,6 +71,13 @@ pub enum Command {
     Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),
+    /// Print what completes the words of this program in a shell.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages of this program.
+    Man(man::ManArgs),
+    /// Print the settings of `serve` and `operator` as JSON.
+    #[command(hide = true)]
+    Settings(settings::SettingsArgs),
 }
 
 impl Cli {
@@ -77,11 +93,16 @@ impl Cli {
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
             Command::LogLevel(args) => args.run(&mut out),
+            Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
+            Command::Loaders(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),
             Command::Rbac(args) => args.run(&mut out),
+            Command::Completions(args) => args.run(&mut out),
+            Command::Man(args) => args.run(),
+            Command::Settings(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.
         let _ = out.flush();

@@ -2,18 +2,21 @@
 //! that serves, from its first line to its last.
 
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Manifests};
 use crate::config::ServiceConfig;
 use crate::dhcp::destination::SERVER_PORT;
+use crate::files::{ArtifactPath, Roots};
 use crate::lease;
 use crate::net::{Table, bind_error, file_holders, holders, try_bind};
 use crate::operator::{Cluster, ClusterArgs};
@@ -62,6 +65,7 @@ fn start(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
             folder.display()
         );
     }
+    privileges::raise().context("capabilities")?;
     claim(&config)?;
     warn_of_neighbours();
     raise_file_limit();
@@ -73,6 +77,7 @@ fn start(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
             privileges::keep_capabilities()?;
         }
     }
+    telemetry::write_lines().context("the log")?;
     can_read(&config, manifests)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -100,6 +105,8 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
         admin_socket = %socket.display(),
         "listening"
     );
+    // Where systemd started us with Type=notify: what needs us may start now.
+    tell_manager(NotifyState::Ready);
     let run = app.run();
     tokio::pin!(run);
     loop {
@@ -120,6 +127,7 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
             tracing::warn!("second signal: stopping at once");
             return Ok(ExitCode::FAILURE);
         }
+        tell_manager(NotifyState::Stopping);
         shutdown.cancel();
     }
 }
@@ -129,6 +137,13 @@ fn reopen() {
     match telemetry::reopen() {
         Ok(()) => tracing::info!("SIGHUP: the log is opened anew"),
         Err(error) => tracing::error!(%error, "SIGHUP: the log cannot be opened anew"),
+    }
+}
+
+/// Tells systemd how it goes, where it asked to be told (`$NOTIFY_SOCKET`).
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told; it may take us for not started");
     }
 }
 
@@ -147,7 +162,19 @@ fn can_read(config: &ServiceConfig, manifests: &[PathBuf]) -> anyhow::Result<()>
             format!("{shown} cannot be read by this user; `chmod o+rX` it and what is above it")
         })?;
     }
-    Ok(())
+    confined(&config.artifacts)
+}
+
+/// Whether the kernel confines the tree for us; else every file would be missing.
+fn confined(artifacts: &Path) -> anyhow::Result<()> {
+    let roots = Roots::new(Some(artifacts.to_owned()), Vec::new(), Vec::new());
+    match roots.open(&ArtifactPath::parse("/")?) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => anyhow::bail!(
+            "openat2 is refused here, and no file can be served without it; Linux 5.6 has it, \
+             and systemd takes it away with RestrictSUIDSGID and DynamicUser: remove them"
+        ),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes `folder` where it is missing, with `mode`; warns where anyone may write to it.
@@ -173,7 +200,8 @@ fn make_folder(folder: &Path, mode: u32) -> anyhow::Result<()> {
 }
 
 /// Makes sure that the state and the ports are nobody else's. Their owners are
-/// named now, while we may still see them.
+/// named now, while we may still see them. A door that we have no right to is
+/// left out and said, as long as machines find one of two.
 fn claim(config: &ServiceConfig) -> anyhow::Result<()> {
     if let Some(holder) = file_holders(&config.state.join(lease::FILE)).first() {
         anyhow::bail!(
@@ -181,14 +209,20 @@ fn claim(config: &ServiceConfig) -> anyhow::Result<()> {
             config.state.display()
         );
     }
+    let mut denied: Option<String> = None;
     for (table, what, address) in [
         (Table::Tcp, "HTTP", SocketAddr::V4(config.http)),
         (Table::Udp, "TFTP", SocketAddr::V4(config.tftp)),
         (Table::Tcp, "the admin port", config.admin),
     ] {
-        try_bind(table, address).map_err(|error| {
-            anyhow::Error::msg(bind_error(table, what, address, address.port(), &error))
-        })?;
+        let Err(error) = try_bind(table, address) else {
+            continue;
+        };
+        let words = bind_error(table, what, address, address.port(), &error);
+        match denied {
+            None if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(words),
+            earlier => return Err(anyhow::Error::msg(earlier.unwrap_or(words))),
+        }
     }
     Ok(())
 }

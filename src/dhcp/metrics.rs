@@ -1,7 +1,8 @@
 //! What DHCP counts.
 
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use crate::lease::Claims;
 use crate::telemetry::{Meter, SECONDS, about};
 
 /// From an answer out of memory to one that waited for a disk or a probe.
@@ -22,6 +23,8 @@ pub struct DhcpMetrics {
     pub send_errors: IntCounter,
     /// Addresses by Subnet and state.
     pub addresses: IntGaugeVec,
+    /// Leases that are kept because another replica may renew them.
+    pub claims: IntGauge,
     /// Addresses of a Subnet's pools.
     pub pool: IntGaugeVec,
     /// Those that are lent or offered.
@@ -99,6 +102,12 @@ impl DhcpMetrics {
                 ),
                 &["subnet"],
             )?,
+            claims: meter.gauge(about(
+                "reveille_lease_claims",
+                "Leases that never end because another replica, which has not made way, may renew \
+                 them.",
+                "leases",
+            ))?,
         })
     }
 
@@ -109,5 +118,11 @@ impl DhcpMetrics {
         self.pool_used.reset();
         self.pool_declined.reset();
         self.foreign.reset();
+    }
+
+    /// Shows how many leases are claimed.
+    pub(super) fn show_claims(&self, claims: &Claims) {
+        self.claims
+            .set(i64::try_from(claims.len()).unwrap_or(i64::MAX));
     }
 }

@@ -19,6 +19,15 @@ pub struct Roots {
     named: Vec<(String, PathBuf)>,
 }
 
+/// Where a file was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the artifact tree or a further root.
+    Tree,
+    /// In this folder of loaders.
+    Loaders(PathBuf),
+}
+
 /// A file or folder that was opened for serving.
 #[derive(Debug)]
 pub struct OpenedFile {
@@ -58,20 +67,29 @@ impl Roots {
     /// `NotFound` where nothing is there or what is there is neither file nor
     /// folder; `PermissionDenied` also where a link leads out of the root.
     pub fn open(&self, path: &ArtifactPath) -> io::Result<OpenedFile> {
+        self.open_from(path).map(|(_, opened)| opened)
+    }
+
+    /// The same, with where it was found. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Roots::open`].
+    pub fn open_from(&self, path: &ArtifactPath) -> io::Result<(Origin, OpenedFile)> {
         if let Some((first, rest)) = path.split_first()
             && let Some((_, root)) = self.named.iter().find(|(name, _)| name == first)
         {
-            return open_beneath(root, &rest);
+            return Ok((Origin::Tree, open_beneath(root, &rest)?));
         }
         let mut result = match &self.artifacts {
-            Some(root) => open_beneath(root, path),
+            Some(root) => open_beneath(root, path).map(|opened| (Origin::Tree, opened)),
             None => Err(io::ErrorKind::NotFound.into()),
         };
         if !path.is_root() && !path.as_str().contains('/') {
             for loaders in &self.loaders {
                 match &result {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        result = open_loader(loaders, path);
+                        let origin = || Origin::Loaders(loaders.clone());
+                        result = open_loader(loaders, path).map(|opened| (origin(), opened));
                     }
                     Ok(_) | Err(_) => break,
                 }

@@ -98,7 +98,8 @@ impl Answer {
         };
         let mut answer = Self::not_modified(content.clone(), &version);
         answer.status = status;
-        answer.put(CONTENT_TYPE, &media::content_type(&content.name));
+        let kind = media::content_type_for(content.purpose, &content.name);
+        answer.put(CONTENT_TYPE, &kind);
         answer.put(ACCEPT_RANGES, "bytes");
         if let Some(part) = part {
             answer.put(CONTENT_RANGE, &format!("bytes {part}/{}", opened.len));
@@ -187,6 +188,7 @@ mod tests {
     use crate::events;
     use crate::http::HttpMetrics;
     use crate::http::delivery::Sinks;
+    use crate::http::discs::Discs;
     use crate::telemetry::Meter;
     use crate::timeline::{BootEvent, Fact, Introductions, Purpose, Transfer};
 
@@ -205,6 +207,7 @@ mod tests {
                 events,
                 metrics,
                 told: Introductions::default(),
+                discs: Discs::default(),
             }),
             started,
             peer: "192.0.2.1:1234".parse().unwrap(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
+use super::discs::Discs;
 use super::metrics::{HttpMetrics, InFlight};
 use crate::boot::{MacAddress, Transport};
 use crate::clock;
@@ -20,6 +21,8 @@ pub(super) struct Sinks {
     pub(super) metrics: HttpMetrics,
     /// Who boots.
     pub(super) told: Introductions,
+    /// What machines read of discs.
+    pub(super) discs: Discs,
 }
 
 /// What is known of a request when it comes in.
@@ -230,17 +233,26 @@ impl Delivery {
         }
         // What the timeline tells is not told twice, nor that UEFI asked first.
         let asked_first = self.exchange.method == Method::HEAD && self.status.is_success();
-        if asked_first || self.is_stage(ended) {
+        if asked_first || self.is_stage(ended) || self.is_part_of_disc() {
             line!(debug);
         } else {
             line!(info);
         }
     }
 
+    /// Whether it is a part of a disc: iPXE reads one as a drive, a few sectors
+    /// at a time.
+    fn is_part_of_disc(&self) -> bool {
+        self.kind == Kind::Content(Purpose::Iso) && self.status == StatusCode::PARTIAL_CONTENT
+    }
+
     /// Tells the timeline that a long file is on its way; its end, which
     /// always comes, tells the rest.
     pub(super) fn started(&self) {
         let long = |content: &&Content| content.purpose.tells_start(content.size);
+        if self.is_part_of_disc() {
+            return;
+        }
         if let Some(content) = self.content.as_ref().filter(long) {
             let purpose = content.purpose;
             self.emit(Fact::TransferStarted { purpose });
@@ -273,9 +285,19 @@ impl Delivery {
             self.refused(reason);
             return;
         }
+        let part_of_disc = self.is_part_of_disc();
         let (Some(mac), Some(content)) = (self.machine(), self.content) else {
             return;
         };
+        let (mut bytes, mut duration) = (self.sent, duration);
+        if part_of_disc {
+            let read = &self.exchange.sinks.discs;
+            let Some(read) = read.read(mac, bytes, content.size, clock::now()) else {
+                return;
+            };
+            bytes = read.bytes;
+            duration = Duration::from_millis(read.millis);
+        }
         self.exchange.sinks.events.emit(BootEvent {
             mac,
             at: clock::now(),
@@ -283,10 +305,10 @@ impl Delivery {
                 purpose: content.purpose,
                 name: content.name,
                 transport: Transport::Http,
-                bytes: self.sent,
+                bytes,
                 size: content.size,
                 duration,
-                complete: ended == Ended::Complete && self.sent == content.size,
+                complete: ended == Ended::Complete && bytes == content.size,
                 aborted: (ended != Ended::Complete).then(|| ended.as_str()),
             }),
         });

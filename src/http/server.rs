@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Answer;
 use super::body::{Body, Reading};
 use super::delivery::{Content, Exchange, Kind, Sinks};
+use super::discs::Discs;
 use super::door::{Caller, Door, Limits};
 use super::files::{self, Found};
 use super::listing::Folder;
@@ -119,6 +120,7 @@ impl HttpServer {
                 events,
                 metrics,
                 told: told.clone(),
+                discs: Discs::default(),
             }),
             told,
             listing,

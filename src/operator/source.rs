@@ -291,7 +291,7 @@ impl Source {
             if !objects.is_synced() {
                 return;
             }
-            objects.to_json()
+            objects.to_keep()
         };
         match self.disk.save(&self.namespace, all) {
             Ok(()) => {

@@ -5,7 +5,6 @@
 //! what the host has, compiles the world, says what is wrong with it and
 //! publishes it.
 
-mod loaders;
 mod metrics;
 mod summary;
 
@@ -14,11 +13,11 @@ use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 
-use self::loaders::Loaders;
 pub use self::metrics::SnapshotMetrics;
 pub use self::summary::missing_of;
 use crate::api::Problem;
 use crate::files::Roots;
+use crate::loaders::Loaders;
 use crate::snapshot::{Compiled, Inputs, Publisher, Settings, Snapshot, compile};
 use crate::status::{ProblemLine, Problems};
 
@@ -60,6 +59,7 @@ impl Press {
     #[must_use]
     pub fn new(
         roots: Arc<Roots>,
+        loaders: Loaders,
         http_port: u16,
         publisher: Publisher,
         problems: Problems,
@@ -70,8 +70,8 @@ impl Press {
             http_port,
             publisher,
             problems,
+            loaders,
             metrics,
-            loaders: Loaders::default(),
             generation: 0,
             said: BTreeSet::new(),
             told: BTreeSet::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::Source;
 use crate::files::{ArtifactPath, Roots};
 use crate::snapshot::{ProfileEntry, Snapshot, SubnetEntry};
 
@@ -68,14 +69,18 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
 
 fn describe_profile(profile: &ProfileEntry) -> String {
     let spec = &profile.spec;
-    let boots = match (&spec.linux, spec.local) {
-        (Some(linux), _) => format!(
+    let boots = match spec.source() {
+        Source::Linux(linux) => format!(
             "kernel {} and {} initrd(s)",
             linux.kernel.path,
             linux.initrd.len()
         ),
-        (None, Some(_)) => "the machine's disk".to_owned(),
-        (None, None) => "a loader of its own".to_owned(),
+        Source::Efi(efi) => format!("the EFI program {}", efi.file.path),
+        Source::Iso(iso) => format!("the disc {}", iso.file.path),
+        Source::Chain(chain) => format!("what is at {}", chain.url.escape_debug()),
+        Source::Script(_) => "a script of its own".to_owned(),
+        Source::Local => "the machine's disk".to_owned(),
+        Source::Loader => "a loader of its own".to_owned(),
     };
     let default = if spec.default { ", the default" } else { "" };
     format!("BootProfile {}: {boots}{default}", profile.name)
@@ -98,14 +103,7 @@ pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
 /// The files that `profile` names and that are not there. Blocks.
 #[must_use]
 pub fn missing_of<'a>(profile: &'a ProfileEntry, roots: &Roots) -> Vec<&'a str> {
-    let linux = profile.spec.linux.as_ref();
-    let kernel = linux.map(|linux| &linux.kernel.path);
-    let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
-    kernel
-        .into_iter()
-        .chain(initrds.map(|initrd| &initrd.path))
-        .chain(profile.spec.loader.files.values())
-        .filter(|file| !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)))
-        .map(String::as_str)
-        .collect()
+    let mut files = profile.spec.files();
+    files.retain(|file| !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)));
+    files
 }

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::Plan;
 use super::identity::Index;
-use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
+use crate::api::{BootProfileSpec, Interface, Machine, MachineSpec, SubnetSpec, UnknownMachines};
 use crate::boot::{Architecture, MacAddress};
 use crate::clock::Millis;
 use crate::lease::AddressSet;
@@ -81,12 +82,8 @@ pub struct ProfileEntry {
 pub struct MachineEntry {
     /// Its name.
     pub name: ObjectName,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// What its manifest says.
-    pub spec: MachineSpec,
-    /// When its object was made; a cluster knows that, a folder does not.
-    pub created: Option<Millis>,
+    /// Its manifest, shared with the inputs.
+    pub manifest: Arc<Machine>,
     /// The profile that it gets of its own, before any default.
     pub selection: Selection,
 }
@@ -138,6 +135,30 @@ impl Unserved {
     }
 }
 
+// === impl MachineEntry ===
+
+impl MachineEntry {
+    /// What its manifest says.
+    #[must_use]
+    pub fn spec(&self) -> &MachineSpec {
+        &self.manifest.spec
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.manifest.metadata.labels.as_ref().unwrap_or(&NONE)
+    }
+
+    /// When its object was made; a cluster knows that, a folder does not.
+    #[must_use]
+    pub fn created(&self) -> Option<Millis> {
+        let created = self.manifest.metadata.creation_timestamp.as_ref()?;
+        u64::try_from(created.0.as_millisecond()).ok().map(Millis)
+    }
+}
+
 // === impl Snapshot ===
 
 impl Snapshot {
@@ -156,21 +177,12 @@ impl Snapshot {
             .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len())
     }
 
-    /// Namespace and MAC address of every machine that has an object.
-    #[must_use]
-    pub fn machine_macs(&self) -> BTreeSet<(String, MacAddress)> {
-        let namespaces = self.by_mac.iter();
-        namespaces
-            .flat_map(|(name, macs)| macs.keys().map(move |mac| (name.clone(), *mac)))
-            .collect()
-    }
-
     /// The machine with this interface, and the interface, in a namespace.
     #[must_use]
     pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {
         let (machine, interface) = self.by_mac.get(namespace)?.get(&mac)?;
         let machine = self.machines.get(*machine)?;
-        Some((machine, machine.spec.interfaces.get(*interface)?))
+        Some((machine, machine.spec().interfaces.get(*interface)?))
     }
 }
 
@@ -182,7 +194,7 @@ impl SubnetEntry {
     #[must_use]
     pub fn ignores(&self, plan: &Plan<'_>) -> Option<Unserved> {
         match (plan.machine, self.spec.unknown_machines) {
-            (Some(machine), _) if !machine.spec.approved => Some(Unserved::NotApproved),
+            (Some(machine), _) if !machine.spec().approved => Some(Unserved::NotApproved),
             (Some(_), _) | (None, UnknownMachines::Boot) => None,
             (None, UnknownMachines::Ignore | UnknownMachines::Discover) => Some(Unserved::Unknown),
         }

@@ -1,6 +1,7 @@
 //! What a snapshot is compiled from.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Identity;
 use crate::api::{BootProfile, Kind, Machine, ObjectRef, Subnet};
@@ -15,8 +16,8 @@ pub struct Inputs {
     pub subnets: Vec<Subnet>,
     /// What they boot.
     pub profiles: Vec<BootProfile>,
-    /// Who they are.
-    pub machines: Vec<Machine>,
+    /// Who they are; shared with the source and the snapshot, for they are many.
+    pub machines: Vec<Arc<Machine>>,
     /// Machines whose objects cannot be read, as far as their MAC addresses can.
     pub withheld: Vec<Withheld>,
     /// The same by what else they are known by.

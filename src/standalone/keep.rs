@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::manifest::Loaded;
 use crate::api::{BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
@@ -19,7 +20,7 @@ pub(super) struct Kept {
 enum Object {
     Subnet(Box<Subnet>),
     Profile(Box<BootProfile>),
-    Machine(Box<Machine>),
+    Machine(Arc<Machine>),
 }
 
 // === impl Kept ===
@@ -98,7 +99,7 @@ impl Kept {
         inputs.machines.sort_by_cached_key(|it| {
             age(
                 &ObjectRef::of(Kind::Machine, &it.metadata),
-                &Object::Machine(Box::new(it.clone())),
+                &Object::Machine(Arc::clone(it)),
             )
         });
     }
@@ -141,7 +142,7 @@ impl Kept {
         for machine in &inputs.machines {
             keep(
                 ObjectRef::of(Kind::Machine, &machine.metadata),
-                Object::Machine(Box::new(machine.clone())),
+                Object::Machine(Arc::clone(machine)),
             );
         }
         // What is bad and was never good is nothing to go back to.
@@ -160,7 +161,7 @@ fn add(inputs: &mut Inputs, object: &Object) {
     match object {
         Object::Subnet(subnet) => inputs.subnets.push((**subnet).clone()),
         Object::Profile(profile) => inputs.profiles.push((**profile).clone()),
-        Object::Machine(machine) => inputs.machines.push((**machine).clone()),
+        Object::Machine(machine) => inputs.machines.push(Arc::clone(machine)),
     }
 }
 
@@ -196,7 +197,7 @@ fn find(inputs: &Inputs, object: &ObjectRef) -> Option<Object> {
                 .machines
                 .iter()
                 .find(|it| ObjectRef::of(Kind::Machine, &it.metadata) == *object);
-            found.map(|it| Object::Machine(Box::new(it.clone())))
+            found.map(|it| Object::Machine(Arc::clone(it)))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -119,7 +120,12 @@ impl Loaded {
             .iter()
             .flat_map(validate_subnet)
             .chain(inputs.profiles.iter().flat_map(validate_profile))
-            .chain(inputs.machines.iter().flat_map(validate_machine));
+            .chain(
+                inputs
+                    .machines
+                    .iter()
+                    .flat_map(|machine| validate_machine(machine)),
+            );
         let world = check_world(inputs)
             .into_iter()
             .filter(|problem| !self.is_about_refused(problem));
@@ -136,7 +142,10 @@ impl Loaded {
         let inputs = &self.inputs;
         let subnets = inputs.subnets.iter().flat_map(validate_subnet);
         let profiles = inputs.profiles.iter().flat_map(validate_profile);
-        let machines = inputs.machines.iter().flat_map(validate_machine);
+        let machines = inputs
+            .machines
+            .iter()
+            .flat_map(|machine| validate_machine(machine));
         let invalid = subnets
             .chain(profiles)
             .chain(machines)
@@ -368,7 +377,9 @@ impl Loaded {
         match object.kind {
             Kind::Subnet => inputs.subnets.push(serde_json::from_value(value)?),
             Kind::BootProfile => inputs.profiles.push(serde_json::from_value(value)?),
-            Kind::Machine => inputs.machines.push(serde_json::from_value(value)?),
+            Kind::Machine => inputs
+                .machines
+                .push(Arc::new(serde_json::from_value(value)?)),
         }
         Ok(())
     }

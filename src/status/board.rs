@@ -14,6 +14,7 @@ use crate::clock::{self, Millis};
 use crate::dhcp::server::{Ask, listener_name};
 use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
+use crate::loaders::Loaders;
 use crate::press::missing_of;
 use crate::snapshot::{Reader, Snapshot};
 use crate::supervisor::{State, Supervisor};
@@ -50,6 +51,8 @@ pub struct Board {
     pub leases: mpsc::Sender<Ask>,
     /// The files.
     pub roots: Arc<Roots>,
+    /// The loaders.
+    pub loaders: Loaders,
     /// The mistakes.
     pub problems: Problems,
     /// Where manifests come from.
@@ -167,6 +170,7 @@ impl Board {
                 running.count()
             }),
             leases: leases.map(|leases| leases.iter().filter(is_bound).count()),
+            loaders: self.loaders.rows(),
         }
     }
 }

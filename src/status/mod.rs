@@ -16,7 +16,7 @@ mod rows;
 pub use self::age::{age, span};
 pub use self::board::{Board, Table};
 pub use self::fold::{Facts, addresses, machines, profiles, subnets};
-pub use self::overview::{Listening, Loaded, Overview, Service, Source};
+pub use self::overview::{Listening, Loaded, LoaderRow, Overview, Service, Source};
 pub use self::phase::phase;
 pub use self::problems::{ProblemLine, Problems};
 pub use self::rows::{MachineRow, ProfileRow, SubnetRow};

@@ -20,7 +20,7 @@ pub use self::meter::{
     About, BYTES, Bounded, Described, FLAG, Meter, MetricKind, OTHER, SECONDS, about,
 };
 pub use self::output::LogTarget;
-use self::output::{DROPPED, Output};
+use self::output::{DROPPED, Output, Writer};
 pub use self::process::register;
 pub use self::seldom::Seldom;
 
@@ -42,12 +42,14 @@ static LOG: OnceLock<Log> = OnceLock::new();
 #[derive(Debug)]
 struct Log {
     output: Output,
+    /// Until its thread is started.
+    writer: Mutex<Option<Writer>>,
     filter: reload::Handle<EnvFilter, Registry>,
     /// What is logged at the start, and now.
     levels: (String, Mutex<String>),
 }
 
-/// Starts logging to `target`. `filter` is a level or a list such as
+/// Starts logging to `target`; lines wait until [`write_lines`]. `filter` is a level or a list such as
 /// `info,reveille::dhcp=debug`.
 ///
 /// # Errors
@@ -61,7 +63,7 @@ pub fn init(format: LogFormat, filter: &str, target: &LogTarget) -> anyhow::Resu
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let output = Output::start(target.clone())
+    let (output, writer) = Output::open(target.clone())
         .map_err(|error| anyhow::anyhow!("--log-to {target:?}: {error}"))?;
     let (layer, handle) = reload::Layer::new(parsed);
     let registry = tracing_subscriber::registry().with(layer);
@@ -75,6 +77,7 @@ pub fn init(format: LogFormat, filter: &str, target: &LogTarget) -> anyhow::Resu
     result.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
     LOG.get_or_init(|| Log {
         output,
+        writer: Mutex::new(Some(writer)),
         filter: handle,
         levels: (filter.to_owned(), Mutex::new(filter.to_owned())),
     });
@@ -89,9 +92,22 @@ pub fn reopen() -> io::Result<()> {
     LOG.get().map_or(Ok(()), |log| log.output.reopen())
 }
 
+/// Starts the thread that writes the lines. Capabilities are a thread's own, so
+/// it is to begin once the process has those that it keeps.
+///
+/// # Errors
+/// There can be no thread.
+pub fn write_lines() -> io::Result<()> {
+    let writer = LOG.get().and_then(|log| {
+        let mut writer = log.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.take()
+    });
+    writer.map_or(Ok(()), Writer::start)
+}
+
 /// Waits until what was said is written: for a second at most.
 pub fn flush() {
-    if let Some(log) = LOG.get() {
+    if let (Ok(()), Some(log)) = (write_lines(), LOG.get()) {
         log.output.flush();
     }
 }

@@ -46,6 +46,14 @@ pub(super) struct Output {
     dropped: IntCounter,
 }
 
+/// The far end.
+pub(super) struct Writer {
+    target: LogTarget,
+    file: Box<dyn Write + Send>,
+    lines: Receiver<Message>,
+    dropped: IntCounter,
+}
+
 #[derive(Debug)]
 enum Message {
     /// One line, with its end.
@@ -93,21 +101,23 @@ impl LogTarget {
 // === impl Output ===
 
 impl Output {
-    /// Starts the thread that writes to `target`.
+    /// A queue to `target`, and the writer that is to empty it.
     ///
     /// # Errors
-    /// A file that cannot be opened; no thread.
-    pub(super) fn start(target: LogTarget) -> io::Result<Self> {
+    /// A file that cannot be opened.
+    pub(super) fn open(target: LogTarget) -> io::Result<(Self, Writer)> {
         let (queue, lines) = sync_channel(QUEUE);
         // A counter's name and help are good: a test makes it.
         let dropped = IntCounter::with_opts(DROPPED.opts())
             .or_else(|_| IntCounter::with_opts(Opts::new("dropped", "dropped")))
             .map_err(io::Error::other)?;
-        let (file, lost) = (target.open()?, dropped.clone());
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write(&target, file, &lines, &lost))?;
-        Ok(Self { queue, dropped })
+        let writer = Writer {
+            file: target.open()?,
+            target,
+            lines,
+            dropped: dropped.clone(),
+        };
+        Ok((Self { queue, dropped }, writer))
     }
 
     /// What was lost.
@@ -163,13 +173,35 @@ impl<'a> MakeWriter<'a> for Output {
     }
 }
 
+// === impl Writer ===
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Starts its thread, which has the rights that its maker has then.
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub(super) fn start(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("log".to_owned());
+        thread.spawn(move || write(self)).map(drop)
+    }
+}
+
 /// Writes until there is nobody left who says anything.
-fn write(
-    target: &LogTarget,
-    mut file: Box<dyn Write + Send>,
-    lines: &Receiver<Message>,
-    dropped: &IntCounter,
-) {
+fn write(writer: Writer) {
+    let Writer {
+        target,
+        mut file,
+        lines,
+        dropped,
+    } = writer;
     let mut told = 0;
     for message in lines {
         match message {
@@ -207,8 +239,10 @@ mod tests {
     fn a_file_that_was_moved_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
-        let mut output = Output::start(LogTarget::File(path.clone())).unwrap();
+        let (mut output, writer) = Output::open(LogTarget::File(path.clone())).unwrap();
+        // What is said before there is a thread is not lost.
         output.write_all(b"one\n").unwrap();
+        writer.start().unwrap();
         Output::flush(&output);
         fs::rename(&path, &old).unwrap();
         output.write_all(b"two\n").unwrap();
@@ -228,7 +262,8 @@ mod tests {
         let path = folder.path().join("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let reader = File::options().read(true).write(true).open(&path).unwrap();
-        let mut output = Output::start(LogTarget::File(path)).unwrap();
+        let (mut output, writer) = Output::open(LogTarget::File(path)).unwrap();
+        writer.start().unwrap();
         for _ in 0..2 * QUEUE {
             output.write_all(&[b'x'; 100]).unwrap();
         }

@@ -82,6 +82,13 @@ pub enum NextStep {
         /// The file name or URL.
         file: String,
     },
+    /// Load what is booted itself, without a loader of ours.
+    Source {
+        /// The profile, by name.
+        profile: String,
+        /// The file name or URL.
+        file: String,
+    },
     /// Load the script at a URL.
     Script {
         /// The profile it serves, by name.
@@ -151,6 +158,10 @@ pub enum Purpose {
     Kernel,
     /// An initial RAM disk.
     Initrd,
+    /// An EFI program.
+    Efi,
+    /// The image of a disc.
+    Iso,
     /// Something else from the tree.
     Other,
 }
@@ -165,6 +176,8 @@ impl Purpose {
             Self::LocalScript => "local-script",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
+            Self::Efi => "efi",
+            Self::Iso => "iso",
             Self::Other => "other",
         }
     }

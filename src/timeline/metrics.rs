@@ -150,7 +150,7 @@ impl BootMetrics {
     }
 
     /// How many boots of `profile` got to their end since the start: handed
-    /// off, or called back though no hand-off was seen.
+    /// off, sent to another server, or called back though no hand-off was seen.
     #[must_use]
     pub fn handed_off(&self, profile: &str) -> u64 {
         let tally = self.handed_off.lock();
@@ -202,7 +202,10 @@ impl BootMetrics {
                 .with_label_values(&of.and(stage.as_str()))
                 .inc();
         }
-        if matches!(boot.result, BootResult::HandedOff | BootResult::PhonedHome) {
+        if matches!(
+            boot.result,
+            BootResult::HandedOff | BootResult::Chained | BootResult::PhonedHome
+        ) {
             let tally = self.handed_off.lock();
             let mut tally = tally.unwrap_or_else(PoisonError::into_inner);
             *tally.entry(profile(boot).to_owned()).or_default() += 1;

@@ -11,12 +11,20 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::programs::Programs;
+use crate::support::ns;
 use crate::support::process::Process;
 use crate::support::wait::{until, until_within};
 
 /// Where the API server listens; its own certificate names the address.
 pub(crate) const API: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 6443);
+
+/// Where it listens with a node beside it: the address by which Pods find it. On loopback it needs no
+/// kube-proxy.
+pub(crate) const API_OF_PODS: std::net::SocketAddr = std::net::SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)),
+    443,
+);
 
 /// How long it may take to start, whatever else the host does. Three seconds are usual.
 const START: Duration = Duration::from_secs(90);
@@ -36,6 +44,8 @@ rules: [{level: Metadata}]
 pub(crate) struct Parts {
     /// Namespaces end, objects without an owner go, each namespace has its `default` account.
     pub(crate) controllers: bool,
+    /// A node that runs Pods is to come; [`ns::ADDRESS`](crate::support::ns::ADDRESS) is its address.
+    pub(crate) node: bool,
 }
 
 /// The control plane. It ends with this value.
@@ -45,6 +55,7 @@ pub(crate) struct ControlPlane {
     pub(crate) folder: PathBuf,
     /// What it said of our resource definitions when they came.
     pub(crate) warnings: Vec<String>,
+    node: bool,
     api_server: Option<Process>,
     etcd: Process,
     controllers: Option<Process>,
@@ -62,11 +73,18 @@ impl ControlPlane {
         )?;
         fs::write(folder.join("audit.yaml"), AUDIT)?;
         key(&folder.join("accounts.key"))?;
+        if parts.node {
+            ns::run(&format!(
+                "ip address replace {}/32 dev lo",
+                API_OF_PODS.ip()
+            ))?;
+        }
         let etcd = etcd(programs, folder)?;
         let mut plane = Self {
             programs: programs.clone(),
             folder: folder.to_owned(),
             warnings: Vec::new(),
+            node: parts.node,
             api_server: None,
             etcd,
             controllers: None,
@@ -88,9 +106,8 @@ impl ControlPlane {
         let [tokens, policy, log] = ["tokens.csv", "audit.yaml", "audit.log"].map(file);
         command.args([
             "--etcd-servers=http://127.0.0.1:2379",
-            &format!("--bind-address={}", API.ip()),
-            &format!("--advertise-address={}", API.ip()),
-            &format!("--secure-port={}", API.port()),
+            &format!("--bind-address={}", self.api().ip()),
+            &format!("--secure-port={}", self.api().port()),
             "--service-cluster-ip-range=10.96.0.0/16",
             "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
@@ -101,6 +118,14 @@ impl ControlPlane {
             &format!("--audit-policy-file={policy}"),
             &format!("--audit-log-path={log}"),
         ]);
+        match self.node {
+            // The way to the kubelet's logs is the node's address, which is no name here.
+            true => command.args([
+                &format!("--advertise-address={}", ns::ADDRESS),
+                "--kubelet-preferred-address-types=InternalIP",
+            ]),
+            false => command.arg(format!("--advertise-address={}", API.ip())),
+        };
         let log = self.folder.join("kube-apiserver.log");
         let mut process = Process::spawn("the API server", command, &log)?;
         let ready = until_within(START, "a ready API server", || {
@@ -154,18 +179,27 @@ impl ControlPlane {
         let path = self.folder.join(format!("{name}.kubeconfig"));
         let authority = self.folder.join("certificates/apiserver.crt");
         let authority = authority.display();
+        let api = self.api();
         let text = format!(
             "\
 apiVersion: v1
 kind: Config
 current-context: room
 contexts: [{{name: room, context: {{cluster: room, user: {name}, namespace: {namespace}}}}}]
-clusters: [{{name: room, cluster: {{server: \"https://{API}\", certificate-authority: {authority}}}}}]
+clusters: [{{name: room, cluster: {{server: \"https://{api}\", certificate-authority: {authority}}}}}]
 users: [{{name: {name}, user: {{token: {token}}}}}]
 "
         );
         fs::write(&path, text)?;
         Ok(path)
+    }
+
+    /// Where the API server listens.
+    const fn api(&self) -> std::net::SocketAddr {
+        match self.node {
+            true => API_OF_PODS,
+            false => API,
+        }
     }
 
     fn is_ready(&self) -> bool {

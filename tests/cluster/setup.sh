@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes ready what the cluster trials need: a real Kubernetes control plane, as programs.
+# Makes ready what the cluster trials need: a real Kubernetes control plane, as programs. With `--node`
+# also what runs Pods: scheduler, kubelet, containerd, runc, Helm. tests/edge needs those.
 #
-#   tests/cluster/setup.sh          find or build the programs, print their paths
-#   tests/cluster/setup.sh --check  look only: fetch nothing, build nothing
+#   tests/cluster/setup.sh [--node]          find or build the programs, print their paths
+#   tests/cluster/setup.sh [--node] --check  look only: fetch nothing, build nothing
 #
 # Progress goes to stderr. Stdout is for the harness: one `name=path` per line.
 # Where they come from, the first that has them all: the folder KUBEBUILDER_ASSETS; the cache; a build
@@ -12,29 +13,45 @@ set -euo pipefail
 export LC_ALL=C
 
 cache=$(realpath -m "${REVEILLE_CLUSTER_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/reveille/cluster}")
-module=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/kubernetes
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+module=$here/kubernetes
 may_build=true
-[[ ${1:-} == --check ]] && may_build=false
-
-# What a control plane is made of. A node needs more: kube-scheduler and kubelet are in the same module.
+# What a control plane is made of.
 programs=(etcd kube-apiserver kube-controller-manager kubectl)
+# What a node has besides.
+on_a_node=(kube-scheduler kubelet containerd containerd-shim-runc-v2 ctr)
+node=false
+for word; do
+  case $word in
+    --check) may_build=false ;;
+    --node) node=true ;;
+    *) echo "setup: $word is neither --node nor --check" >&2; exit 2 ;;
+  esac
+done
+! $node || programs+=("${on_a_node[@]}")
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$1"; exit "${2:-1}"; }
 
 # === versions ===
 
-version_of() { awk -v path="$1" '$1 == path && $2 ~ /^v/ { print $2; exit }' "$module/go.mod"; }
+version_of() {
+  awk -v path="$1" '{ sub(/^require /, "") } $1 == path && $2 ~ /^v/ { print $2; exit }' \
+    "${2:-$module}/go.mod"
+}
 
 kubernetes=$(version_of k8s.io/kubernetes)
 etcd=$(version_of go.etcd.io/etcd/server/v3)
+containerd=$(version_of github.com/containerd/containerd/v2 "$here/containerd")
 go_wanted=$(awk '$1 == "go" { print $2 }' "$module/go.mod")
-[[ -n $kubernetes && -n $etcd && -n $go_wanted ]] || die "cannot read the versions in $module/go.mod"
+[[ -n $kubernetes && -n $etcd && -n $containerd && -n $go_wanted ]] ||
+  die "cannot read the versions in $here/*/go.mod"
 
 # Where the cache keeps a program.
 kept() {
   case $1 in
     etcd) echo "$cache/etcd-$etcd/etcd" ;;
+    containerd* | ctr) echo "$cache/containerd-$containerd/$1" ;;
     *) echo "$cache/kubernetes-$kubernetes/$1" ;;
   esac
 }
@@ -112,7 +129,7 @@ kubernetes_flags() {
 # Builds the programs named; each one appears in the cache whole or not at all.
 build() {
   local go program began=$SECONDS
-  local -a packages=()
+  local -a packages=() of_containerd=()
   go=$(go_program)
   export GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-buildvcs=false
   say "building $* (Kubernetes $kubernetes, etcd $etcd; five minutes on two cores the first time)"
@@ -121,11 +138,14 @@ build() {
   for program; do
     case $program in
       etcd) "$go" build -trimpath -ldflags '-s -w' -o "$work/etcd" go.etcd.io/etcd/server/v3 >&2 ;;
+      containerd* | ctr) of_containerd+=("github.com/containerd/containerd/v2/cmd/$program") ;;
       *) packages+=("k8s.io/kubernetes/cmd/$program") ;;
     esac
   done
   ((${#packages[@]} == 0)) ||
     "$go" build -trimpath -ldflags "$(kubernetes_flags)" -o "$work/" "${packages[@]}" >&2
+  ((${#of_containerd[@]} == 0)) ||
+    (cd "$here/containerd" && "$go" build -trimpath -ldflags '-s -w' -o "$work/" "${of_containerd[@]}" >&2)
   for program; do
     mkdir -p "$(dirname "$(kept "$program")")"
     mv -T "$work/$program" "$(kept "$program")"

@@ -28,12 +28,14 @@ use super::packet::{Packet, build, take_apart};
 
 /// When scenarios begin.
 const START: Millis = Millis::from_secs(1_760_000_000);
-const PURPOSES: [Purpose; 6] = [
+const PURPOSES: [Purpose; 8] = [
     Purpose::Loader,
     Purpose::Script,
     Purpose::LocalScript,
     Purpose::Kernel,
     Purpose::Initrd,
+    Purpose::Efi,
+    Purpose::Iso,
     Purpose::Other,
 ];
 

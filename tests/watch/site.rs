@@ -152,7 +152,10 @@ pub(crate) fn inside(folder: &Path) -> Result<ExitCode> {
     let mut plane = ControlPlane::start(
         &Programs::read(&tools)?,
         &site.join("plane"),
-        Parts { controllers: false },
+        Parts {
+            controllers: false,
+            node: false,
+        },
     )?;
     plane.install_crds()?;
     let stage = Stage::open(&mut plane, "watch", &site.join("stage"), None)?;

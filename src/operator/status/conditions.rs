@@ -113,6 +113,8 @@ pub enum Reason {
     Booting,
     /// Everything was sent.
     HandedOff,
+    /// It was sent on to another server.
+    Chained,
     /// The system called back.
     PhonedHome,
     /// It was sent to its disk.
@@ -310,6 +312,7 @@ impl Reason {
             Self::NeverBooted => "NeverBooted",
             Self::Booting => "Booting",
             Self::HandedOff => "HandedOff",
+            Self::Chained => "Chained",
             Self::PhonedHome => "PhonedHome",
             Self::LocalBoot => "LocalBoot",
             Self::BootStalled => "BootStalled",

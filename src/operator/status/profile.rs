@@ -63,18 +63,10 @@ pub fn profile(input: &ProfileInput<'_>) -> BootProfileStatus {
     BootProfileStatus {
         observed_generation: Some(input.generation),
         conditions,
-        source: entry.map(source).map(str::to_owned),
+        source: entry.map(|entry| entry.spec.source().as_str().to_owned()),
         machines: input.sight.users(&name),
         boots: input.boots,
         last_boot: input.last_boot.or(input.old.last_boot.as_ref()).cloned(),
-    }
-}
-
-const fn source(profile: &ProfileEntry) -> &'static str {
-    match (&profile.spec.linux, profile.spec.local) {
-        (Some(_), _) => "linux",
-        (None, Some(_)) => "local",
-        (None, None) => "loader",
     }
 }
 

@@ -31,7 +31,7 @@ fn sight(objects: &[(Kind, &str, Value)]) -> Sight {
         match kind {
             Kind::Subnet => inputs.subnets.push(object(*kind, name, spec)),
             Kind::BootProfile => inputs.profiles.push(object(*kind, name, spec)),
-            Kind::Machine => inputs.machines.push(object(*kind, name, spec)),
+            Kind::Machine => inputs.machines.push(Arc::new(object(*kind, name, spec))),
         }
     }
     let settings = Settings {

@@ -492,10 +492,15 @@ fn is_kept(written: &Value, kept: &str) -> bool {
     let Ok(kept) = serde_json::from_str::<Value>(kept) else {
         return false;
     };
-    let Value::Object(written) = written else {
-        return false;
-    };
-    written
-        .iter()
-        .all(|(name, value)| kept.get(name) == Some(value))
+    written.is_object() && holds(&kept, written)
+}
+
+/// Whether every field of `written` is in `kept`.
+fn holds(kept: &Value, written: &Value) -> bool {
+    match (kept, written) {
+        (Value::Object(kept), Value::Object(written)) => written
+            .iter()
+            .all(|(name, value)| kept.get(name).is_some_and(|kept| holds(kept, value))),
+        _ => kept == written,
+    }
 }

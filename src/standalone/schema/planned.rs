@@ -32,7 +32,7 @@ const KINDS: &[(&str, &str)] = &[
 pub(super) const REPLACING: [&str; 3] = ["artifactRef", "url", "interfaceSelector"];
 
 const NAME_A_PATH: &str = "put the file into the artifact tree and name it by `path`";
-const OTHER_SOURCE: &str = "use `linux` or `local`, or `loader` of kind File for a boot program";
+const OTHER_SOURCE: &str = "write the menu as an iPXE script in `script`";
 
 const FIELDS: &[Planned] = &[
     value(
@@ -66,11 +66,7 @@ const FIELDS: &[Planned] = &[
         "/spec/options",
         "remove it; `routers`, `dns`, `ntp` and `mtu` are there",
     ),
-    field(Kind::BootProfile, "/spec/script", OTHER_SOURCE),
     field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
-    field(Kind::BootProfile, "/spec/efi", OTHER_SOURCE),
-    field(Kind::BootProfile, "/spec/iso", OTHER_SOURCE),
-    field(Kind::BootProfile, "/spec/chain", OTHER_SOURCE),
     field(
         Kind::BootProfile,
         "/spec/config",

@@ -47,7 +47,10 @@ pub(crate) enum Plane {
 
 const SHARED: Plane = Plane::Shared;
 /// Without controllers it starts sooner.
-const OWN: Plane = Plane::Own(Parts { controllers: false });
+const OWN: Plane = Plane::Own(Parts {
+    controllers: false,
+    node: false,
+});
 
 /// The trial that measures; it runs only when it is named.
 pub(crate) const FIGURES: &str = "figures";
@@ -129,7 +132,10 @@ impl Plane {
     /// What is started.
     pub(crate) const fn parts(self) -> Parts {
         match self {
-            Self::Shared => Parts { controllers: true },
+            Self::Shared => Parts {
+                controllers: true,
+                node: false,
+            },
             Self::Own(parts) => parts,
         }
     }

@@ -1,0 +1,259 @@
+//! Asks a server, step by step. Shell.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::net::{UdpSocket, lookup_host};
+use tokio::time::timeout;
+
+use super::download::{Download, Next};
+use super::report::{Report, Step};
+use super::web;
+use crate::boot::MacAddress;
+use crate::script::{MACHINES, SCRIPT_NAME};
+use crate::status::Overview;
+
+/// How often a TFTP datagram is sent again.
+const TRIES: u32 = 5;
+
+/// Whom to ask, and for what.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The server's name or address.
+    pub server: String,
+    /// Where its admin port is, if elsewhere.
+    pub admin: Option<String>,
+    /// Its admin port.
+    pub admin_port: u16,
+    /// Its HTTP port.
+    pub http_port: u16,
+    /// Its TFTP port.
+    pub tftp_port: u16,
+    /// The file to fetch; a loader of the server's when `None`.
+    pub file: Option<String>,
+    /// The machine whose script is asked for.
+    pub mac: Option<MacAddress>,
+    /// How long each step may take.
+    pub patience: Duration,
+}
+
+/// Tries every step, also after one that failed. Call it within a tokio runtime.
+pub async fn run(target: &Target) -> Report {
+    let mut steps = vec![ready(target).await];
+    match address(&target.server).await {
+        Ok(at) => {
+            let file = match &target.file {
+                Some(file) => Ok(file.clone()),
+                None => loader(target).await,
+            };
+            match file {
+                Ok(file) => {
+                    let (http, bytes) = http(target, at, &file).await;
+                    steps.push(http);
+                    steps.push(tftp(target, at, &file, bytes).await);
+                }
+                Err(error) => {
+                    let cure = "name a file that it serves by --file";
+                    let seen = format!("which loader the server has is not known: {error:#}");
+                    steps.push(Step::failed("http", seen, cure));
+                    steps.push(Step::skipped("tftp", "no file to ask for"));
+                }
+            }
+            steps.push(script(target, at).await);
+        }
+        Err(error) => {
+            let cure =
+                "name the server by its address; a Pod finds names through the cluster's DNS";
+            steps.push(Step::failed("name", format!("{error:#}"), cure));
+        }
+    }
+    Report {
+        server: target.server.clone(),
+        steps,
+    }
+}
+
+/// The address of `server`; IPv4 first, which is what machines use.
+async fn address(server: &str) -> anyhow::Result<IpAddr> {
+    if let Ok(address) = server.parse() {
+        return Ok(address);
+    }
+    let found = lookup_host((server, 0))
+        .await
+        .with_context(|| format!("{server} has no address"))?;
+    let mut found: Vec<IpAddr> = found.map(|at| at.ip()).collect();
+    found.sort_by_key(IpAddr::is_ipv6);
+    let first = found.first().copied();
+    first.with_context(|| format!("{server} has no address"))
+}
+
+async fn ready(target: &Target) -> Step {
+    const NAME: &str = "ready";
+    match admin(target, "/readyz").await {
+        Ok(answer) if answer.status == StatusCode::OK => {
+            Step::passed(NAME, "the server can serve boots".to_owned())
+        }
+        Ok(answer) => {
+            let said = text(&answer.body);
+            let cure =
+                "`reveille status` on the server, or `kubectl describe pod`, says what to do";
+            Step::failed(NAME, format!("not ready: {said}"), cure)
+        }
+        Err(error) => {
+            let cure = "is it running, and its admin port (--admin) on an address that is reached from here?";
+            Step::failed(NAME, format!("{error:#}"), cure)
+        }
+    }
+}
+
+/// The first loader of the server's.
+async fn loader(target: &Target) -> anyhow::Result<String> {
+    let answer = admin(target, "/status").await?;
+    let overview: Overview = serde_json::from_slice(&answer.body)
+        .context("its status is of another version; upgrade one of both")?;
+    let loaders = overview
+        .snapshot
+        .context("it has no manifests yet")?
+        .loaders;
+    let first = loaders.into_values().next();
+    first.context("it found no loader; --loaders names their folder")
+}
+
+async fn http(target: &Target, at: IpAddr, file: &str) -> (Step, Option<Bytes>) {
+    const NAME: &str = "http";
+    let at = SocketAddr::new(at, target.http_port);
+    let path = format!("/{}", file.trim_start_matches('/'));
+    match within(target.patience, web::get(at, &path)).await {
+        Ok(answer) if answer.status == StatusCode::OK => {
+            let seen = format!("{file}, {} B from {at}", answer.body.len());
+            (Step::passed(NAME, seen), Some(answer.body))
+        }
+        Ok(answer) => {
+            let seen = format!("{file}: status {} from {at}", answer.status.as_u16());
+            let cure = "is the file in the artifact tree or a loader folder?";
+            (Step::failed(NAME, seen, cure), None)
+        }
+        Err(error) => {
+            let cure = format!("open TCP {} from here to {}", at.port(), at.ip());
+            (Step::failed(NAME, format!("{error:#}"), cure), None)
+        }
+    }
+}
+
+async fn tftp(target: &Target, at: IpAddr, file: &str, same: Option<Bytes>) -> Step {
+    const NAME: &str = "tftp";
+    let at = SocketAddr::new(at, target.tftp_port);
+    match within(target.patience, read(at, file)).await {
+        Ok(bytes) if same.as_ref().is_some_and(|same| *same != bytes) => {
+            let seen = format!("{file} has other bytes than by HTTP");
+            Step::failed(NAME, seen, "is there another TFTP server at this address?")
+        }
+        Ok(bytes) => Step::passed(NAME, format!("{file}, {} B from {at}", bytes.len())),
+        Err(error) => {
+            let cure = format!(
+                "open UDP {} to {}, and back from its high ports; a Service or NAT does not pass TFTP",
+                at.port(),
+                at.ip()
+            );
+            Step::failed(NAME, format!("{error:#}"), cure)
+        }
+    }
+}
+
+/// Reads a file by TFTP.
+async fn read(at: SocketAddr, file: &str) -> anyhow::Result<Vec<u8>> {
+    let any: IpAddr = match at {
+        SocketAddr::V4(_) => [0; 4].into(),
+        SocketAddr::V6(_) => [0_u16; 8].into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    let (mut out, mut download) = Download::start(file);
+    let mut to = at;
+    let mut buffer = vec![0; 2048];
+    loop {
+        let (length, peer) = exchange(&socket, &out, to, &mut buffer).await?;
+        // The server answers from a port of its own, and keeps to it.
+        if to == at && peer.ip() == at.ip() {
+            to = peer;
+        }
+        if peer != to {
+            continue;
+        }
+        let datagram = buffer.get(..length).unwrap_or_default();
+        match download.take(datagram).map_err(anyhow::Error::msg)? {
+            Next::Answer(next) => out = next,
+            Next::Done(last) => {
+                socket.send_to(&last, to).await?;
+                return Ok(download.into_bytes());
+            }
+            Next::Nothing => {}
+        }
+    }
+}
+
+/// Sends until something comes.
+async fn exchange(
+    socket: &UdpSocket,
+    out: &[u8],
+    to: SocketAddr,
+    buffer: &mut [u8],
+) -> anyhow::Result<(usize, SocketAddr)> {
+    for _ in 0..TRIES {
+        socket.send_to(out, to).await?;
+        if let Ok(came) = timeout(Duration::from_secs(1), socket.recv_from(buffer)).await {
+            return Ok(came?);
+        }
+    }
+    bail!("{to} does not answer")
+}
+
+async fn script(target: &Target, at: IpAddr) -> Step {
+    const NAME: &str = "script";
+    let Some(mac) = target.mac else {
+        return Step::skipped(NAME, "no --mac was given");
+    };
+    let at = SocketAddr::new(at, target.http_port);
+    let path = format!("/{MACHINES}/{}/{SCRIPT_NAME}", mac.hyphenated());
+    match within(target.patience, web::get(at, &path)).await {
+        Ok(answer) if answer.status == StatusCode::OK && answer.body.starts_with(b"#!ipxe") => {
+            let lines = answer.body.split(|byte| *byte == b'\n').count();
+            Step::passed(NAME, format!("{mac} is told {lines} lines of iPXE script"))
+        }
+        Ok(answer) => {
+            let seen = format!(
+                "{mac}: status {}: {}",
+                answer.status.as_u16(),
+                text(&answer.body)
+            );
+            let cure = "is there a Machine with this MAC address, and is it approved?";
+            Step::failed(NAME, seen, cure)
+        }
+        Err(error) => {
+            let cure = format!("open TCP {} from here to {}", at.port(), at.ip());
+            Step::failed(NAME, format!("{error:#}"), cure)
+        }
+    }
+}
+
+async fn admin(target: &Target, path: &str) -> anyhow::Result<web::Answer> {
+    let host = target.admin.as_ref().unwrap_or(&target.server);
+    let at = SocketAddr::new(address(host).await?, target.admin_port);
+    within(target.patience, web::get(at, path)).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let late = || format!("nothing within {} s", patience.as_secs());
+    timeout(patience, work).await.with_context(late)?
+}
+
+/// The first part of a body, as words.
+fn text(body: &[u8]) -> String {
+    let first = body.get(..body.len().min(400)).unwrap_or_default();
+    String::from_utf8_lossy(first).trim().to_owned()
+}

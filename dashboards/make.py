@@ -334,6 +334,8 @@ def operator():
     d.lines("Lease transactions", "Written, and failed.", "wps",
             ("sum(rate(reveille_lease_commits_total{S}[W]))", "written"),
             ("sum(rate(reveille_lease_commit_errors_total{S}[W]))", "failed"))
+    d.lines("Leases taken over", "Leases of another replica that this one goes on with.", "short",
+            ("sum by (instance) (reveille_lease_claims{S})", "{{instance}}"))
     d.lines("Changes in a transaction", "Lease changes that shared one: under load they share more.", "short",
             ("sum(rate(reveille_lease_commit_changes_sum{S}[W])) / (sum(rate(reveille_lease_commit_changes_count{S}[W])) > 0)", "changes"))
     return d

@@ -30,6 +30,7 @@ MAY_STAND_STILL = {
     "reveille_boot_events_dropped_total": "takes more events than a storm here makes",
     "reveille_build_info": "always 1",
     "reveille_discovery_candidates": "a stranger is one for a moment only",
+    "reveille_lease_claims": "takes a second replica; tests/cluster hands leases over",
     "reveille_mirror_pending": "what waits is written within a second",
     "reveille_status_queue_length": "what waits is looked at within a second",
     "reveille_dhcp_pool_declined_addresses": "tests/scenarios has declined addresses; they need a day to come back",

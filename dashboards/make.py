@@ -329,9 +329,13 @@ def operator():
             ("process_open_fds{S}", "{{instance}} files"), ("process_threads{S}", "{{instance}} threads"))
     d.lines("Disk free", "The part that is left where leases and artifacts are.", "percentunit",
             ("reveille_disk_free_bytes{S} / (reveille_disk_size_bytes{S} > 0)", "{{instance}} {{folder}}"), max=1)
+    d.lines("Log lines lost", "Lines that nobody took fast enough.", "cps",
+            ("sum by (instance) (rate(reveille_log_lines_dropped_total{S}[W]))", "{{instance}}"))
     d.lines("Lease transactions", "Written, and failed.", "wps",
             ("sum(rate(reveille_lease_commits_total{S}[W]))", "written"),
             ("sum(rate(reveille_lease_commit_errors_total{S}[W]))", "failed"))
+    d.lines("Leases taken over", "Leases of another replica that this one goes on with.", "short",
+            ("sum by (instance) (reveille_lease_claims{S})", "{{instance}}"))
     d.lines("Changes in a transaction", "Lease changes that shared one: under load they share more.", "short",
             ("sum(rate(reveille_lease_commit_changes_sum{S}[W])) / (sum(rate(reveille_lease_commit_changes_count{S}[W])) > 0)", "changes"))
     return d

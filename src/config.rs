@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::discover::DiscoverArgs;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, LogTarget};
 
 /// Settings of the service. Each flag has an environment variable.
 #[derive(Clone, Debug, Args)]
@@ -149,6 +149,16 @@ pub struct LogConfig {
     /// How log lines look.
     #[arg(long, env = "REVEILLE_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
+
+    /// Where log lines go: stderr, stdout, or a file. A file is opened anew at
+    /// SIGHUP, so that logrotate may move it away.
+    #[arg(
+        long,
+        env = "REVEILLE_LOG_TO",
+        value_name = "WHERE",
+        default_value = "stderr"
+    )]
+    pub log_to: LogTarget,
 
     /// What is logged: a level, or levels by part (`info,reveille::dhcp=debug`).
     #[arg(

@@ -34,6 +34,7 @@ const PARTS: [(&str, &[&str]); 9] = [
             "reveille_service_",
             "reveille_build_",
             "reveille_disk_",
+            "reveille_log_",
             "process_",
         ],
     ),

@@ -9,6 +9,7 @@ pub mod get;
 pub mod leases;
 pub mod loaders;
 pub mod log;
+pub mod log_level;
 pub mod man;
 mod metrics;
 pub mod operator;
@@ -55,6 +56,8 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Show or change what the running service logs.
+    LogLevel(log_level::LogLevel),
     /// Ask a server what machines ask it, and say what is wrong.
     Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
@@ -92,6 +95,7 @@ impl Cli {
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::LogLevel(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),

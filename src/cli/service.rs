@@ -37,7 +37,13 @@ pub(super) enum From {
 /// # Errors
 /// What kept it from starting, or the service that ended it.
 pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
-    telemetry::init(config.log.log_format, &config.log.log)?;
+    telemetry::init(config.log.log_format, &config.log.log, &config.log.log_to)?;
+    let outcome = start(config, from);
+    telemetry::flush();
+    outcome
+}
+
+fn start(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "reveille starts");
     let manifests = match &from {
         From::Folder(paths) => paths,
@@ -76,6 +82,7 @@ pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode>
             privileges::keep_capabilities()?;
         }
     }
+    telemetry::write_lines().context("the log")?;
     can_read(&config, manifests)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -88,6 +95,7 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let manifests = match from {
         From::Folder(paths) => Manifests::Folder(paths),
         From::Cluster(args) => Manifests::Cluster(Cluster::find(&args).await?, args.manifests),
@@ -113,6 +121,10 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
                 tracing::info!("stopped");
                 return Ok(ExitCode::SUCCESS);
             }
+            _ = hangup.recv() => {
+                reopen();
+                continue;
+            }
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -122,6 +134,14 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
         }
         tell_manager(NotifyState::Stopping);
         shutdown.cancel();
+    }
+}
+
+/// Opens the log's file anew, which logrotate has moved away.
+fn reopen() {
+    match telemetry::reopen() {
+        Ok(()) => tracing::info!("SIGHUP: the log is opened anew"),
+        Err(error) => tracing::error!(%error, "SIGHUP: the log cannot be opened anew"),
     }
 }
 

@@ -359,7 +359,9 @@ impl Engine {
             tracing::error!(?request, "a request made us panic; it is ignored");
             return;
         };
-        self.tools.story.tell(*received, request, &decision);
+        self.tools
+            .story
+            .tell(*received, request, &decision, &self.tools.told);
         self.tools.tell_choice(*received, request, &decision);
         let sightings = &self.tools.sightings;
         sightings.offer(*received, &snapshot, request, &decision);
@@ -560,9 +562,7 @@ impl Outgoing {
             return;
         }
         tools.story.count(self.asked.as_str(), self.kind.as_str());
-        let seconds = &tools.story.metrics.answer_seconds;
-        let seconds = seconds.with_label_values(&[self.asked.as_str()]);
-        seconds.observe(self.arrived.elapsed().as_secs_f64());
+        tools.story.answered(self.asked, self.arrived.elapsed());
         let Some(mac) = self.client.mac else { return };
         let (client, address) = (self.client, self.address);
         let fact = match self.kind {

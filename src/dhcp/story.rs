@@ -1,14 +1,17 @@
 //! What the engine says of its decisions: log lines and counters. Shell.
 
+use std::time::Duration;
+
 use super::decide::{Decision, Ignored, Outcome};
 use super::heard::{Heard, Refusal};
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
 use super::request::{Request, RequestKind};
+use crate::boot::ClientKind;
 use crate::clock::Millis;
 use crate::lease::SilentReason;
 use crate::telemetry::Seldom;
-use crate::timeline::{Chronicle, StoryLine};
+use crate::timeline::{Chronicle, Introductions, StoryLine};
 
 /// Tells of decisions. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,8 +33,26 @@ impl Story {
         requests.with_label_values(&[kind, outcome]).inc();
     }
 
+    /// A request of `kind` was answered after so long.
+    pub(super) fn answered(&self, kind: RequestKind, after: Duration) {
+        let seconds = &self.metrics.answer_seconds;
+        let seconds = seconds.with_label_values(&[kind.as_str()]);
+        seconds.observe(after.as_secs_f64());
+    }
+
     /// The log lines of a decision, and the counter of one without a reply.
-    pub(super) fn tell(&self, now: Millis, request: &Request, decision: &Decision) {
+    pub(super) fn tell(
+        &self,
+        now: Millis,
+        request: &Request,
+        decision: &Decision,
+        told: &Introductions,
+    ) {
+        // A DISCOVER of firmware begins a boot, which has no name yet.
+        let begins =
+            request.kind == RequestKind::Discover && request.client.kind != ClientKind::Ipxe;
+        let boot = request.client.mac.filter(|_| !begins);
+        let boot = boot.and_then(|mac| told.boot(mac));
         let outcome = match &decision.outcome {
             Outcome::Reply(reply) => reply.kind.as_str(),
             Outcome::Ignored(ignored) => ignored.as_str(),
@@ -42,6 +63,7 @@ impl Story {
             kind = request.kind.as_str(),
             mac = request.client.mac.map(tracing::field::display),
             machine = decision.machine,
+            boot = boot.map(tracing::field::display),
             client = request.client.kind.as_str(),
             outcome,
             file = decision.boot.as_ref().map(|boot| boot.file.as_str()),

@@ -190,7 +190,7 @@ mod tests {
     use crate::http::delivery::Sinks;
     use crate::http::discs::Discs;
     use crate::telemetry::Meter;
-    use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
+    use crate::timeline::{BootEvent, Fact, Introductions, Purpose, Transfer};
 
     const PEER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
     const NAMED: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
@@ -206,6 +206,7 @@ mod tests {
             sinks: Arc::new(Sinks {
                 events,
                 metrics,
+                told: Introductions::default(),
                 discs: Discs::default(),
             }),
             started,

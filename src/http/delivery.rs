@@ -12,13 +12,15 @@ use super::metrics::{HttpMetrics, InFlight};
 use crate::boot::{MacAddress, Transport};
 use crate::clock;
 use crate::events::EventSender;
-use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
+use crate::timeline::{BootEvent, Fact, Introductions, Purpose, Transfer};
 
 /// Where reports go.
 #[derive(Clone, Debug)]
 pub(super) struct Sinks {
     pub(super) events: EventSender,
     pub(super) metrics: HttpMetrics,
+    /// Who boots.
+    pub(super) told: Introductions,
     /// What machines read of discs.
     pub(super) discs: Discs,
 }
@@ -206,6 +208,8 @@ impl Delivery {
     }
 
     fn log(&self, ended: Ended, duration: Duration) {
+        let told = &self.exchange.sinks.told;
+        let boot = self.machine().and_then(|mac| told.boot(mac));
         // A macro because a level of `tracing` is fixed where it is written.
         macro_rules! line {
             ($level:ident) => {{
@@ -221,6 +225,7 @@ impl Delivery {
                     ended = ended.as_str(),
                     peer = %exchange.peer,
                     mac = self.machine().map(tracing::field::display),
+                    boot = boot.map(tracing::field::display),
                     generation = exchange.generation,
                     "answered"
                 );

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGaugeVec, Result};
+use prometheus::{IntCounter, IntGaugeVec, Result};
 
 use super::meter::{BYTES, Meter, MetricKind, SECONDS, about};
+use super::{DROPPED, LOG};
 
 /// What the library's own collector shows: name, meaning, unit, kind.
 const PROCESS: [(&str, &str, &str, MetricKind); 7] = [
@@ -82,6 +83,12 @@ pub fn register(meter: &Meter, folders: &[(&str, &Path)]) -> Result<()> {
         meter.describe(about(name, help, unit), kind, &[], &[]);
     }
     meter.register(Box::new(ProcessCollector::for_self()))?;
+    meter.describe(DROPPED, MetricKind::Counter, &[], &[]);
+    let dropped = match LOG.get() {
+        Some(log) => log.output.dropped().clone(),
+        None => IntCounter::with_opts(DROPPED.opts())?,
+    };
+    meter.register(Box::new(dropped))?;
     let size = about(
         "reveille_disk_size_bytes",
         "Size of the file system that a folder is on.",

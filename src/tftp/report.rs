@@ -10,7 +10,7 @@ use super::session::Shared;
 use super::transfer::{Outcome, Transfer};
 use crate::boot::{MacAddress, Transport};
 use crate::clock;
-use crate::timeline::{self, BootEvent, Fact, Purpose};
+use crate::timeline::{self, BootEvent, BootId, Fact, Purpose};
 
 /// What is sent, and to whom; for the log and the timeline.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ impl Served {
         let bytes = transfer.bytes_sent();
         let duration = self.started.elapsed();
         shared.metrics.ended(outcome, transfer, duration);
-        self.log(peer, transfer, outcome, duration);
+        let boot = self.machine.and_then(|mac| shared.told.boot(mac));
+        self.log(peer, boot, transfer, outcome, duration);
         // A probe moved no content.
         if let (Some(mac), false) = (self.machine, *outcome == Outcome::Probe) {
             shared.events.emit(BootEvent {
@@ -68,7 +69,14 @@ impl Served {
         }
     }
 
-    fn log(&self, peer: SocketAddrV4, transfer: &Transfer, outcome: &Outcome, duration: Duration) {
+    fn log(
+        &self,
+        peer: SocketAddrV4,
+        boot: Option<BootId>,
+        transfer: &Transfer,
+        outcome: &Outcome,
+        duration: Duration,
+    ) {
         // A macro because a level of `tracing` is fixed where it is written.
         macro_rules! line {
             ($level:ident, $($field:tt)*) => {
@@ -76,6 +84,7 @@ impl Served {
                     target: "reveille::tftp",
                     %peer,
                     machine = self.machine.map(tracing::field::display),
+                    boot = boot.map(tracing::field::display),
                     name = %self.name,
                     bytes = transfer.bytes_sent(),
                     duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),

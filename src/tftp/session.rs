@@ -115,10 +115,13 @@ impl Shared {
     /// without an answer waits up to a minute.
     pub(super) fn refuse(&self, local: Ipv4Addr, peer: SocketAddrV4, name: &[u8], why: Refusal) {
         let reason = why.as_str();
-        let machine = self.leases.mac_of(*peer.ip()).map(tracing::field::display);
+        let mac = self.leases.mac_of(*peer.ip());
+        let boot = mac.and_then(|mac| self.told.boot(mac));
+        let machine = mac.map(tracing::field::display);
+        let boot = boot.map(tracing::field::display);
         let name = String::from_utf8_lossy(name);
         let name = name.escape_debug();
-        info!(target: "reveille::tftp", %peer, machine, %name, reason, "refused");
+        info!(target: "reveille::tftp", %peer, machine, boot, %name, reason, "refused");
         self.metrics.refused(why);
         if let Err(error) = send_once(local, peer, &wire::error(why.code(), reason)) {
             debug!(target: "reveille::tftp", %peer, %error, "refusal could not be sent");

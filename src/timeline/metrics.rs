@@ -186,9 +186,9 @@ impl BootMetrics {
         let _ = self
             .stalled
             .with_label_values(&of.and(boot.next_stage().as_str()));
-        let _ = self
-            .boots
-            .with_label_values(&of.and(BootResult::HandedOff.as_str()));
+        for result in [BootResult::HandedOff, BootResult::Stalled] {
+            let _ = self.boots.with_label_values(&of.and(result.as_str()));
+        }
     }
 
     fn ended(&self, boot: &Boot) {

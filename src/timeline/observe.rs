@@ -128,6 +128,7 @@ impl Timeline {
         let mut boot = Boot::new(id, event.at, known, self.words());
         if let Some(client) = client(event) {
             boot.firmware = Some(client.kind);
+            boot.architecture = client.architecture();
         }
         notes.push(Note::Started(Box::new(boot.clone())));
         self.add(index, boot, notes);

@@ -97,6 +97,14 @@ impl Introductions {
         }
     }
 
+    /// The boot that `mac` began last, for log lines.
+    #[must_use]
+    pub fn boot(&self, mac: MacAddress) -> Option<BootId> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = *told.boots.get(&mac)?;
+        Some(BootId { mac, number })
+    }
+
     /// Takes note of what `mac` tells; what it told before and does not say
     /// again stays.
     pub fn insert(&self, mac: MacAddress, identity: Identity, now: Millis) {

@@ -54,7 +54,7 @@ impl Storm {
     }
 
     /// One of them is switched off while it loads its kernel.
-    pub(crate) fn lose_one(&mut self) -> Result<()> {
+    pub(crate) fn lose_one(&self) -> Result<()> {
         let last = self.machines.last().context("no machines")?;
         until("a kernel under way", || {
             let text = std::fs::read_to_string(last.log())?;

@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ const HTTP: &str = "192.0.2.1:80";
 const TFTP: &str = "192.0.2.1:69";
 
 /// Machines that ask once and are never heard of again.
-const SILENT: u16 = 24;
+const SILENT: u16 = 40;
 
 /// How long a flood may take to do harm.
 const FLOOD: Duration = Duration::from_secs(40);
@@ -26,19 +25,22 @@ const FLOOD: Duration = Duration::from_secs(40);
 /// Firmware that gets an offer and falls silent.
 pub(crate) fn stalls() -> Result<()> {
     let mut card = Card::plug("silent", ns::BRIDGE)?;
-    for number in 0..SILENT {
-        Machine::number(0x1000 + number).boots(&mut card)?;
+    // Twice: an address may be probed first.
+    for _ in 0..2 {
+        for number in 0..SILENT {
+            card.send(&Machine::number(0x1000 + number).wakes())?;
+        }
+        sleep(Duration::from_secs(1));
     }
     Ok(())
 }
 
 /// One of each of the troubles that need no time.
-pub(crate) fn small_things(folder: &Path) -> Result<()> {
+pub(crate) fn small_things() -> Result<()> {
     let mut card = Card::plug("odd", ns::BRIDGE)?;
     let machine = Machine::number(0x2000);
     machine.lease(&mut card)?;
     foreign_server(&mut card, Machine::number(0x2001))?;
-    strange_firmware(&mut card, Machine::number(0x2002))?;
     // An answer that is no DHCP at all.
     let mut noise = machine.wakes();
     noise.payload.truncate(100);
@@ -55,13 +57,28 @@ pub(crate) fn small_things(folder: &Path) -> Result<()> {
             sleep(Duration::from_millis(300));
         }
     }
-    // This one is on its way to become a Machine, and what comes from no machine never is.
-    strangers.send(&Machine::number(0x4100).wakes())?;
+    // What does not boot never becomes a Machine.
+    let system = Machine::number(0x4100);
+    strangers.send(&system.broadcasts(&system.message(MessageType::Discover)))?;
 
-    tftp_troubles()?;
-    http_troubles()?;
-    ensure!(folder.exists(), "no folder");
     Ok(())
+}
+
+/// What goes wrong again and again, so that there is a rate of it.
+pub(crate) struct Odd(Card);
+
+impl Odd {
+    /// On a card of its own.
+    pub(crate) fn plug() -> Result<Self> {
+        Ok(Self(Card::plug("oddly", ns::BRIDGE)?))
+    }
+
+    /// Once more.
+    pub(crate) fn again(&mut self) -> Result<()> {
+        strange_firmware(&mut self.0, Machine::number(0x2002))?;
+        tftp_troubles()?;
+        http_troubles()
+    }
 }
 
 /// A REQUEST that goes to another server.

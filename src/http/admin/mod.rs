@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path as PathOf, State};
+use axum::extract::{Path as PathOf, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -22,6 +22,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper_util::service::TowerToHyperService;
 use prometheus::TextEncoder;
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::door::{Door, Limits};
@@ -31,7 +32,7 @@ use super::metrics::HttpMetrics;
 use crate::boot::MacAddress;
 use crate::snapshot::Reader;
 use crate::status::Table;
-use crate::telemetry::Meter;
+use crate::telemetry::{self, Meter};
 use crate::timeline::Chronicle;
 
 /// What `/` says.
@@ -53,6 +54,9 @@ const INDEX: &str = "\
 const LOCAL_INDEX: &str = "\
 POST /machines/MAC/approve   approve a machine that was discovered
 POST /artifacts/scrub        read every artifact; what is damaged, a line each
+/log-level                   what is logged
+POST /log-level?set=LEVELS   log that, such as dhcp=debug,http=warn
+POST /log-level              log what was logged at the start
 ";
 
 /// Without any progress of a write at the Unix socket: a person may stop the
@@ -140,6 +144,8 @@ enum Refused {
     NotApproved,
     /// It cannot be shown now.
     NotNow,
+    /// The text is no level of a part.
+    BadLevel,
 }
 
 impl fmt::Debug for AdminConfig {
@@ -246,6 +252,7 @@ impl Sources {
         Self::shared()
             .route("/machines/{mac}/approve", post(approve))
             .route("/artifacts/scrub", post(scrub))
+            .route("/log-level", get(levels).post(set_levels))
             .with_state(self)
     }
 
@@ -312,6 +319,27 @@ async fn show(sources: Arc<Sources>, table: Table) -> Response {
     }
 }
 
+/// What is logged.
+async fn levels() -> Response {
+    text(StatusCode::OK, format!("{}\n", telemetry::levels()))
+}
+
+/// What is to be logged; the start's where nothing is said.
+#[derive(Debug, Deserialize)]
+struct Levels {
+    set: Option<String>,
+}
+
+async fn set_levels(Extension(user): Extension<User>, Query(wish): Query<Levels>) -> Response {
+    match telemetry::set_levels(wish.set.as_deref()) {
+        Ok(levels) => {
+            tracing::info!(uid = user.uid, levels, "log levels changed");
+            text(StatusCode::OK, format!("{levels}\n"))
+        }
+        Err(error) => Refused::BadLevel.answer(&error.to_string()),
+    }
+}
+
 async fn approve(
     State(sources): Shared,
     Extension(user): Extension<User>,
@@ -350,13 +378,14 @@ impl Refused {
             Self::NoMachine => "no-machine",
             Self::NotApproved => "not-approved",
             Self::NotNow => "not-now",
+            Self::BadLevel => "bad-level",
         }
     }
 
     const fn status(self) -> StatusCode {
         match self {
             Self::NotFound | Self::NoMachine => StatusCode::NOT_FOUND,
-            Self::BadMac => StatusCode::BAD_REQUEST,
+            Self::BadMac | Self::BadLevel => StatusCode::BAD_REQUEST,
             Self::NotApproved => StatusCode::CONFLICT,
             Self::NotNow => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -208,7 +208,9 @@ spec: {mode: Server, cidr: 198.51.100.0/24, interface: eth9}
         "reveille_foreign_dhcp_servers{{subnet=\"{}/lab\"}}",
         stage.namespace
     );
-    ensure!(server.metric(&series)? == 1, "{series} is not 1");
+    until(&format!("1 as {series}"), || {
+        Ok((server.metric(&series)? == 1).then_some(()))
+    })?;
     // The cure is seen, and the past of a condition is its own.
     let before = json(stage, "machine/node")?;
     stage.kubectl(&["delete", "machine", "a-twin"])?;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod discovery;
+mod metrics;
 mod source;
 
 use std::collections::BTreeMap;
@@ -14,12 +15,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::admin::{AdminSources, bind_admin};
 use self::discovery::Ears;
+pub use self::metrics::metrics;
 use self::source::{Sources, Started};
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
@@ -37,7 +38,7 @@ use crate::operator::Cluster;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
-use crate::telemetry::Seldom;
+use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 
@@ -95,7 +96,7 @@ pub struct Addresses {
 /// What several services share while they are made.
 struct Parts {
     config: ServiceConfig,
-    registry: Registry,
+    registry: Meter,
     snapshots: Reader,
     roots: Arc<Roots>,
     loaders: Loaders,
@@ -129,12 +130,16 @@ impl App {
         manifests: Manifests,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let registry = Registry::new();
+        let registry = Meter::default();
+        telemetry::register(
+            &registry,
+            &[("state", &config.state), ("artifacts", &config.artifacts)],
+        )?;
         let (supervisor, faults) = Supervisor::new(shutdown.clone(), &registry)?;
         let (publisher, snapshots) = snapshot::channel();
-        let (sender, receiver) = events::queue();
         let counts = LoaderMetrics::register(&registry)?;
         let seeded = loaders::seed(&config.state, &config.loaders, &counts);
+        let (sender, receiver) = events::queue(&registry)?;
         let roots = Roots::new(
             Some(config.artifacts.clone()),
             seeded.folders.clone(),
@@ -385,7 +390,6 @@ fn start_timeline(
 ) {
     let keeper = Arc::new(Mutex::new(Keeper {
         events,
-        sender: parts.events.clone(),
         boots: timeline.boots,
         snapshots: parts.snapshots.clone(),
         recent,

@@ -41,6 +41,7 @@
 
 pub mod api;
 pub mod app;
+pub mod artifact;
 pub mod boot;
 pub mod cli;
 pub mod clock;

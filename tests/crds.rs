@@ -12,7 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use reveille::api;
 use reveille::cli::crds::CrdsArgs;
 use reveille::cli::rbac::RbacArgs;
-use reveille::cli::reference::ReferenceArgs;
+use reveille::cli::reference::{ReferenceArgs, Topic};
 use reveille::cli::settings::SettingsArgs;
 use reveille::standalone::yaml;
 
@@ -51,8 +51,11 @@ fn the_folder_is_up_to_date() {
 #[test]
 fn the_pages_made_from_the_types_are_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut reference = Vec::new();
-    ReferenceArgs {}.run(&mut reference).unwrap();
+    let page = |topic| {
+        let mut page = Vec::new();
+        ReferenceArgs { topic }.run(&mut page).unwrap();
+        page
+    };
     let mut roles = Vec::new();
     let args = RbacArgs {
         namespace: "reveille".to_owned(),
@@ -69,9 +72,10 @@ fn the_pages_made_from_the_types_are_up_to_date() {
     let mut settings = Vec::new();
     SettingsArgs {}.run(&mut settings).unwrap();
     for (name, new) in [
-        ("docs/api.md", reference),
         ("nix/settings.json", settings),
         ("nix/schemas.json", schemas),
+        ("docs/api.md", page(Topic::Resources)),
+        ("docs/metrics.md", page(Topic::Metrics)),
         ("examples/operator/rbac.yaml", roles),
     ] {
         let path = root.join(name);

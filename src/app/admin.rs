@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Parts, Timeline, serve_bound};
@@ -17,6 +16,7 @@ use crate::net::{Table, bind_error};
 use crate::snapshot::Reader;
 use crate::status::{Board, Listening, Problems, Source};
 use crate::supervisor::{State, Supervisor};
+use crate::telemetry::Meter;
 
 /// What the admin doors tell of besides what all services share.
 pub(super) struct AdminSources {
@@ -112,7 +112,7 @@ fn admin_config(
         approve,
         registry: parts.registry.clone(),
         // Counted apart from what machines fetch, and shown nowhere.
-        metrics: HttpMetrics::register(&Registry::new())?,
+        metrics: HttpMetrics::register(&Meter::default())?,
     })
 }
 

@@ -9,6 +9,7 @@ pub mod leases;
 pub mod loaders;
 pub mod log;
 pub mod man;
+mod metrics;
 pub mod operator;
 pub mod probe;
 pub mod rbac;
@@ -63,7 +64,7 @@ pub enum Command {
     Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
-    /// Print the reference of all resources.
+    /// Print the reference of all resources, or of all metrics.
     Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),

@@ -84,7 +84,7 @@ impl Engine {
                 .collect();
             changes.extend(self.table.rehome(&subnets));
             changes.extend(self.release_gone(now, &snapshot, run));
-            self.tools.story.metrics.addresses.reset();
+            self.tools.story.metrics.forget_subnets();
         }
         let standing = self.replica.standing();
         self.replica.settle(now, standing.authority, &snapshot);
@@ -107,11 +107,28 @@ impl Engine {
         let mut usages = BTreeMap::new();
         for subnet in &snapshot.subnets {
             self.count(&subnet.key);
-            usages.insert(subnet.key.clone(), self.usage(subnet));
+            let usage = self.usage(subnet);
+            self.gauge(now, subnet, usage);
+            usages.insert(subnet.key.clone(), usage);
         }
         self.tools.usages.set(usages);
         let is_served = |key: &str| snapshot.subnet(key).is_some();
         self.tools.story.heard.retain(is_served);
+    }
+
+    /// Shows how full the pools of `subnet` are, and whom its machines chose.
+    fn gauge(&self, now: Millis, subnet: &SubnetEntry, usage: Usage) {
+        let story = &self.tools.story;
+        let servers = story.heard.servers(&subnet.key, now).len();
+        for (gauge, value) in [
+            (&story.metrics.pool, subnet.pool_addresses()),
+            (&story.metrics.pool_used, usage.used.into()),
+            (&story.metrics.pool_declined, usage.declined.into()),
+            (&story.metrics.foreign, servers as u64),
+        ] {
+            let gauge = gauge.with_label_values(&[&subnet.key]);
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
     }
 
     /// The addresses of its pools that are taken. Those that are excluded, as

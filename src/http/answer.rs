@@ -181,7 +181,6 @@ mod tests {
     use std::time::Instant;
 
     use http_body_util::BodyExt;
-    use prometheus::Registry;
     use tokio::sync::mpsc::Receiver;
 
     use super::*;
@@ -190,14 +189,17 @@ mod tests {
     use crate::http::HttpMetrics;
     use crate::http::delivery::Sinks;
     use crate::http::discs::Discs;
+    use crate::telemetry::Meter;
     use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
 
     const PEER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
     const NAMED: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
 
     fn exchange(method: Method) -> (Exchange, Receiver<BootEvent>) {
-        let (events, receiver) = events::queue();
-        let metrics = HttpMetrics::register(&Registry::new()).unwrap();
+        let meter = Meter::default();
+        let (events, receiver) = events::queue(&meter).unwrap();
+        let metrics = HttpMetrics::register(&meter).unwrap();
+        let in_flight = metrics.begin();
         #[expect(clippy::disallowed_methods, reason = "a request begins")]
         let started = Instant::now();
         let exchange = Exchange {
@@ -212,6 +214,7 @@ mod tests {
             method,
             path: "/boot.ipxe".to_owned(),
             generation: 1,
+            _in_flight: in_flight,
         };
         (exchange, receiver)
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 
 use super::discs::Discs;
-use super::metrics::HttpMetrics;
+use super::metrics::{HttpMetrics, InFlight};
 use crate::boot::{MacAddress, Transport};
 use crate::clock;
 use crate::events::EventSender;
@@ -36,6 +36,8 @@ pub(super) struct Exchange {
     pub(super) path: String,
     /// Of the snapshot that answered; 0 without one.
     pub(super) generation: u64,
+    /// Counts it while it is there.
+    pub(super) _in_flight: InFlight,
 }
 
 /// What an answer carries.
@@ -167,7 +169,7 @@ impl Delivery {
     /// Says how it ended: log line, counters, timeline.
     pub(super) fn report(self, ended: Ended) {
         let duration = self.exchange.started.elapsed();
-        self.count(ended);
+        self.count(ended, duration);
         self.log(ended, duration);
         self.tell(ended, duration);
     }
@@ -178,10 +180,12 @@ impl Delivery {
         named.or(self.exchange.mac)
     }
 
-    fn count(&self, ended: Ended) {
+    fn count(&self, ended: Ended, duration: Duration) {
         let metrics = &self.exchange.sinks.metrics;
         let (code, kind) = (self.status.as_str(), self.kind.as_str());
         metrics.requests.with_label_values(&[code, kind]).inc();
+        let seconds = metrics.seconds.with_label_values(&[kind]);
+        seconds.observe(duration.as_secs_f64());
         metrics.sent.with_label_values(&[kind]).inc_by(self.sent);
         if let Some(reason) = self.reason {
             metrics.refused.with_label_values(&[reason]).inc();

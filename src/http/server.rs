@@ -185,6 +185,7 @@ impl Boot {
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
+            _in_flight: self.sinks.metrics.begin(),
         };
         let answer = if head.method == Method::POST {
             self.phoned_home(&head, body, &mut exchange).await

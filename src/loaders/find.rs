@@ -157,7 +157,7 @@ impl State {
 mod tests {
     use std::path::PathBuf;
 
-    use prometheus::Registry;
+    use crate::telemetry::Meter;
 
     use super::*;
 
@@ -173,7 +173,7 @@ mod tests {
         std::fs::write(image.join("ipxe.efi"), b"MZ\0iPXE\0").unwrap();
         std::fs::write(image.join("ipxe-arm64.efi"), b"MZ\0autoexec.ipxe\0").unwrap();
         std::fs::write(tree.join("undionly.kpxe"), b"mine").unwrap();
-        let metrics = LoaderMetrics::register(&Registry::new()).unwrap();
+        let metrics = LoaderMetrics::register(&Meter::default()).unwrap();
         let seeded = super::super::seed(&state, std::slice::from_ref(&image), &metrics);
         let roots = Roots::new(Some(tree), seeded.folders.clone(), Vec::new());
         let loaders = Loaders::new(seeded, metrics);

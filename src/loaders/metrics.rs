@@ -1,6 +1,8 @@
 //! What is counted of loaders.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+use crate::telemetry::{FLAG, Meter, about};
 
 /// Counters of loaders. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -16,27 +18,26 @@ impl LoaderMetrics {
     ///
     /// # Errors
     /// A name that is taken.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let metrics = Self {
-            info: IntGaugeVec::new(
-                Opts::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            info: meter.gauges(
+                about(
                     "reveille_loader_info",
                     "The loader of each architecture, where it is from, and whether it runs \
                      autoexec.ipxe; always 1.",
+                    FLAG,
                 ),
                 &["architecture", "file", "from", "autoexec"],
             )?,
-            seeded: IntCounterVec::new(
-                Opts::new(
+            seeded: meter.counters(
+                about(
                     "reveille_loaders_seeded_total",
                     "Loaders of the volume at the start, by what became of them: written, \
                      upgraded, same, own, failed.",
+                    "files",
                 ),
                 &["result"],
             )?,
-        };
-        registry.register(Box::new(metrics.info.clone()))?;
-        registry.register(Box::new(metrics.seeded.clone()))?;
-        Ok(metrics)
+        })
     }
 }

@@ -169,7 +169,7 @@ fn write_record(path: &Path, record: &BTreeMap<String, String>) -> io::Result<()
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use prometheus::Registry;
+    use crate::telemetry::Meter;
 
     use super::*;
 
@@ -184,7 +184,7 @@ mod tests {
             for name in ["image", "state"] {
                 fs::create_dir(dir.path().join(name)).unwrap();
             }
-            let metrics = LoaderMetrics::register(&Registry::new()).unwrap();
+            let metrics = LoaderMetrics::register(&Meter::default()).unwrap();
             Self { dir, metrics }
         }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc};
 
 use super::cluster::Cluster;
@@ -25,6 +24,7 @@ use crate::lease::{Authority, Shares};
 use crate::net::Links;
 use crate::snapshot::Reader;
 use crate::supervisor::Supervisor;
+use crate::telemetry::Meter;
 
 /// The file that says since when there is a lease table.
 const SINCE: &str = "leases.since";
@@ -40,7 +40,7 @@ pub struct Setup<'a> {
     /// Its objects.
     pub objects: Shared,
     /// Where metrics go.
-    pub registry: &'a Registry,
+    pub registry: &'a Meter,
     /// Runs the election and the mirror.
     pub supervisor: &'a Supervisor,
     /// Where snapshots come from.
@@ -115,6 +115,7 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
             authority: alone(since, known.load(Ordering::Relaxed)),
             make_way: None,
         };
+        LeaderMetrics::register(setup.registry)?.alone();
         Tied {
             replica: Replica::new(Arc::new(standing), Arc::new(|_| ()), imported, Some(sender)),
             leader: None,
@@ -228,9 +229,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::operator::leader::{
-        Action, Elector, Place, RELEASED_SECS, Record, Reply, Timing,
-    };
+    use crate::operator::leader::{Action, Elector, Place, RELEASED_SECS, Record, Reply, Timing};
 
     /// Replica 0 of two, which took a lease that was given up.
     fn leader() -> (LeaderHandle, u32) {
@@ -268,18 +267,27 @@ mod tests {
     fn a_leader_that_has_not_taken_over_gives_from_its_share_only() {
         let (handle, term) = leader();
         let isolated = standing(&handle, None).authority;
-        assert!(matches!(isolated, Authority::Isolated { .. }), "{isolated:?}");
+        assert!(
+            matches!(isolated, Authority::Isolated { .. }),
+            "{isolated:?}"
+        );
         handle.ready(term);
         let holder = standing(&handle, None).authority;
         let unsettled = Authority::Holder {
-            shares: Shares { replicas: 2, ordinal: 0 },
+            shares: Shares {
+                replicas: 2,
+                ordinal: 0,
+            },
             settled_secs: None,
         };
         assert_eq!(holder, unsettled);
         // What it took over for another term counts for nothing.
         handle.ready(term - 1);
         let isolated = standing(&handle, None).authority;
-        assert!(matches!(isolated, Authority::Isolated { .. }), "{isolated:?}");
+        assert!(
+            matches!(isolated, Authority::Isolated { .. }),
+            "{isolated:?}"
+        );
     }
 
     #[test]

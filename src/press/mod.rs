@@ -5,6 +5,7 @@
 //! what the host has, compiles the world, says what is wrong with it and
 //! publishes it.
 
+mod metrics;
 mod summary;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 
+pub use self::metrics::SnapshotMetrics;
 pub use self::summary::missing_of;
 use crate::api::Problem;
 use crate::files::Roots;
@@ -25,6 +27,7 @@ pub struct Press {
     http_port: u16,
     publisher: Publisher,
     problems: Problems,
+    metrics: SnapshotMetrics,
     loaders: Loaders,
     generation: u64,
     said: BTreeSet<String>,
@@ -60,6 +63,7 @@ impl Press {
         http_port: u16,
         publisher: Publisher,
         problems: Problems,
+        metrics: SnapshotMetrics,
     ) -> Self {
         Self {
             roots,
@@ -67,6 +71,7 @@ impl Press {
             publisher,
             problems,
             loaders,
+            metrics,
             generation: 0,
             said: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -102,7 +107,11 @@ impl Press {
         is_news: bool,
     ) -> Printed {
         self.generation += 1;
+        let compiling = self.metrics.compile_seconds.start_timer();
         let Compiled { snapshot, report } = compile(self.generation, inputs, settings);
+        compiling.observe_duration();
+        let unread = words.own.iter().filter(|(costs, _)| *costs).count();
+        self.metrics.published(&snapshot, &report, unread);
         self.say(words, &report, &snapshot);
         if is_news {
             summary::tell(&snapshot, &mut self.told);

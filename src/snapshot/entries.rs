@@ -200,6 +200,17 @@ impl SubnetEntry {
         }
     }
 
+    /// How many addresses its pools have to lend.
+    #[must_use]
+    pub fn pool_addresses(&self) -> u64 {
+        let pools = self.spec.pools.iter();
+        let sizes = pools.map(|pool| {
+            let size = u64::from(u32::from(pool.end).saturating_sub(pool.start.into())) + 1;
+            size.saturating_sub(self.excluded.count(pool.start, pool.end))
+        });
+        sizes.sum()
+    }
+
     /// The addresses that no pool gives away where we are `server`.
     #[must_use]
     pub fn taken(&self, server: Ipv4Addr) -> Cow<'_, AddressSet> {

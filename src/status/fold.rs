@@ -201,14 +201,7 @@ pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> V
 #[must_use]
 pub fn addresses(subnet: &SubnetEntry, leases: &[Lease], now: Millis) -> AddressCounts {
     let pools = &subnet.spec.pools;
-    let total: u64 = pools
-        .iter()
-        .map(|pool| {
-            let size = u64::from(u32::from(pool.end).saturating_sub(pool.start.into())) + 1;
-            size.saturating_sub(subnet.excluded.count(pool.start, pool.end))
-        })
-        .sum();
-    let total = u32::try_from(total).unwrap_or(u32::MAX);
+    let total = u32::try_from(subnet.pool_addresses()).unwrap_or(u32::MAX);
     let mut counts = AddressCounts {
         total,
         free: total,

@@ -345,7 +345,9 @@ pub(crate) fn used(helm: &Helm) -> Result<String> {
     // What is seen only beside another value: the values that go with it.
     let beside = |name: &str| match name {
         _ if name.starts_with(".service.") => "service.enabled=true",
-        _ if name.starts_with(".network.multus") => "network.hostNetwork=false,service.enabled=true",
+        _ if name.starts_with(".network.multus") => {
+            "network.hostNetwork=false,service.enabled=true"
+        }
         _ if name.starts_with(".networkPolicy") => {
             "network.hostNetwork=false,service.enabled=true,networkPolicy.enabled=true"
         }

@@ -2,7 +2,7 @@
 //!
 //! API server, controllers, scheduler, kubelet and containerd run in one network namespace with a bridge,
 //! and so does the Pod, which has the node's network. `cargo test` skips it; `REVEILLE_EDGE=1 cargo test
-//! --test edge` runs it.
+//! --test edge` runs it. `REVEILLE_EDGE_IMAGE` names an archive of the image, instead of building it.
 #![expect(
     clippy::print_stdout,
     reason = "a test runner of its own talks to a terminal"
@@ -69,6 +69,14 @@ fn outside() -> Result<ExitCode> {
     let Some(ready) = setup::run("tests/edge/setup.sh")? else {
         return Ok(ExitCode::from(CANNOT));
     };
+    let image = match std::env::var("REVEILLE_EDGE_IMAGE") {
+        Ok(path) => format!("image={path}\n"),
+        Err(_) => match setup::run("image/build.sh amd64")? {
+            Some(built) => built,
+            None => return Ok(ExitCode::from(CANNOT)),
+        },
+    };
+    let ready = format!("{ready}{image}");
     let folder =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("edge-{}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;

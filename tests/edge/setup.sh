@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Makes ready what the edge test needs: a whole Kubernetes node as programs, Helm, our image, and the one
-# image that Kubernetes itself needs in each Pod.
+# Makes ready what the edge test needs besides our image: a whole Kubernetes node as programs, Helm, and the
+# one image that Kubernetes itself needs in each Pod.
 #
 #   tests/edge/setup.sh          install what is missing (root), fetch and build, print the paths
-#   tests/edge/setup.sh --check  look only: install, fetch and build nothing but the image
+#   tests/edge/setup.sh --check  look only: install and fetch nothing
 #
-# REVEILLE_EDGE_IMAGE names an archive of our image, instead of building it.
 # Exit codes: 0 ready; 3 something is missing that we may not add, and it is named; else a failure.
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
@@ -41,8 +40,3 @@ if [[ ! -e $pause ]]; then
   mv "$work/pause.tar" "$pause"
 fi
 echo "pause=$pause"
-if [[ -n ${REVEILLE_EDGE_IMAGE:-} ]]; then
-  echo "image=$REVEILLE_EDGE_IMAGE"
-else
-  image/build.sh amd64 | grep '^image='
-fi

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 /// The exit code of a `setup.sh`, and ours, for "this machine lacks what is needed".
 pub(crate) const CANNOT: u8 = 3;
 
-/// Runs a script of the repository; its progress goes to our stderr. `None`: something is missing and
+/// Runs a script of the repository, with the words behind its name; its progress goes to our stderr. `None`: something is missing and
 /// may not be installed by us; the script has said what.
 pub(crate) fn run(script: &str) -> Result<Option<String>> {
     let output = Command::new("bash")
-        .arg(script)
+        .args(script.split_whitespace())
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

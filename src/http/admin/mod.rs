@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper_util::service::TowerToHyperService;
-use prometheus::{Registry, TextEncoder};
+use prometheus::TextEncoder;
 use tokio_util::sync::CancellationToken;
 
 use super::door::{Door, Limits};
@@ -31,6 +31,7 @@ use super::metrics::HttpMetrics;
 use crate::boot::MacAddress;
 use crate::snapshot::Reader;
 use crate::status::Table;
+use crate::telemetry::Meter;
 use crate::timeline::Chronicle;
 
 /// What `/` says.
@@ -94,7 +95,7 @@ pub struct AdminConfig {
     /// Approves machines.
     pub approve: Approve,
     /// What `/metrics` says.
-    pub registry: Registry,
+    pub registry: Meter,
     /// The counters of the doors, registered in `registry` by whoever made it.
     pub metrics: HttpMetrics,
 }

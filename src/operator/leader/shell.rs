@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 use kube::{Client, Error};
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::object::{FIELD_MANAGER, lease_of, record_of};
 use crate::clock::{self, Uptime};
 use crate::dhcp::heard::Heard;
 use crate::net::Links;
+use crate::telemetry::{FLAG, Meter, about};
 
 /// How often the standing is looked at where nothing else wakes us: a
 /// leadership ends by time alone.
@@ -62,22 +63,29 @@ impl LeaderMetrics {
     ///
     /// # Errors
     /// When the registry has metrics of these names.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            leader: IntGauge::new("reveille_leader", "Whether this replica leads.")?,
-            transitions: IntCounter::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            leader: meter.gauge(about(
+                "reveille_leader",
+                "Whether this replica leads; one without others always does.",
+                FLAG,
+            ))?,
+            transitions: meter.counter(about(
                 "reveille_leader_transitions_total",
                 "How often this replica began or ceased to lead.",
-            )?,
-            errors: IntCounter::new(
+                "times",
+            ))?,
+            errors: meter.counter(about(
                 "reveille_leader_errors_total",
                 "Requests for the Lease object that failed or got no answer.",
-            )?,
-        };
-        registry.register(Box::new(metrics.leader.clone()))?;
-        registry.register(Box::new(metrics.transitions.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
-        Ok(metrics)
+                "requests",
+            ))?,
+        })
+    }
+
+    /// Of a replica that has no others beside it.
+    pub fn alone(&self) {
+        self.leader.set(1);
     }
 }
 

@@ -32,12 +32,12 @@ pub use self::writer::{Sources, StatusMetrics, Writer};
 
 use std::sync::Arc;
 
-use prometheus::Registry;
 use tokio::sync::Mutex;
 
 use self::publish::Publisher;
 use super::Cluster;
 use crate::supervisor::Supervisor;
+use crate::telemetry::Meter;
 
 /// Starts the services that tell `cluster` what became of its objects.
 ///
@@ -47,17 +47,17 @@ pub fn start(
     cluster: &Cluster,
     sources: Sources,
     supervisor: &Supervisor,
-    registry: &Registry,
+    meter: &Meter,
 ) -> prometheus::Result<()> {
     // By its number: a new Pod in its place keeps up what the old one wrote.
     let replica = &format!("replica-{}", cluster.place.ordinal);
-    let metrics = EventMetrics::register(registry)?;
+    let metrics = EventMetrics::register(meter)?;
     let (announcer, herald) = Announcer::new(cluster, &cluster.place.name, metrics);
     let writer = Writer::new(
         sources,
         Publisher::new(cluster.clone(), replica),
         announcer,
-        StatusMetrics::register(registry)?,
+        StatusMetrics::register(meter)?,
     );
     let herald = Arc::new(Mutex::new(herald));
     supervisor.service("events", move |token| {

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -32,6 +32,7 @@ use crate::net::Links;
 use crate::operator::{Leads, Shared, World};
 use crate::snapshot::ObjectName;
 use crate::supervisor::Supervisor;
+use crate::telemetry::{Meter, about};
 use crate::timeline::{BootList, Boots};
 
 /// How often it is looked what boots and listeners did.
@@ -86,7 +87,6 @@ pub struct Sources {
 pub struct StatusMetrics {
     writes: IntCounterVec,
     queue: IntGauge,
-    foreign: IntGaugeVec,
 }
 
 /// The writer.
@@ -146,27 +146,22 @@ impl StatusMetrics {
     ///
     /// # Errors
     /// A registry that has them already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let writes = Opts::new(
-            "reveille_status_writes_total",
-            "Writes of status, boots and labels to the API server, by kind and outcome.",
-        );
-        let foreign = Opts::new(
-            "reveille_foreign_dhcp_servers",
-            "Other DHCP servers that machines chose within the hour, by Subnet.",
-        );
-        let metrics = Self {
-            writes: IntCounterVec::new(writes, &["kind", "part", "outcome"])?,
-            queue: IntGauge::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            writes: meter.counters(
+                about(
+                    "reveille_status_writes_total",
+                    "Writes of status, boots and labels to the API server, by kind and outcome.",
+                    "writes",
+                ),
+                &["kind", "part", "outcome"],
+            )?,
+            queue: meter.gauge(about(
                 "reveille_status_queue_length",
                 "Objects whose status is to be looked at.",
-            )?,
-            foreign: IntGaugeVec::new(foreign, &["subnet"])?,
-        };
-        registry.register(Box::new(metrics.writes.clone()))?;
-        registry.register(Box::new(metrics.queue.clone()))?;
-        registry.register(Box::new(metrics.foreign.clone()))?;
-        Ok(metrics)
+                "objects",
+            ))?,
+        })
     }
 
     fn count(&self, kind: Kind, part: &str, outcome: &Outcome) {
@@ -341,8 +336,6 @@ impl Writer {
     fn forget(&mut self) {
         let objects = self.sources.objects.lock();
         let is_there = |object: &ObjectRef| objects.info(object).is_some();
-        // Those of Subnets that are left come again within a second.
-        self.metrics.foreign.reset();
         self.mirrors.retain(|object, _| is_there(object));
         self.futile.retain(|object, _| is_there(object));
         self.tallies.retain(|name, _| {

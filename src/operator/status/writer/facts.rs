@@ -160,8 +160,6 @@ impl Writer {
         let key = format!("{}/{}", object.namespace, object.name);
         let now = clock::now();
         let servers = self.sources.heard.servers(&key, now);
-        let foreign = i64::try_from(servers.len()).unwrap_or(i64::MAX);
-        self.metrics.foreign.with_label_values(&[&key]).set(foreign);
         let listener = self.listener(&key);
         let usage = self.sources.usages.of(&key);
         // A start is no news: what was said before is so again in a moment.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a release is, in FOLDER (default: target/release-files):
 #
-#   reveille-VERSION-TARGET.tar.gz   program, unit, completions, manual pages, definitions, examples
+#   reveille-VERSION-TARGET.tar.gz   program, unit, completions, manual pages, definitions, dashboards, examples
 #   reveille-VERSION.cdx.json        what is in the program (SBOM, CycloneDX)
 #   reveille-VERSION.tgz             the chart, where charts/ and helm are
 #   SHA256SUMS
@@ -79,7 +79,7 @@ archive() {
   mkdir -p "$folder"/{completions,systemd}
   install -m 755 "$program" "$folder/reveille"
   cp LICENSE README.md CHANGELOG.md "$folder/"
-  cp -r crds docs examples "$folder/"
+  cp -r crds dashboards docs examples "$folder/"
   cp dist/systemd/* "$folder/systemd/"
   "$writer" man "$folder/man/man1"
   "$writer" completions bash >"$folder/completions/reveille.bash"

@@ -345,7 +345,9 @@ pub(crate) fn used(helm: &Helm) -> Result<String> {
     // What is seen only beside another value: the values that go with it.
     let beside = |name: &str| match name {
         _ if name.starts_with(".service.") => "service.enabled=true",
-        _ if name.starts_with(".network.multus") => "network.hostNetwork=false,service.enabled=true",
+        _ if name.starts_with(".network.multus") => {
+            "network.hostNetwork=false,service.enabled=true"
+        }
         _ if name.starts_with(".networkPolicy") => {
             "network.hostNetwork=false,service.enabled=true,networkPolicy.enabled=true"
         }
@@ -435,10 +437,7 @@ fn other_than(name: &str, default: &Value) -> Option<Value> {
         ".livenessProbe" | ".readinessProbe" => json!({"periodSeconds": 99}),
         ".metrics.podMonitor.labels" => json!({"s": "t"}),
         ".metrics.podMonitor.interval" => json!("2m"),
-        _ => match default {
-            Value::Bool(value) => json!(!value),
-            _ => return None,
-        },
+        _ => json!(!default.as_bool()?),
     })
 }
 

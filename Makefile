@@ -9,6 +9,9 @@ MAKEFLAGS += --no-print-directory
 # Two compilers at once: the link step of a third needs memory that small machines lack.
 export CARGO_BUILD_JOBS ?= 2
 
+# What `make test` runs beside `cargo test`; each has its setup.sh in tests/.
+suites := lab cluster chart watch nix edge
+
 # A heading for one part of `make test`.
 part = printf '\n=== %s\n' '$(1)'
 
@@ -25,10 +28,10 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 	cargo test --quiet --test lab -- demo
 
 .PHONY: test
-test: ## everything: packages, check, unit, chart, lab, cluster, image, edge
+test: ## everything: packages, check, unit and the suites, each of which names what it lacks
 	@$(call part,packages)
 	declare -A lacks=()
-	for suite in chart lab cluster edge; do
+	for suite in $(suites); do
 	  status=0
 	  tests/$$suite/setup.sh >/dev/null || status=$$?
 	  case $$status in
@@ -38,7 +41,7 @@ test: ## everything: packages, check, unit, chart, lab, cluster, image, edge
 	  esac
 	done
 	$(MAKE) check unit
-	for suite in chart lab cluster edge; do
+	for suite in $(suites); do
 	  if [[ -z "$${lacks[$$suite]:-}" ]]; then
 	    $(MAKE) $$suite
 	  else
@@ -46,6 +49,8 @@ test: ## everything: packages, check, unit, chart, lab, cluster, image, edge
 	    echo "not run: this machine lacks what is named under \"packages\" above"
 	  fi
 	done
+	# The other architecture; a machine without its compiler has been told by now.
+	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
 	# The other architecture; a machine without its compiler has been told by now.
 	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
 	# A build server must not pass for want of a package.
@@ -75,6 +80,21 @@ cluster: ## a real API server, our kinds, accounts and outages; only="resources 
 	@$(call part,cluster)
 	REVEILLE_CLUSTER=1 cargo test --test cluster -- $(only)
 
+.PHONY: watch
+watch: ## dashboards, metrics and alerts beside a real Prometheus; UPDATE_GOLDEN=1 draws the pictures anew
+	@$(call part,watch)
+	dashboards/make.py --check
+	promtool=$$(tests/watch/setup.sh | sed -n 's/^promtool=//p')
+	"$$promtool" check rules dashboards/alerts/rules.yaml
+	"$$promtool" test rules dashboards/alerts/rules_test.yaml
+	REVEILLE_WATCH=1 cargo test --test watch
+
+.PHONY: nix
+nix: ## the flake, the NixOS module and the systemd unit, without a network; a machine boots by the unit
+	@$(call part,nix)
+	cargo build --quiet
+	tests/nix/run.sh
+
 .PHONY: chart
 chart: ## the Helm chart, rendered and refused by real Helm; only="rights refused" chooses by name
 	@$(call part,chart)
@@ -100,11 +120,22 @@ bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick htt
 	benches/peers.sh $(only)
 
 .PHONY: crds
-crds: ## write crds/, docs/api.md and the example's roles anew from the types
+crds: ## write crds/, docs/api.md, docs/metrics.md, nix/*.json and the example's roles anew from the code
 	cargo run --quiet -- crds --output-dir crds
+	cargo run --quiet -- crds --schemas > nix/schemas.json
+	cargo run --quiet -- settings > nix/settings.json
 	cargo run --quiet -- reference > docs/api.md
+	cargo run --quiet -- reference metrics > docs/metrics.md
 	cargo run --quiet -- rbac > examples/operator/rbac.yaml
 
+.PHONY: docs
+docs: crds ## write the pages that are made: those of `crds`, and the options of the NixOS module
+	@UPDATE_GOLDEN=1 ONLY=page tests/nix/run.sh
+
+.PHONY: release
+release: ## archives, SBOM, chart and checksums in target/release-files; TARGETS="a b" cross-builds
+	@dist/release.sh
+
 .PHONY: setup
-setup: ## install, fetch and build what demo, test, lab, cluster, chart and edge need (root)
-	@tests/edge/setup.sh
+setup: ## install, fetch and build what demo, test and its suites need (root)
+	@for suite in $(suites); do tests/$$suite/setup.sh; done

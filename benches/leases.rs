@@ -15,7 +15,6 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use prometheus::Registry;
 use reveille::api::Pool;
 use reveille::boot::MacAddress;
 use reveille::clock::{self, Millis};
@@ -23,6 +22,7 @@ use reveille::lease::{
     AddressSet, AllocateRequest, Answer, Authority, Change, FILE, Intent, LeaseKey, LeaseMetrics,
     LeaseStore, LeaseTable, allocate,
 };
+use reveille::telemetry::Meter;
 
 const FULL: u32 = 60_000;
 const LIFETIME: u32 = 4000;
@@ -92,7 +92,7 @@ fn disk(folder: Option<&Path>, clients: u32) {
         None => tempfile::tempdir(),
     }
     .unwrap();
-    let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
+    let metrics = LeaseMetrics::register(&Meter::default()).unwrap();
     let path = folder.path().join(FILE);
     let (store, ..) = LeaseStore::open(&path, metrics.clone()).unwrap();
     let committer = store.committer();

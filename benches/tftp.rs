@@ -19,11 +19,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_tftp::server::TftpServerBuilder;
-use prometheus::Registry;
 use reveille::events;
 use reveille::files::Roots;
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Snapshot};
+use reveille::telemetry::Meter;
 use reveille::tftp::wire::{self, Options, Packet};
 use reveille::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use tokio::runtime::Runtime;
@@ -62,7 +62,7 @@ fn main() {
 fn start_ours(runtime: &Runtime, dir: &Path) -> SocketAddr {
     let (publisher, snapshots) = snapshot::channel();
     publisher.publish(Snapshot::default());
-    let (sender, _events) = events::queue();
+    let (sender, _events) = events::queue(&Meter::default()).unwrap();
     let config = TftpConfig {
         listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
         limits: TftpLimits::default(),
@@ -71,7 +71,7 @@ fn start_ours(runtime: &Runtime, dir: &Path) -> SocketAddr {
         leases: LeaseIndex::default(),
         told: reveille::timeline::Introductions::default(),
         events: sender,
-        metrics: TftpMetrics::register(&Registry::new()).unwrap(),
+        metrics: TftpMetrics::register(&Meter::default()).unwrap(),
     };
     let _guard = runtime.enter();
     let server = TftpServer::bind(config).unwrap();

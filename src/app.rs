@@ -2,7 +2,9 @@
 //! supervisor, then drains. Shell.
 
 mod admin;
+mod artifacts;
 mod discovery;
+mod metrics;
 mod source;
 
 use std::collections::BTreeMap;
@@ -14,13 +16,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::admin::{AdminSources, bind_admin};
 use self::discovery::Ears;
+pub use self::metrics::metrics;
 use self::source::{Sources, Started};
+use crate::artifact::keep::Board;
+use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
 use crate::dhcp::metrics::DhcpMetrics;
@@ -31,12 +35,13 @@ use crate::events;
 use crate::files::Roots;
 use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
+use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
-use crate::telemetry::Seldom;
+use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 
@@ -94,9 +99,10 @@ pub struct Addresses {
 /// What several services share while they are made.
 struct Parts {
     config: ServiceConfig,
-    registry: Registry,
+    registry: Meter,
     snapshots: Reader,
     roots: Arc<Roots>,
+    loaders: Loaders,
     leases: LeaseIndex,
     told: Introductions,
     events: events::EventSender,
@@ -104,6 +110,8 @@ struct Parts {
     usages: Usages,
     links: Links,
     heard: Heard,
+    shelf: Shelf,
+    artifacts: Board,
 }
 
 /// What is known of boots, shared by the timeline and the admin doors.
@@ -127,19 +135,35 @@ impl App {
         manifests: Manifests,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let registry = Registry::new();
+        let registry = Meter::default();
+        telemetry::register(
+            &registry,
+            &[("state", &config.state), ("artifacts", &config.artifacts)],
+        )?;
         let (supervisor, faults) = Supervisor::new(shutdown.clone(), &registry)?;
         let (publisher, snapshots) = snapshot::channel();
-        let (sender, receiver) = events::queue();
+        let counts = LoaderMetrics::register(&registry)?;
+        let seeded = loaders::seed(&config.state, &config.loaders, &counts);
+        let (sender, receiver) = events::queue(&registry)?;
         let roots = Roots::new(
             Some(config.artifacts.clone()),
-            config.loaders.clone(),
+            seeded.folders.clone(),
             config.roots.clone(),
         );
+        let store = artifacts::open(&config);
+        let shelf = store
+            .as_ref()
+            .map(|store| store.shelf())
+            .unwrap_or_default();
+        let roots = match &store {
+            Some(store) => roots.with_store(store.trees(), shelf.clone()),
+            None => roots,
+        };
         let mut parts = Parts {
             registry,
             snapshots,
             roots: Arc::new(roots),
+            loaders: Loaders::new(seeded, counts),
             leases: LeaseIndex::default(),
             told: Introductions::default(),
             events: sender,
@@ -147,8 +171,11 @@ impl App {
             usages: Usages::default(),
             links: Links::default(),
             heard: Heard::default(),
+            shelf,
+            artifacts: Board::default(),
             config,
         };
+        let scrub = artifacts::start(&parts, &supervisor, store, &manifests)?;
         let (store, table, fresh) = open_leases(&parts)?;
         let state = &parts.config.state;
         let key = boot_key(state)
@@ -185,6 +212,7 @@ impl App {
             problems,
             approve,
             ask,
+            scrub,
             failing: Arc::clone(&failing),
         };
         let admin = bind_admin(&parts, &supervisor, sources)?;
@@ -380,7 +408,6 @@ fn start_timeline(
 ) {
     let keeper = Arc::new(Mutex::new(Keeper {
         events,
-        sender: parts.events.clone(),
         boots: timeline.boots,
         snapshots: parts.snapshots.clone(),
         recent,

@@ -30,6 +30,7 @@
 //! | [`dhcp`], [`tftp`], [`http`] | the doors, each a core and a shell |
 //! | [`script`] | what iPXE is told |
 //! | [`lease`] | who has which address, on disk before it is promised |
+//! | [`loaders`] | the iPXE loaders, and how those of the image get onto the volume |
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
@@ -40,6 +41,7 @@
 
 pub mod api;
 pub mod app;
+pub mod artifact;
 pub mod boot;
 pub mod cli;
 pub mod clock;
@@ -50,6 +52,7 @@ pub mod events;
 pub mod files;
 pub mod http;
 pub mod lease;
+pub mod loaders;
 pub mod net;
 pub mod operator;
 pub mod press;

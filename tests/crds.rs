@@ -12,7 +12,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use reveille::api;
 use reveille::cli::crds::CrdsArgs;
 use reveille::cli::rbac::RbacArgs;
-use reveille::cli::reference::ReferenceArgs;
+use reveille::cli::reference::{ReferenceArgs, Topic};
+use reveille::cli::settings::SettingsArgs;
 use reveille::standalone::yaml;
 
 #[test]
@@ -26,6 +27,7 @@ fn the_folder_is_up_to_date() {
     };
     let args = CrdsArgs {
         output_dir: Some(target.to_owned()),
+        schemas: false,
     };
     args.run(&mut Vec::new()).unwrap();
     let names = |path: &Path| {
@@ -49,8 +51,11 @@ fn the_folder_is_up_to_date() {
 #[test]
 fn the_pages_made_from_the_types_are_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut reference = Vec::new();
-    ReferenceArgs {}.run(&mut reference).unwrap();
+    let page = |topic| {
+        let mut page = Vec::new();
+        ReferenceArgs { topic }.run(&mut page).unwrap();
+        page
+    };
     let mut roles = Vec::new();
     let args = RbacArgs {
         namespace: "reveille".to_owned(),
@@ -58,8 +63,19 @@ fn the_pages_made_from_the_types_are_up_to_date() {
         all_namespaces: false,
     };
     args.run(&mut roles).unwrap();
+    let mut schemas = Vec::new();
+    let args = CrdsArgs {
+        output_dir: None,
+        schemas: true,
+    };
+    args.run(&mut schemas).unwrap();
+    let mut settings = Vec::new();
+    SettingsArgs {}.run(&mut settings).unwrap();
     for (name, new) in [
-        ("docs/api.md", reference),
+        ("nix/settings.json", settings),
+        ("nix/schemas.json", schemas),
+        ("docs/api.md", page(Topic::Resources)),
+        ("docs/metrics.md", page(Topic::Metrics)),
         ("examples/operator/rbac.yaml", roles),
     ] {
         let path = root.join(name);
@@ -75,7 +91,11 @@ fn the_pages_made_from_the_types_are_up_to_date() {
 #[test]
 fn the_yaml_means_to_kubectl_what_we_mean() {
     let mut text = Vec::new();
-    CrdsArgs { output_dir: None }.run(&mut text).unwrap();
+    let args = CrdsArgs {
+        output_dir: None,
+        schemas: false,
+    };
+    args.run(&mut text).unwrap();
     let parsed = yaml::parse(std::str::from_utf8(&text).unwrap());
     assert_eq!(parsed.errors, []);
     assert_eq!(parsed.documents.len(), api::crds().len());

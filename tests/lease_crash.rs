@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use std::{env, thread};
 
-use prometheus::Registry;
 use reveille::api::{Cidr, Pool};
 use reveille::boot::MacAddress;
 use reveille::clock;
@@ -29,6 +28,7 @@ use reveille::lease::{
     AddressSet, AllocateRequest, Answer, Authority, Change, FILE, Intent, Lease, LeaseKey,
     LeaseMetrics, LeaseState, LeaseStore, LeaseTable, allocate,
 };
+use reveille::telemetry::Meter;
 
 const ROUNDS: u32 = 20;
 const THREADS: u32 = 4;
@@ -79,7 +79,7 @@ fn child() {
     };
     let (round, path) = argument.split_once(' ').unwrap();
     let round: u32 = round.parse().unwrap();
-    let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
+    let metrics = LeaseMetrics::register(&Meter::default()).unwrap();
     let (store, leases, _) = LeaseStore::open(Path::new(path), metrics).unwrap();
     let table: LeaseTable = leases.into_iter().collect();
     let keeper = Arc::new(Mutex::new((table, store.committer())));
@@ -189,7 +189,7 @@ fn parse(line: &[u8]) -> Option<(Ipv4Addr, String)> {
 }
 
 fn open(path: &Path) -> (Vec<Lease>, Option<reveille::lease::OpenTrouble>) {
-    let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
+    let metrics = LeaseMetrics::register(&Meter::default()).unwrap();
     let (store, leases, trouble) = LeaseStore::open(path, metrics).unwrap();
     store.close();
     (leases, trouble)

@@ -31,9 +31,52 @@ fn accepts_the_valid_ones() {
     assert!(good, "{text}");
     assert_eq!(
         text,
-        "15 objects in 5 files: 5 Subnets, 7 BootProfiles, 3 Machines; no mistakes\n"
+        "22 objects in 6 files: 5 Subnets, 14 BootProfiles, 3 Machines; no mistakes\n"
     );
     assert_eq!(check(&["tests/manifests/valid"], Output::Json).1, "[]\n");
+}
+
+#[test]
+fn accepts_every_example() {
+    let mut folders: Vec<PathBuf> = std::fs::read_dir("examples")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    // Roles of Kubernetes are none of ours.
+    folders.retain(|folder| !folder.ends_with("operator"));
+    assert!(folders.len() >= 2);
+    for folder in folders {
+        let (good, text) = check(&[folder.to_str().unwrap()], Output::Human);
+        assert!(good && text.ends_with("no mistakes\n"), "{text}");
+    }
+}
+
+#[test]
+fn names_the_publisher_of_each_system() {
+    const SYSTEMS: [&str; 8] = [
+        "debian",
+        "fedora",
+        "flatcar",
+        "memtest",
+        "nixos",
+        "plain-iso",
+        "talos",
+        "ubuntu",
+    ];
+    for system in SYSTEMS {
+        let file = format!("examples/systems/{system}.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("https://"), "{file} names no publisher");
+        let readme = std::fs::read_to_string("examples/systems/README.md").unwrap();
+        assert!(readme.contains(&format!("({system}.yaml)")), "{file}");
+        let loaded = read_paths(&[file.clone().into()]);
+        let profiles = &loaded.inputs.profiles;
+        assert!(!profiles.is_empty(), "{file} boots nothing");
+        // Nobody boots an installer for want of another profile.
+        assert!(profiles.iter().all(|it| !it.spec.default), "{file}");
+    }
 }
 
 #[test]

@@ -17,8 +17,8 @@ use reveille::clock::Millis;
 use reveille::snapshot::ObjectName;
 use reveille::timeline::{
     Boot, BootEvent, BootId, BootResult, FIRST_STAGES, Fact, KEPT_BOOTS, KEPT_TROUBLE, Known,
-    LAST_STAGES, LONG_TRANSFER, MAX_MACHINES, MAX_MACS, MAX_WORD, NextStep, Note, PhoneHome,
-    PhoneState, Purpose, Stage, StageRecord, Timeline, Transfer, Trouble,
+    LAST_STAGES, LONG_TRANSFER, Leaves, MAX_MACHINES, MAX_MACS, MAX_WORD, NextStep, Note,
+    PhoneHome, PhoneState, Purpose, Stage, StageRecord, Timeline, Transfer, Trouble,
 };
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -335,7 +335,7 @@ fn boot(timeline: &mut Timeline, number: u32, at: u64, whole: bool) {
         known_by: Some("mac"),
         rule: Some("namespace-default"),
         initrds: 1,
-        loader_only: false,
+        leaves: Leaves::Linux,
     };
     let script = NextStep::Script {
         profile: "debian".to_owned(),
@@ -432,7 +432,15 @@ fn step() -> impl Strategy<Value = Step> {
 /// Who the manifests say a machine is: mostly one of three, by no rule.
 fn known() -> impl Strategy<Value = Known> {
     let name = select(vec![None, Some("a"), Some("b"), Some("c")]);
-    (name, any::<bool>(), any::<bool>()).prop_map(|(name, profile, loader_only)| Known {
+    let leaves = select(vec![
+        Leaves::Linux,
+        Leaves::Loader,
+        Leaves::Efi,
+        Leaves::Iso,
+        Leaves::Script,
+        Leaves::Chain,
+    ]);
+    (name, any::<bool>(), leaves).prop_map(|(name, profile, leaves)| Known {
         name: name.map(|name| ObjectName {
             namespace: "default".to_owned(),
             name: name.to_owned(),
@@ -441,7 +449,7 @@ fn known() -> impl Strategy<Value = Known> {
         known_by: name.map(|_| "mac"),
         rule: profile.then_some("profile-ref"),
         initrds: 1,
-        loader_only,
+        leaves,
     })
 }
 
@@ -470,6 +478,8 @@ fn fact() -> impl Strategy<Value = Fact> {
         Purpose::LocalScript,
         Purpose::Kernel,
         Purpose::Initrd,
+        Purpose::Efi,
+        Purpose::Iso,
         Purpose::Other,
     ]);
     // Names of any length, and control characters.

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
-use prometheus::{Registry, TextEncoder};
+use prometheus::TextEncoder;
 use reveille::boot::{MacAddress, Transport};
 use reveille::events;
 use reveille::files::Roots;
@@ -32,6 +32,7 @@ use reveille::lease::LeaseIndex;
 use reveille::script::BootKey;
 use reveille::snapshot::{self, Acquaintances as _, Publisher, Snapshot};
 use reveille::status::Table;
+use reveille::telemetry::Meter;
 use reveille::timeline::{
     BootEvent, BootId, Chronicle, Fact, Introductions, PhoneState, Purpose, StoryLine, Transfer,
 };
@@ -546,7 +547,7 @@ fn curl_agrees() {
 }
 
 /// The admin doors' answers; `ready` says what `/readyz` does.
-fn admin_config(registry: &Registry, ready: &Arc<AtomicBool>) -> AdminConfig {
+fn admin_config(registry: &Meter, ready: &Arc<AtomicBool>) -> AdminConfig {
     let is_ready = Arc::clone(ready);
     let (_, snapshots) = snapshot::channel();
     AdminConfig {
@@ -568,6 +569,7 @@ fn admin_config(registry: &Registry, ready: &Arc<AtomicBool>) -> AdminConfig {
                 }
             })
         }),
+        scrub: Arc::new(|| Box::pin(async { Err("no store here".to_owned()) })),
         snapshots,
         chronicle: Chronicle::default(),
         approve: Arc::new(|mac| {
@@ -598,7 +600,7 @@ fn story_line(at: u64, mac: MacAddress) -> StoryLine {
 fn the_admin_port_changes_nothing_and_the_socket_approves() {
     let runtime = Runtime::new().unwrap();
     let ready = Arc::new(AtomicBool::new(true));
-    let config = admin_config(&Registry::new(), &ready);
+    let config = admin_config(&Meter::default(), &ready);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     let (port, socket) = runtime.block_on(async {
@@ -648,7 +650,7 @@ fn the_admin_port_changes_nothing_and_the_socket_approves() {
 #[test]
 fn the_story_is_told_as_it_happens_and_ends_with_the_door() {
     let runtime = Runtime::new().unwrap();
-    let config = admin_config(&Registry::new(), &Arc::new(AtomicBool::new(true)));
+    let config = admin_config(&Meter::default(), &Arc::new(AtomicBool::new(true)));
     let chronicle = config.chronicle.clone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
@@ -693,7 +695,7 @@ fn the_story_is_told_as_it_happens_and_ends_with_the_door() {
 #[test]
 fn the_admin_port_says_how_it_is() {
     let runtime = Runtime::new().unwrap();
-    let registry = Registry::new();
+    let registry = Meter::default();
     let ready = Arc::new(AtomicBool::new(false));
     let admin = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
@@ -811,7 +813,7 @@ struct Server {
     running: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     publisher: Publisher,
     events: mpsc::Receiver<BootEvent>,
-    registry: Registry,
+    registry: Meter,
 }
 
 impl Server {
@@ -840,10 +842,10 @@ impl Server {
         if publish {
             publisher.publish(Snapshot::default());
         }
-        let (sender, events) = events::queue();
+        let (sender, events) = events::queue(&Meter::default()).unwrap();
         let leases = LeaseIndex::default();
         leases.insert(Ipv4Addr::LOCALHOST, MAC);
-        let registry = Registry::new();
+        let registry = Meter::default();
         let mut config = HttpConfig {
             listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
             listing: true,

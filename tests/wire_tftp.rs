@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use prometheus::Registry;
 use reveille::boot::{MacAddress, Transport};
 use reveille::events;
 use reveille::files::Roots;
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Publisher, Snapshot};
+use reveille::telemetry::Meter;
 use reveille::tftp::wire::{self, ErrorCode, Options, Packet};
 use reveille::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use reveille::timeline::{BootEvent, Fact};
@@ -562,7 +562,7 @@ struct Service {
     publisher: Publisher,
     leases: LeaseIndex,
     events: mpsc::Receiver<BootEvent>,
-    registry: Registry,
+    registry: Meter,
     stop: CancellationToken,
     task: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -572,7 +572,7 @@ struct Parts {
     config: TftpConfig,
     publisher: Publisher,
     events: mpsc::Receiver<BootEvent>,
-    registry: Registry,
+    registry: Meter,
 }
 
 /// Limits with which the server repeats itself soon.
@@ -585,8 +585,8 @@ fn hasty() -> TftpLimits {
 
 fn config(tree: &Path, limits: TftpLimits) -> Parts {
     let (publisher, snapshots) = snapshot::channel();
-    let (sender, events) = events::queue();
-    let registry = Registry::new();
+    let registry = Meter::default();
+    let (sender, events) = events::queue(&registry).unwrap();
     let config = TftpConfig {
         listen: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
         limits,

@@ -14,14 +14,18 @@ pub const MAX_INITRDS: usize = 16;
 /// Most kernel arguments that one profile may name.
 pub const MAX_ARGS: usize = 256;
 
+/// Longest script of a profile, in characters.
+pub const MAX_SCRIPT: usize = 16_384;
+
 /// A BootProfile says what machines boot: a kernel with its initrds and
-/// arguments, or their own disk.
+/// arguments, an EFI program, a disc, another server's script, a script of
+/// one's own, or their own disk.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "reveille.dev",
     version = "v1alpha1",
     kind = "BootProfile",
-    doc = "What machines boot: a kernel with its initrds and arguments, or their own disk.",
+    doc = "What machines boot: a kernel, an EFI program, a disc, a script, or their own disk.",
     plural = "bootprofiles",
     shortname = "bp",
     selectable = ".spec.default",
@@ -82,10 +86,27 @@ pub struct BootProfileSpec {
     #[serde(default)]
     pub loader: Loader,
 
-    /// A Linux kernel, its initrds and arguments. Exactly one of `linux` and
-    /// `local` must be there; neither with a loader of kind `File`.
+    /// A Linux kernel, its initrds and arguments. Exactly one of `linux`,
+    /// `efi`, `iso`, `chain`, `script` and `local` must be there; none with a
+    /// loader of kind `File`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linux: Option<LinuxSource>,
+
+    /// An EFI program, such as a unified kernel image; for UEFI only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efi: Option<EfiSource>,
+
+    /// The image of a disc.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iso: Option<IsoSource>,
+
+    /// Another server's script or program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainSource>,
+
+    /// An iPXE script of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<ScriptSource>,
 
     /// The machine's own disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +173,9 @@ pub enum Operator {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Loader {
     /// `Ipxe`: iPXE for the machine's architecture, then this profile's
-    /// script. `File`: the file named in `files`, and nothing after it.
+    /// script. `Direct`: none; the firmware itself loads the program of `efi`,
+    /// by PXE or HTTP boot. `File`: the file named in `files`, and nothing
+    /// after it.
     #[serde(default)]
     pub kind: LoaderKind,
     /// Files to send instead of the usual ones, by architecture; paths in the
@@ -173,6 +196,8 @@ pub enum LoaderKind {
     /// iPXE and a script.
     #[default]
     Ipxe,
+    /// None: the firmware loads what is booted.
+    Direct,
     /// A file that needs nothing from us afterwards.
     File,
 }
@@ -203,24 +228,137 @@ pub struct LinuxSource {
     pub args: Vec<String>,
 }
 
-/// A file to boot.
+/// An EFI program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EfiSource {
+    /// The program.
+    pub file: FileSource,
+    /// Its arguments, each a template. Firmware passes none, so a loader of
+    /// kind `Direct` takes none. A unified kernel image takes them, and iPXE's
+    /// name of the file before them, in place of the command line in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub args: Vec<String>,
+}
+
+/// The image of a disc, ISO 9660 with what BIOS or UEFI boot from a disc.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IsoSource {
+    /// The image.
+    pub file: FileSource,
+    /// How it is booted. `SanBoot`: iPXE reads it over HTTP as a drive, for as
+    /// long as firmware drives it. `RamDisk`: UEFI HTTP boot loads it whole
+    /// into memory. Default: `RamDisk` for a machine that asks by UEFI HTTP
+    /// boot, `SanBoot` for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<IsoMethod>,
+}
+
+/// How the image of a disc is booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IsoMethod {
+    /// By iPXE, as a drive over HTTP.
+    SanBoot,
+    /// By UEFI HTTP boot, as a disk in memory.
+    RamDisk,
+}
+
+/// Another server's script or program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChainSource {
+    /// Its URL, a template: `http`, `https` or `tftp`, as far as iPXE knows
+    /// them.
+    #[schemars(length(max = 2048))]
+    pub url: String,
+}
+
+/// An iPXE script of one's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScriptSource {
+    /// Its text, a template. `#!ipxe` is put before it where it lacks that.
+    #[schemars(length(max = 16384))]
+    pub text: String,
+}
+
+/// What a profile boots.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source<'a> {
+    /// A Linux kernel.
+    Linux(&'a LinuxSource),
+    /// An EFI program.
+    Efi(&'a EfiSource),
+    /// The image of a disc.
+    Iso(&'a IsoSource),
+    /// Another server's script or program.
+    Chain(&'a ChainSource),
+    /// A script of one's own.
+    Script(&'a ScriptSource),
+    /// The machine's disk.
+    Local,
+    /// A loader of its own, and nothing after it.
+    Loader,
+}
+
+/// A file to boot. Exactly one of `path`, `artifactRef` and `url` must be
+/// there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSource {
     /// Its path in the artifact tree.
-    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(min = 1, max = 512))]
+    pub path: String,
+    /// A file of an Artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_ref: Option<ArtifactRef>,
+    /// Where it is fetched from, once: an `http://`, `https://` or `file:///`
+    /// URL. It goes with `sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: Option<String>,
+    /// The SHA-256 digest in hex of what is at `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// A file of an Artifact of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArtifactRef {
+    /// The Artifact's name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The file's path in it.
+    #[schemars(length(min = 1, max = 512))]
     pub path: String,
 }
 
-/// An initial RAM disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// An initial RAM disk. Exactly one of `path`, `artifactRef` and `url` must be
+/// there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InitrdSource {
     /// Its path in the artifact tree.
-    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(min = 1, max = 512))]
     pub path: String,
+    /// A file of an Artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_ref: Option<ArtifactRef>,
+    /// Where it is fetched from, once: an `http://`, `https://` or `file:///`
+    /// URL. It goes with `sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: Option<String>,
+    /// The SHA-256 digest in hex of what is at `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// The name under which the kernel finds it, where it asks by name.
-    /// Default: the last part of `path`.
+    /// Default: the last part of its path or URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
@@ -234,8 +372,121 @@ pub struct InitrdSource {
 #[schemars(transform = drop_additional_properties)]
 pub struct LocalSource {}
 
+// === impl BootProfileSpec ===
+
+impl BootProfileSpec {
+    /// What it boots. A profile that was validated names one source.
+    #[must_use]
+    pub const fn source(&self) -> Source<'_> {
+        if let Some(linux) = &self.linux {
+            Source::Linux(linux)
+        } else if let Some(efi) = &self.efi {
+            Source::Efi(efi)
+        } else if let Some(iso) = &self.iso {
+            Source::Iso(iso)
+        } else if let Some(chain) = &self.chain {
+            Source::Chain(chain)
+        } else if let Some(script) = &self.script {
+            Source::Script(script)
+        } else if self.local.is_some() {
+            Source::Local
+        } else {
+            Source::Loader
+        }
+    }
+
+    /// The paths of all files that it names, in the artifact tree.
+    #[must_use]
+    pub fn files(&self) -> Vec<&str> {
+        let mut files = Vec::new();
+        match self.source() {
+            Source::Linux(linux) => {
+                files.push(linux.kernel.path.as_str());
+                files.extend(linux.initrd.iter().map(|initrd| initrd.path.as_str()));
+            }
+            Source::Efi(efi) => files.push(efi.file.path.as_str()),
+            Source::Iso(iso) => files.push(iso.file.path.as_str()),
+            Source::Chain(_) | Source::Script(_) | Source::Local | Source::Loader => {}
+        }
+        files.extend(self.loader.files.values().map(String::as_str));
+        files
+    }
+}
+
+// === impl Source ===
+
+impl Source<'_> {
+    /// Its name in the status, log lines and tables: the field's.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux(_) => "linux",
+            Self::Efi(_) => "efi",
+            Self::Iso(_) => "iso",
+            Self::Chain(_) => "chain",
+            Self::Script(_) => "script",
+            Self::Local => "local",
+            Self::Loader => "loader",
+        }
+    }
+}
+
 fn drop_additional_properties(schema: &mut schemars::Schema) {
     schema.remove("additionalProperties");
+}
+
+/// One file that a profile names, for those that resolve it: whatever it is
+/// named by, `path` says at the end what is served.
+#[derive(Debug)]
+pub struct FileField<'a> {
+    /// JSON pointer to it, such as `/spec/linux/kernel`.
+    pub pointer: String,
+    /// Its path in the artifact tree.
+    pub path: &'a mut String,
+    /// The file of an Artifact that it is.
+    pub artifact_ref: Option<&'a ArtifactRef>,
+    /// Where it is fetched from.
+    pub url: Option<&'a str>,
+    /// The digest of what is there.
+    pub sha256: Option<&'a str>,
+}
+
+impl BootProfileSpec {
+    /// Every file that the profile's source names.
+    pub fn files_mut(&mut self) -> Vec<FileField<'_>> {
+        let mut all = Vec::new();
+        if let Some(linux) = &mut self.linux {
+            all.push(linux.kernel.field("/spec/linux/kernel".to_owned()));
+            let initrds = linux.initrd.iter_mut().enumerate();
+            all.extend(initrds.map(|(index, initrd)| FileField {
+                pointer: format!("/spec/linux/initrd/{index}"),
+                path: &mut initrd.path,
+                artifact_ref: initrd.artifact_ref.as_ref(),
+                url: initrd.url.as_deref(),
+                sha256: initrd.sha256.as_deref(),
+            }));
+        }
+        if let Some(efi) = &mut self.efi {
+            all.push(efi.file.field("/spec/efi/file".to_owned()));
+        }
+        if let Some(iso) = &mut self.iso {
+            all.push(iso.file.field("/spec/iso/file".to_owned()));
+        }
+        all
+    }
+}
+
+impl FileSource {
+    /// The same for those that resolve it.
+    pub fn field(&mut self, pointer: String) -> FileField<'_> {
+        FileField {
+            pointer,
+            path: &mut self.path,
+            artifact_ref: self.artifact_ref.as_ref(),
+            url: self.url.as_deref(),
+            sha256: self.sha256.as_deref(),
+        }
+    }
 }
 
 /// Says what each architecture's file is: the derive knows no words for the

@@ -76,7 +76,7 @@ pub struct BootProfileStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What it boots: `linux`, `local` or `loader`.
+    /// What it boots: `linux`, `efi`, `iso`, `chain`, `script`, `local` or `loader`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Machines that it is chosen for.
@@ -135,7 +135,11 @@ pub struct MachineStatus {
     /// The boots under way and the last five, each written by the replica that
     /// saw it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    // MAX_STATUS_BOOTS of each of MAX_REPLICAS.
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"])
+    )]
     pub boots: Vec<BootStatus>,
 }
 

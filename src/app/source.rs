@@ -14,7 +14,7 @@ use crate::dhcp::replica::Replica;
 use crate::dhcp::server::{Ask, listener_name};
 use crate::http::Approve;
 use crate::operator::{self, Cluster, Leads, World};
-use crate::press::Press;
+use crate::press::{Press, SnapshotMetrics};
 use crate::snapshot::Publisher;
 use crate::standalone;
 use crate::status::Problems;
@@ -63,7 +63,7 @@ fn folder(
     paths: Vec<PathBuf>,
     sources: Sources,
 ) -> anyhow::Result<Started> {
-    let press = press(parts, sources.publisher, sources.problems);
+    let press = press(parts, sources.publisher, sources.problems)?;
     let (roster, approve) = discovery::beside_folder(parts, supervisor, sources.ears)?;
     let mut source = standalone::Source::new(paths, press, roster);
     source.start();
@@ -84,7 +84,7 @@ fn cluster(
     manifests: Vec<PathBuf>,
     sources: Sources,
 ) -> anyhow::Result<Started> {
-    let press = press(parts, sources.publisher, sources.problems);
+    let press = press(parts, sources.publisher, sources.problems)?;
     let (objects, worlds) = watch(parts, supervisor, press, &cluster, manifests)?;
     let tied = operator::start_replica(operator::ReplicaSetup {
         cluster: &cluster,
@@ -95,6 +95,7 @@ fn cluster(
         table: sources.table,
         state: &parts.config.state,
         fresh: sources.fresh,
+        siblings: (parts.links.clone(), parts.heard.clone()),
     })?;
     let leader = tied.leader;
     // One replica leads itself.
@@ -113,6 +114,8 @@ fn cluster(
         supervisor: supervisor.clone(),
         listener: listener_name,
         roots: Arc::clone(&parts.roots),
+        artifacts: parts.artifacts.clone(),
+        shelf: parts.shelf.clone(),
         leads: Arc::clone(&leads),
     };
     operator::status::start(&cluster, told, supervisor, &parts.registry)?;
@@ -157,11 +160,14 @@ fn watch(
     Ok((objects, worlds))
 }
 
-fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> Press {
-    Press::new(
+fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> prometheus::Result<Press> {
+    Ok(Press::new(
         Arc::clone(&parts.roots),
+        parts.loaders.clone(),
         parts.config.http.port(),
         publisher,
         problems,
-    )
+        SnapshotMetrics::register(&parts.registry)?,
+        parts.shelf.clone(),
+    ))
 }

@@ -7,12 +7,12 @@ use std::{fs, io};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use prometheus::Registry;
 
 use super::table::{self, NONE, printable};
 use crate::api::Cidr;
 use crate::clock::{self, Millis};
 use crate::lease::{self, Change, Format, Imported, Lease, LeaseMetrics, LeaseStore, StoreError};
+use crate::telemetry::Meter;
 
 /// Reads the Subnets (`namespace/name` and network) from a folder of manifests.
 pub type ReadSubnets<'a> = &'a dyn Fn(&Path) -> anyhow::Result<Vec<(String, Cidr)>>;
@@ -192,7 +192,7 @@ impl Import {
     /// Puts `leases` into the database. Of two for one address the one that
     /// ends later stays: it is the one that a machine may be using.
     fn store(&self, leases: Vec<Lease>, out: &mut impl Write) -> anyhow::Result<usize> {
-        let metrics = LeaseMetrics::register(&Registry::new())?;
+        let metrics = LeaseMetrics::register(&Meter::default())?;
         let opened = LeaseStore::open(&self.state.file(), metrics);
         let (store, existing, trouble) = opened.map_err(|error| self.state.explain(error))?;
         if let Some(trouble) = trouble {

@@ -69,7 +69,7 @@ fn an_import_does_not_replace_a_newer_lease() {
 #[test]
 fn a_running_service_is_named() {
     let state = tempfile::tempdir().unwrap();
-    let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
+    let metrics = LeaseMetrics::register(&Meter::default()).unwrap();
     let _service = LeaseStore::open(&state.path().join(lease::FILE), metrics).unwrap();
     let error = run(&state, &[]).unwrap_err().to_string();
     assert!(error.contains("the service is running"), "{error}");

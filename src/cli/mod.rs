@@ -1,17 +1,23 @@
 //! The command line: one file per subcommand.
 
 pub mod approve;
+pub mod artifacts;
 pub mod check;
+pub mod completions;
 pub mod crds;
 pub mod get;
 pub mod leases;
+pub mod loaders;
 pub mod log;
+pub mod man;
+mod metrics;
 pub mod operator;
 pub mod probe;
 pub mod rbac;
 pub mod reference;
 pub mod serve;
 mod service;
+pub mod settings;
 pub mod socket;
 pub mod status;
 mod table;
@@ -53,14 +59,25 @@ pub enum Command {
     Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
+    /// Show the loader of each architecture and where it is from.
+    Loaders(loaders::LoadersArgs),
+    /// Fetch, list or verify artifacts.
+    Artifacts(artifacts::ArtifactsArgs),
     /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
-    /// Print the reference of all resources.
+    /// Print the reference of all resources, or of all metrics.
     Reference(reference::ReferenceArgs),
     /// Print what the operator must be allowed to do in a cluster.
     Rbac(rbac::RbacArgs),
+    /// Print what completes the words of this program in a shell.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages of this program.
+    Man(man::ManArgs),
+    /// Print the settings of `serve` and `operator` as JSON.
+    #[command(hide = true)]
+    Settings(settings::SettingsArgs),
 }
 
 impl Cli {
@@ -77,10 +94,15 @@ impl Cli {
             Command::Log(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
+            Command::Loaders(args) => args.run(&mut out),
+            Command::Artifacts(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),
             Command::Rbac(args) => args.run(&mut out),
+            Command::Completions(args) => args.run(&mut out),
+            Command::Man(args) => args.run(),
+            Command::Settings(args) => args.run(&mut out),
         };
         // A reader that went away (`| head`) is no mistake.
         let _ = out.flush();

@@ -10,19 +10,38 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 
 use crate::api::{self, API_VERSION};
+use crate::app;
 
 /// Prints the reference of all resources in Markdown: every field, its type,
-/// its default and its rules, as `kubectl explain` has them.
-#[derive(Clone, Debug, Args)]
-pub struct ReferenceArgs {}
+/// its default and its rules, as `kubectl explain` has them; or of all metrics.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ReferenceArgs {
+    /// What is explained.
+    #[arg(value_enum, default_value_t)]
+    pub topic: Topic,
+}
+
+/// What there is a reference of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Topic {
+    /// The custom resources: every field, its type, its default and its rules.
+    #[default]
+    Resources,
+    /// The metrics: every one, its labels and its unit.
+    Metrics,
+}
 
 impl ReferenceArgs {
     /// Prints it.
     ///
     /// # Errors
-    /// Where `out` cannot be written.
+    /// Where `out` cannot be written; a metric that the page has no place for.
     pub fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        out.write_all(page().as_bytes())?;
+        let page = match self.topic {
+            Topic::Resources => page(),
+            Topic::Metrics => super::metrics::page(&app::metrics()?)?,
+        };
+        out.write_all(page.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,19 +2,21 @@
 //! that serves, from its first line to its last.
 
 use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Manifests};
 use crate::config::ServiceConfig;
 use crate::dhcp::destination::SERVER_PORT;
+use crate::files::{ArtifactPath, Roots};
 use crate::lease;
 use crate::net::{Table, bind_error, file_holders, holders, try_bind};
 use crate::operator::{Cluster, ClusterArgs};
@@ -50,6 +52,11 @@ pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode>
     }
     make_folder(&config.state, 0o750).context("--state")?;
     make_folder(&config.artifacts, 0o755).context("--artifacts")?;
+    let store = config.artifact_store();
+    // A volume that takes no writes serves what it has.
+    if let Err(error) = make_folder(&store, 0o755) {
+        tracing::error!("--artifact-store: {error:#}");
+    }
     for (name, folder) in &config.roots {
         anyhow::ensure!(
             folder.is_dir(),
@@ -63,9 +70,9 @@ pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode>
     raise_file_limit();
     // Before the first thread: capabilities are a thread's own.
     match &config.user {
-        Some(user) => privileges::become_user(user, &[&config.state])?,
+        Some(user) => privileges::become_user(user, &[&config.state], &store)?,
         None => {
-            privileges::take_back(&[&config.state]);
+            privileges::take_back(&[&config.state], &store);
             privileges::keep_capabilities()?;
         }
     }
@@ -95,6 +102,8 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
         admin_socket = %socket.display(),
         "listening"
     );
+    // Where systemd started us with Type=notify: what needs us may start now.
+    tell_manager(NotifyState::Ready);
     let run = app.run();
     tokio::pin!(run);
     loop {
@@ -111,7 +120,15 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
             tracing::warn!("second signal: stopping at once");
             return Ok(ExitCode::FAILURE);
         }
+        tell_manager(NotifyState::Stopping);
         shutdown.cancel();
+    }
+}
+
+/// Tells systemd how it goes, where it asked to be told (`$NOTIFY_SOCKET`).
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told; it may take us for not started");
     }
 }
 
@@ -130,7 +147,19 @@ fn can_read(config: &ServiceConfig, manifests: &[PathBuf]) -> anyhow::Result<()>
             format!("{shown} cannot be read by this user; `chmod o+rX` it and what is above it")
         })?;
     }
-    Ok(())
+    confined(&config.artifacts)
+}
+
+/// Whether the kernel confines the tree for us; else every file would be missing.
+fn confined(artifacts: &Path) -> anyhow::Result<()> {
+    let roots = Roots::new(Some(artifacts.to_owned()), Vec::new(), Vec::new());
+    match roots.open(&ArtifactPath::parse("/")?) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => anyhow::bail!(
+            "openat2 is refused here, and no file can be served without it; Linux 5.6 has it, \
+             and systemd takes it away with RestrictSUIDSGID and DynamicUser: remove them"
+        ),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes `folder` where it is missing, with `mode`; warns where anyone may write to it.
@@ -176,7 +205,7 @@ fn claim(config: &ServiceConfig) -> anyhow::Result<()> {
         };
         let words = bind_error(table, what, address, address.port(), &error);
         match denied {
-            None if error.kind() == ErrorKind::PermissionDenied => denied = Some(words),
+            None if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(words),
             earlier => return Err(anyhow::Error::msg(earlier.unwrap_or(words))),
         }
     }

@@ -94,6 +94,16 @@ fn facts(overview: &Overview) -> Vec<(&'static str, String)> {
     if let Some(leases) = overview.leases {
         facts.push(("leases", format!("{leases} lent")));
     }
+    let loaders = overview.loaders.iter();
+    let loaders: Vec<String> = loaders
+        .map(|row| {
+            let own = if row.own { ", an own file" } else { "" };
+            format!("{} for {}{own}", row.file, row.architecture)
+        })
+        .collect();
+    if !loaders.is_empty() {
+        facts.push(("loaders", loaders.join("; ")));
+    }
     facts
 }
 

@@ -44,7 +44,13 @@ pub fn boot_answer(
     };
     let profile = match (plan.verdict, plan.profile) {
         _ if client.kind == ClientKind::Plain => return nothing(NextStep::Nothing),
-        (Verdict::Boot | Verdict::Tell, Some(profile)) if profile.spec.local.is_none() => profile,
+        (Verdict::Boot, Some(profile)) if profile.spec.local.is_none() => profile,
+        // What needs no loader of ours cannot ask.
+        (Verdict::Tell, Some(profile))
+            if profile.spec.local.is_none() && profile.direct(client).is_none() =>
+        {
+            profile
+        }
         (Verdict::Tell, _) => return ask_answer(snapshot, request, urls),
         (Verdict::Boot | Verdict::Local(_), _) => {
             return local_answer(snapshot, plan, request, urls);
@@ -67,6 +73,22 @@ pub fn boot_answer(
                     profile: profile.name.name.clone(),
                 })
             },
+        };
+    }
+    if let Some((purpose, file)) = profile.direct(client) {
+        return match snapshot.fits(profile, client) {
+            Err(reason) => refused(reason),
+            Ok(_) => {
+                let file = match (client.kind, client.mac) {
+                    (ClientKind::HttpBoot, Some(mac)) => urls.file(mac, purpose, file),
+                    _ => file.trim_start_matches('/').to_owned(),
+                };
+                let profile = profile.name.name.clone();
+                BootAnswer {
+                    file: file.clone(),
+                    ..nothing(NextStep::Source { profile, file })
+                }
+            }
         };
     }
     let loader = match snapshot.loader(profile, client) {
@@ -182,7 +204,7 @@ const DISK_MENU: &[u8] =
 /// our loader first.
 fn takes_script(profile: &ProfileEntry, loader_sent: bool) -> bool {
     let loader = &profile.spec.loader;
-    loader.kind == LoaderKind::Ipxe && (loader.rom_ipxe == RomIpxe::Use || loader_sent)
+    loader.kind != LoaderKind::File && (loader.rom_ipxe == RomIpxe::Use || loader_sent)
 }
 
 /// The options that carry a boot answer: server and file by name (66, 67, as

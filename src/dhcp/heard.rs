@@ -1,7 +1,7 @@
 //! What DHCP heard that a person should know of: other servers, and machines
 //! that nothing here boots. Bounded; cheap to clone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,8 @@ struct Inner {
     /// By Subnet (`namespace/name`): servers and when they were heard of last.
     servers: BTreeMap<String, BTreeMap<Ipv4Addr, Millis>>,
     refusals: VecDeque<Refusal>,
+    /// Where other replicas of this service serve.
+    siblings: BTreeSet<Ipv4Addr>,
 }
 
 /// A machine that may boot and that nothing here boots.
@@ -44,6 +46,9 @@ impl Heard {
     #[must_use]
     pub fn server(&self, subnet: &str, server: Ipv4Addr, now: Millis) -> bool {
         let mut inner = self.lock();
+        if inner.siblings.contains(&server) {
+            return false;
+        }
         let servers = inner.servers.entry(subnet.to_owned()).or_default();
         servers.retain(|_, at| now.since(*at) < SERVER_MEMORY_SECS * 1000);
         if let Some(at) = servers.get_mut(&server) {
@@ -63,9 +68,16 @@ impl Heard {
         let inner = self.lock();
         let servers = inner.servers.get(subnet).into_iter().flatten();
         servers
-            .filter(|(_, at)| now.since(**at) < SERVER_MEMORY_SECS * 1000)
+            .filter(|(server, at)| {
+                now.since(**at) < SERVER_MEMORY_SECS * 1000 && !inner.siblings.contains(*server)
+            })
             .map(|(server, at)| (*server, *at))
             .collect()
+    }
+
+    /// Other replicas serve from these addresses: machines may choose them.
+    pub fn know_siblings(&self, siblings: BTreeSet<Ipv4Addr>) {
+        self.lock().siblings = siblings;
     }
 
     /// Forgets the Subnets that `keep` does not hold for.
@@ -113,5 +125,17 @@ mod tests {
         assert!(heard.server("a/lab", server(1), late));
         heard.retain(|subnet| subnet != "a/lab");
         assert!(heard.servers("a/lab", late).is_empty());
+    }
+
+    #[test]
+    fn another_replica_is_no_other_server_however_late_it_is_known() {
+        let heard = Heard::default();
+        let (sibling, foreign) = ([192, 0, 2, 2].into(), [192, 0, 2, 3].into());
+        assert!(heard.server("a/lab", sibling, Millis(0)));
+        heard.know_siblings([sibling].into());
+        assert!(heard.servers("a/lab", Millis(1)).is_empty());
+        assert!(!heard.server("a/lab", sibling, Millis(2)));
+        assert!(heard.server("a/lab", foreign, Millis(2)));
+        assert_eq!(heard.servers("a/lab", Millis(3)).len(), 1);
     }
 }

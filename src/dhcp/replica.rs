@@ -16,6 +16,10 @@ pub const IMPORTS: usize = 2;
 /// mirror is held against the table.
 pub const FEED: usize = 4096;
 
+/// For how long another replica may keep its claims before that is said, in
+/// seconds.
+const WAIT_SECS: u64 = 600;
+
 /// How this replica stands at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -67,6 +71,10 @@ pub struct Replica {
     pub(super) claims: Claims,
     /// What was forgotten for a term, until it is known to be durable.
     pub(super) forgotten: Option<(u32, Vec<Change>)>,
+    /// What was forgotten, until the other doors forget it too.
+    pub(super) fading: Option<(Millis, Vec<Change>)>,
+    /// Since when another replica has not made way, and whether that was said.
+    waits: Option<(Millis, bool)>,
 }
 
 /// A road for changes.
@@ -117,6 +125,8 @@ impl Replica {
             feed,
             claims: Claims::default(),
             forgotten: None,
+            fading: None,
+            waits: None,
         }
     }
 
@@ -140,14 +150,7 @@ impl Replica {
         changes: Vec<Change>,
     ) -> Vec<Change> {
         let changes = self.claims.guard(changes);
-        let unsettled = matches!(
-            authority,
-            Authority::Holder {
-                settled_secs: None,
-                ..
-            }
-        ) && !authority.is_alone();
-        if unsettled {
+        if is_unsettled(authority) {
             self.claims.claim_strangers(now, table, &changes);
         }
         if let Some(feed) = &self.feed {
@@ -161,8 +164,28 @@ impl Replica {
         changes
     }
 
+    /// Says when another replica has kept claims for long.
+    fn tell_waiting(&mut self, now: Millis, authority: Authority) {
+        if !is_unsettled(authority) {
+            self.waits = None;
+            return;
+        }
+        let (since, told) = self.waits.get_or_insert((now, false));
+        let secs = now.since(*since) / 1000;
+        if !*told && secs >= WAIT_SECS {
+            *told = true;
+            tracing::warn!(
+                secs,
+                leases = self.claims.len(),
+                "another replica has not been heard since this one leads: the leases that it may \
+                 know never end; start it again, or lower --replicas where it is gone for good"
+            );
+        }
+    }
+
     /// Ends claims once nobody else can have a lease that is not known here.
-    pub(super) fn settle(&mut self, authority: Authority, snapshot: &Snapshot) {
+    pub(super) fn settle(&mut self, now: Millis, authority: Authority, snapshot: &Snapshot) {
+        self.tell_waiting(now, authority);
         let longest = snapshot
             .subnets
             .iter()
@@ -194,6 +217,18 @@ impl std::fmt::Debug for Replica {
             .field("claims", &self.claims.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether another replica has yet to make way for this one.
+fn is_unsettled(authority: Authority) -> bool {
+    let unsettled = matches!(
+        authority,
+        Authority::Holder {
+            settled_secs: None,
+            ..
+        }
+    );
+    unsettled && !authority.is_alone()
 }
 
 /// Whether `change` begins or ends a binding, or changes whose it is. A

@@ -57,6 +57,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Incoming {
     request: Request,
     received: Millis,
+    /// The same, exactly and by a clock that nobody sets.
+    arrived: Instant,
     /// Whether it came to our address alone.
     unicast: bool,
     door: Arc<Door>,
@@ -134,6 +136,8 @@ pub(super) struct Outgoing {
     asked: RequestKind,
     address: Ipv4Addr,
     destination: Destination,
+    /// When it was asked for.
+    arrived: Instant,
     client: Client,
     next: Option<NextStep>,
     machine: Option<String>,
@@ -243,6 +247,7 @@ fn hand_on(
     let incoming = Incoming {
         request,
         received: clock::now(),
+        arrived: Instant::now(),
         unicast,
         door: Arc::clone(door),
     };
@@ -319,6 +324,7 @@ impl Engine {
             received,
             unicast,
             door,
+            ..
         } = incoming;
         if is_stale(request.kind, clock::now().since(*received)) {
             let kind = request.kind.as_str();
@@ -527,6 +533,7 @@ impl Outgoing {
             asked: incoming.request.kind,
             address: reply.yiaddr,
             destination: reply.destination,
+            arrived: incoming.arrived,
             client: incoming.request.client,
             next: decision.boot.map(|boot| boot.next),
             machine: decision.machine,
@@ -553,6 +560,9 @@ impl Outgoing {
             return;
         }
         tools.story.count(self.asked.as_str(), self.kind.as_str());
+        let seconds = &tools.story.metrics.answer_seconds;
+        let seconds = seconds.with_label_values(&[self.asked.as_str()]);
+        seconds.observe(self.arrived.elapsed().as_secs_f64());
         let Some(mac) = self.client.mac else { return };
         let (client, address) = (self.client, self.address);
         let fact = match self.kind {

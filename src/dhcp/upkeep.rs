@@ -1,19 +1,21 @@
 //! What the engine does between requests: ends what is over, follows the
 //! manifests, and hands the pools over. Shell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::replica::{Import, Standing};
 use super::server::{Engine, durable};
 use crate::api::Cidr;
-use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
 use crate::lease::{self, Authority, Change, Home, Lease, LeaseState, Shares, StoreError, Usage};
 use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
 
 /// Sweeps from one prolonging of claimed leases to the next.
 const PROLONG_EVERY: u64 = 10;
+/// For how long the doors may ask whose an address was that another replica
+/// holds now, in seconds: machines that were booting go on with their files.
+const FADE_SECS: u64 = 600;
 /// Records that one sweep ends at most.
 const SWEEP_LIMIT: usize = 1000;
 
@@ -22,8 +24,9 @@ const SWEEP_LIMIT: usize = 1000;
 pub(super) struct Run {
     /// The snapshot that was looked at last.
     generation: u64,
-    /// The machines that it had: namespace and MAC address.
-    machines: BTreeSet<(String, MacAddress)>,
+    /// The last one with all manifests in it: machines that were there and are
+    /// no more are gone.
+    whole: Option<Arc<Snapshot>>,
     /// Sweeps so far.
     sweeps: u64,
 }
@@ -81,10 +84,12 @@ impl Engine {
                 .collect();
             changes.extend(self.table.rehome(&subnets));
             changes.extend(self.release_gone(now, &snapshot, run));
-            self.tools.story.metrics.addresses.reset();
+            self.tools.story.metrics.forget_subnets();
         }
         let standing = self.replica.standing();
-        self.replica.settle(standing.authority, &snapshot);
+        self.replica.settle(now, standing.authority, &snapshot);
+        self.fade(now);
+        self.tools.story.metrics.show_claims(&self.replica.claims);
         let durable = durable(&self.apply(now, standing.authority, changes));
         if !durable.is_empty() {
             self.tools.commit(durable, None);
@@ -102,11 +107,28 @@ impl Engine {
         let mut usages = BTreeMap::new();
         for subnet in &snapshot.subnets {
             self.count(&subnet.key);
-            usages.insert(subnet.key.clone(), self.usage(subnet));
+            let usage = self.usage(subnet);
+            self.gauge(now, subnet, usage);
+            usages.insert(subnet.key.clone(), usage);
         }
         self.tools.usages.set(usages);
         let is_served = |key: &str| snapshot.subnet(key).is_some();
         self.tools.story.heard.retain(is_served);
+    }
+
+    /// Shows how full the pools of `subnet` are, and whom its machines chose.
+    fn gauge(&self, now: Millis, subnet: &SubnetEntry, usage: Usage) {
+        let story = &self.tools.story;
+        let servers = story.heard.servers(&subnet.key, now).len();
+        for (gauge, value) in [
+            (&story.metrics.pool, subnet.pool_addresses()),
+            (&story.metrics.pool_used, usage.used.into()),
+            (&story.metrics.pool_declined, usage.declined.into()),
+            (&story.metrics.foreign, servers as u64),
+        ] {
+            let gauge = gauge.with_label_values(&[&subnet.key]);
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
     }
 
     /// The addresses of its pools that are taken. Those that are excluded, as
@@ -134,25 +156,36 @@ impl Engine {
 
     /// Ends leases of machines whose object is gone, where the Subnet serves
     /// no machine without one. While manifests cannot be read none counts as gone.
-    fn release_gone(&self, now: Millis, snapshot: &Snapshot, run: &mut Run) -> Vec<Change> {
-        let machines = snapshot.machine_macs();
+    fn release_gone(&self, now: Millis, snapshot: &Arc<Snapshot>, run: &mut Run) -> Vec<Change> {
         if snapshot.incomplete {
-            run.machines.extend(machines);
             return Vec::new();
         }
-        let before = std::mem::replace(&mut run.machines, machines);
+        let Some(before) = run.whole.replace(Arc::clone(snapshot)) else {
+            return Vec::new();
+        };
         lease::release_gone(now, &self.table, |lease| {
             let namespace = lease.subnet.split_once('/').map_or("", |(first, _)| first);
             let Some(mac) = lease.mac else { return false };
-            let was = |machines: &BTreeSet<_>| machines.contains(&(namespace.to_owned(), mac));
+            let knows = |snapshot: &Snapshot| snapshot.machine(namespace, mac).is_some();
             let serves = |subnet: &SubnetEntry| {
                 let plan = snapshot.plan(subnet, &self.tools.told.identity(mac));
                 subnet.ignores(&plan).is_none()
             };
-            was(&before)
-                && !was(&run.machines)
+            knows(&before)
+                && !knows(snapshot)
                 && !snapshot.subnet(&lease.subnet).is_some_and(serves)
         })
+    }
+
+    /// Has the other doors forget what was forgotten here a while ago.
+    fn fade(&mut self, now: Millis) {
+        if let Some((_, changes)) = self.replica.fading.take_if(|(until, _)| *until <= now) {
+            for change in &changes {
+                if self.table.get(change.address()).is_none() {
+                    self.tools.index.apply(change);
+                }
+            }
+        }
     }
 
     /// Forgets what the replica that holds the pools now may give away, and
@@ -163,7 +196,10 @@ impl Engine {
             make_way: Some(term),
         } = standing
         else {
-            self.replica.forgotten = None;
+            if let Some((_, changes)) = self.replica.forgotten.take() {
+                let until = clock::now().plus_secs(FADE_SECS);
+                self.replica.fading = Some((until, changes));
+            }
             return;
         };
         if self
@@ -180,7 +216,7 @@ impl Engine {
                     "another replica holds the pools: what it may give away is forgotten"
                 );
             }
-            // The other doors may go on asking whose an address was.
+            // The other doors may go on asking whose an address was, for a while.
             self.table.apply_all(&changes);
             self.replica.claims.clear();
             self.replica.forgotten = Some((term, changes));

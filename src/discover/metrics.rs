@@ -1,6 +1,8 @@
 //! What discovery counts.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+
+use crate::telemetry::{Meter, about};
 
 /// Metrics of discovery; cheap to clone. No label names a machine.
 #[derive(Clone, Debug)]
@@ -26,42 +28,46 @@ impl DiscoveryMetrics {
     ///
     /// # Errors
     /// A registry that has them already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let dropped = Opts::new(
-            "reveille_discovery_dropped_total",
-            "Packets of unknown machines that came to nothing, by reason.",
-        );
-        let errors = Opts::new(
-            "reveille_discovery_errors_total",
-            "Times that a discovered Machine could not be made, noted or deleted.",
-        );
-        let metrics = Self {
-            discovered: IntCounter::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            discovered: meter.counter(about(
                 "reveille_discovered_total",
                 "Machines that discovery made.",
-            )?,
-            expired: IntCounter::new(
+                "machines",
+            ))?,
+            expired: meter.counter(about(
                 "reveille_discovered_expired_total",
                 "Discovered Machines that were deleted because nobody approved them.",
+                "machines",
+            ))?,
+            dropped: meter.counters(
+                about(
+                    "reveille_discovery_dropped_total",
+                    "Packets of unknown machines that came to nothing, by reason.",
+                    "packets",
+                ),
+                &["reason"],
             )?,
-            dropped: IntCounterVec::new(dropped, &["reason"])?,
-            candidates: IntGauge::new(
+            candidates: meter.gauge(about(
                 "reveille_discovery_candidates",
                 "Unknown machines that are to become Machines.",
-            )?,
-            waiting: IntGauge::new(
+                "machines",
+            ))?,
+            waiting: meter.gauge(about(
                 "reveille_discovered_waiting",
                 "Discovered Machines that wait for approval.",
+                "machines",
+            ))?,
+            errors: meter.counters(
+                about(
+                    "reveille_discovery_errors_total",
+                    "Times that a discovered Machine could not be made, noted or deleted, by what \
+                     was tried.",
+                    "times",
+                ),
+                &["verb"],
             )?,
-            errors: IntCounterVec::new(errors, &["verb"])?,
-        };
-        registry.register(Box::new(metrics.discovered.clone()))?;
-        registry.register(Box::new(metrics.expired.clone()))?;
-        registry.register(Box::new(metrics.dropped.clone()))?;
-        registry.register(Box::new(metrics.candidates.clone()))?;
-        registry.register(Box::new(metrics.waiting.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
-        Ok(metrics)
+        })
     }
 
     /// Counts a packet that came to nothing.

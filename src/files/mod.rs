@@ -9,5 +9,5 @@ pub mod roots;
 mod whole;
 
 pub use self::path::{ArtifactPath, BadPath};
-pub use self::roots::{OpenedFile, Roots};
+pub use self::roots::{OpenedFile, Origin, Roots};
 pub use self::whole::write_whole;

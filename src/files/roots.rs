@@ -9,14 +9,27 @@ use std::time::SystemTime;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::ArtifactPath;
+use crate::artifact::store::Shelf;
+use crate::artifact::table::ROOT;
 
 /// The folders that are served: the artifact tree, loaders that stand behind
-/// it, and further roots under a first path part of their own.
+/// it, further roots under a first path part of their own, and the store of
+/// artifacts under `artifacts/`.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     artifacts: Option<PathBuf>,
     loaders: Vec<PathBuf>,
     named: Vec<(String, PathBuf)>,
+    store: Option<(PathBuf, Shelf)>,
+}
+
+/// Where a file was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the artifact tree or a further root.
+    Tree,
+    /// In this folder of loaders.
+    Loaders(PathBuf),
 }
 
 /// A file or folder that was opened for serving.
@@ -45,7 +58,47 @@ impl Roots {
             artifacts,
             loaders,
             named,
+            store: None,
         }
+    }
+
+    /// The same with the store's trees in `folder`, below `artifacts/`.
+    #[must_use]
+    pub fn with_store(mut self, folder: PathBuf, shelf: Shelf) -> Self {
+        self.store = Some((folder, shelf));
+        self
+    }
+
+    /// What the store has at `path`, which begins below its root: the generation
+    /// that the path names, or else the current one.
+    fn open_stored(&self, path: &ArtifactPath) -> io::Result<OpenedFile> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let (folder, shelf) = self.store.as_ref().ok_or_else(missing)?;
+        let parts = path.split_first().and_then(|(namespace, rest)| {
+            let (name, rest) = rest
+                .split_first()
+                .map(|(name, rest)| (name.to_owned(), rest))?;
+            Some((namespace, name, rest))
+        });
+        let Some((namespace, name, rest)) = parts else {
+            return open_beneath(folder, path);
+        };
+        let current = shelf.generation(namespace, &name).ok_or_else(missing)?;
+        // A number is a generation. What is newer than the current one is not
+        // written to its end.
+        let named = rest.split_first().and_then(|(first, inner)| {
+            let is_number = first.bytes().all(|digit| digit.is_ascii_digit());
+            Some((first.parse::<u64>().ok().filter(|_| is_number)?, inner))
+        });
+        let (generation, inner) = named.unwrap_or((current, rest.clone()));
+        if generation > current {
+            return Err(missing());
+        }
+        let tree = folder
+            .join(namespace)
+            .join(name)
+            .join(generation.to_string());
+        open_beneath(&tree, &inner)
     }
 
     /// Opens `path`: in the named root that its first part names, else in the
@@ -58,20 +111,37 @@ impl Roots {
     /// `NotFound` where nothing is there or what is there is neither file nor
     /// folder; `PermissionDenied` also where a link leads out of the root.
     pub fn open(&self, path: &ArtifactPath) -> io::Result<OpenedFile> {
+        self.open_from(path).map(|(_, opened)| opened)
+    }
+
+    /// The same, with where it was found. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Roots::open`].
+    pub fn open_from(&self, path: &ArtifactPath) -> io::Result<(Origin, OpenedFile)> {
         if let Some((first, rest)) = path.split_first()
             && let Some((_, root)) = self.named.iter().find(|(name, _)| name == first)
         {
-            return open_beneath(root, &rest);
+            return Ok((Origin::Tree, open_beneath(root, &rest)?));
+        }
+        if let Some((ROOT, rest)) = path
+            .split_first()
+            .as_ref()
+            .map(|(first, rest)| (*first, rest))
+            && let Ok(opened) = self.open_stored(rest)
+        {
+            return Ok((Origin::Tree, opened));
         }
         let mut result = match &self.artifacts {
-            Some(root) => open_beneath(root, path),
+            Some(root) => open_beneath(root, path).map(|opened| (Origin::Tree, opened)),
             None => Err(io::ErrorKind::NotFound.into()),
         };
         if !path.is_root() && !path.as_str().contains('/') {
             for loaders in &self.loaders {
                 match &result {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        result = open_loader(loaders, path);
+                        let origin = || Origin::Loaders(loaders.clone());
+                        result = open_loader(loaders, path).map(|opened| (origin(), opened));
                     }
                     Ok(_) | Err(_) => break,
                 }

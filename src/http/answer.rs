@@ -98,7 +98,8 @@ impl Answer {
         };
         let mut answer = Self::not_modified(content.clone(), &version);
         answer.status = status;
-        answer.put(CONTENT_TYPE, &media::content_type(&content.name));
+        let kind = media::content_type_for(content.purpose, &content.name);
+        answer.put(CONTENT_TYPE, &kind);
         answer.put(ACCEPT_RANGES, "bytes");
         if let Some(part) = part {
             answer.put(CONTENT_RANGE, &format!("bytes {part}/{}", opened.len));
@@ -180,7 +181,6 @@ mod tests {
     use std::time::Instant;
 
     use http_body_util::BodyExt;
-    use prometheus::Registry;
     use tokio::sync::mpsc::Receiver;
 
     use super::*;
@@ -188,24 +188,33 @@ mod tests {
     use crate::events;
     use crate::http::HttpMetrics;
     use crate::http::delivery::Sinks;
+    use crate::http::discs::Discs;
+    use crate::telemetry::Meter;
     use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
 
     const PEER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
     const NAMED: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
 
     fn exchange(method: Method) -> (Exchange, Receiver<BootEvent>) {
-        let (events, receiver) = events::queue();
-        let metrics = HttpMetrics::register(&Registry::new()).unwrap();
+        let meter = Meter::default();
+        let (events, receiver) = events::queue(&meter).unwrap();
+        let metrics = HttpMetrics::register(&meter).unwrap();
+        let in_flight = metrics.begin();
         #[expect(clippy::disallowed_methods, reason = "a request begins")]
         let started = Instant::now();
         let exchange = Exchange {
-            sinks: Arc::new(Sinks { events, metrics }),
+            sinks: Arc::new(Sinks {
+                events,
+                metrics,
+                discs: Discs::default(),
+            }),
             started,
             peer: "192.0.2.1:1234".parse().unwrap(),
             mac: Some(PEER),
             method,
             path: "/boot.ipxe".to_owned(),
             generation: 1,
+            _in_flight: in_flight,
         };
         (exchange, receiver)
     }

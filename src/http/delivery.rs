@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
-use super::metrics::HttpMetrics;
+use super::discs::Discs;
+use super::metrics::{HttpMetrics, InFlight};
 use crate::boot::{MacAddress, Transport};
 use crate::clock;
 use crate::events::EventSender;
@@ -18,6 +19,8 @@ use crate::timeline::{BootEvent, Fact, Purpose, Transfer};
 pub(super) struct Sinks {
     pub(super) events: EventSender,
     pub(super) metrics: HttpMetrics,
+    /// What machines read of discs.
+    pub(super) discs: Discs,
 }
 
 /// What is known of a request when it comes in.
@@ -33,6 +36,8 @@ pub(super) struct Exchange {
     pub(super) path: String,
     /// Of the snapshot that answered; 0 without one.
     pub(super) generation: u64,
+    /// Counts it while it is there.
+    pub(super) _in_flight: InFlight,
 }
 
 /// What an answer carries.
@@ -164,7 +169,7 @@ impl Delivery {
     /// Says how it ended: log line, counters, timeline.
     pub(super) fn report(self, ended: Ended) {
         let duration = self.exchange.started.elapsed();
-        self.count(ended);
+        self.count(ended, duration);
         self.log(ended, duration);
         self.tell(ended, duration);
     }
@@ -175,10 +180,12 @@ impl Delivery {
         named.or(self.exchange.mac)
     }
 
-    fn count(&self, ended: Ended) {
+    fn count(&self, ended: Ended, duration: Duration) {
         let metrics = &self.exchange.sinks.metrics;
         let (code, kind) = (self.status.as_str(), self.kind.as_str());
         metrics.requests.with_label_values(&[code, kind]).inc();
+        let seconds = metrics.seconds.with_label_values(&[kind]);
+        seconds.observe(duration.as_secs_f64());
         metrics.sent.with_label_values(&[kind]).inc_by(self.sent);
         if let Some(reason) = self.reason {
             metrics.refused.with_label_values(&[reason]).inc();
@@ -221,17 +228,26 @@ impl Delivery {
         }
         // What the timeline tells is not told twice, nor that UEFI asked first.
         let asked_first = self.exchange.method == Method::HEAD && self.status.is_success();
-        if asked_first || self.is_stage(ended) {
+        if asked_first || self.is_stage(ended) || self.is_part_of_disc() {
             line!(debug);
         } else {
             line!(info);
         }
     }
 
+    /// Whether it is a part of a disc: iPXE reads one as a drive, a few sectors
+    /// at a time.
+    fn is_part_of_disc(&self) -> bool {
+        self.kind == Kind::Content(Purpose::Iso) && self.status == StatusCode::PARTIAL_CONTENT
+    }
+
     /// Tells the timeline that a long file is on its way; its end, which
     /// always comes, tells the rest.
     pub(super) fn started(&self) {
         let long = |content: &&Content| content.purpose.tells_start(content.size);
+        if self.is_part_of_disc() {
+            return;
+        }
         if let Some(content) = self.content.as_ref().filter(long) {
             let purpose = content.purpose;
             self.emit(Fact::TransferStarted { purpose });
@@ -264,9 +280,19 @@ impl Delivery {
             self.refused(reason);
             return;
         }
+        let part_of_disc = self.is_part_of_disc();
         let (Some(mac), Some(content)) = (self.machine(), self.content) else {
             return;
         };
+        let (mut bytes, mut duration) = (self.sent, duration);
+        if part_of_disc {
+            let read = &self.exchange.sinks.discs;
+            let Some(read) = read.read(mac, bytes, content.size, clock::now()) else {
+                return;
+            };
+            bytes = read.bytes;
+            duration = Duration::from_millis(read.millis);
+        }
         self.exchange.sinks.events.emit(BootEvent {
             mac,
             at: clock::now(),
@@ -274,10 +300,10 @@ impl Delivery {
                 purpose: content.purpose,
                 name: content.name,
                 transport: Transport::Http,
-                bytes: self.sent,
+                bytes,
                 size: content.size,
                 duration,
-                complete: ended == Ended::Complete && self.sent == content.size,
+                complete: ended == Ended::Complete && bytes == content.size,
                 aborted: (ended != Ended::Complete).then(|| ended.as_str()),
             }),
         });

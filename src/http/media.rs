@@ -3,6 +3,8 @@
 //! Core: UEFI HTTP boot decides by this how it boots what it loaded (UEFI
 //! specification section 24.7.3.2), so three kinds are ours and not a guess.
 
+use crate::timeline::Purpose;
+
 /// The kind of text that we make ourselves.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 /// The kind of a folder's page.
@@ -12,6 +14,23 @@ pub const JSON: &str = "application/json";
 
 /// The kind of lines of JSON.
 pub const JSON_LINES: &str = "application/x-ndjson";
+
+/// The `Content-Type` of a file that is sent for `purpose`. What firmware is
+/// told to boot is said to be that, whatever its name.
+#[must_use]
+pub fn content_type_for(purpose: Purpose, name: &str) -> String {
+    match purpose {
+        Purpose::Efi => content_type(".efi"),
+        Purpose::Iso => content_type(".iso"),
+        Purpose::Loader
+        | Purpose::Script
+        | Purpose::LocalScript
+        | Purpose::Kernel
+        | Purpose::Initrd
+        | Purpose::Waiting
+        | Purpose::Other => content_type(name),
+    }
+}
 
 /// The `Content-Type` of a file.
 #[must_use]
@@ -36,6 +55,14 @@ pub fn content_type(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn says_what_is_booted_whatever_its_name() {
+        let kind = |purpose| content_type_for(purpose, "vmlinuz-6.1");
+        assert_eq!(kind(Purpose::Efi), "application/efi");
+        assert_eq!(kind(Purpose::Iso), "application/vnd.efi-iso");
+        assert_eq!(kind(Purpose::Loader), "application/octet-stream");
+    }
 
     #[test]
     fn says_what_firmware_goes_by() {

@@ -1,12 +1,23 @@
 //! What the HTTP doors count. No label names a machine: there are too many.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::sync::Arc;
+
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::telemetry::{BYTES, Meter, SECONDS, about};
+
+/// From a script out of memory to an image over a slow line.
+const ANSWERS: [f64; 13] = [
+    0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+];
 
 /// The metrics of every HTTP door of a process; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpMetrics {
     /// `reveille_http_requests_total{code,kind}`.
     pub(super) requests: IntCounterVec,
+    /// `reveille_http_answer_seconds{kind}`.
+    pub(super) seconds: HistogramVec,
     /// `reveille_http_sent_bytes_total{kind}`: content, without headers.
     pub(super) sent: IntCounterVec,
     /// `reveille_http_refused_total{reason}`.
@@ -17,54 +28,99 @@ pub struct HttpMetrics {
     pub(super) full: IntCounterVec,
     /// `reveille_http_connections{door}`.
     pub(super) connections: IntGaugeVec,
+    /// `reveille_http_in_flight_requests`.
+    in_flight: IntGauge,
 }
+
+/// A request that is not yet answered to its end; it counts until its last
+/// clone is gone.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    _counted: Arc<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted(IntGauge);
+
+// === impl HttpMetrics ===
 
 impl HttpMetrics {
     /// Makes the metrics and registers them.
     ///
     /// # Errors
-    /// Where `registry` has metrics of these names already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            prometheus::Result::Ok(counter)
-        };
-        let connections = IntGaugeVec::new(
-            Opts::new(
-                "reveille_http_connections",
-                "HTTP connections that are open, by door.",
-            ),
-            &["door"],
-        )?;
-        registry.register(Box::new(connections.clone()))?;
+    /// Where `meter` has metrics of these names already.
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        let counter =
+            |name, help, unit, labels: &[&str]| meter.counters(about(name, help, unit), labels);
         Ok(Self {
             requests: counter(
                 "reveille_http_requests_total",
                 "HTTP requests of boot clients that were answered, by status code and what was asked for.",
+                "requests",
                 &["code", "kind"],
+            )?,
+            seconds: meter.histograms(
+                about(
+                    "reveille_http_answer_seconds",
+                    "Time from an HTTP request of a boot client to the last byte of its answer.",
+                    SECONDS,
+                ),
+                &["kind"],
+                &ANSWERS,
             )?,
             sent: counter(
                 "reveille_http_sent_bytes_total",
-                "Bytes of content sent to boot clients over HTTP, by what it was for.",
+                "Content sent to boot clients over HTTP, by what it was for.",
+                BYTES,
                 &["kind"],
             )?,
             refused: counter(
                 "reveille_http_refused_total",
                 "HTTP requests and connections that were refused, by reason.",
+                "requests",
                 &["reason"],
             )?,
             cut: counter(
                 "reveille_http_cut_total",
                 "HTTP answers that ended before all was sent, by reason.",
+                "answers",
                 &["reason"],
             )?,
             full: counter(
                 "reveille_http_full_total",
                 "Times that all connections of an HTTP door were taken, so that new ones had to wait.",
+                "times",
                 &["door"],
             )?,
-            connections,
+            connections: meter.gauges(
+                about(
+                    "reveille_http_connections",
+                    "HTTP connections that are open, by door.",
+                    "connections",
+                ),
+                &["door"],
+            )?,
+            in_flight: meter.gauge(about(
+                "reveille_http_in_flight_requests",
+                "HTTP requests of boot clients that are being answered.",
+                "requests",
+            ))?,
         })
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight {
+            _counted: Arc::new(Counted(self.in_flight.clone())),
+        }
+    }
+}
+
+// === impl Counted ===
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -4,13 +4,14 @@
 //! `route`, `range`, `target`, `media`, `listing`, `phone_home` and `refusal` are core: they
 //! decide. `listen` binds, `door` accepts connections; `server` and `admin` stand behind one
 //! each; `files` looks up, `answer` and `body` send, `wire` watches the bytes
-//! leave, and `delivery` reports the end.
+//! leave, `delivery` reports the end, and `discs` counts what is read of discs.
 
 pub mod admin;
 mod answer;
 mod body;
 mod boot_key;
 mod delivery;
+mod discs;
 mod door;
 mod files;
 mod listen;

@@ -1,8 +1,8 @@
 //! What a request path means.
 //!
 //! `/reveille/machines/MAC/…` belongs to machines: `boot.ipxe` is the script,
-//! `loader/PATH`, `kernel/PATH` and `initrd/PATH` are files of the tree on the
-//! way to one machine. Every other path is the artifact tree's.
+//! `loader/PATH`, `kernel/PATH`, `initrd/PATH`, `efi/PATH` and `iso/PATH` are
+//! files of the tree on the way to one machine. Every other path is the artifact tree's.
 
 use std::net::Ipv4Addr;
 
@@ -127,6 +127,8 @@ pub fn route(
         "loader" => Purpose::Loader,
         "kernel" => Purpose::Kernel,
         "initrd" => Purpose::Initrd,
+        "efi" => Purpose::Efi,
+        "iso" => Purpose::Iso,
         _ => return Err(Refused::NoSuchDoor),
     };
     let path = ArtifactPath::parse(file).map_err(Refused::Path)?;

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Answer;
 use super::body::{Body, Reading};
 use super::delivery::{Content, Exchange, Kind, Sinks};
+use super::discs::Discs;
 use super::door::{Caller, Door, Limits};
 use super::files::{self, Found};
 use super::listing::Folder;
@@ -116,7 +117,11 @@ impl HttpServer {
             roots,
             leases,
             told,
-            sinks: Arc::new(Sinks { events, metrics }),
+            sinks: Arc::new(Sinks {
+                events,
+                metrics,
+                discs: Discs::default(),
+            }),
             listing,
             zone: files::local_zone(),
             reading: Reading::default(),
@@ -180,6 +185,7 @@ impl Boot {
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
+            _in_flight: self.sinks.metrics.begin(),
         };
         let answer = if head.method == Method::POST {
             self.phoned_home(&head, body, &mut exchange).await

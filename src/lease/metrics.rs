@@ -1,6 +1,8 @@
 //! What the lease store counts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+use prometheus::{Histogram, IntCounter};
+
+use crate::telemetry::{Meter, SECONDS, about};
 
 /// Counters of the lease store. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
@@ -20,33 +22,36 @@ impl LeaseMetrics {
     ///
     /// # Errors
     /// When the registry has metrics of these names.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let changes = HistogramOpts::new(
-            "reveille_lease_commit_changes",
-            "Lease changes that shared one transaction.",
-        )
-        .buckets(prometheus::exponential_buckets(1.0, 4.0, 7)?);
-        let seconds = HistogramOpts::new(
-            "reveille_lease_commit_seconds",
-            "Time a transaction of lease changes took, disk included.",
-        )
-        .buckets(prometheus::exponential_buckets(0.000_1, 4.0, 9)?);
-        let metrics = Self {
-            commits: IntCounter::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        let changes = prometheus::exponential_buckets(1.0, 4.0, 7)?;
+        let seconds = prometheus::exponential_buckets(0.000_1, 4.0, 9)?;
+        Ok(Self {
+            commits: meter.counter(about(
                 "reveille_lease_commits_total",
                 "Transactions of lease changes that reached the disk.",
-            )?,
-            errors: IntCounter::new(
+                "transactions",
+            ))?,
+            errors: meter.counter(about(
                 "reveille_lease_commit_errors_total",
-                "Transactions of lease changes that failed.",
+                "Transactions of lease changes that failed: no lease is promised meanwhile.",
+                "transactions",
+            ))?,
+            changes: meter.histogram(
+                about(
+                    "reveille_lease_commit_changes",
+                    "Lease changes that shared one transaction.",
+                    "changes",
+                ),
+                &changes,
             )?,
-            changes: Histogram::with_opts(changes)?,
-            seconds: Histogram::with_opts(seconds)?,
-        };
-        registry.register(Box::new(metrics.commits.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
-        registry.register(Box::new(metrics.changes.clone()))?;
-        registry.register(Box::new(metrics.seconds.clone()))?;
-        Ok(metrics)
+            seconds: meter.histogram(
+                about(
+                    "reveille_lease_commit_seconds",
+                    "Time a transaction of lease changes took, disk included.",
+                    SECONDS,
+                ),
+                &seconds,
+            )?,
+        })
     }
 }

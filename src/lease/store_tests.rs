@@ -3,7 +3,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use prometheus::Registry;
 use redb::backends::FileBackend;
 use redb::{Builder, StorageBackend};
 
@@ -12,6 +11,7 @@ use crate::boot::MacAddress;
 use crate::clock::Millis;
 use crate::lease::disk::TroubleReason;
 use crate::lease::{LeaseKey, LeaseState};
+use crate::telemetry::Meter;
 
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
@@ -336,7 +336,7 @@ fn faulty(path: &Path, broken: &Arc<AtomicBool>) -> Disk {
 }
 
 fn metrics() -> LeaseMetrics {
-    LeaseMetrics::register(&Registry::new()).unwrap()
+    LeaseMetrics::register(&Meter::default()).unwrap()
 }
 
 fn at(n: u8) -> Ipv4Addr {

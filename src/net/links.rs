@@ -1,6 +1,7 @@
 //! Which interface serves which Subnet at this moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Link;
@@ -23,6 +24,13 @@ impl Links {
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|subnet, _| keep(subnet));
+    }
+
+    /// Our own addresses on all of them: how others see this server.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<Ipv4Addr> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|link| link.address).collect()
     }
 
     /// The interface of `subnet`.

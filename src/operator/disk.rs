@@ -7,7 +7,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::objects::Objects;
 use crate::files::write_whole;
@@ -26,7 +26,7 @@ struct Saved {
     version: u32,
     /// The namespace that was watched; empty for all.
     namespace: String,
-    objects: Vec<Value>,
+    objects: Vec<Box<RawValue>>,
 }
 
 // === impl Disk ===
@@ -51,14 +51,14 @@ impl Disk {
         };
         let saved: Saved = serde_json::from_reader(BufReader::new(file))?;
         let fits = saved.version == VERSION && saved.namespace == namespace;
-        Ok(fits.then(|| Objects::from_json(saved.objects)))
+        Ok(fits.then(|| Objects::of_kept(&saved.objects)))
     }
 
     /// Writes `objects`: the old file or the new one is there, never half.
     ///
     /// # Errors
     /// A disk that is full or read-only; the old file stays.
-    pub fn save(&self, namespace: &str, objects: Vec<Value>) -> io::Result<()> {
+    pub fn save(&self, namespace: &str, objects: Vec<Box<RawValue>>) -> io::Result<()> {
         let saved = Saved {
             version: VERSION,
             namespace: namespace.to_owned(),
@@ -85,6 +85,7 @@ mod tests {
         assert!(disk.load("edge").unwrap().is_none());
         let object = serde_json::json!({"apiVersion": crate::api::API_VERSION, "kind": "BootProfile",
             "metadata": {"name": "disk", "namespace": "edge"}, "spec": {"local": {}}});
+        let object = serde_json::value::to_raw_value(&object).unwrap();
         disk.save("edge", vec![object]).unwrap();
         let objects = disk.load("edge").unwrap().unwrap();
         assert_eq!(objects.inputs().profiles.len(), 1);

@@ -22,3 +22,18 @@ pub use self::objects::{Change, Info, Objects, Resource};
 pub use self::replicas::{Setup as ReplicaSetup, Tied, start as start_replica};
 pub use self::source::{Setup, Shared, Source, World};
 pub use self::watch::{QUEUE, Reason, Seen, Trouble, Watches, resource, run as watch_kind};
+
+use crate::telemetry::Meter;
+
+/// Registers every metric that only a service beside a cluster has.
+///
+/// # Errors
+/// A registry that has them already.
+pub fn register_metrics(meter: &Meter) -> prometheus::Result<()> {
+    Watches::register(meter)?;
+    leader::LeaderMetrics::register(meter)?;
+    mirror::MirrorMetrics::register(meter)?;
+    status::EventMetrics::register(meter)?;
+    status::StatusMetrics::register(meter)?;
+    Ok(())
+}

@@ -3,14 +3,18 @@
 //! Values and pure functions: no client, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::api::{
-    API_VERSION, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem, Subnet,
+    API_VERSION, Artifact, ArtifactSpec, BootProfile, BootProfileSpec, BootStatus, Kind, MAC_LABEL,
+    Machine, MachineSpec, ObjectRef, Problem, Subnet, SubnetSpec,
 };
 use crate::boot::MacAddress;
 use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};
@@ -53,8 +57,10 @@ pub enum Resource {
     Subnet(Box<Subnet>),
     /// A BootProfile.
     Profile(Box<BootProfile>),
-    /// A Machine.
-    Machine(Box<Machine>),
+    /// A Machine; the snapshot shares it.
+    Machine(Arc<Machine>),
+    /// An Artifact.
+    Artifact(Box<Artifact>),
 }
 
 /// One object.
@@ -88,6 +94,37 @@ pub enum Change {
     Status,
     /// What is served.
     World,
+}
+
+/// An object as it is kept on disk.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: KeptMetadata<'a>,
+    spec: KeptSpec<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeptMetadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+    generation: i64,
+    creation_timestamp: Option<Timestamp>,
+    labels: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum KeptSpec<'a> {
+    Subnet(&'a SubnetSpec),
+    Profile(&'a BootProfileSpec),
+    Machine(&'a MachineSpec),
+    Artifact(&'a ArtifactSpec),
+    KnownBy(Value),
 }
 
 /// An object as it came.
@@ -256,7 +293,8 @@ impl Objects {
             match &held.good {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
-                Some(Resource::Machine(machine)) => inputs.machines.push((**machine).clone()),
+                Some(Resource::Machine(machine)) => inputs.machines.push(Arc::clone(machine)),
+                Some(Resource::Artifact(artifact)) => inputs.artifacts.push((**artifact).clone()),
                 None => {}
             }
             // Also beside an older version that serves on: by what it is known
@@ -292,39 +330,38 @@ impl Objects {
     /// without an API server; of the others what they are known by, so that
     /// their machines do not pass for unknown ones then.
     #[must_use]
-    pub fn to_json(&self) -> Vec<Value> {
-        let mut all = Vec::new();
-        for (object, held) in &self.held {
-            let spec = match &held.good {
-                Some(Resource::Subnet(subnet)) => serde_json::to_value(&subnet.spec),
-                Some(Resource::Profile(profile)) => serde_json::to_value(&profile.spec),
-                Some(Resource::Machine(machine)) => serde_json::to_value(&machine.spec),
-                None => Ok(held.known_by.to_spec()),
-            };
-            let Ok(spec) = spec else { continue };
-            all.push(json!({
-                "apiVersion": API_VERSION,
-                "kind": object.kind.as_str(),
-                "metadata": {
-                    "name": object.name,
-                    "namespace": object.namespace,
-                    "uid": held.info.uid,
-                    "generation": held.info.generation,
-                    "creationTimestamp": held.info.created.map(|time| time.to_string()),
-                    "labels": held.info.labels,
+    pub fn to_keep(&self) -> Vec<Box<RawValue>> {
+        let texts = self.held.iter().map(|(object, held)| {
+            // One after the other: ten thousand values are much larger than their texts.
+            serde_json::value::to_raw_value(&Kept {
+                api_version: API_VERSION,
+                kind: object.kind.as_str(),
+                metadata: KeptMetadata {
+                    name: &object.name,
+                    namespace: &object.namespace,
+                    uid: &held.info.uid,
+                    generation: held.info.generation,
+                    creation_timestamp: held.info.created,
+                    labels: &held.info.labels,
                 },
-                "spec": spec,
-            }));
-        }
-        all
+                spec: match &held.good {
+                    Some(Resource::Subnet(subnet)) => KeptSpec::Subnet(&subnet.spec),
+                    Some(Resource::Profile(profile)) => KeptSpec::Profile(&profile.spec),
+                    Some(Resource::Machine(machine)) => KeptSpec::Machine(&machine.spec),
+                    Some(Resource::Artifact(artifact)) => KeptSpec::Artifact(&artifact.spec),
+                    None => KeptSpec::KnownBy(held.known_by.to_spec()),
+                },
+            })
+        });
+        texts.filter_map(Result::ok).collect()
     }
 
-    /// The objects that [`Objects::to_json`] wrote. All kinds count as listed.
+    /// The objects that [`Objects::to_keep`] wrote. All kinds count as listed.
     #[must_use]
-    pub fn from_json(all: Vec<Value>) -> Self {
+    pub fn of_kept(all: &[Box<RawValue>]) -> Self {
         let mut objects = Self::default();
-        for value in all {
-            let object = serde_json::from_value::<DynamicObject>(value).ok();
+        for text in all {
+            let object = serde_json::from_str::<DynamicObject>(text.get()).ok();
             let kind = object
                 .as_ref()
                 .and_then(|object| Kind::parse(&object.types.as_ref()?.kind));
@@ -401,9 +438,9 @@ impl Arrived {
                 macs: schema::macs(&data).collect(),
                 names: schema::names(&data),
             },
-            Kind::Subnet | Kind::BootProfile => KnownBy::default(),
+            Kind::Subnet | Kind::BootProfile | Kind::Artifact => KnownBy::default(),
         };
-        let read = parse(&reference, labels(&metadata, &known_by.macs), data);
+        let read = parse(&reference, &metadata, &known_by.macs, data);
         Self {
             known_by: match read {
                 Ok(_) => KnownBy::default(),
@@ -432,7 +469,8 @@ fn labels(metadata: &ObjectMeta, macs: &[MacAddress]) -> Option<BTreeMap<String,
 /// an older version, or written past the validation.
 fn parse(
     object: &ObjectRef,
-    labels: Option<BTreeMap<String, String>>,
+    metadata: &ObjectMeta,
+    macs: &[MacAddress],
     data: Value,
 ) -> Result<Resource, Vec<Problem>> {
     let mut value = data;
@@ -441,7 +479,8 @@ fn parse(
     value["metadata"] = json!({
         "name": object.name,
         "namespace": object.namespace,
-        "labels": labels,
+        "creationTimestamp": metadata.creation_timestamp,
+        "labels": labels(metadata, macs),
     });
     let problems = schema::check(object, &mut value);
     if !problems.is_empty() {
@@ -450,7 +489,10 @@ fn parse(
     let read = match object.kind {
         Kind::Subnet => serde_json::from_value(value).map(Resource::Subnet),
         Kind::BootProfile => serde_json::from_value(value).map(Resource::Profile),
-        Kind::Machine => serde_json::from_value(value).map(Resource::Machine),
+        Kind::Machine => {
+            serde_json::from_value(value).map(|read| Resource::Machine(Arc::new(read)))
+        }
+        Kind::Artifact => serde_json::from_value(value).map(Resource::Artifact),
     };
     read.map_err(|error| {
         let what = format!("the object cannot be read: {error}");

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use prometheus::Registry;
 use tokio::sync::{Mutex, mpsc};
 
 use super::cluster::Cluster;
@@ -17,12 +16,15 @@ use super::mirror::{Mirror, MirrorMetrics, Setup as MirrorSetup};
 use super::source::Shared;
 use crate::api::{Kind, ObjectRef};
 use crate::clock::{self, Millis};
+use crate::dhcp::heard::Heard;
 use crate::dhcp::replica::{IMPORTS, Replica, Standing, feed};
 use crate::dhcp::server::Ask;
 use crate::files::write_whole;
 use crate::lease::{Authority, Shares};
+use crate::net::Links;
 use crate::snapshot::Reader;
 use crate::supervisor::Supervisor;
+use crate::telemetry::Meter;
 
 /// The file that says since when there is a lease table.
 const SINCE: &str = "leases.since";
@@ -38,7 +40,7 @@ pub struct Setup<'a> {
     /// Its objects.
     pub objects: Shared,
     /// Where metrics go.
-    pub registry: &'a Registry,
+    pub registry: &'a Meter,
     /// Runs the election and the mirror.
     pub supervisor: &'a Supervisor,
     /// Where snapshots come from.
@@ -49,6 +51,8 @@ pub struct Setup<'a> {
     pub state: &'a Path,
     /// Whether the lease table was missing, or damaged, at the start.
     pub fresh: bool,
+    /// Where this replica serves, and where others are heard.
+    pub siblings: (Links, Heard),
 }
 
 /// This replica: its standing for everybody, its tie for the engine.
@@ -111,6 +115,7 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
             authority: alone(since, known.load(Ordering::Relaxed)),
             make_way: None,
         };
+        LeaderMetrics::register(setup.registry)?.alone();
         Tied {
             replica: Replica::new(Arc::new(standing), Arc::new(|_| ()), imported, Some(sender)),
             leader: None,
@@ -118,7 +123,8 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
     } else {
         let metrics = LeaderMetrics::register(setup.registry)?;
         let cluster = setup.cluster;
-        let election = Election::new(cluster.client.clone(), &cluster.own, place, metrics)?;
+        let client = cluster.client.clone();
+        let election = Election::new(client, &cluster.own, place, metrics, setup.siblings)?;
         let handle = election.handle();
         setup.supervisor.service("leader", move |token| {
             let election = election.clone();
@@ -220,7 +226,69 @@ fn since(state: &Path, fresh: bool) -> io::Result<Option<Millis>> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::operator::leader::{Action, Elector, Place, RELEASED_SECS, Record, Reply, Timing};
+
+    /// Replica 0 of two, which took a lease that was given up.
+    fn leader() -> (LeaderHandle, u32) {
+        let (now, wall) = (clock::uptime(), Timestamp::now());
+        let mut elector = Elector::new("a".to_owned(), 0, Timing::default(), now);
+        let released = Record {
+            uid: "1".to_owned(),
+            version: "1".to_owned(),
+            holder: String::new(),
+            lease_secs: RELEASED_SECS,
+            acquired: Timestamp::UNIX_EPOCH,
+            renewed: Timestamp::UNIX_EPOCH,
+            term: 4,
+            known: [].into(),
+            servers: [].into(),
+        };
+        assert_eq!(elector.step(now, wall, 0.0), Action::Read);
+        elector.outcome(Reply::Found(released), now, [1].into_iter());
+        let Action::Update(taken) = elector.step(now, wall, 0.0) else {
+            panic!("not taken");
+        };
+        let term = taken.term;
+        elector.outcome(Reply::Found(taken), now, [1].into_iter());
+        let place = Place {
+            replicas: 2,
+            ordinal: 0,
+            name: "a".to_owned(),
+            lease: "reveille".to_owned(),
+            timing: Timing::default(),
+        };
+        (LeaderHandle::new(elector, &place), term)
+    }
+
+    #[test]
+    fn a_leader_that_has_not_taken_over_gives_from_its_share_only() {
+        let (handle, term) = leader();
+        let isolated = standing(&handle, None).authority;
+        assert!(
+            matches!(isolated, Authority::Isolated { .. }),
+            "{isolated:?}"
+        );
+        handle.ready(term);
+        let holder = standing(&handle, None).authority;
+        let unsettled = Authority::Holder {
+            shares: Shares {
+                replicas: 2,
+                ordinal: 0,
+            },
+            settled_secs: None,
+        };
+        assert_eq!(holder, unsettled);
+        // What it took over for another term counts for nothing.
+        handle.ready(term - 1);
+        let isolated = standing(&handle, None).authority;
+        assert!(
+            matches!(isolated, Authority::Isolated { .. }),
+            "{isolated:?}"
+        );
+    }
 
     #[test]
     fn a_lone_replica_without_its_table_is_unsure_until_it_read_the_mirror_and_a_lifetime_passed() {

@@ -9,13 +9,14 @@ use kube::Api;
 use kube::core::{ApiResource, DynamicObject, Status};
 use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::IntCounterVec;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Cluster;
-use crate::api::{BootProfile, GROUP, Kind, Machine, Subnet};
+use crate::api::{Artifact, BootProfile, GROUP, Kind, Machine, Subnet};
+use crate::telemetry::{Meter, about};
 
 /// Events that may wait for the source.
 pub const QUEUE: usize = 1024;
@@ -67,18 +68,15 @@ impl Watches {
     ///
     /// # Errors
     /// A registry that has the metric already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let errors = IntCounterVec::new(
-            Opts::new(
-                "reveille_watch_errors_total",
-                "Times that a watch of the API server failed, by kind and reason.",
-            ),
-            &["kind", "reason"],
-        )?;
-        registry.register(Box::new(errors.clone()))?;
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        let errors = about(
+            "reveille_watch_errors_total",
+            "Times that a watch of the API server failed, by kind and reason.",
+            "times",
+        );
         Ok(Self {
             troubles: Arc::default(),
-            errors,
+            errors: meter.counters(errors, &["kind", "reason"])?,
         })
     }
 
@@ -167,6 +165,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::Subnet => ApiResource::erase::<Subnet>(&()),
         Kind::BootProfile => ApiResource::erase::<BootProfile>(&()),
         Kind::Machine => ApiResource::erase::<Machine>(&()),
+        Kind::Artifact => ApiResource::erase::<Artifact>(&()),
     }
 }
 

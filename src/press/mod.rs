@@ -5,7 +5,7 @@
 //! what the host has, compiles the world, says what is wrong with it and
 //! publishes it.
 
-mod loaders;
+mod metrics;
 mod summary;
 
 use std::collections::BTreeSet;
@@ -13,10 +13,12 @@ use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 
-use self::loaders::Loaders;
+pub use self::metrics::SnapshotMetrics;
 pub use self::summary::missing_of;
 use crate::api::Problem;
+use crate::artifact::store::Shelf;
 use crate::files::Roots;
+use crate::loaders::Loaders;
 use crate::snapshot::{Compiled, Inputs, Publisher, Settings, Snapshot, compile};
 use crate::status::{ProblemLine, Problems};
 
@@ -26,7 +28,9 @@ pub struct Press {
     http_port: u16,
     publisher: Publisher,
     problems: Problems,
+    metrics: SnapshotMetrics,
     loaders: Loaders,
+    shelf: Shelf,
     generation: u64,
     said: BTreeSet<String>,
     told: BTreeSet<String>,
@@ -53,33 +57,41 @@ pub struct Words<'a> {
 
 impl Press {
     /// A press that publishes to `publisher` and says in `problems` what is
-    /// wrong; machines reach HTTP at `http_port`.
+    /// wrong; machines reach HTTP at `http_port`, and the artifacts of `shelf`
+    /// are there.
     #[must_use]
     pub fn new(
         roots: Arc<Roots>,
+        loaders: Loaders,
         http_port: u16,
         publisher: Publisher,
         problems: Problems,
+        metrics: SnapshotMetrics,
+        shelf: Shelf,
     ) -> Self {
         Self {
             roots,
             http_port,
             publisher,
             problems,
-            loaders: Loaders::default(),
+            loaders,
+            metrics,
+            shelf,
             generation: 0,
             said: BTreeSet::new(),
             told: BTreeSet::new(),
         }
     }
 
-    /// What the host adds to the manifests: its loaders and addresses. Blocks.
+    /// What the host adds to the manifests: its loaders, addresses and
+    /// artifacts. Blocks.
     pub fn settings(&mut self) -> Settings {
         let found = self.loaders.find(&self.roots);
         Settings {
             http_port: self.http_port,
             loaders: found.files,
             autoexec: found.autoexec,
+            held: self.shelf.table(),
             own_addresses: getifaddrs()
                 .map(|all| {
                     let mut own: Vec<_> = all
@@ -102,7 +114,11 @@ impl Press {
         is_news: bool,
     ) -> Printed {
         self.generation += 1;
+        let compiling = self.metrics.compile_seconds.start_timer();
         let Compiled { snapshot, report } = compile(self.generation, inputs, settings);
+        compiling.observe_duration();
+        let unread = words.own.iter().filter(|(costs, _)| *costs).count();
+        self.metrics.published(&snapshot, &report, unread);
         self.say(words, &report, &snapshot);
         if is_news {
             summary::tell(&snapshot, &mut self.told);

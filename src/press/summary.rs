@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::Source;
+use crate::artifact::table::is_pending;
 use crate::files::{ArtifactPath, Roots};
 use crate::snapshot::{ProfileEntry, Snapshot, SubnetEntry};
 
@@ -68,14 +70,19 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
 
 fn describe_profile(profile: &ProfileEntry) -> String {
     let spec = &profile.spec;
-    let boots = match (&spec.linux, spec.local) {
-        (Some(linux), _) => format!(
+    let boots = match spec.source() {
+        _ if !profile.pending.is_empty() => "files that are being fetched".to_owned(),
+        Source::Linux(linux) => format!(
             "kernel {} and {} initrd(s)",
             linux.kernel.path,
             linux.initrd.len()
         ),
-        (None, Some(_)) => "the machine's disk".to_owned(),
-        (None, None) => "a loader of its own".to_owned(),
+        Source::Efi(efi) => format!("the EFI program {}", efi.file.path),
+        Source::Iso(iso) => format!("the disc {}", iso.file.path),
+        Source::Chain(chain) => format!("what is at {}", chain.url.escape_debug()),
+        Source::Script(_) => "a script of its own".to_owned(),
+        Source::Local => "the machine's disk".to_owned(),
+        Source::Loader => "a loader of its own".to_owned(),
     };
     let default = if spec.default { ", the default" } else { "" };
     format!("BootProfile {}: {boots}{default}", profile.name)
@@ -85,6 +92,12 @@ fn describe_profile(profile: &ProfileEntry) -> String {
 pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for profile in &snapshot.profiles {
+        for what in &profile.pending {
+            missing.insert(format!(
+                "BootProfile {}: {what}; machines wait",
+                profile.name
+            ));
+        }
         for file in missing_of(profile, roots) {
             missing.insert(format!(
                 "BootProfile {}: {file} is not in the artifact tree; machines wait for it",
@@ -95,17 +108,13 @@ pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     missing.into_iter().collect()
 }
 
-/// The files that `profile` names and that are not there. Blocks.
+/// The files of the artifact tree that `profile` names and that are not there;
+/// of those that are fetched its `pending` tells. Blocks.
 #[must_use]
 pub fn missing_of<'a>(profile: &'a ProfileEntry, roots: &Roots) -> Vec<&'a str> {
-    let linux = profile.spec.linux.as_ref();
-    let kernel = linux.map(|linux| &linux.kernel.path);
-    let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
-    kernel
-        .into_iter()
-        .chain(initrds.map(|initrd| &initrd.path))
-        .chain(profile.spec.loader.files.values())
-        .filter(|file| !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)))
-        .map(String::as_str)
-        .collect()
+    let mut files = profile.spec.files();
+    files.retain(|file| {
+        !is_pending(file) && !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path))
+    });
+    files
 }

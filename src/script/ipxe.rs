@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
+use super::source::{chain_script, efi_script, iso_script, own_script};
 use super::{Context, Urls, render};
-use crate::api::{LinuxSource, LocalBoot};
+use crate::api::{LinuxSource, LocalBoot, Source};
 use crate::boot::MacAddress;
 use crate::timeline::Purpose;
 
@@ -18,19 +19,27 @@ const RETRY_SECS: u32 = 5;
 /// as kernel arguments.
 const COMMAND_ENDS: [&str; 4] = ["||", "&&", ";", "#"];
 
-/// The script that boots `linux` on the machine with `mac`. A template that
-/// fails becomes a script that says so on the machine's screen and tries again.
+/// The script that boots `source` on the machine with `mac`; `None` for what
+/// needs no script. A template that fails becomes a script that says so on the
+/// machine's screen and tries again.
 #[must_use]
 pub fn machine_script(
-    linux: &LinuxSource,
+    source: Source<'_>,
     context: &Context,
     urls: &Urls,
     mac: MacAddress,
-) -> String {
-    match arguments(linux, context) {
-        Ok(arguments) => linux_script(linux, context, urls, mac, &arguments),
-        Err(reason) => waiting(context, urls, mac, &reason),
-    }
+) -> Option<String> {
+    let script = match source {
+        Source::Linux(linux) => arguments(&linux.args, context)
+            .map(|arguments| linux_script(linux, context, urls, mac, &arguments)),
+        Source::Efi(efi) => arguments(&efi.args, context)
+            .map(|arguments| efi_script(efi, context, urls, mac, &arguments)),
+        Source::Iso(iso) => iso_script(iso, context, urls, mac),
+        Source::Chain(chain) => chain_script(chain, context, urls, mac),
+        Source::Script(script) => own_script(script, context),
+        Source::Local | Source::Loader => return None,
+    };
+    Some(script.unwrap_or_else(|reason| waiting(context, urls, mac, &reason)))
 }
 
 fn linux_script(
@@ -67,7 +76,7 @@ fn linux_script(
             &format!("iseq ${{platform}} efi && set initrds {named} || clear initrds"),
         );
     }
-    let name = base_name(&linux.kernel.path);
+    let name = program_name(&linux.kernel.path);
     let arguments = [arguments, if named.is_empty() { "" } else { "${initrds}" }]
         .iter()
         .filter(|part| !part.is_empty())
@@ -114,31 +123,15 @@ fn leave(script: &mut String) {
     line(script, "exit");
 }
 
-/// The script for an iPXE that we cannot tell yet: it gets an address and asks
-/// for its own.
+/// The script that an iPXE runs before it knows any other: one text for the
+/// loaders that have it built in, and for those that ask for `autoexec.ipxe`.
+pub const FIRST: &str = include_str!("first.ipxe");
+
+/// The script for an iPXE that we cannot tell yet: [`FIRST`], told where we are.
 #[must_use]
 pub fn bootstrap(urls: &Urls) -> String {
-    let mut script = String::from("#!ipxe\n");
-    open(&mut script);
-    line(&mut script, ":start");
-    line(&mut script, "isset ${ip} || dhcp || goto failed");
-    let base = urls.base();
-    line(
-        &mut script,
-        &format!(
-            "chain --replace {base}/reveille/machines/${{netX/mac:hexhyp}}/boot.ipxe || goto failed"
-        ),
-    );
-    line(&mut script, ":failed");
-    line(
-        &mut script,
-        &format!("echo Reveille: no script yet; next try in {RETRY_SECS} s"),
-    );
-    line(&mut script, &format!("sleep {RETRY_SECS}"));
-    // Another server may be the one that answers now.
-    line(&mut script, "dhcp && chain --replace ${filename} ||");
-    line(&mut script, "goto start");
-    script
+    let (shebang, rest) = FIRST.split_once('\n').unwrap_or((FIRST, ""));
+    format!("{shebang}\nset reveille {}\n{rest}", urls.base())
 }
 
 /// The script for a machine that nothing names yet: it says what its firmware
@@ -159,13 +152,13 @@ pub fn ask(urls: &Urls, mac: MacAddress) -> String {
 }
 
 /// A script that shows `reason` on the machine's screen and tries again.
-fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
+pub(super) fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
     let mut script = header(context);
     retry(&mut script, urls, mac, reason);
     script
 }
 
-fn header(context: &Context) -> String {
+pub(super) fn header(context: &Context) -> String {
     let mut script = String::from("#!ipxe\n");
     line(
         &mut script,
@@ -177,7 +170,7 @@ fn header(context: &Context) -> String {
     script
 }
 
-fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &str) {
+pub(super) fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &str) {
     line(script, ":failed");
     line(
         script,
@@ -201,14 +194,14 @@ fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &str) {
 /// An iPXE that runs this as `autoexec.ipxe` took its address over from the
 /// firmware and has not opened the interface: without this the network is
 /// unreachable. Where it is open already nothing happens.
-fn open(script: &mut String) {
+pub(super) fn open(script: &mut String) {
     line(script, "ifopen ||");
 }
 
-/// The kernel's arguments, rendered and joined; the reason where they cannot be said.
-fn arguments(linux: &LinuxSource, context: &Context) -> Result<String, String> {
+/// A program's arguments, rendered and joined; the reason where they cannot be said.
+fn arguments(templates: &[String], context: &Context) -> Result<String, String> {
     let mut words = Vec::new();
-    for template in &linux.args {
+    for template in templates {
         let text = render(template, context).map_err(|error| error.to_string())?;
         if text.chars().any(char::is_control) {
             return Err(format!("argument {template} has control characters"));
@@ -228,6 +221,13 @@ fn arguments(linux: &LinuxSource, context: &Context) -> Result<String, String> {
     }
 }
 
+/// The name of a program in iPXE's memory: one word of a command, in which
+/// nothing is expanded.
+pub(super) fn program_name(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    base_name(path).replace(|c| !plain(c), "-")
+}
+
 fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -240,7 +240,7 @@ fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-fn line(script: &mut String, text: &str) {
+pub(super) fn line(script: &mut String, text: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(script, "{text}");
 }
@@ -254,10 +254,12 @@ mod tests {
         LinuxSource {
             kernel: FileSource {
                 path: "debian/linux".to_owned(),
+                ..FileSource::default()
             },
             initrd: vec![InitrdSource {
                 path: "debian/initrd 1.gz".to_owned(),
                 name: Some("initrd.gz".to_owned()),
+                ..InitrdSource::default()
             }],
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         }
@@ -272,7 +274,7 @@ mod tests {
             port: 80,
         };
         let mac = MacAddress::new([0x52, 0x54, 0, 0, 0, 7]);
-        machine_script(&linux(args), &context, &urls, mac)
+        machine_script(Source::Linux(&linux(args)), &context, &urls, mac).unwrap()
     }
 
     #[test]
@@ -312,6 +314,31 @@ goto failed
             assert!(!script.contains("kernel --name"), "{script}");
         }
         assert!(!script(&["a\nshell"]).contains("\nshell"));
+    }
+
+    /// Else the loaders that carry the script would do other than the served one.
+    #[test]
+    fn the_first_script_is_the_file_and_one_line() {
+        let urls = Urls {
+            server: [192, 0, 2, 1].into(),
+            port: 8080,
+        };
+        let served = bootstrap(&urls);
+        let ours = "set reveille http://192.0.2.1:8080\n";
+        assert!(served.starts_with(&format!("#!ipxe\n{ours}")), "{served}");
+        assert_eq!(served.replacen(ours, "", 1), FIRST);
+    }
+
+    /// Labels that are jumped to are there, and what the script says is true.
+    #[test]
+    fn the_first_script_never_ends() {
+        for word in FIRST.split_whitespace().collect::<Vec<_>>().windows(2) {
+            if word[0] == "goto" {
+                assert!(FIRST.contains(&format!("\n:{}\n", word[1])), "{}", word[1]);
+            }
+        }
+        assert!(FIRST.contains(&format!("next try in {RETRY_SECS} s\nsleep {RETRY_SECS}\n")));
+        assert!(FIRST.ends_with("goto start\n"));
     }
 
     #[test]

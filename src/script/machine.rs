@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::ipxe::waiting;
 use super::template::{BootContext, Context, MachineContext, ServerContext};
 use super::{Urls, ask, local, machine_script};
 use crate::boot::MacAddress;
@@ -86,13 +87,16 @@ pub fn script_for(
                 purpose: Purpose::LocalScript,
             })
             .ok_or(NoScript::LocalBoot(reason)),
+        (Verdict::Boot, Some(profile)) if !profile.pending.is_empty() => Ok(MachineScript {
+            body: waiting(&context, urls, mac, &profile.pending.join("; ")),
+            purpose: Purpose::Waiting,
+        }),
         (Verdict::Boot | Verdict::Tell, profile) => {
-            let linux = profile.and_then(|profile| profile.spec.linux.as_ref());
-            let linux = linux.ok_or(NoScript::ProfileHasNone)?;
-            Ok(MachineScript {
-                body: machine_script(linux, &context, urls, mac),
-                purpose: Purpose::Script,
-            })
+            let source = profile.map(|profile| profile.spec.source());
+            let script = source.and_then(|source| machine_script(source, &context, urls, mac));
+            let purpose = Purpose::Script;
+            let body = script.ok_or(NoScript::ProfileHasNone)?;
+            Ok(MachineScript { body, purpose })
         }
     }
 }
@@ -125,7 +129,7 @@ fn context(
     let hostname = interface.and_then(|interface| interface.hostname.clone());
     let reserved = interface.and_then(|interface| interface.ip);
     let profile = plan.profile.map(|profile| &profile.spec.params);
-    let machine = plan.machine.map(|machine| &machine.spec.params);
+    let machine = plan.machine.map(|machine| &machine.spec().params);
     let params = profile.into_iter().chain(machine).flatten();
     Context {
         machine: MachineContext {
@@ -133,6 +137,7 @@ fn context(
             name,
             namespace: subnet.name.namespace.clone(),
             mac: mac.to_string(),
+            url: urls.machine(mac),
             ip: reserved.unwrap_or(caller.address).to_string(),
             profile: plan
                 .profile

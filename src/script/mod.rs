@@ -4,11 +4,12 @@
 
 mod ipxe;
 mod machine;
+mod source;
 mod template;
 mod token;
 mod url;
 
-pub use self::ipxe::{ask, bootstrap, local, machine_script};
+pub use self::ipxe::{FIRST, ask, bootstrap, local, machine_script};
 pub use self::machine::{Caller, MachineScript, NoScript, script_for, subnet_for};
 pub use self::template::{
     BootContext, Context, MachineContext, ServerContext, TemplateError, render,

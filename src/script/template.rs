@@ -31,6 +31,9 @@ pub struct MachineContext {
     pub namespace: String,
     /// The MAC that asks, with colons.
     pub mac: String,
+    /// Where its own files begin: `URL/kernel/PATH`, `initrd`, `efi` and `iso`
+    /// likewise are files of the artifact tree.
+    pub url: String,
     /// Its address.
     pub ip: String,
     /// Its host name: the interface's, else its name.

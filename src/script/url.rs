@@ -84,7 +84,9 @@ impl Urls {
         )
     }
 
-    fn machine(&self, mac: MacAddress) -> String {
+    /// Where the files of the machine with `mac` begin.
+    #[must_use]
+    pub fn machine(&self, mac: MacAddress) -> String {
         format!("{}/{MACHINES}/{}", self.base(), mac.hyphenated())
     }
 }

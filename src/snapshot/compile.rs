@@ -2,25 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::artifacts::{self, Shelves};
 use super::entries::{
     DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
 use super::identity;
 use super::names::is_object_name;
 use super::select::select;
-use super::world::PROFILE_NOT_FOUND;
+use super::world::{ARTIFACT_NOT_FOUND, PROFILE_NOT_FOUND};
 use super::{
-    Inputs, Withheld, WithheldNames, check_world, validate_machine, validate_profile,
-    validate_subnet,
+    Inputs, Withheld, WithheldNames, check_world, validate_artifact, validate_machine,
+    validate_profile, validate_subnet,
 };
 use crate::api::{
     DEFAULT_NAMESPACE, Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem,
 };
+use crate::artifact::Table;
 use crate::boot::{Architecture, MacAddress};
-use crate::clock::Millis;
 
 /// What the process adds to the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub autoexec: BTreeSet<Architecture>,
     /// The host's own addresses: no machine gets one.
     pub own_addresses: Vec<Ipv4Addr>,
+    /// The artifacts that are in the store.
+    pub held: Arc<Table>,
 }
 
 /// What `compile` makes.
@@ -51,11 +55,20 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     let mut report = Vec::new();
     report.extend(inputs.subnets.iter().flat_map(validate_subnet));
     report.extend(inputs.profiles.iter().flat_map(validate_profile));
-    report.extend(inputs.machines.iter().flat_map(validate_machine));
+    report.extend(
+        inputs
+            .machines
+            .iter()
+            .flat_map(|machine| validate_machine(machine)),
+    );
+    report.extend(inputs.artifacts.iter().flat_map(validate_artifact));
     report.extend(check_world(inputs));
     let refused = Refused::of(&report);
 
-    let profiles = compile_profiles(inputs, &refused);
+    let mut shelves = Shelves::new(inputs, &settings.held, |name| {
+        refused.has(Kind::Artifact, name)
+    });
+    let profiles = compile_profiles(inputs, &refused, &mut shelves);
     let machines = compile_machines(inputs, &refused, &profiles);
     let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
     for subnet in &mut subnets {
@@ -63,6 +76,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
             .excluded
             .extend(settings.own_addresses.iter().copied());
     }
+    let (artifacts, artifacts_refused) = shelves.entries();
     let snapshot = Snapshot {
         generation,
         by_mac: index_macs(&machines),
@@ -72,6 +86,8 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
         incomplete: inputs.incomplete,
+        artifacts,
+        artifacts_refused,
         subnets,
         profiles,
         machines,
@@ -94,7 +110,7 @@ impl<'a> Refused<'a> {
         };
         let costs = report
             .iter()
-            .filter(|problem| problem.is_error() && problem.reason != PROFILE_NOT_FOUND);
+            .filter(|problem| problem.is_error() && !costs_nothing(problem));
         let addresses = report.iter().filter(|problem| {
             let place = &problem.place;
             place.object.kind == Kind::Machine && place.pointer.ends_with("/ip")
@@ -119,13 +135,27 @@ impl<'a> Refused<'a> {
     }
 }
 
-fn compile_profiles(inputs: &Inputs, refused: &Refused<'_>) -> Vec<ProfileEntry> {
+/// A reference to what is not there costs the boot, not the object.
+fn costs_nothing(problem: &Problem) -> bool {
+    [PROFILE_NOT_FOUND, ARTIFACT_NOT_FOUND].contains(&problem.reason)
+}
+
+fn compile_profiles(
+    inputs: &Inputs,
+    refused: &Refused<'_>,
+    shelves: &mut Shelves<'_>,
+) -> Vec<ProfileEntry> {
     let mut profiles = Vec::new();
     for profile in &inputs.profiles {
         let name = name_of(&profile.metadata);
         if !refused.has(Kind::BootProfile, &name) {
-            let spec = profile.spec.clone();
-            profiles.push(ProfileEntry { name, spec });
+            let mut spec = profile.spec.clone();
+            let pending = artifacts::resolve(&mut spec, &name, shelves);
+            profiles.push(ProfileEntry {
+                name,
+                spec,
+                pending,
+            });
         }
     }
     profiles
@@ -140,19 +170,14 @@ fn compile_machines(
     for machine in &inputs.machines {
         let name = name_of(&machine.metadata);
         if refused.has(Kind::Machine, &name) {
-            let bad_address = refused.has_bad_address(&name);
-            let mut refused = refused_machine(&machine.spec, name, !bad_address);
-            refused.created = created(&machine.metadata);
-            machines.push(refused);
+            let keep_address = !refused.has_bad_address(&name);
+            machines.push(refused_machine((**machine).clone(), name, keep_address));
             continue;
         }
-        let labels = machine.metadata.labels.clone().unwrap_or_default();
         machines.push(MachineEntry {
-            selection: selection(machine, &name, &labels, profiles),
-            spec: machine.spec.clone(),
-            created: created(&machine.metadata),
+            selection: selection(machine, &name, profiles),
+            manifest: Arc::clone(machine),
             name,
-            labels,
         });
     }
     // Last: an object that is good wins over one that is not.
@@ -165,21 +190,23 @@ fn compile_machines(
 /// address unless that is the mistake. Without that it would be an unknown
 /// machine and boot whatever those boot, and one that runs would lose its
 /// address at its next renewal.
-fn refused_machine(spec: &MachineSpec, mut name: ObjectName, keep_address: bool) -> MachineEntry {
+fn refused_machine(
+    mut manifest: Machine,
+    mut name: ObjectName,
+    keep_address: bool,
+) -> MachineEntry {
     if !is_object_name(&name.name) {
         // It gets into scripts.
         "refused".clone_into(&mut name.name);
     }
-    let mut spec = spec.clone();
-    for interface in &mut spec.interfaces {
+    manifest.metadata.labels = None;
+    for interface in &mut manifest.spec.interfaces {
         interface.ip = interface.ip.filter(|_| keep_address);
         interface.hostname = None;
     }
     MachineEntry {
         name,
-        labels: BTreeMap::new(),
-        spec,
-        created: None,
+        manifest: Arc::new(manifest),
         selection: Selection::Refused,
     }
 }
@@ -195,7 +222,8 @@ fn withheld_machine(withheld: &Withheld) -> MachineEntry {
         }],
         ..MachineSpec::default()
     };
-    refused_machine(&spec, object_name(&withheld.object), false)
+    let name = object_name(&withheld.object);
+    refused_machine(Machine::new(&name.name, spec), name, false)
 }
 
 /// The same by what else it is known by.
@@ -207,7 +235,8 @@ fn withheld_names(withheld: &WithheldNames) -> MachineEntry {
         asset_tag: identity.asset.clone(),
         ..MachineSpec::default()
     };
-    refused_machine(&spec, object_name(&withheld.object), false)
+    let name = object_name(&withheld.object);
+    refused_machine(Machine::new(&name.name, spec), name, false)
 }
 
 fn object_name(object: &ObjectRef) -> ObjectName {
@@ -217,18 +246,18 @@ fn object_name(object: &ObjectRef) -> ObjectName {
     }
 }
 
-fn selection(
-    machine: &Machine,
-    name: &ObjectName,
-    labels: &BTreeMap<String, String>,
-    profiles: &[ProfileEntry],
-) -> Selection {
+fn selection(machine: &Machine, name: &ObjectName, profiles: &[ProfileEntry]) -> Selection {
+    let none = BTreeMap::new();
     match &machine.spec.profile_ref {
         Some(reference) => {
             find(profiles, &name.namespace, reference).map_or(Selection::Missing, Selection::Named)
         }
-        None => select(profiles, &name.namespace, labels)
-            .map_or(Selection::Default, Selection::Selected),
+        None => select(
+            profiles,
+            &name.namespace,
+            machine.metadata.labels.as_ref().unwrap_or(&none),
+        )
+        .map_or(Selection::Default, Selection::Selected),
     }
 }
 
@@ -248,7 +277,7 @@ fn compile_subnets(
         let reserved = machines
             .iter()
             .filter(|machine| machine.name.namespace == name.namespace)
-            .flat_map(|machine| &machine.spec.interfaces)
+            .flat_map(|machine| &machine.spec().interfaces)
             .filter_map(|interface| interface.ip);
         let fixed = [&spec.routers, &spec.dns.servers, &spec.ntp];
         let excluded = reserved
@@ -279,7 +308,7 @@ fn index_macs(machines: &[MachineEntry]) -> BTreeMap<String, HashMap<MacAddress,
             Some(namespace) => namespace,
             None => by_mac.entry(machine.name.namespace.clone()).or_default(),
         };
-        for (position, interface) in machine.spec.interfaces.iter().enumerate() {
+        for (position, interface) in machine.spec().interfaces.iter().enumerate() {
             namespace.entry(interface.mac).or_insert((index, position));
         }
     }
@@ -304,12 +333,7 @@ fn find(profiles: &[ProfileEntry], namespace: &str, reference: &NameRef) -> Opti
     })
 }
 
-fn created(metadata: &ObjectMeta) -> Option<Millis> {
-    let at = metadata.creation_timestamp.as_ref()?.0.as_millisecond();
-    u64::try_from(at).ok().map(Millis)
-}
-
-fn name_of(metadata: &ObjectMeta) -> ObjectName {
+pub(super) fn name_of(metadata: &ObjectMeta) -> ObjectName {
     ObjectName {
         namespace: metadata
             .namespace

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::Plan;
 use super::identity::Index;
-use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
+use crate::api::{BootProfileSpec, Interface, Machine, MachineSpec, SubnetSpec, UnknownMachines};
+use crate::artifact::Want;
 use crate::boot::{Architecture, MacAddress};
 use crate::clock::Millis;
 use crate::lease::AddressSet;
@@ -23,6 +25,11 @@ pub struct Snapshot {
     pub profiles: Vec<ProfileEntry>,
     /// The machines, oldest first.
     pub machines: Vec<MachineEntry>,
+    /// The artifacts that are to be kept, oldest first, and those that
+    /// profiles name by URL.
+    pub artifacts: Vec<ArtifactEntry>,
+    /// Artifacts whose objects have mistakes: what is there of them is kept.
+    pub artifacts_refused: BTreeSet<ObjectName>,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
     /// The architectures whose loader runs `autoexec.ipxe`.
@@ -72,8 +79,19 @@ pub struct SubnetEntry {
 pub struct ProfileEntry {
     /// Its name.
     pub name: ObjectName,
-    /// What its manifest says.
+    /// What its manifest says; each file's `path` is what is served.
     pub spec: BootProfileSpec,
+    /// Files that are not there yet, each with the reason; machines wait.
+    pub pending: Vec<String>,
+}
+
+/// An artifact that is to be kept.
+#[derive(Clone, Debug)]
+pub struct ArtifactEntry {
+    /// What is wanted.
+    pub want: Want,
+    /// The generation of its tree that this snapshot serves; 0 for none.
+    pub generation: u64,
 }
 
 /// A machine.
@@ -81,12 +99,8 @@ pub struct ProfileEntry {
 pub struct MachineEntry {
     /// Its name.
     pub name: ObjectName,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// What its manifest says.
-    pub spec: MachineSpec,
-    /// When its object was made; a cluster knows that, a folder does not.
-    pub created: Option<Millis>,
+    /// Its manifest, shared with the inputs.
+    pub manifest: Arc<Machine>,
     /// The profile that it gets of its own, before any default.
     pub selection: Selection,
 }
@@ -138,6 +152,30 @@ impl Unserved {
     }
 }
 
+// === impl MachineEntry ===
+
+impl MachineEntry {
+    /// What its manifest says.
+    #[must_use]
+    pub fn spec(&self) -> &MachineSpec {
+        &self.manifest.spec
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.manifest.metadata.labels.as_ref().unwrap_or(&NONE)
+    }
+
+    /// When its object was made; a cluster knows that, a folder does not.
+    #[must_use]
+    pub fn created(&self) -> Option<Millis> {
+        let created = self.manifest.metadata.creation_timestamp.as_ref()?;
+        u64::try_from(created.0.as_millisecond()).ok().map(Millis)
+    }
+}
+
 // === impl Snapshot ===
 
 impl Snapshot {
@@ -156,21 +194,12 @@ impl Snapshot {
             .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len())
     }
 
-    /// Namespace and MAC address of every machine that has an object.
-    #[must_use]
-    pub fn machine_macs(&self) -> BTreeSet<(String, MacAddress)> {
-        let namespaces = self.by_mac.iter();
-        namespaces
-            .flat_map(|(name, macs)| macs.keys().map(move |mac| (name.clone(), *mac)))
-            .collect()
-    }
-
     /// The machine with this interface, and the interface, in a namespace.
     #[must_use]
     pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {
         let (machine, interface) = self.by_mac.get(namespace)?.get(&mac)?;
         let machine = self.machines.get(*machine)?;
-        Some((machine, machine.spec.interfaces.get(*interface)?))
+        Some((machine, machine.spec().interfaces.get(*interface)?))
     }
 }
 
@@ -182,10 +211,21 @@ impl SubnetEntry {
     #[must_use]
     pub fn ignores(&self, plan: &Plan<'_>) -> Option<Unserved> {
         match (plan.machine, self.spec.unknown_machines) {
-            (Some(machine), _) if !machine.spec.approved => Some(Unserved::NotApproved),
+            (Some(machine), _) if !machine.spec().approved => Some(Unserved::NotApproved),
             (Some(_), _) | (None, UnknownMachines::Boot) => None,
             (None, UnknownMachines::Ignore | UnknownMachines::Discover) => Some(Unserved::Unknown),
         }
+    }
+
+    /// How many addresses its pools have to lend.
+    #[must_use]
+    pub fn pool_addresses(&self) -> u64 {
+        let pools = self.spec.pools.iter();
+        let sizes = pools.map(|pool| {
+            let size = u64::from(u32::from(pool.end).saturating_sub(pool.start.into())) + 1;
+            size.saturating_sub(self.excluded.count(pool.start, pool.end))
+        });
+        sizes.sum()
     }
 
     /// The addresses that no pool gives away where we are `server`.

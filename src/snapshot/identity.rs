@@ -182,7 +182,7 @@ impl Snapshot {
 pub(super) fn index(machines: &[MachineEntry]) -> BTreeMap<String, Index> {
     let mut all: BTreeMap<String, Index> = BTreeMap::new();
     for (at, machine) in machines.iter().enumerate() {
-        let spec = &machine.spec;
+        let spec = &machine.spec();
         if spec.uuid.is_none() && spec.serial.is_none() && spec.asset_tag.is_none() {
             continue;
         }

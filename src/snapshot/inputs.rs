@@ -1,9 +1,10 @@
 //! What a snapshot is compiled from.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Identity;
-use crate::api::{BootProfile, Kind, Machine, ObjectRef, Subnet};
+use crate::api::{Artifact, BootProfile, Kind, Machine, ObjectRef, Subnet};
 use crate::boot::MacAddress;
 
 /// All manifests, each kind oldest first: by `creationTimestamp` and name from
@@ -15,8 +16,10 @@ pub struct Inputs {
     pub subnets: Vec<Subnet>,
     /// What they boot.
     pub profiles: Vec<BootProfile>,
-    /// Who they are.
-    pub machines: Vec<Machine>,
+    /// Who they are; shared with the source and the snapshot, for they are many.
+    pub machines: Vec<Arc<Machine>>,
+    /// Files that they boot from.
+    pub artifacts: Vec<Artifact>,
     /// Machines whose objects cannot be read, as far as their MAC addresses can.
     pub withheld: Vec<Withheld>,
     /// The same by what else they are known by.
@@ -38,9 +41,14 @@ impl Inputs {
             .iter()
             .map(|it| (Kind::BootProfile, &it.metadata));
         let machines = self.machines.iter().map(|it| (Kind::Machine, &it.metadata));
+        let artifacts = self
+            .artifacts
+            .iter()
+            .map(|it| (Kind::Artifact, &it.metadata));
         subnets
             .chain(profiles)
             .chain(machines)
+            .chain(artifacts)
             .map(|(kind, metadata)| ObjectRef::of(kind, metadata))
             .collect()
     }
@@ -53,6 +61,8 @@ impl Inputs {
             .retain(|it| keep(&ObjectRef::of(Kind::BootProfile, &it.metadata)));
         self.machines
             .retain(|it| keep(&ObjectRef::of(Kind::Machine, &it.metadata)));
+        self.artifacts
+            .retain(|it| keep(&ObjectRef::of(Kind::Artifact, &it.metadata)));
         self.withheld.retain(|withheld| keep(&withheld.object));
         self.withheld_names
             .retain(|withheld| keep(&withheld.object));

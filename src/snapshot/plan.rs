@@ -3,8 +3,9 @@
 use super::{
     DefaultProfile, Identity, KnownBy, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
-use crate::api::{BootPolicy, Interface, LoaderKind, LocalBoot};
-use crate::boot::{Architecture, Client};
+use crate::api::{BootPolicy, Interface, IsoMethod, LoaderKind, LocalBoot, Source};
+use crate::boot::{Architecture, Client, ClientKind};
+use crate::timeline::Purpose;
 
 /// What a machine is to do, and why.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +88,10 @@ pub enum NoLoader {
     ArchitectureNotInProfile,
     /// There is no loader file for its architecture.
     LoaderMissing,
+    /// The profile boots an EFI program, and its firmware is a BIOS.
+    SourceNeedsUefi,
+    /// The profile boots a disc in memory, which UEFI HTTP boot alone can.
+    SourceNeedsHttpBoot,
 }
 
 // === impl Snapshot ===
@@ -107,7 +112,7 @@ impl Snapshot {
             (Some(machine), _) if machine.selection == Selection::Refused => {
                 Verdict::Local(LocalReason::MachineRefused)
             }
-            (Some(machine), _) if machine.spec.boot.policy == BootPolicy::Local => {
+            (Some(machine), _) if machine.spec().boot.policy == BootPolicy::Local => {
                 Verdict::Local(LocalReason::Policy)
             }
             _ if interface.is_some_and(|interface| !interface.netboot) => {
@@ -155,17 +160,31 @@ impl Snapshot {
         (index.and_then(|index| self.profiles.get(index)), rule)
     }
 
-    /// Whether `client` is of an architecture that `profile` is for.
+    /// Whether `client` is of an architecture that `profile` is for, and can
+    /// boot what the profile boots.
     ///
     /// # Errors
     /// [`NoLoader`] says why it is not.
     pub fn fits(&self, profile: &ProfileEntry, client: &Client) -> Result<Architecture, NoLoader> {
         let architecture = client.architecture().ok_or(NoLoader::ArchitectureUnknown)?;
         let allowed = &profile.spec.architectures;
-        if allowed.is_empty() || allowed.contains(&architecture) {
-            Ok(architecture)
-        } else {
-            Err(NoLoader::ArchitectureNotInProfile)
+        if !allowed.is_empty() && !allowed.contains(&architecture) {
+            return Err(NoLoader::ArchitectureNotInProfile);
+        }
+        match profile.spec.source() {
+            Source::Efi(_) if !architecture.is_uefi() => Err(NoLoader::SourceNeedsUefi),
+            Source::Iso(iso) if iso.method == Some(IsoMethod::RamDisk) => {
+                let can = architecture.is_uefi() && client.kind == ClientKind::HttpBoot;
+                can.then_some(architecture)
+                    .ok_or(NoLoader::SourceNeedsHttpBoot)
+            }
+            Source::Linux(_)
+            | Source::Efi(_)
+            | Source::Iso(_)
+            | Source::Chain(_)
+            | Source::Script(_)
+            | Source::Local
+            | Source::Loader => Ok(architecture),
         }
     }
 
@@ -195,6 +214,40 @@ impl Snapshot {
     }
 }
 
+// === impl ProfileEntry ===
+
+impl ProfileEntry {
+    /// The file that `client`'s firmware loads itself, without a loader of
+    /// ours, and what it is for; `None` where it needs one.
+    #[must_use]
+    pub fn direct(&self, client: &Client) -> Option<(Purpose, &str)> {
+        if !self.pending.is_empty() {
+            // Firmware knows no waiting: an iPXE shows why, and waits.
+            return None;
+        }
+        let firmware = matches!(client.kind, ClientKind::Pxe | ClientKind::HttpBoot);
+        match self.spec.source() {
+            Source::Efi(efi) if firmware && self.spec.loader.kind == LoaderKind::Direct => {
+                Some((Purpose::Efi, efi.file.path.as_str()))
+            }
+            Source::Iso(iso)
+                if iso.method != Some(IsoMethod::SanBoot)
+                    && client.kind == ClientKind::HttpBoot
+                    && client.architecture().is_some_and(Architecture::is_uefi) =>
+            {
+                Some((Purpose::Iso, iso.file.path.as_str()))
+            }
+            Source::Linux(_)
+            | Source::Efi(_)
+            | Source::Iso(_)
+            | Source::Chain(_)
+            | Source::Script(_)
+            | Source::Local
+            | Source::Loader => None,
+        }
+    }
+}
+
 // === impl Plan ===
 
 impl Plan<'_> {
@@ -209,7 +262,7 @@ impl Plan<'_> {
     #[must_use]
     pub fn local_boot(&self) -> LocalBoot {
         self.machine
-            .map_or_else(LocalBoot::default, |machine| machine.spec.local_boot)
+            .map_or_else(LocalBoot::default, |machine| machine.spec().local_boot)
     }
 }
 
@@ -257,6 +310,8 @@ impl NoLoader {
             Self::ArchitectureUnknown => "architecture-unknown",
             Self::ArchitectureNotInProfile => "architecture-not-in-profile",
             Self::LoaderMissing => "loader-missing",
+            Self::SourceNeedsUefi => "source-needs-uefi",
+            Self::SourceNeedsHttpBoot => "source-needs-http-boot",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which profile a machine gets: the best match of the selectors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::names::namespace_of;
 use super::{Inputs, ProfileEntry};
@@ -41,7 +42,7 @@ fn rank(spec: &BootProfileSpec, labels: &BTreeMap<String, String>) -> Option<(us
 /// Machines that two profiles match equally well: the older one wins, which
 /// is hardly what was meant. A warning for each machine.
 pub(super) fn ties(inputs: &Inputs) -> Vec<Problem> {
-    let undecided = |machine: &&Machine| machine.spec.profile_ref.is_none();
+    let undecided = |machine: &&Arc<Machine>| machine.spec.profile_ref.is_none();
     inputs
         .machines
         .iter()

@@ -7,11 +7,12 @@ use minijinja::Environment;
 use super::suggest;
 
 /// What a template can name; `params.` takes any name after it.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "boot.phone_home",
     "machine.name",
     "machine.namespace",
     "machine.mac",
+    "machine.url",
     "machine.ip",
     "machine.hostname",
     "machine.profile",

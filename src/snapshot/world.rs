@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::names::namespace_of;
 use super::select::ties;
@@ -16,6 +17,9 @@ use crate::boot::MacAddress;
 /// object: leases and reservations go on, and the machine is sent to its disk.
 pub(crate) const PROFILE_NOT_FOUND: &str = "ProfileNotFound";
 
+/// The same of an Artifact: machines wait for it.
+pub(crate) const ARTIFACT_NOT_FOUND: &str = "ArtifactNotFound";
+
 /// Every rule that the objects break between them.
 #[must_use]
 pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
@@ -23,6 +27,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     subnets(&inputs.subnets, &mut problems);
     defaults(inputs, &mut problems);
     references(inputs, &mut problems);
+    artifacts(inputs, &mut problems);
     machines(&inputs.machines, &mut problems);
     reservations(inputs, &mut problems);
     problems.extend(ties(inputs));
@@ -116,22 +121,56 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Artifacts that profiles name must be there, in the same namespace.
+fn artifacts(inputs: &Inputs, problems: &mut Vec<Problem>) {
+    let artifacts: BTreeSet<ObjectRef> = inputs
+        .artifacts
+        .iter()
+        .map(|artifact| ObjectRef::of(Kind::Artifact, &artifact.metadata))
+        .collect();
+    for profile in &inputs.profiles {
+        let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
+        for file in profile.spec.clone().files_mut() {
+            let Some(artifact) = file.artifact_ref else {
+                continue;
+            };
+            let wanted = ObjectRef::new(Kind::Artifact, &object.namespace, &artifact.name);
+            let pointer = format!("{}/artifactRef/name", file.pointer);
+            problems.extend(not_there(
+                (&object, &pointer),
+                &wanted,
+                &artifacts,
+                ARTIFACT_NOT_FOUND,
+            ));
+        }
+    }
+}
+
 fn missing(
     object: &ObjectRef,
     pointer: &str,
     named: Option<&NameRef>,
     profiles: &BTreeSet<ObjectRef>,
 ) -> Option<Problem> {
-    let name = &named?.name;
-    let wanted = ObjectRef::new(Kind::BootProfile, &object.namespace, name);
-    if profiles.contains(&wanted) {
+    let wanted = ObjectRef::new(Kind::BootProfile, &object.namespace, &named?.name);
+    not_there((object, pointer), &wanted, profiles, PROFILE_NOT_FOUND)
+}
+
+fn not_there(
+    (object, pointer): (&ObjectRef, &str),
+    wanted: &ObjectRef,
+    all: &BTreeSet<ObjectRef>,
+    reason: &'static str,
+) -> Option<Problem> {
+    if all.contains(wanted) {
         return None;
     }
-    let known = profiles
+    let name = &wanted.name;
+    let known = all
         .iter()
-        .filter(|profile| profile.namespace == object.namespace)
-        .map(|profile| profile.name.as_str());
-    let elsewhere = profiles.iter().find(|profile| profile.name == *name);
+        .filter(|other| other.namespace == object.namespace)
+        .map(|other| other.name.as_str());
+    let elsewhere = all.iter().find(|other| other.name == *name);
     let cure = match (elsewhere, suggest::nearest(name, known)) {
         (Some(other), _) => format!(
             "the one in namespace {} cannot be named: references never cross namespaces",
@@ -141,19 +180,13 @@ fn missing(
         (None, None) => "add it, or remove the reference".to_owned(),
     };
     let what = format!("there is no {wanted}");
-    Some(Problem::error(
-        object,
-        pointer,
-        PROFILE_NOT_FOUND,
-        what,
-        cure,
-    ))
+    Some(Problem::error(object, pointer, reason, what, cure))
 }
 
 /// No two machines of a namespace share a MAC, an address, a UUID, a serial
 /// number or an asset tag. Nothing is written down but where something was
 /// seen first: there may be a hundred thousand machines, and few conflicts.
-fn machines(machines: &[Machine], problems: &mut Vec<Problem>) {
+fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
     let mut macs: HashMap<(&str, MacAddress), (usize, usize)> = HashMap::new();
     let mut ips: HashMap<(&str, Ipv4Addr), (usize, usize)> = HashMap::new();
     let mut names: HashMap<(&str, &str, String), usize> = HashMap::new();
@@ -364,9 +397,9 @@ mod tests {
     fn finds_machines_that_are_twice_there() {
         let inputs = Inputs {
             machines: vec![
-                machine("a", 1, Some("10.0.0.1"), None),
-                machine("b", 1, Some("10.0.0.1"), None),
-                machine("other/c", 1, Some("10.0.0.1"), None),
+                machine("a", 1, Some("10.0.0.1"), None).into(),
+                machine("b", 1, Some("10.0.0.1"), None).into(),
+                machine("other/c", 1, Some("10.0.0.1"), None).into(),
             ],
             ..Inputs::default()
         };
@@ -381,7 +414,9 @@ mod tests {
 
     #[test]
     fn finds_machines_that_are_known_by_the_same() {
-        let known = |name: &str, spec: Value| -> Machine { object(Kind::Machine, name, spec) };
+        let known = |name: &str, spec: Value| -> Arc<Machine> {
+            Arc::new(object(Kind::Machine, name, spec))
+        };
         let uuid = "4c4c4544-0043-4810-8052-b4c04f4a4d32";
         let swapped = "44454C4C-4300-1048-8052-B4C04F4A4D32";
         let inputs = Inputs {
@@ -413,12 +448,12 @@ mod tests {
         let inputs = Inputs {
             subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
             machines: vec![
-                machine("router", 1, Some("10.0.0.1"), None),
-                machine("next", 2, Some("10.0.0.2"), None),
-                machine("net", 3, Some("10.0.0.255"), None),
-                machine("far", 4, Some("10.9.0.1"), None),
-                machine("fine", 5, Some("10.0.0.9"), None),
-                machine("other/unserved", 6, Some("10.9.0.1"), None),
+                machine("router", 1, Some("10.0.0.1"), None).into(),
+                machine("next", 2, Some("10.0.0.2"), None).into(),
+                machine("net", 3, Some("10.0.0.255"), None).into(),
+                machine("far", 4, Some("10.9.0.1"), None).into(),
+                machine("fine", 5, Some("10.0.0.9"), None).into(),
+                machine("other/unserved", 6, Some("10.9.0.1"), None).into(),
             ],
             ..Inputs::default()
         };
@@ -447,8 +482,8 @@ mod tests {
             subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
             profiles: vec![profile("debian"), profile("rescue"), profile("other/far")],
             machines: vec![
-                machine("m", 1, None, Some("debian")),
-                machine("n", 2, None, Some("far")),
+                machine("m", 1, None, Some("debian")).into(),
+                machine("n", 2, None, Some("far")).into(),
             ],
             ..Inputs::default()
         };
@@ -473,7 +508,7 @@ mod tests {
                 let [a, b, c, d] = n.to_be_bytes();
                 one.spec.interfaces[0].mac = MacAddress::new([2, 0, a, b, c, d]);
                 one.spec.interfaces[0].ip = Some(Ipv4Addr::from(0x0a00_0001 + n));
-                one
+                one.into()
             })
             .collect();
         let inputs = Inputs {

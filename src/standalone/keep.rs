@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::manifest::Loaded;
-use crate::api::{BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
+use crate::api::{Artifact, BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
 use crate::snapshot::{Inputs, check_world};
 
 /// Objects as they were when they were last good.
@@ -19,7 +20,8 @@ pub(super) struct Kept {
 enum Object {
     Subnet(Box<Subnet>),
     Profile(Box<BootProfile>),
-    Machine(Box<Machine>),
+    Machine(Arc<Machine>),
+    Artifact(Box<Artifact>),
 }
 
 // === impl Kept ===
@@ -95,10 +97,16 @@ impl Kept {
                 &Object::Profile(Box::new(it.clone())),
             )
         });
+        inputs.artifacts.sort_by_cached_key(|it| {
+            age(
+                &ObjectRef::of(Kind::Artifact, &it.metadata),
+                &Object::Artifact(Box::new(it.clone())),
+            )
+        });
         inputs.machines.sort_by_cached_key(|it| {
             age(
                 &ObjectRef::of(Kind::Machine, &it.metadata),
-                &Object::Machine(Box::new(it.clone())),
+                &Object::Machine(Arc::clone(it)),
             )
         });
     }
@@ -138,10 +146,16 @@ impl Kept {
                 Object::Profile(Box::new(profile.clone())),
             );
         }
+        for artifact in &inputs.artifacts {
+            keep(
+                ObjectRef::of(Kind::Artifact, &artifact.metadata),
+                Object::Artifact(Box::new(artifact.clone())),
+            );
+        }
         for machine in &inputs.machines {
             keep(
                 ObjectRef::of(Kind::Machine, &machine.metadata),
-                Object::Machine(Box::new(machine.clone())),
+                Object::Machine(Arc::clone(machine)),
             );
         }
         // What is bad and was never good is nothing to go back to.
@@ -160,7 +174,8 @@ fn add(inputs: &mut Inputs, object: &Object) {
     match object {
         Object::Subnet(subnet) => inputs.subnets.push((**subnet).clone()),
         Object::Profile(profile) => inputs.profiles.push((**profile).clone()),
-        Object::Machine(machine) => inputs.machines.push((**machine).clone()),
+        Object::Machine(machine) => inputs.machines.push(Arc::clone(machine)),
+        Object::Artifact(artifact) => inputs.artifacts.push((**artifact).clone()),
     }
 }
 
@@ -174,6 +189,9 @@ fn replace(inputs: &mut Inputs, object: &ObjectRef, value: &Object) {
     inputs
         .machines
         .retain(|it| ObjectRef::of(Kind::Machine, &it.metadata) != *object);
+    inputs
+        .artifacts
+        .retain(|it| ObjectRef::of(Kind::Artifact, &it.metadata) != *object);
     add(inputs, value);
 }
 
@@ -196,7 +214,12 @@ fn find(inputs: &Inputs, object: &ObjectRef) -> Option<Object> {
                 .machines
                 .iter()
                 .find(|it| ObjectRef::of(Kind::Machine, &it.metadata) == *object);
-            found.map(|it| Object::Machine(Box::new(it.clone())))
+            found.map(|it| Object::Machine(Arc::clone(it)))
+        }
+        Kind::Artifact => {
+            let mut all = inputs.artifacts.iter();
+            let found = all.find(|it| ObjectRef::of(Kind::Artifact, &it.metadata) == *object);
+            found.map(|it| Object::Artifact(Box::new(it.clone())))
         }
     }
 }

@@ -214,7 +214,10 @@ impl Source {
         let mut inputs = Cow::Borrowed(&read.inputs);
         let discovered = self.roster.beside(&read.inputs);
         if !discovered.is_empty() {
-            inputs.to_mut().machines.extend(discovered);
+            inputs
+                .to_mut()
+                .machines
+                .extend(discovered.into_iter().map(Arc::new));
         }
         self.press.publish(&inputs, &settings, words, is_news);
         if is_news {

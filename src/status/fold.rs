@@ -54,7 +54,7 @@ fn machine_row(
     latest: &HashMap<MacAddress, &Boot>,
     addresses: &HashMap<MacAddress, Ipv4Addr>,
 ) -> MachineRow {
-    let interfaces = &machine.spec.interfaces;
+    let interfaces = &machine.spec().interfaces;
     let boot = interfaces
         .iter()
         .filter_map(|interface| latest.get(&interface.mac).copied())
@@ -70,9 +70,9 @@ fn machine_row(
         name: machine.name.name.clone(),
         profile: standing.profile.map(str::to_owned),
         rule: standing.rule.as_str().to_owned(),
-        policy: word(&machine.spec.boot.policy),
+        policy: word(&machine.spec().boot.policy),
         phase: phase(
-            !machine.spec.approved,
+            !machine.spec().approved,
             standing.verdict,
             boot.map(|boot| boot.result),
         ),
@@ -85,7 +85,7 @@ fn machine_row(
             .map(|record| record.stage.as_str().to_owned()),
         ip: lent.or(reserved),
         last_boot: boot.map(|boot| boot.started),
-        created: machine.created.map(|created| created.0),
+        created: machine.created().map(|created| created.0),
         macs: interfaces.iter().map(|interface| interface.mac).collect(),
         architecture: boot
             .and_then(|boot| boot.architecture)
@@ -111,7 +111,7 @@ fn standing<'a>(
     let interface = which(machine, boot);
     let plan = subnet
         .map(|subnet| {
-            let spec = &machine.spec;
+            let spec = &machine.spec();
             let identity = Identity {
                 mac: interface.map(|interface| interface.mac),
                 uuid: spec.uuid,
@@ -152,7 +152,7 @@ fn own_profile<'a>(snapshot: &'a Snapshot, machine: &MachineEntry) -> (Option<&'
 
 /// The interface that a machine boots by: the one it did, or the first it may.
 fn which<'a>(machine: &'a MachineEntry, boot: Option<&Boot>) -> Option<&'a Interface> {
-    let interfaces = &machine.spec.interfaces;
+    let interfaces = &machine.spec().interfaces;
     let mac = boot.map(|boot| boot.mac);
     interfaces
         .iter()
@@ -201,14 +201,7 @@ pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> V
 #[must_use]
 pub fn addresses(subnet: &SubnetEntry, leases: &[Lease], now: Millis) -> AddressCounts {
     let pools = &subnet.spec.pools;
-    let total: u64 = pools
-        .iter()
-        .map(|pool| {
-            let size = u64::from(u32::from(pool.end).saturating_sub(pool.start.into())) + 1;
-            size.saturating_sub(subnet.excluded.count(pool.start, pool.end))
-        })
-        .sum();
-    let total = u32::try_from(total).unwrap_or(u32::MAX);
+    let total = u32::try_from(subnet.pool_addresses()).unwrap_or(u32::MAX);
     let mut counts = AddressCounts {
         total,
         free: total,
@@ -258,24 +251,19 @@ pub fn profiles(
             ProfileRow {
                 namespace: name.namespace.clone(),
                 name: name.name.clone(),
-                source: source(profile).to_owned(),
+                source: profile.spec.source().as_str().to_owned(),
                 default: profile.spec.default,
                 machines: users.get(&key).copied().unwrap_or_default(),
                 boots: boots(name),
-                ready: missing.is_empty(),
-                reason: (!missing.is_empty())
-                    .then(|| format!("{} not in the artifact tree", missing.join(", "))),
+                ready: missing.is_empty() && profile.pending.is_empty(),
+                reason: if missing.is_empty() {
+                    (!profile.pending.is_empty()).then(|| profile.pending.join("; "))
+                } else {
+                    Some(format!("{} not in the artifact tree", missing.join(", ")))
+                },
             }
         })
         .collect()
-}
-
-const fn source(profile: &ProfileEntry) -> &'static str {
-    match (&profile.spec.linux, profile.spec.local) {
-        (Some(_), _) => "linux",
-        (None, Some(_)) => "local",
-        (None, None) => "loader",
-    }
 }
 
 /// The word that a value is written as in manifests and JSON.

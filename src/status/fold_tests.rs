@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -61,7 +62,7 @@ fn object<T: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: &serde_j
 }
 
 fn snapshot() -> Snapshot {
-    let machine = |name, spec: &serde_json::Value| object("Machine", name, spec);
+    let machine = |name, spec: &serde_json::Value| Arc::new(object("Machine", name, spec));
     let inputs = Inputs {
         subnets: vec![object(
             "Subnet",
@@ -104,6 +105,7 @@ fn snapshot() -> Snapshot {
         loaders: BTreeMap::new(),
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: vec![Ipv4Addr::new(10, 0, 0, 11)],
+        held: Arc::default(),
     };
     compile(1, &inputs, &settings).snapshot
 }

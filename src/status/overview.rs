@@ -40,6 +40,30 @@ pub struct Overview {
     pub booting: usize,
     /// Leases that are lent now; `None` where nobody can say.
     pub leases: Option<usize>,
+    /// The loader of each architecture that has one.
+    #[serde(default)]
+    pub loaders: Vec<LoaderRow>,
+}
+
+/// A loader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoaderRow {
+    /// The architecture that it is for.
+    pub architecture: String,
+    /// Its name.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of it, in hex.
+    pub sha256: String,
+    /// Where it is from: the artifact tree, the volume, or a folder of the
+    /// image or the system.
+    pub from: String,
+    /// Whether an administrator put it there, or edited it.
+    pub own: bool,
+    /// Whether it runs `autoexec.ipxe`.
+    pub autoexec: bool,
 }
 
 /// Where manifests come from.

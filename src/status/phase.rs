@@ -17,7 +17,9 @@ pub const fn phase(waiting: bool, verdict: Option<Verdict>, latest: Option<BootR
     match (latest, verdict) {
         (Some(BootResult::Running), _) => Phase::Booting,
         (_, Some(Verdict::Local(_))) => Phase::Local,
-        (Some(BootResult::HandedOff | BootResult::PhonedHome), _) => Phase::Booted,
+        (Some(BootResult::HandedOff | BootResult::Chained | BootResult::PhonedHome), _) => {
+            Phase::Booted
+        }
         (Some(BootResult::Stalled | BootResult::Failed), _) => Phase::Stalled,
         // It was sent to its disk, by what its object said then.
         (Some(BootResult::LocalBoot | BootResult::Restarted) | None, _) => Phase::Ready,

@@ -19,11 +19,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::telemetry::{FLAG, Meter, about};
 
 /// Faults of one service that are borne within [`FAULT_WINDOW`].
 pub const MAX_FAULTS: usize = 5;
@@ -97,10 +99,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// A registry that has the same metrics already.
-    pub fn new(
-        shutdown: CancellationToken,
-        registry: &Registry,
-    ) -> prometheus::Result<(Self, Faults)> {
+    pub fn new(shutdown: CancellationToken, meter: &Meter) -> prometheus::Result<(Self, Faults)> {
         let (fatal, faults) = mpsc::unbounded_channel();
         let inner = Inner {
             shutdown,
@@ -109,7 +108,7 @@ impl Supervisor {
             starts: AtomicU64::new(0),
             said: Mutex::default(),
             fatal,
-            metrics: Metrics::register(registry)?,
+            metrics: Metrics::register(meter)?,
         };
         Ok((Self(Arc::new(inner)), Faults(faults)))
     }
@@ -129,6 +128,10 @@ impl Supervisor {
         let start = self.0.starts.fetch_add(1, Ordering::Relaxed);
         let starting = State::Down("it starts".to_owned());
         self.states().insert(name.clone(), (start, starting));
+        // From the beginning, so that the first restart is seen as one more,
+        // and that what never ran is seen to be down.
+        let _ = self.0.metrics.restarts.with_label_values(&[&name]);
+        self.0.metrics.up.with_label_values(&[&name]).set(0);
         self.0.tasks.spawn(async move {
             this.supervise(&name, start, &token, &mut make).await;
             this.forget(&name, start);
@@ -291,22 +294,25 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 // === impl Metrics ===
 
 impl Metrics {
-    fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let up = Opts::new(
-            "reveille_service_up",
-            "Whether a service of the process runs.",
-        );
-        let restarts = Opts::new(
-            "reveille_service_restarts_total",
-            "Restarts of a service after trouble or a fault.",
-        );
-        let metrics = Self {
-            up: IntGaugeVec::new(up, &["service"])?,
-            restarts: IntCounterVec::new(restarts, &["service"])?,
-        };
-        registry.register(Box::new(metrics.up.clone()))?;
-        registry.register(Box::new(metrics.restarts.clone()))?;
-        Ok(metrics)
+    fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            up: meter.gauges(
+                about(
+                    "reveille_service_up",
+                    "Whether a service of the process runs; one for each interface that DHCP serves.",
+                    FLAG,
+                ),
+                &["service"],
+            )?,
+            restarts: meter.counters(
+                about(
+                    "reveille_service_restarts_total",
+                    "Restarts of a service after trouble or a fault.",
+                    "restarts",
+                ),
+                &["service"],
+            )?,
+        })
     }
 }
 
@@ -317,7 +323,7 @@ mod tests {
     use super::*;
 
     fn supervisor() -> (Supervisor, Faults) {
-        Supervisor::new(CancellationToken::new(), &Registry::new()).unwrap()
+        Supervisor::new(CancellationToken::new(), &Meter::default()).unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
-//! Log lines: JSON for machines, short lines for people. Shell.
+//! Log lines: JSON for machines, short lines for people; and metrics. Shell.
 
 mod line;
+mod meter;
+mod process;
 mod seldom;
 
 use std::io::IsTerminal as _;
@@ -10,6 +12,10 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 use self::line::Line;
+pub use self::meter::{
+    About, BYTES, Bounded, Described, FLAG, Meter, MetricKind, OTHER, SECONDS, about,
+};
+pub use self::process::register;
 pub use self::seldom::Seldom;
 
 /// How log lines look.

@@ -1,9 +1,16 @@
 //! Counters of the TFTP service. No label names a machine: there are thousands.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::refuse::Refusal;
-use super::transfer::Outcome;
+use super::transfer::{Outcome, Transfer};
+use crate::telemetry::{BYTES, Meter, SECONDS, about};
+
+/// From a loader on a near link to a whole system over a slow one.
+const SECONDS_OF_TRANSFERS: [f64; 10] =
+    [0.01, 0.05, 0.25, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
 
 /// Counters of the TFTP service; clones count together.
 #[derive(Clone, Debug)]
@@ -14,6 +21,8 @@ pub struct TftpMetrics {
     bytes: IntCounter,
     retransmits: IntCounter,
     active: IntGauge,
+    seconds: HistogramVec,
+    window: Histogram,
 }
 
 impl TftpMetrics {
@@ -21,49 +30,72 @@ impl TftpMetrics {
     ///
     /// # Errors
     /// Where the registry has one of that name.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let active = IntGauge::new(
-            "reveille_tftp_active_transfers",
-            "TFTP transfers in progress.",
-        )?;
-        registry.register(Box::new(active.clone()))?;
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        let counters = |name, help, unit, label| meter.counters(about(name, help, unit), &[label]);
         Ok(Self {
-            transfers: counter_by(
-                registry,
+            transfers: counters(
                 "reveille_tftp_transfers_total",
-                "TFTP transfers that ended, by outcome.",
+                "TFTP transfers that ended, by outcome; `probe` asked for the size alone.",
+                "transfers",
                 "outcome",
             )?,
-            refused: counter_by(
-                registry,
+            refused: counters(
                 "reveille_tftp_refused_total",
                 "TFTP requests answered with an ERROR packet, by reason.",
+                "requests",
                 "reason",
             )?,
-            ignored: counter_by(
-                registry,
+            ignored: counters(
                 "reveille_tftp_ignored_total",
                 "TFTP packets that changed nothing, by reason.",
+                "packets",
                 "reason",
             )?,
-            bytes: counter(
-                registry,
+            bytes: meter.counter(about(
                 "reveille_tftp_sent_bytes_total",
-                "Bytes of content sent by TFTP, each counted once.",
-            )?,
-            retransmits: counter(
-                registry,
+                "Content sent by TFTP, each byte counted once.",
+                BYTES,
+            ))?,
+            retransmits: meter.counter(about(
                 "reveille_tftp_retransmits_total",
                 "TFTP packets that were sent again.",
+                "packets",
+            ))?,
+            active: meter.gauge(about(
+                "reveille_tftp_active_transfers",
+                "TFTP transfers in progress.",
+                "transfers",
+            ))?,
+            seconds: meter.histograms(
+                about(
+                    "reveille_tftp_transfer_seconds",
+                    "Time from a TFTP request to the end of its transfer, probes left out.",
+                    SECONDS,
+                ),
+                &["outcome"],
+                &SECONDS_OF_TRANSFERS,
             )?,
-            active,
+            window: meter.histogram(
+                about(
+                    "reveille_tftp_window_blocks",
+                    "Blocks that a client takes before it acknowledges them (RFC 7440), by \
+                     transfer, probes left out.",
+                    "blocks",
+                ),
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0],
+            )?,
         })
     }
 
-    pub(super) fn ended(&self, outcome: &Outcome, bytes: u64, retransmits: u64) {
+    pub(super) fn ended(&self, outcome: &Outcome, transfer: &Transfer, duration: Duration) {
         self.transfers.with_label_values(&[outcome.as_str()]).inc();
-        self.bytes.inc_by(bytes);
-        self.retransmits.inc_by(retransmits);
+        self.bytes.inc_by(transfer.bytes_sent());
+        self.retransmits.inc_by(transfer.retransmits());
+        if *outcome != Outcome::Probe {
+            let seconds = self.seconds.with_label_values(&[outcome.as_str()]);
+            seconds.observe(duration.as_secs_f64());
+            self.window.observe(f64::from(transfer.windowsize()));
+        }
     }
 
     pub(super) fn refused(&self, refusal: Refusal) {
@@ -78,21 +110,4 @@ impl TftpMetrics {
         self.active
             .set(i64::try_from(transfers).unwrap_or(i64::MAX));
     }
-}
-
-fn counter_by(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    label: &str,
-) -> prometheus::Result<IntCounterVec> {
-    let counter = IntCounterVec::new(Opts::new(name, help), &[label])?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-    let counter = IntCounter::new(name, help)?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
 }

@@ -47,7 +47,7 @@ impl Served {
     ) {
         let bytes = transfer.bytes_sent();
         let duration = self.started.elapsed();
-        shared.metrics.ended(outcome, bytes, transfer.retransmits());
+        shared.metrics.ended(outcome, transfer, duration);
         self.log(peer, transfer, outcome, duration);
         // A probe moved no content.
         if let (Some(mac), false) = (self.machine, *outcome == Outcome::Probe) {

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::api::LoaderKind;
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{AUTOEXEC_NAME, Caller, NoScript, Urls, bootstrap, script_for};
 use crate::snapshot::Snapshot;
@@ -113,8 +114,13 @@ fn purpose(snapshot: &Snapshot, path: &ArtifactPath) -> Purpose {
         .iter()
         .flat_map(|profile| profile.spec.loader.files.values());
     if snapshot.loaders.values().chain(own).any(|file| is(file)) {
-        Purpose::Loader
-    } else {
-        Purpose::Other
+        return Purpose::Loader;
     }
+    let direct = snapshot
+        .profiles
+        .iter()
+        .filter(|profile| profile.spec.loader.kind == LoaderKind::Direct)
+        .filter_map(|profile| profile.spec.efi.as_ref())
+        .any(|efi| is(&efi.file.path));
+    if direct { Purpose::Efi } else { Purpose::Other }
 }

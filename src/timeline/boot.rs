@@ -93,6 +93,8 @@ pub enum BootResult {
     Running,
     /// Everything was sent whole: the machine runs on its own.
     HandedOff,
+    /// It was sent to another server, which we do not see.
+    Chained,
     /// The machine was sent to its disk.
     LocalBoot,
     /// It did not go on to its next stage in time.
@@ -122,6 +124,11 @@ pub enum Stage {
     Kernel,
     /// An initrd was sent.
     Initrd,
+    /// The EFI program that is booted was sent.
+    Efi,
+    /// The image of a disc was sent, or as much of it as a machine reads that
+    /// runs from it.
+    Iso,
     /// Everything was sent.
     HandOff,
     /// The system that was booted called back.
@@ -268,6 +275,8 @@ impl Stage {
             Self::Script => "script",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
+            Self::Efi => "efi",
+            Self::Iso => "iso",
             Self::HandOff => "hand-off",
             Self::PhonedHome => "phoned-home",
             Self::LocalBoot => "local-boot",
@@ -279,9 +288,10 @@ impl Stage {
 
 impl BootResult {
     /// Every result.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Running,
         Self::HandedOff,
+        Self::Chained,
         Self::LocalBoot,
         Self::Stalled,
         Self::Restarted,
@@ -301,6 +311,7 @@ impl BootResult {
         match self {
             Self::Running => "running",
             Self::HandedOff => "handed-off",
+            Self::Chained => "chained",
             Self::LocalBoot => "local-boot",
             Self::Stalled => "stalled",
             Self::Restarted => "restarted",

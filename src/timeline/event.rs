@@ -82,6 +82,13 @@ pub enum NextStep {
         /// The file name or URL.
         file: String,
     },
+    /// Load what is booted itself, without a loader of ours.
+    Source {
+        /// The profile, by name.
+        profile: String,
+        /// The file name or URL.
+        file: String,
+    },
     /// Load the script at a URL.
     Script {
         /// The profile it serves, by name.
@@ -147,10 +154,17 @@ pub enum Purpose {
     Script,
     /// The iPXE script that sends a machine to its disk.
     LocalScript,
+    /// The iPXE script of a machine whose files are not there yet: it says so
+    /// on the screen, and comes again.
+    Waiting,
     /// The kernel.
     Kernel,
     /// An initial RAM disk.
     Initrd,
+    /// An EFI program.
+    Efi,
+    /// The image of a disc.
+    Iso,
     /// Something else from the tree.
     Other,
 }
@@ -163,8 +177,11 @@ impl Purpose {
             Self::Loader => "loader",
             Self::Script => "script",
             Self::LocalScript => "local-script",
+            Self::Waiting => "waiting",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
+            Self::Efi => "efi",
+            Self::Iso => "iso",
             Self::Other => "other",
         }
     }

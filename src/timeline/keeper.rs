@@ -15,7 +15,6 @@ use super::{
     Timeline,
 };
 use crate::clock;
-use crate::events::EventSender;
 use crate::snapshot::{Acquaintances as _, Identity, ObjectName, Reader, Snapshot};
 
 /// How often boots are looked through for those that stalled.
@@ -43,8 +42,6 @@ pub struct BootList {
 pub struct Keeper {
     /// What the shells saw.
     pub events: mpsc::Receiver<BootEvent>,
-    /// Where events that were dropped are counted.
-    pub sender: EventSender,
     /// The boots.
     pub boots: Boots,
     /// Who is who.
@@ -200,8 +197,7 @@ impl Keeper {
     fn sweep(&self) {
         let notes = self.boots.lock().sweep(clock::now());
         self.tell(notes);
-        let dropped = i64::try_from(self.sender.dropped()).unwrap_or(i64::MAX);
-        self.metrics.dropped(dropped);
+        self.boots.with(|timeline| self.metrics.look(timeline));
     }
 
     fn tell(&self, notes: Vec<Note>) {

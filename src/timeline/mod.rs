@@ -27,7 +27,7 @@ pub use self::keeper::{BootList, Boots, Keeper};
 pub use self::metrics::BootMetrics;
 pub use self::observe::{Known, Note};
 pub use self::progress::{
-    IN_FLIGHT_MILLIS, IPXE_SILENCE_MILLIS, NO_PROGRESS_MILLIS, SILENCE_MILLIS,
+    IN_FLIGHT_MILLIS, IPXE_SILENCE_MILLIS, Leaves, NO_PROGRESS_MILLIS, SILENCE_MILLIS,
 };
 pub use self::recent::{INTRODUCTION_SECS, Introductions, LOADER_MEMORY_SECS, RecentLoaders};
 pub use self::store::{KEPT_BOOTS, MAX_MACHINES, MAX_MACS, MachineBoots, Timeline};

@@ -2,10 +2,10 @@
 
 use super::boot::{Boot, BootId, BootResult, Stage, StageRecord, Trouble};
 use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Transfer};
-use super::progress::{Progress, Told};
+use super::progress::{Leaves, Progress, Told};
 use super::store::Timeline;
 use super::word::Words;
-use crate::api::LoaderKind;
+use crate::api::Source;
 use crate::boot::{Client, ClientKind};
 use crate::clock::Millis;
 use crate::snapshot::{KnownBy, ObjectName, Plan};
@@ -23,8 +23,8 @@ pub struct Known {
     pub rule: Option<&'static str>,
     /// How many initrds that profile has.
     pub initrds: usize,
-    /// Whether that profile is a loader and nothing else.
-    pub loader_only: bool,
+    /// What that profile has the machine sent last.
+    pub leaves: Leaves,
 }
 
 /// What an event led to, for log lines, metrics and status.
@@ -41,6 +41,12 @@ pub enum Note {
     /// The system of a boot that had ended called back.
     PhonedHome(Box<Boot>),
 }
+
+/// What a hand-off to another server is about.
+pub(super) const CHAIN: &str = "chain";
+
+/// The trouble of a boot whose machine came back for its script.
+const CAME_BACK: &str = "it asks for its script again: what it was sent did not boot";
 
 /// A stage before it is part of a boot.
 struct Seen<'a> {
@@ -68,6 +74,9 @@ impl Timeline {
             return notes;
         }
         let begins = begins_boot(event, self.running(event.mac));
+        if !begins && self.running(event.mac).is_none() {
+            self.comes_back(event, &mut notes);
+        }
         let Some(index) = self.place(event, known, begins, &mut notes) else {
             return notes;
         };
@@ -83,14 +92,19 @@ impl Timeline {
         take(boot, event, known, words, &mut notes);
         boot.expects = Some(boot.next_stage());
         if let Some(result) = finish(boot) {
-            if result == BootResult::HandedOff {
-                note(
-                    boot,
-                    Seen::packet(Stage::HandOff, ""),
-                    event.at,
-                    words,
-                    &mut notes,
-                );
+            let what = match result {
+                BootResult::HandedOff => Some(""),
+                BootResult::Chained => Some(CHAIN),
+                BootResult::Running
+                | BootResult::LocalBoot
+                | BootResult::Stalled
+                | BootResult::Restarted
+                | BootResult::PhonedHome
+                | BootResult::Failed => None,
+            };
+            if let Some(what) = what {
+                let seen = Seen::packet(Stage::HandOff, what);
+                note(boot, seen, event.at, words, &mut notes);
             }
             self.end(index, event.mac, result, &mut notes);
         }
@@ -117,6 +131,34 @@ impl Timeline {
         }
         notes.push(Note::Started(Box::new(boot.clone())));
         self.add(index, boot, notes);
+    }
+
+    /// A machine that had been sent everything asks for its script again
+    /// without a new round of DHCP: what it was sent did not boot. Its boot
+    /// stays as it ended, and says so once.
+    fn comes_back(&mut self, event: &BootEvent, notes: &mut Vec<Note>) {
+        let Fact::Transfer(transfer) = &event.fact else {
+            return;
+        };
+        if transfer.purpose != Purpose::Script || !transfer.complete {
+            return;
+        }
+        let Some((index, boot, words)) = self.handed_off_last(event.mac) else {
+            return;
+        };
+        let told = boot.trouble.last();
+        let own = boot.progress.leaves == Leaves::Script;
+        if own || told.is_some_and(|trouble| trouble.what.as_str() == CAME_BACK) {
+            return;
+        }
+        let at = event.at.0.saturating_sub(boot.started);
+        let trouble = Trouble {
+            at_ms: u32::try_from(at).unwrap_or(u32::MAX),
+            what: words.word(CAME_BACK),
+        };
+        boot.push_trouble(trouble.clone());
+        notes.push(Note::Trouble(Box::new(boot.clone()), trouble));
+        self.touch(index);
     }
 
     /// A boot that had stalled goes on all the same: a cable was put back, a
@@ -242,7 +284,9 @@ const fn stage_of(purpose: Purpose) -> Option<Stage> {
         Purpose::LocalScript => Some(Stage::LocalBoot),
         Purpose::Kernel => Some(Stage::Kernel),
         Purpose::Initrd => Some(Stage::Initrd),
-        Purpose::Other => None,
+        Purpose::Efi => Some(Stage::Efi),
+        Purpose::Iso => Some(Stage::Iso),
+        Purpose::Waiting | Purpose::Other => None,
     }
 }
 
@@ -317,6 +361,7 @@ fn take_ack(
             boot.loader = Some(words.word(file.rsplit('/').next().unwrap_or(file)));
             Told::Loader
         }
+        NextStep::Source { .. } => Told::Source,
         NextStep::Script { .. } => Told::Script,
         NextStep::Local | NextStep::LocalScript => Told::Disk,
     };
@@ -351,7 +396,20 @@ fn take_transfer(
         boot.progress.land(at, millis);
     }
     boot.bytes = boot.bytes.saturating_add(transfer.bytes);
-    let stage = stage_of(transfer.purpose).filter(|_| transfer.complete);
+    if transfer.purpose == Purpose::Waiting {
+        // It does as it was told: no time passes for its patience.
+        boot.forward(at.0);
+        boot.progress.wait(at);
+        let what = "the machine waits: files of its profile are not there yet";
+        if boot.trouble.last().is_none_or(|last| &*last.what != what) {
+            trouble(boot, at, what, words, notes);
+        }
+        return;
+    }
+    // Of a disc that is read as a drive only parts are sent: enough of them
+    // for a machine that runs from it (`http::parts`).
+    let enough = transfer.purpose == Purpose::Iso && transfer.aborted.is_none();
+    let stage = stage_of(transfer.purpose).filter(|_| transfer.complete || enough);
     let Some(stage) = stage else {
         boot.forward(at.0);
         if let (Some(reason), Some(_)) = (transfer.aborted, stage_of(transfer.purpose)) {
@@ -373,6 +431,8 @@ fn take_transfer(
         Stage::Offer
         | Stage::Ack
         | Stage::Ipxe
+        | Stage::Efi
+        | Stage::Iso
         | Stage::HandOff
         | Stage::PhonedHome
         | Stage::LocalBoot => {}
@@ -412,10 +472,14 @@ fn trouble(boot: &mut Boot, at: Millis, what: &str, words: &mut Words, notes: &m
 
 /// How a boot ended with its last stage, if it did.
 fn finish(boot: &Boot) -> Option<BootResult> {
+    let leaves = boot.progress.leaves;
     match boot.last_stage()? {
         Stage::LocalBoot => Some(BootResult::LocalBoot),
         Stage::Kernel | Stage::Initrd if boot.progress.is_over() => Some(BootResult::HandedOff),
-        Stage::Loader if boot.progress.loader_only => Some(BootResult::HandedOff),
+        Stage::Loader if leaves == Leaves::Loader => Some(BootResult::HandedOff),
+        Stage::Efi | Stage::Iso => Some(BootResult::HandedOff),
+        Stage::Script if leaves == Leaves::Script => Some(BootResult::HandedOff),
+        Stage::Script if leaves == Leaves::Chain => Some(BootResult::Chained),
         Stage::Offer
         | Stage::Ack
         | Stage::Loader
@@ -445,16 +509,23 @@ impl Known {
     /// What a plan says.
     #[must_use]
     pub fn of(plan: &Plan<'_>) -> Self {
-        let spec = plan.profile.map(|profile| &profile.spec);
-        let linux = spec.and_then(|spec| spec.linux.as_ref());
-        let file = spec.is_some_and(|spec| spec.loader.kind == LoaderKind::File);
+        let source = plan.profile.map(|profile| profile.spec.source());
+        let (leaves, initrds) = match source {
+            Some(Source::Linux(linux)) => (Leaves::Linux, linux.initrd.len()),
+            Some(Source::Loader) => (Leaves::Loader, 0),
+            Some(Source::Efi(_)) => (Leaves::Efi, 0),
+            Some(Source::Iso(_)) => (Leaves::Iso, 0),
+            Some(Source::Script(_)) => (Leaves::Script, 0),
+            Some(Source::Chain(_)) => (Leaves::Chain, 0),
+            Some(Source::Local) | None => (Leaves::Linux, 0),
+        };
         Self {
             name: plan.machine.map(|machine| machine.name.clone()),
             known_by: plan.known_by.map(KnownBy::as_str),
             profile: plan.profile.map(|profile| profile.name.name.clone()),
             rule: plan.profile.map(|_| plan.rule.as_str()),
-            initrds: linux.map_or(0, |linux| linux.initrd.len()),
-            loader_only: file && linux.is_none(),
+            initrds,
+            leaves,
         }
     }
 }
@@ -516,7 +587,7 @@ impl Boot {
         if let Some(profile) = &known.profile {
             self.profile = Some(words.word(profile));
             self.rule = known.rule;
-            self.progress.expect(known.initrds, known.loader_only);
+            self.progress.expect(known.initrds, known.leaves);
         }
     }
 

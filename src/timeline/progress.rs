@@ -35,12 +35,30 @@ pub(super) struct Progress {
     pub(super) initrds: u16,
     /// Those that were sent whole since the script was.
     pub(super) sent: u16,
-    /// Whether the loader is all that is sent.
-    pub(super) loader_only: bool,
+    /// What is sent last.
+    pub(super) leaves: Leaves,
     /// Long transfers on their way.
     in_flight: u16,
     /// When the last of them began.
     flight: Millis,
+}
+
+/// What a machine is sent last, before it runs on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaves {
+    /// Kernel and initrds.
+    #[default]
+    Linux,
+    /// The loader: it needs nothing from us afterwards.
+    Loader,
+    /// An EFI program.
+    Efi,
+    /// The image of a disc.
+    Iso,
+    /// A script of somebody's own, whatever that does.
+    Script,
+    /// A script that sends it to another server.
+    Chain,
 }
 
 /// What an ACK told a machine to do.
@@ -49,6 +67,8 @@ pub(super) enum Told {
     #[default]
     Nothing,
     Loader,
+    /// To load what it boots, without a loader.
+    Source,
     Script,
     Disk,
 }
@@ -75,9 +95,9 @@ impl Progress {
     }
 
     /// What the profile has the machine load.
-    pub(super) fn expect(&mut self, initrds: usize, loader_only: bool) {
+    pub(super) fn expect(&mut self, initrds: usize, leaves: Leaves) {
         self.initrds = u16::try_from(initrds).unwrap_or(u16::MAX);
-        self.loader_only = loader_only;
+        self.leaves = leaves;
     }
 
     /// Whether `stage`, seen now, is further than ever.
@@ -107,6 +127,11 @@ impl Progress {
         self.sent = 0;
     }
 
+    /// The machine waits because it was told to.
+    pub(super) fn wait(&mut self, at: Millis) {
+        self.since = self.since.max(at);
+    }
+
     /// A long transfer began.
     pub(super) fn take_off(&mut self, at: Millis) {
         self.in_flight = self.in_flight.saturating_add(1);
@@ -128,19 +153,27 @@ impl Boot {
     pub(super) fn next_stage(&self) -> Stage {
         let progress = &self.progress;
         let disk = progress.told == Told::Disk;
+        let source = match progress.leaves {
+            Leaves::Efi => Stage::Efi,
+            Leaves::Iso => Stage::Iso,
+            Leaves::Linux | Leaves::Loader | Leaves::Script | Leaves::Chain => Stage::Kernel,
+        };
         match progress.furthest() {
             None | Some(Stage::Offer) => Stage::Ack,
             Some(Stage::Ack) => match (progress.told, self.firmware) {
                 (Told::Script, _) => Stage::Script,
+                (Told::Source, _) => source,
                 (Told::Disk, Some(ClientKind::Ipxe)) => Stage::LocalBoot,
                 (Told::Nothing | Told::Loader | Told::Disk, _) => Stage::Loader,
             },
             Some(Stage::Loader | Stage::Ipxe) if disk => Stage::LocalBoot,
             Some(Stage::Loader) => Stage::Ipxe,
             Some(Stage::Ipxe) => Stage::Script,
-            Some(Stage::Script) => Stage::Kernel,
+            Some(Stage::Script) => source,
             Some(Stage::Kernel | Stage::Initrd) => Stage::Initrd,
-            Some(Stage::HandOff | Stage::PhonedHome | Stage::LocalBoot) => Stage::PhonedHome,
+            Some(
+                Stage::Efi | Stage::Iso | Stage::HandOff | Stage::PhonedHome | Stage::LocalBoot,
+            ) => Stage::PhonedHome,
         }
     }
 
@@ -169,6 +202,8 @@ impl Boot {
             | Stage::Script
             | Stage::Kernel
             | Stage::Initrd
+            | Stage::Efi
+            | Stage::Iso
             | Stage::HandOff
             | Stage::PhonedHome
             | Stage::LocalBoot => SILENCE_MILLIS,

@@ -260,6 +260,20 @@ impl Timeline {
             .filter(|boot| boot.result == BootResult::Stalled)
     }
 
+    /// The last boot of `mac`, where it was sent everything: the history that
+    /// it is in, the boot, and the words.
+    pub(super) fn handed_off_last(
+        &mut self,
+        mac: MacAddress,
+    ) -> Option<(u64, &mut Boot, &mut Words)> {
+        let index = *self.by_mac.get(&mac)?;
+        let mut past = self.histories.get_mut(&index)?.past.iter_mut();
+        let boot = past
+            .rfind(|boot| boot.mac == mac)
+            .filter(|boot| matches!(boot.result, BootResult::HandedOff | BootResult::Chained))?;
+        Some((index, boot, &mut self.words))
+    }
+
     /// The boots that have stalled by now.
     pub(super) fn stalled(&self, now: Millis) -> Vec<(u64, MacAddress)> {
         let histories = self.histories.iter();

@@ -1,7 +1,7 @@
 //! The log lines of boots: one for each stage, one for each end that is worth
 //! a word.
 
-use super::observe::human_bytes;
+use super::observe::{CHAIN, human_bytes};
 use super::{Boot, BootResult, Note, Stage, StageRecord, Trouble};
 
 /// Tells what an event led to. The boot, and the text of the line, if it was
@@ -40,18 +40,23 @@ fn tell_stage(boot: &Boot, record: &StageRecord) -> String {
             let address = boot.address.map(|address| address.to_string());
             format!("{} to {}", address.unwrap_or_default(), record.what)
         }
+        Stage::HandOff if record.what.as_str() == CHAIN => {
+            format!("leaves for another server, {at} after its first packet")
+        }
         Stage::HandOff => format!("runs on its own, {at} after its first packet"),
         Stage::LocalBoot => "is sent to its disk".to_owned(),
         Stage::PhonedHome => match boot.message.as_deref() {
             Some(message) => format!("{}: {message}", record.what),
             None => record.what.to_string(),
         },
-        Stage::Loader | Stage::Script | Stage::Kernel | Stage::Initrd => format!(
-            "{}, {} in {}",
-            record.what,
-            human_bytes(record.bytes),
-            seconds(record.duration_ms)
-        ),
+        Stage::Loader | Stage::Script | Stage::Kernel | Stage::Initrd | Stage::Efi | Stage::Iso => {
+            format!(
+                "{}, {} in {}",
+                record.what,
+                human_bytes(record.bytes),
+                seconds(record.duration_ms)
+            )
+        }
     };
     let text = line(boot, Some(record.at_ms), record.stage.as_str(), &what);
     tracing::info!(
@@ -105,6 +110,7 @@ fn tell_end(boot: &Boot) -> Option<String> {
     match boot.result {
         // The stage told it already.
         BootResult::HandedOff
+        | BootResult::Chained
         | BootResult::LocalBoot
         | BootResult::PhonedHome
         | BootResult::Failed

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::boots::Boot;
 use crate::ns;
+use crate::scenarios::project;
 use crate::support::assets::Assets;
 use crate::support::machine::{LIMIT, Machine, Running};
 use crate::support::server::{Launch, Server, get};
@@ -15,6 +16,9 @@ pub(crate) use crate::support::wait::TICK;
 
 /// How long the server's account of a boot may lag behind the machine.
 const ACCOUNT: Duration = Duration::from_secs(10);
+
+/// The folder of manifests that boot more than Linux.
+const SOURCES: &str = "sources";
 
 /// The room, furnished, with the server ready.
 #[derive(Debug)]
@@ -35,6 +39,9 @@ impl Room {
         std::fs::create_dir_all(&tree)?;
         std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
         std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
+        if manifests.ends_with(SOURCES) {
+            other_sources(&assets, &folder.join("artifacts"))?;
+        }
         let server = Launch::serve(manifests, &assets.loaders, folder, log)?.start()?;
         Ok(Self {
             server,
@@ -107,6 +114,24 @@ impl Room {
         let boots = get("/boots").unwrap_or_else(|error| error.to_string());
         let _ = std::fs::write(self.folder.join("boots.json"), boots);
     }
+}
+
+/// Puts what is no plain kernel into the tree.
+fn other_sources(assets: &Assets, tree: &Path) -> Result<()> {
+    let other = tree.join("other");
+    std::fs::create_dir_all(&other)?;
+    std::fs::copy(&assets.uki, other.join("uki.efi")).context("unified kernel image")?;
+    std::fs::copy(&assets.iso, other.join("disc.iso")).context("disc")?;
+    let script = project("tests/lab/elsewhere.ipxe");
+    std::fs::copy(script, other.join("elsewhere.ipxe")).context("script")?;
+    if let Some(installer) = &assets.installer {
+        let folder = tree.join("installer");
+        std::fs::create_dir_all(&folder)?;
+        for name in ["linux", "initrd.gz"] {
+            std::fs::copy(installer.join(name), folder.join(name)).context("installer")?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Room {

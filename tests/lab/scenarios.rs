@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::boots::Boot;
 use crate::room::Room;
@@ -33,6 +33,20 @@ enum Expected {
     Linux { loader: Option<&'static str> },
     /// The disk boots.
     Disk,
+    /// What is no plain kernel wakes up.
+    Source(Source),
+}
+
+/// What is no plain kernel, and how it must show.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    /// What it prints.
+    says: &'static str,
+    /// The name and the command line of the Linux in it, where it prints them.
+    linux: Option<(&'static str, &'static str)>,
+    /// The stages, in order.
+    stages: &'static [&'static str],
+    result: &'static str,
 }
 
 /// Where Debian's package `ipxe` has its loaders.
@@ -49,7 +63,7 @@ pub(crate) const FIRST_LIGHT: [Machine; 3] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 7] = [
+pub(crate) const ALL: [Scenario; 16] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -114,7 +128,121 @@ pub(crate) const ALL: [Scenario; 7] = [
         expected: Expected::Disk,
         system_loaders: false,
     },
+    source(
+        "iso-by-http",
+        "52:54:00:00:00:15",
+        Firmware::UefiHttp,
+        linux(
+            ("iso", "console=ttyS0 hostname=iso"),
+            &["Offer", "Ack", "Iso", "HandOff"],
+        ),
+    ),
+    source(
+        "installer",
+        "52:54:00:00:00:19",
+        Firmware::Bios,
+        Source {
+            says: INSTALLER,
+            linux: None,
+            stages: &["Offer", "Ack", "Script", "Kernel", "Initrd", "HandOff"],
+            result: "HandedOff",
+        },
+    ),
+    source(
+        "efi-by-tftp",
+        "52:54:00:00:00:13",
+        Firmware::UefiPxe,
+        linux(
+            ("uki", "console=ttyS0 hostname=uki"),
+            &["Offer", "Ack", "Efi", "HandOff"],
+        ),
+    ),
+    source(
+        "iso-by-uefi",
+        "52:54:00:00:00:16",
+        Firmware::UefiPxe,
+        linux(
+            ("iso", "console=ttyS0 hostname=iso"),
+            &["Offer", "Ack", "Loader", "Script", "Iso", "HandOff"],
+        ),
+    ),
+    source(
+        "efi-by-ipxe",
+        "52:54:00:00:00:11",
+        Firmware::UefiPxe,
+        linux(
+            ("efi-by-ipxe", "console=ttyS0 hostname=efi-by-ipxe"),
+            &["Offer", "Ack", "Loader", "Script", "Efi", "HandOff"],
+        ),
+    ),
+    source(
+        "efi-by-http",
+        "52:54:00:00:00:12",
+        Firmware::UefiHttp,
+        linux(
+            ("uki", "console=ttyS0 hostname=uki"),
+            &["Offer", "Ack", "Efi", "HandOff"],
+        ),
+    ),
+    source(
+        "iso-by-bios",
+        "52:54:00:00:00:14",
+        Firmware::Bios,
+        linux(
+            ("iso", "console=ttyS0 hostname=iso"),
+            &["Offer", "Ack", "Script", "Iso", "HandOff"],
+        ),
+    ),
+    source(
+        "own-script",
+        "52:54:00:00:00:18",
+        Firmware::Bios,
+        linux(
+            ("own-script", "console=ttyS0 hostname=own-script"),
+            &["Offer", "Ack", "Script", "HandOff"],
+        ),
+    ),
+    source(
+        "chained",
+        "52:54:00:00:00:17",
+        Firmware::Bios,
+        Source {
+            result: "Chained",
+            ..linux(
+                ("elsewhere", "console=ttyS0 hostname=elsewhere"),
+                &["Offer", "Ack", "Script", "HandOff"],
+            )
+        },
+    ),
 ];
+
+/// What Debian's installer prints first.
+const INSTALLER: &str = "Starting system log daemon";
+
+const fn source(
+    name: &'static str,
+    mac: &'static str,
+    firmware: Firmware,
+    source: Source,
+) -> Scenario {
+    Scenario {
+        name,
+        manifests: "tests/lab/manifests/sources",
+        machine: machine(name, mac, firmware),
+        expected: Expected::Source(source),
+        system_loaders: false,
+    }
+}
+
+/// Linux of this name and command line, by way of these stages.
+const fn linux(linux: (&'static str, &'static str), stages: &'static [&'static str]) -> Source {
+    Source {
+        says: AWAKE,
+        linux: Some(linux),
+        stages,
+        result: "HandedOff",
+    }
+}
 
 const fn machine(name: &'static str, mac: &'static str, firmware: Firmware) -> Machine {
     Machine {
@@ -157,6 +285,19 @@ impl Scenario {
                         seconds(PROMISE)
                     ));
                 }
+                lines.extend(memory(&room)?);
+                Ok(lines)
+            }
+            Expected::Source(source) => {
+                let (said, after) = room.wait_for(&mut running, source.says)?;
+                if let Some((name, line)) = source.linux {
+                    expect_command_line(&said, name, line)?;
+                }
+                let boots = room.account(self.machine.mac, source.result)?;
+                let boot = boots.last().context("a boot")?;
+                self.expect_name(boot)?;
+                boot.expect_stages(source.stages)?;
+                let mut lines = vec![format!("{}; awake {}", boot.story(), seconds(after))];
                 lines.extend(memory(&room)?);
                 Ok(lines)
             }

@@ -40,6 +40,13 @@ cpio                            cpio
 gzip                            gzip
 cc                              build-essential
 tcpdump                         tcpdump
+objcopy                         binutils
+/usr/lib/systemd/boot/efi/linuxx64.efi.stub systemd-boot-efi
+grub-mkrescue                   grub-common
+/usr/lib/grub/i386-pc           grub-pc-bin
+/usr/lib/grub/x86_64-efi        grub-efi-amd64-bin
+mformat                         mtools
+xorriso                         xorriso
 LIST
 }
 
@@ -225,6 +232,81 @@ initrd() {
   echo "$cache/initrd-$key/initrd.img"
 }
 
+# === other things to boot ===
+
+# The key of what is made of kernel, initrd and a text of ours.
+made_of() { cat "$@" | sha256sum | cut -c1-12; }
+
+# A unified kernel image: systemd's stub with kernel, initrd and command line as sections behind its own.
+build_uki() {
+  local stub=$1 kernel=$2 initrd=$3 folder=$4 end=0 size start name
+  local -a sections=()
+  say "building the unified kernel image"
+  echo -n "$uki_command_line" >"$folder/cmdline"
+  while read -r size start; do
+    ((16#$size + 16#$start > end)) && end=$((16#$size + 16#$start))
+  done < <(objdump -h "$stub" | awk '$1 ~ /^[0-9]+$/ { print $3, $4 }')
+  for name in cmdline:"$folder/cmdline" initrd:"$initrd" linux:"$kernel"; do
+    end=$(((end + 0xfff) & ~0xfff))
+    sections+=(--add-section ".${name%%:*}=${name#*:}" --change-section-vma ".${name%%:*}=$end")
+    end=$((end + $(stat -L -c %s "${name#*:}")))
+  done
+  objcopy "${sections[@]}" "$stub" "$folder/uki.efi" && rm "$folder/cmdline"
+}
+
+uki_command_line="console=ttyS0 hostname=uki"
+
+uki() {
+  local stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub key
+  key=$(made_of "$stub" "$1" "$2" <(echo "$uki_command_line"))
+  keep "uki-$key" build_uki "$stub" "$1" "$2"
+  echo "$cache/uki-$key/uki.efi"
+}
+
+# A disc that BIOS and UEFI boot: GRUB, the kernel and the initrd.
+build_iso() {
+  local kernel=$1 initrd=$2 folder=$3 disc=$3/disc
+  say "building the disc"
+  mkdir -p "$disc/boot/grub" &&
+    install -m 644 "$kernel" "$disc/boot/vmlinuz" &&
+    install -m 644 "$initrd" "$disc/boot/initrd.img" &&
+    echo "$iso_menu" >"$disc/boot/grub/grub.cfg" &&
+    grub-mkrescue -o "$folder/disc.iso" "$disc" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; return 1; }
+  rm -rf "$disc" "$folder/log"
+}
+
+iso_menu='serial --unit=0 --speed=115200
+terminal_output serial
+echo "GRUB runs from the disc"
+linux /boot/vmlinuz console=ttyS0 hostname=iso
+initrd /boot/initrd.img
+boot'
+
+iso() {
+  local key
+  key=$(made_of "$1" "$2" <(echo "$iso_menu"))
+  keep "iso-$key" build_iso "$1" "$2"
+  echo "$cache/iso-$key/disc.iso"
+}
+
+# Debian's installer as a Debian user has it: kernel and initrd out of the package.
+fetch_installer() {
+  local folder=$1
+  say "fetching Debian's installer"
+  download debian-installer-12-netboot-amd64 "$folder" &&
+    install -m 644 "$(find "$folder/unpacked" -path '*/text/*' -name linux -type f | head -1)" \
+      "$(find "$folder/unpacked" -path '*/text/*' -name initrd.gz -type f | head -1)" "$folder" &&
+    rm -rf "$folder/unpacked"
+}
+
+# The folder, or nothing where this system does not have the package; the scenario is skipped then.
+installer() {
+  if [[ -e $cache/installer ]] || [[ -n $(candidate debian-installer-12-netboot-amd64) ]]; then
+    keep installer fetch_installer && echo "$cache/installer" && return
+  fi
+  say "debian-installer-12-netboot-amd64 is not here; its scenario is skipped"
+}
+
 # === network loaders ===
 
 # Bookworm's iPXE is of 2019; the next release has autoexec.ipxe, HTTPS and other architectures. It is
@@ -278,10 +360,16 @@ sweep
 # One by one: the failure of one ends the script.
 kernel=$(kernel)
 initrd=$(initrd)
+uki=$(uki "$kernel" "$initrd")
+iso=$(iso "$kernel" "$initrd")
+installer=$(installer)
 loaders=$(loaders)
 cat <<OUT
 kernel=$kernel
 initrd=$initrd
+uki=$uki
+iso=$iso
+installer=$installer
 loaders=$loaders
 ovmf_code=/usr/share/OVMF/OVMF_CODE_4M.fd
 ovmf_vars=/usr/share/OVMF/OVMF_VARS_4M.fd

@@ -28,12 +28,14 @@ use super::packet::{Packet, build, take_apart};
 
 /// When scenarios begin.
 const START: Millis = Millis::from_secs(1_760_000_000);
-const PURPOSES: [Purpose; 6] = [
+const PURPOSES: [Purpose; 8] = [
     Purpose::Loader,
     Purpose::Script,
     Purpose::LocalScript,
     Purpose::Kernel,
     Purpose::Initrd,
+    Purpose::Efi,
+    Purpose::Iso,
     Purpose::Other,
 ];
 
@@ -82,6 +84,7 @@ impl Stage {
             autoexec: new.copied().collect(),
             loaders,
             own_addresses: vec![world.server],
+            held: std::sync::Arc::default(),
         };
         Ok(Self {
             snapshot: compile(1, &loaded.inputs, &settings).snapshot,

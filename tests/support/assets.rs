@@ -13,6 +13,12 @@ pub(crate) struct Assets {
     pub(crate) kernel: PathBuf,
     /// The initrd that prints the marker and switches off.
     pub(crate) initrd: PathBuf,
+    /// The same as a unified kernel image.
+    pub(crate) uki: PathBuf,
+    /// The same on a disc that BIOS and UEFI boot.
+    pub(crate) iso: PathBuf,
+    /// Folder of Debian's installer, where this system has it.
+    pub(crate) installer: Option<PathBuf>,
     /// Folder of the iPXE loaders.
     pub(crate) loaders: PathBuf,
     /// UEFI firmware for x86_64.
@@ -34,6 +40,9 @@ impl Assets {
         Ok(Self {
             kernel: path("kernel")?,
             initrd: path("initrd")?,
+            uki: path("uki")?,
+            iso: path("iso")?,
+            installer: path("installer").ok().filter(|path| path.is_absolute()),
             loaders: path("loaders")?,
             ovmf_code: path("ovmf_code")?,
             ovmf_vars: path("ovmf_vars")?,
@@ -45,11 +54,18 @@ impl Assets {
         let Self {
             kernel,
             initrd,
+            uki,
+            iso,
+            installer,
             loaders,
             ovmf_code,
             ovmf_vars,
         } = self;
+        let nothing = PathBuf::new();
         setup::lines([
+            ("uki", uki),
+            ("iso", iso),
+            ("installer", installer.as_ref().unwrap_or(&nothing)),
             ("kernel", kernel),
             ("initrd", initrd),
             ("loaders", loaders),

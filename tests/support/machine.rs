@@ -210,9 +210,14 @@ impl Drop for Running {
     }
 }
 
+/// Whether a word is a kernel's own file name, as iPXE or GRUB tells it.
+fn is_name(word: &str) -> bool {
+    matches!(word, "vmlinuz" | "uki.efi") || word.starts_with("BOOT_IMAGE=")
+}
+
 /// Checks what a machine printed: its name, and the command line that its manifest names.
 ///
-/// Two words are allowed that the manifest does not name, because UEFI kernels take them there: the
+/// Words are allowed that the manifest does not name, because loaders and UEFI kernels put them there: the
 /// kernel's own file name first, and `initrd=`.
 pub(crate) fn expect_command_line(said: &str, machine: &str, expected: &str) -> Result<()> {
     let (name, line) = said
@@ -222,7 +227,7 @@ pub(crate) fn expect_command_line(said: &str, machine: &str, expected: &str) -> 
     let words: Vec<&str> = line
         .split(' ')
         .enumerate()
-        .filter(|(index, word)| !(word.starts_with("initrd=") || *index == 0 && *word == "vmlinuz"))
+        .filter(|(index, word)| !(word.starts_with("initrd=") || *index == 0 && is_name(word)))
         .map(|(_, word)| word)
         .collect();
     if name != machine || words.join(" ") != expected {

@@ -1,5 +1,8 @@
 //! The rules of a BootProfile.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
+
+use super::artifact::file_source;
 use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
 
@@ -10,8 +13,9 @@ const MAX_ARG: i64 = 2048;
 const MAX_FILE: i64 = 512;
 
 pub(in crate::api) fn profile() -> Vec<At> {
-    let mut all = vec![source()];
+    let mut all = vec![source(), firmware()];
     all.extend(loader());
+    all.extend(other_sources());
     all.extend(linux());
     all.extend(selector());
     all.extend(params());
@@ -20,45 +24,168 @@ pub(in crate::api) fn profile() -> Vec<At> {
 
 const IS_FILE: &str = "(has(self.loader) && has(self.loader.kind) && self.loader.kind == 'File')";
 
+/// What a profile can boot, in the order of the fields.
+const SOURCES: [&str; 6] = ["linux", "efi", "iso", "chain", "script", "local"];
+
 fn source() -> At {
-    let says_file = "has(self.linux) || has(self.local)";
+    let has = |names: &[&str]| {
+        let all = names.iter().map(|name| format!("has(self.{name})"));
+        all.collect::<Vec<_>>().join(" || ")
+    };
+    let any = has(&SOURCES);
+    let mut at = at("");
+    for (index, name) in SOURCES.into_iter().enumerate() {
+        let (before, _) = SOURCES.split_at(index);
+        let others: Vec<&str> = SOURCES.into_iter().filter(|other| *other != name).collect();
+        if let Some((last, earlier)) = before.split_last() {
+            let first = earlier
+                .iter()
+                .rev()
+                .fold(format!("'{last}'"), |rest, name| {
+                    format!("has(self.{name}) ? '{name}' : {rest}")
+                });
+            at = at.rule(rule_of(
+                name,
+                &format!("!has(self.{name}) || !({})", has(before)),
+                &format!(
+                    "a profile boots `%(({first}))%` or `{name}`, not both; remove one of the two"
+                ),
+            ));
+        }
+        let says = if name == "local" {
+            "`local` and a loader of kind File contradict each other; remove one of the two"
+                .to_owned()
+        } else {
+            format!(
+                "`{name}` is not used: a loader of kind File is all that is sent; \
+                 remove it, or use `kind: Ipxe`"
+            )
+        };
+        at = at.rule(rule_of(
+            name,
+            &format!("!has(self.{name}) || !{IS_FILE} || {}", has(&others)),
+            &says,
+        ));
+    }
+    at.rule(rule(
+        &format!("{any} || {IS_FILE}"),
+        "the profile boots nothing; \
+         add `linux`, `efi`, `iso`, `chain`, `script` or `local: {}`",
+    ))
+    .rule(architectures_of_files())
+}
+
+/// A loader of kind File has one for each architecture.
+fn architectures_of_files() -> ValidationRule {
     let missing = format!(
         "self.architectures.filter(a, !({}))",
         has_file("self.loader.files")
     );
+    rule_of(
+        "architectures",
+        &format!(
+            "!{IS_FILE} || !has(self.architectures) || !has(self.loader.files) || !({}) \
+             || {missing}.size() == 0",
+            any_file("self.loader.files")
+        ),
+        &format!(
+            "there is no loader file for %({missing}[0])%; \
+             name it in `loader.files`, or remove the architecture"
+        ),
+    )
+}
+
+/// What needs UEFI, and what a firmware loads without iPXE.
+fn firmware() -> At {
+    let bios: Vec<String> = Architecture::ALL
+        .into_iter()
+        .filter(|arch| !arch.is_uefi())
+        .map(|arch| format!("'{arch}'"))
+        .collect();
+    let listed = format!("self.architectures.filter(a, a in [{}])", bios.join(", "));
+    let none = format!("!has(self.architectures) || {listed}.size() == 0");
+    let ram_disk = "has(self.iso) && has(self.iso.method) && self.iso.method == 'RamDisk'";
+    let direct = "has(self.loader) && has(self.loader.kind) && self.loader.kind == 'Direct'";
+    let cure = "remove it, and give such machines another profile";
     at("")
         .rule(rule_of(
-            "local",
-            "!(has(self.linux) && has(self.local))",
-            "a profile boots `linux` or `local`, not both; remove one of the two",
-        ))
-        .rule(rule(
-            &format!("{says_file} || {IS_FILE}"),
-            "the profile boots nothing; add `linux` or `local: {}`",
-        ))
-        .rule(rule_of(
-            "linux",
-            &format!("!has(self.linux) || has(self.local) || !{IS_FILE}"),
-            "`linux` is not used: a loader of kind File is all that is sent; \
-             remove it, or use `kind: Ipxe`",
-        ))
-        .rule(rule_of(
-            "local",
-            &format!("!has(self.local) || has(self.linux) || !{IS_FILE}"),
-            "`local` and a loader of kind File contradict each other; remove one of the two",
+            "architectures",
+            &format!("!has(self.efi) || {none}"),
+            &format!("%({listed}[0])% runs no EFI program; {cure}"),
         ))
         .rule(rule_of(
             "architectures",
-            &format!(
-                "!{IS_FILE} || !has(self.architectures) || !has(self.loader.files) || !({}) \
-                 || {missing}.size() == 0",
-                any_file("self.loader.files")
-            ),
-            &format!(
-                "there is no loader file for %({missing}[0])%; \
-                 name it in `loader.files`, or remove the architecture"
-            ),
+            &format!("has(self.efi) || !({ram_disk}) || {none}"),
+            &format!("%({listed}[0])% boots no RAM disk; {cure}"),
         ))
+        .rule(rule_of(
+            "loader.kind",
+            &format!("!({direct}) || has(self.efi)"),
+            "a loader of kind Direct is none: firmware itself loads the program of `efi`; \
+             add `efi`, or use `kind: Ipxe`",
+        ))
+        .rule(rule_of(
+            "efi.args",
+            &format!(
+                "!({direct}) || !has(self.efi) || !has(self.efi.args) \
+                 || self.efi.args.size() == 0"
+            ),
+            "firmware passes no arguments to what it loads itself; \
+             remove them, or use `kind: Ipxe`",
+        ))
+}
+
+fn other_sources() -> Vec<At> {
+    let url = "write a URL of http, https or tftp, such as http://192.0.2.9/boot.ipxe";
+    let control = r"self.matches('\\p{Cc}')";
+    let empty = "self.trim() == ''";
+    let [list, each] = arguments("efi.args");
+    let mut all = vec![
+        path("efi.file.path"),
+        list,
+        each,
+        path("iso.file.path"),
+        at("chain.url")
+            .rule(rule(
+                &format!("!{control}"),
+                &format!("`%(self)%` has control characters; {url}"),
+            ))
+            .rule(rule(
+                &format!("{control} || self.matches('^(https?://|tftp://|[{{][{{])')"),
+                &format!("`%(self)%` is no URL that iPXE loads; {url}"),
+            )),
+        at("script.text")
+            .rule(rule(
+                &format!("!({empty})"),
+                "the script is empty; write one",
+            ))
+            .rule(rule(
+                &format!(
+                    r"{empty} || !self.matches('[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x{{9f}}]')"
+                ),
+                "the script has control characters; write it as text",
+            )),
+    ];
+    all.extend(file_source("efi.file"));
+    all.extend(file_source("iso.file"));
+    all
+}
+
+/// What the arguments of a program get.
+fn arguments(path: &str) -> [At; 2] {
+    [
+        at(path).list(List::Atomic),
+        at_path(format!("{path}[]"))
+            .max_length(MAX_ARG)
+            .rule(rule(
+                "self.trim() != ''",
+                "the argument is empty; remove it",
+            ))
+            .rule(rule(
+                r"self.trim() == '' || !self.matches('\\p{Cc}')",
+                "`%(self)%` has control characters; write it on one line",
+            )),
+    ]
 }
 
 /// The accessor of an architecture's file: CEL's names have no hyphens.
@@ -96,9 +223,16 @@ fn loader() -> Vec<At> {
     all
 }
 
-fn linux() -> [At; 6] {
-    // Its own name, or the last part of its path.
-    let name = "(has(i.name) ? i.name : i.path.find('[^/]*/*$').replace('/', ''))";
+fn linux() -> Vec<At> {
+    let [list, each] = arguments("linux.args");
+    // Its own name, or the last part of its path. That of a URL is told only by
+    // `snapshot::validate`: CEL knows no URLs.
+    let last = |path: &str| format!("{path}.find('[^/]*/*$').replace('/', '')");
+    let name = format!(
+        "(has(i.name) ? i.name : has(i.path) ? {} : has(i.artifactRef) ? {} : '')",
+        last("i.path"),
+        last("i.artifactRef.path")
+    );
     let names = format!("self.map(i, {name}).filter(n, n != '')");
     let space = r"'[\\s\\p{Z}\\p{Cc}]";
     let says = |name: &str| {
@@ -107,7 +241,7 @@ fn linux() -> [At; 6] {
              give it a `name` without spaces and slashes"
         )
     };
-    [
+    let mut all = vec![
         path("linux.kernel.path"),
         at("linux.initrd").list(List::Atomic).rule(rule(
             &format!("[{names}].all(l, l.all(a, l.filter(b, a == b).size() == 1))"),
@@ -126,21 +260,25 @@ fn linux() -> [At; 6] {
             ))
             .rule(rule_of(
                 "path",
-                &format!("has(self.name) || !self.path.matches({space}[^/]*/*$')"),
+                &format!(
+                    "has(self.name) || !has(self.path) || !self.path.matches({space}[^/]*/*$')"
+                ),
                 &says("self.path.find('[^/]*/*$').replace('/', '')"),
-            )),
-        at("linux.args").list(List::Atomic),
-        at("linux.args[]")
-            .max_length(MAX_ARG)
-            .rule(rule(
-                "self.trim() != ''",
-                "the argument is empty; remove it",
             ))
-            .rule(rule(
-                r"self.trim() == '' || !self.matches('\\p{Cc}')",
-                "`%(self)%` has control characters; write it on one line",
+            .rule(rule_of(
+                "artifactRef",
+                &format!(
+                    "has(self.name) || !has(self.artifactRef) \
+                     || !self.artifactRef.path.matches({space}[^/]*$')"
+                ),
+                &says("self.artifactRef.path.find('[^/]*$')"),
             )),
-    ]
+        list,
+        each,
+    ];
+    all.extend(file_source("linux.kernel"));
+    all.extend(file_source("linux.initrd[]"));
+    all
 }
 
 /// What the path of a file in the artifact tree gets.

@@ -104,7 +104,7 @@ fn whose(
         .iter()
         .filter(|machine| machine.name.name == name || machine.name.to_string() == name);
     let macs: BTreeSet<MacAddress> = called
-        .flat_map(|machine| &machine.spec.interfaces)
+        .flat_map(|machine| &machine.spec().interfaces)
         .map(|interface| interface.mac)
         .collect();
     if !macs.is_empty() {
@@ -170,7 +170,7 @@ fn json(value: &impl serde::Serialize) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Interface, MachineSpec};
+    use crate::api::{Interface, Machine, MachineSpec};
     use crate::snapshot::{MachineEntry, ObjectName, Selection};
 
     fn machine(namespace: &str, name: &str, mac: u8) -> MachineEntry {
@@ -180,17 +180,16 @@ mod tests {
             hostname: None,
             netboot: true,
         };
+        let spec = MachineSpec {
+            interfaces: vec![interface],
+            ..MachineSpec::default()
+        };
         MachineEntry {
+            manifest: Arc::new(Machine::new(name, spec)),
             name: ObjectName {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             },
-            labels: std::collections::BTreeMap::new(),
-            spec: MachineSpec {
-                interfaces: vec![interface],
-                ..MachineSpec::default()
-            },
-            created: None,
             selection: Selection::Default,
         }
     }

@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper_util::service::TowerToHyperService;
-use prometheus::{Registry, TextEncoder};
+use prometheus::TextEncoder;
 use tokio_util::sync::CancellationToken;
 
 use super::door::{Door, Limits};
@@ -31,6 +31,7 @@ use super::metrics::HttpMetrics;
 use crate::boot::MacAddress;
 use crate::snapshot::Reader;
 use crate::status::Table;
+use crate::telemetry::Meter;
 use crate::timeline::Chronicle;
 
 /// What `/` says.
@@ -42,6 +43,7 @@ const INDEX: &str = "\
 /machines  the Machines with their phases, as JSON
 /subnets   the Subnets with their free addresses, as JSON
 /profiles  the BootProfiles with their machines, as JSON
+/artifacts the artifacts and how far they are, as JSON
 /boots     the boots of the machines, as JSON
 /leases    the leases, a line of JSON each, as `reveille leases export` has them
 /log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)
@@ -50,6 +52,7 @@ const INDEX: &str = "\
 /// What `/` says at the Unix socket besides.
 const LOCAL_INDEX: &str = "\
 POST /machines/MAC/approve   approve a machine that was discovered
+POST /artifacts/scrub        read every artifact; what is damaged, a line each
 ";
 
 /// Without any progress of a write at the Unix socket: a person may stop the
@@ -93,8 +96,10 @@ pub struct AdminConfig {
     pub chronicle: Chronicle,
     /// Approves machines.
     pub approve: Approve,
+    /// Reads every artifact; what is damaged.
+    pub scrub: Leases,
     /// What `/metrics` says.
-    pub registry: Registry,
+    pub registry: Meter,
     /// The counters of the doors, registered in `registry` by whoever made it.
     pub metrics: HttpMetrics,
 }
@@ -240,6 +245,7 @@ impl Sources {
     fn local_router(self: Arc<Self>) -> Router {
         Self::shared()
             .route("/machines/{mac}/approve", post(approve))
+            .route("/artifacts/scrub", post(scrub))
             .with_state(self)
     }
 
@@ -262,6 +268,7 @@ impl Sources {
             .route("/machines", table(Table::Machines))
             .route("/subnets", table(Table::Subnets))
             .route("/profiles", table(Table::Profiles))
+            .route("/artifacts", table(Table::Artifacts))
             .fallback(|| async { text(Refused::NotFound.status(), "not-found\n") })
     }
 }
@@ -323,6 +330,13 @@ async fn approve(
             tracing::info!(%mac, uid = user.uid, reason, "machine not approved");
             Refused::NotApproved.answer(&reason)
         }
+    }
+}
+
+async fn scrub(State(sources): Shared) -> Response {
+    match (sources.config.scrub)().await {
+        Ok(lines) => text(StatusCode::OK, lines),
+        Err(reason) => Refused::NotNow.answer(&reason),
     }
 }
 

@@ -15,7 +15,8 @@
 //!
 //! No I/O, no clock: time comes in as an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -76,6 +77,9 @@ pub struct Record {
     pub term: u32,
     /// The last term that each replica is known to have made way for.
     pub known: BTreeMap<u8, u32>,
+    /// The addresses from which each replica serves: the others are no foreign
+    /// DHCP servers to it.
+    pub servers: BTreeMap<u8, BTreeSet<Ipv4Addr>>,
 }
 
 /// What to do next.
@@ -157,6 +161,8 @@ pub struct Elector {
     highest: u32,
     /// When every other replica was seen to know our term.
     settled: Option<(u32, Uptime)>,
+    /// The addresses from which this replica serves.
+    servers: BTreeSet<Ipv4Addr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,6 +297,7 @@ impl Elector {
             uid: String::new(),
             highest: 0,
             settled: None,
+            servers: BTreeSet::new(),
         }
     }
 
@@ -356,6 +363,20 @@ impl Elector {
     #[must_use]
     pub const fn made_way(&self) -> Option<u32> {
         self.made_way
+    }
+
+    /// Notes from which addresses this replica serves. The object will say so.
+    pub fn serve_from(&mut self, servers: BTreeSet<Ipv4Addr>) {
+        self.servers = servers;
+    }
+
+    /// The addresses from which other replicas serve, as the object says.
+    #[must_use]
+    pub fn siblings(&self) -> BTreeSet<Ipv4Addr> {
+        let said = self.record().into_iter().flat_map(|record| &record.servers);
+        said.filter(|(ordinal, _)| **ordinal != self.ordinal)
+            .flat_map(|(_, servers)| servers.iter().copied())
+            .collect()
     }
 
     /// The next thing to do. `wall` is the wall clock, for the object only;
@@ -497,15 +518,23 @@ impl Elector {
                 taken.acquired = taken.renewed;
                 taken.term = record.term.max(self.highest).saturating_add(1);
             }
+            self.say_servers(&mut taken);
             return Some(taken);
         }
-        let term = self.made_way.filter(|term| *term == record.term)?;
-        let said = record.known.get(&self.ordinal) == Some(&term);
-        (!said).then(|| {
-            let mut saying = record.clone();
+        let mut saying = record.clone();
+        if let Some(term) = self.made_way.filter(|term| *term == record.term) {
             saying.known.insert(self.ordinal, term);
-            saying
-        })
+        }
+        self.say_servers(&mut saying);
+        (saying != *record).then_some(saying)
+    }
+
+    /// Has `record` say from where this replica serves, as far as it knows:
+    /// at its start it serves from nowhere yet.
+    fn say_servers(&self, record: &mut Record) {
+        if !self.servers.is_empty() {
+            record.servers.insert(self.ordinal, self.servers.clone());
+        }
     }
 
     fn wants_now(&self, now: Uptime) -> bool {
@@ -541,6 +570,7 @@ impl Elector {
             renewed: wall,
             term: self.highest.saturating_add(1).max(scattered(wall)),
             known: BTreeMap::new(),
+            servers: BTreeMap::new(),
         }
     }
 
@@ -609,5 +639,5 @@ fn later(before: Timestamp, wall: Timestamp) -> Timestamp {
 }
 
 #[cfg(test)]
-#[path = "elect_tests.rs"]
+#[path = "elect_tests/mod.rs"]
 mod tests;

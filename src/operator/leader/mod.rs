@@ -16,5 +16,5 @@ pub use self::elect::{
     TimingError,
 };
 pub use self::handle::{Footing, LeaderHandle};
-pub use self::object::{FIELD_MANAGER, KNOWN_PREFIX};
+pub use self::object::{FIELD_MANAGER, KNOWN_PREFIX, SERVERS_PREFIX};
 pub use self::shell::{Election, LeaderMetrics};

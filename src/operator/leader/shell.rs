@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 use kube::{Client, Error};
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,9 @@ use super::elect::{Action, Elector, Leadership, Record, Reply};
 use super::handle::LeaderHandle;
 use super::object::{FIELD_MANAGER, lease_of, record_of};
 use crate::clock::{self, Uptime};
+use crate::dhcp::heard::Heard;
+use crate::net::Links;
+use crate::telemetry::{FLAG, Meter, about};
 
 /// How often the standing is looked at where nothing else wakes us: a
 /// leadership ends by time alone.
@@ -40,6 +43,8 @@ pub struct Election {
     handle: LeaderHandle,
     changes: watch::Sender<Leadership>,
     metrics: LeaderMetrics,
+    links: Links,
+    heard: Heard,
 }
 
 /// What one run keeps in mind.
@@ -58,29 +63,38 @@ impl LeaderMetrics {
     ///
     /// # Errors
     /// When the registry has metrics of these names.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            leader: IntGauge::new("reveille_leader", "Whether this replica leads.")?,
-            transitions: IntCounter::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            leader: meter.gauge(about(
+                "reveille_leader",
+                "Whether this replica leads; one without others always does.",
+                FLAG,
+            ))?,
+            transitions: meter.counter(about(
                 "reveille_leader_transitions_total",
                 "How often this replica began or ceased to lead.",
-            )?,
-            errors: IntCounter::new(
+                "times",
+            ))?,
+            errors: meter.counter(about(
                 "reveille_leader_errors_total",
                 "Requests for the Lease object that failed or got no answer.",
-            )?,
-        };
-        registry.register(Box::new(metrics.leader.clone()))?;
-        registry.register(Box::new(metrics.transitions.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
-        Ok(metrics)
+                "requests",
+            ))?,
+        })
+    }
+
+    /// Of a replica that has no others beside it.
+    pub fn alone(&self) {
+        self.leader.set(1);
     }
 }
 
 // === impl Election ===
 
 impl Election {
-    /// An election by the Lease of `place` in `namespace`.
+    /// An election by the Lease of `place` in `namespace`, where replicas also
+    /// tell each other from which of their `links` they serve, so that none is
+    /// `heard` as a foreign DHCP server.
     ///
     /// # Errors
     /// The system gives no random numbers.
@@ -89,6 +103,7 @@ impl Election {
         namespace: &str,
         place: &Place,
         metrics: LeaderMetrics,
+        (links, heard): (Links, Heard),
     ) -> anyhow::Result<Self> {
         let identity = format!("{}_{:08x}", place.name, random()?);
         let elector = Elector::new(identity, place.ordinal, place.timing, clock::uptime());
@@ -99,6 +114,8 @@ impl Election {
             handle: LeaderHandle::new(elector, place),
             changes,
             metrics,
+            links,
+            heard,
         })
     }
 
@@ -184,7 +201,11 @@ impl Run<'_> {
     async fn step(&mut self) -> anyhow::Result<Duration> {
         let jitter = f64::from(random()?) / f64::from(u32::MAX);
         let handle = &self.election.handle;
-        let action = handle.with(|elector| elector.step(clock::uptime(), Timestamp::now(), jitter));
+        let serving = self.election.links.addresses();
+        let action = handle.with(|elector| {
+            elector.serve_from(serving);
+            elector.step(clock::uptime(), Timestamp::now(), jitter)
+        });
         let reply = match action {
             Action::Wait(until) => return Ok(until.since(clock::uptime())),
             Action::Read => self.read().await,
@@ -192,7 +213,11 @@ impl Run<'_> {
             Action::Update(record) => self.update(&record).await,
         };
         let others = handle.others();
-        handle.with(|elector| elector.outcome(reply, clock::uptime(), others));
+        let siblings = handle.with(|elector| {
+            elector.outcome(reply, clock::uptime(), others);
+            elector.siblings()
+        });
+        self.election.heard.know_siblings(siblings);
         Ok(Duration::ZERO)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{Api, DeleteParams, ListParams, ObjectList, Patch, PatchParams, TypeMeta};
 use kube::{Client, Error};
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::clock;
 use crate::dhcp::replica::{Fed, Import};
 use crate::dhcp::server::Ask;
 use crate::snapshot::Reader;
+use crate::telemetry::{Meter, about};
 
 /// Objects of one page of the list.
 const PAGE: u32 = 500;
@@ -95,21 +96,22 @@ impl MirrorMetrics {
     ///
     /// # Errors
     /// When the registry has metrics of these names.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let writes = Opts::new(
-            "reveille_mirror_writes_total",
-            "Writes of DhcpLease objects by verb and result.",
-        );
-        let metrics = Self {
-            writes: IntCounterVec::new(writes, &["verb", "result"])?,
-            pending: IntGauge::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            writes: meter.counters(
+                about(
+                    "reveille_mirror_writes_total",
+                    "Writes of DhcpLease objects by verb and result.",
+                    "writes",
+                ),
+                &["verb", "result"],
+            )?,
+            pending: meter.gauge(about(
                 "reveille_mirror_pending",
                 "Addresses whose DhcpLease object is yet to be looked at.",
-            )?,
-        };
-        registry.register(Box::new(metrics.writes.clone()))?;
-        registry.register(Box::new(metrics.pending.clone()))?;
-        Ok(metrics)
+                "addresses",
+            ))?,
+        })
     }
 }
 

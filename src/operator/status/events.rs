@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::IntCounterVec;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use crate::api::{API_VERSION, ObjectRef};
 use crate::clock;
 use crate::operator::Cluster;
 use crate::operator::watch::chain;
-use crate::telemetry::Seldom;
+use crate::telemetry::{Meter, Seldom, about};
 
 /// Events that may wait; what is more is dropped and counted.
 const QUEUE: usize = 256;
@@ -65,16 +65,13 @@ impl EventMetrics {
     ///
     /// # Errors
     /// A registry that has them already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let events = IntCounterVec::new(
-            Opts::new(
-                "reveille_events_total",
-                "Kubernetes Events by what became of them.",
-            ),
-            &["outcome"],
-        )?;
-        registry.register(Box::new(events.clone()))?;
-        Ok(Self(events))
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        let events = about(
+            "reveille_events_total",
+            "Kubernetes Events by what became of them.",
+            "Events",
+        );
+        Ok(Self(meter.counters(events, &["outcome"])?))
     }
 
     fn count(&self, outcome: &str) {

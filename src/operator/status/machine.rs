@@ -50,8 +50,8 @@ pub fn machine(input: &MachineInput<'_>) -> MachineStatus {
     let mac = latest.and_then(|boot| boot.mac);
     let standing = entry.map(|entry| input.sight.standing(entry, mac, at));
     let result = latest.and_then(result_of);
-    let waits = entry.is_some_and(|entry| !entry.spec.approved);
-    let first = entry.and_then(|entry| entry.spec.interfaces.first());
+    let waits = entry.is_some_and(|entry| !entry.spec().approved);
+    let first = entry.and_then(|entry| entry.spec().interfaces.first());
     MachineStatus {
         observed_generation: Some(input.generation),
         conditions: conditions(input, entry, standing, latest),
@@ -180,7 +180,7 @@ fn ready(
 
 /// Whether the object alone shows the mistake.
 pub(super) fn is_own(problem: &crate::api::Problem) -> bool {
-    problem.related.is_empty() && problem.reason != "ProfileNotFound"
+    problem.related.is_empty() && !matches!(problem.reason, "ProfileNotFound" | "ArtifactNotFound")
 }
 
 fn warnings(input: &MachineInput<'_>) -> String {
@@ -200,7 +200,7 @@ fn accepted(input: &MachineInput<'_>, entry: Option<&MachineEntry>) -> Judgement
         None if input.sight.errors(input.object).next().is_none() => {
             judge(Truth::Unknown, Reason::Starting, "it was not looked at yet")
         }
-        Some(entry) if !entry.spec.approved => judge(
+        Some(entry) if !entry.spec().approved => judge(
             Truth::False,
             Reason::NotApproved,
             "it gets no answer until `spec.approved` is true; set it, or delete the Machine",
@@ -342,6 +342,10 @@ fn booted(latest: Option<&BootStatus>) -> Judgement {
         BootResult::HandedOff => {
             let what = format!("it runs {profile}, sent whole in {took}");
             judge(Truth::True, Reason::HandedOff, what)
+        }
+        BootResult::Chained => {
+            let what = format!("{profile} sent it on to another server in {took}");
+            judge(Truth::True, Reason::Chained, what)
         }
         BootResult::PhonedHome => {
             let what = format!("the system of {profile} called back after {took}{why}");

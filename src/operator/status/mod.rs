@@ -1,9 +1,10 @@
 //! What became of the objects, told to the cluster: `status` and Events.
 //!
-//! `conditions`, `sight`, `machine`, `subnet`, `profile`, `boots`, `pace` and
+//! `conditions`, `sight`, `artifact`, `machine`, `subnet`, `profile`, `boots`, `pace` and
 //! `notices` are core: from what is served, seen and known to the status that an object
 //! should have, and when it may be written.
 
+mod artifact;
 mod boots;
 mod conditions;
 mod events;
@@ -18,6 +19,7 @@ mod subnet;
 mod tests;
 mod writer;
 
+pub use self::artifact::{ArtifactInput, artifact};
 pub use self::boots::{later, latest, own_boots, summary};
 pub use self::conditions::{About, Judgement, Reason, Truth, find};
 pub use self::events::{Announcer, EventMetrics, Herald};
@@ -32,12 +34,12 @@ pub use self::writer::{Sources, StatusMetrics, Writer};
 
 use std::sync::Arc;
 
-use prometheus::Registry;
 use tokio::sync::Mutex;
 
 use self::publish::Publisher;
 use super::Cluster;
 use crate::supervisor::Supervisor;
+use crate::telemetry::Meter;
 
 /// Starts the services that tell `cluster` what became of its objects.
 ///
@@ -47,17 +49,17 @@ pub fn start(
     cluster: &Cluster,
     sources: Sources,
     supervisor: &Supervisor,
-    registry: &Registry,
+    meter: &Meter,
 ) -> prometheus::Result<()> {
     // By its number: a new Pod in its place keeps up what the old one wrote.
     let replica = &format!("replica-{}", cluster.place.ordinal);
-    let metrics = EventMetrics::register(registry)?;
+    let metrics = EventMetrics::register(meter)?;
     let (announcer, herald) = Announcer::new(cluster, &cluster.place.name, metrics);
     let writer = Writer::new(
         sources,
         Publisher::new(cluster.clone(), replica),
         announcer,
-        StatusMetrics::register(registry)?,
+        StatusMetrics::register(meter)?,
     );
     let herald = Arc::new(Mutex::new(herald));
     supervisor.service("events", move |token| {

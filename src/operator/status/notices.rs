@@ -82,7 +82,10 @@ impl Told {
 
 /// Whether a boot that ended so got to its system.
 const fn is_success(result: BootResult) -> bool {
-    matches!(result, BootResult::HandedOff | BootResult::PhonedHome)
+    matches!(
+        result,
+        BootResult::HandedOff | BootResult::Chained | BootResult::PhonedHome
+    )
 }
 
 /// The Event of a turn.
@@ -104,6 +107,11 @@ pub(super) fn of_boot(turn: &Turn<'_>) -> Option<Notice> {
             "HandedOff",
             false,
             format!("{profile} was sent whole in {took}; the machine runs on its own"),
+        ),
+        Some(BootResult::Chained) => (
+            "Chained",
+            false,
+            format!("{profile} sent the machine on to another server in {took}"),
         ),
         Some(BootResult::PhonedHome) => {
             let note = format!("the system of {profile} called back after {took}{said}");

@@ -145,7 +145,7 @@ impl Sight {
         let mac = which(machine, mac).map(|interface| interface.mac);
         let plan = subnet
             .map(|subnet| {
-                let spec = &machine.spec;
+                let spec = &machine.spec();
                 let identity = Identity {
                     mac,
                     uuid: spec.uuid,
@@ -189,7 +189,7 @@ impl Sight {
 
 /// The interface that a machine boots by: the one it did, or the first it may.
 fn which(machine: &MachineEntry, mac: Option<MacAddress>) -> Option<&Interface> {
-    let interfaces = &machine.spec.interfaces;
+    let interfaces = &machine.spec().interfaces;
     let by = |wanted: &dyn Fn(&Interface) -> bool| interfaces.iter().find(|it| wanted(it));
     by(&|it| Some(it.mac) == mac)
         .or_else(|| by(&|it| it.netboot))
@@ -199,7 +199,7 @@ fn which(machine: &MachineEntry, mac: Option<MacAddress>) -> Option<&Interface> 
 /// The first address that is reserved for `machine`.
 #[must_use]
 pub(super) fn reserved(machine: &MachineEntry) -> Option<Ipv4Addr> {
-    let mut interfaces = machine.spec.interfaces.iter();
+    let mut interfaces = machine.spec().interfaces.iter();
     interfaces.find_map(|interface| interface.ip)
 }
 

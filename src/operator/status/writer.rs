@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -25,6 +25,8 @@ use super::pace::{Ended, Next, Pace};
 use super::publish::{Job, Landed, Outcome, Publisher};
 use super::sight::Sight;
 use crate::api::{BootStatus, Kind, ObjectRef};
+use crate::artifact::keep::Board;
+use crate::artifact::store::Shelf;
 use crate::dhcp::heard::Heard;
 use crate::files::Roots;
 use crate::lease::{LeaseIndex, Usages};
@@ -32,6 +34,7 @@ use crate::net::Links;
 use crate::operator::{Leads, Shared, World};
 use crate::snapshot::ObjectName;
 use crate::supervisor::Supervisor;
+use crate::telemetry::{Meter, about};
 use crate::timeline::{BootList, Boots};
 
 /// How often it is looked what boots and listeners did.
@@ -77,6 +80,10 @@ pub struct Sources {
     pub listener: fn(&str) -> String,
     /// Where the files of profiles are.
     pub roots: Arc<Roots>,
+    /// How artifacts are.
+    pub artifacts: Board,
+    /// Which of them are there.
+    pub shelf: Shelf,
     /// Whether this replica leads.
     pub leads: Leads,
 }
@@ -86,7 +93,6 @@ pub struct Sources {
 pub struct StatusMetrics {
     writes: IntCounterVec,
     queue: IntGauge,
-    foreign: IntGaugeVec,
 }
 
 /// The writer.
@@ -103,6 +109,7 @@ pub struct Writer {
     looks: u64,
     led: bool,
     boots_seen: u64,
+    artifacts_seen: u64,
     told: Told,
     /// Boots to be added to what the status of a profile counts.
     tallies: BTreeMap<ObjectName, Tally>,
@@ -146,27 +153,22 @@ impl StatusMetrics {
     ///
     /// # Errors
     /// A registry that has them already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let writes = Opts::new(
-            "reveille_status_writes_total",
-            "Writes of status, boots and labels to the API server, by kind and outcome.",
-        );
-        let foreign = Opts::new(
-            "reveille_foreign_dhcp_servers",
-            "Other DHCP servers that machines chose within the hour, by Subnet.",
-        );
-        let metrics = Self {
-            writes: IntCounterVec::new(writes, &["kind", "part", "outcome"])?,
-            queue: IntGauge::new(
+    pub fn register(meter: &Meter) -> prometheus::Result<Self> {
+        Ok(Self {
+            writes: meter.counters(
+                about(
+                    "reveille_status_writes_total",
+                    "Writes of status, boots and labels to the API server, by kind and outcome.",
+                    "writes",
+                ),
+                &["kind", "part", "outcome"],
+            )?,
+            queue: meter.gauge(about(
                 "reveille_status_queue_length",
                 "Objects whose status is to be looked at.",
-            )?,
-            foreign: IntGaugeVec::new(foreign, &["subnet"])?,
-        };
-        registry.register(Box::new(metrics.writes.clone()))?;
-        registry.register(Box::new(metrics.queue.clone()))?;
-        registry.register(Box::new(metrics.foreign.clone()))?;
-        Ok(metrics)
+                "objects",
+            ))?,
+        })
     }
 
     fn count(&self, kind: Kind, part: &str, outcome: &Outcome) {
@@ -197,6 +199,7 @@ impl Writer {
             looks: 0,
             led: false,
             boots_seen: 0,
+            artifacts_seen: 0,
             told: Told::default(),
             tallies: BTreeMap::new(),
             missing: BTreeMap::new(),
@@ -306,6 +309,7 @@ impl Writer {
     fn look(&mut self) {
         self.looks += 1;
         self.take_boots();
+        self.take_artifacts();
         self.take_refusals();
         let leads = self.leads();
         if leads != std::mem::replace(&mut self.led, leads) && leads {
@@ -341,8 +345,6 @@ impl Writer {
     fn forget(&mut self) {
         let objects = self.sources.objects.lock();
         let is_there = |object: &ObjectRef| objects.info(object).is_some();
-        // Those of Subnets that are left come again within a second.
-        self.metrics.foreign.reset();
         self.mirrors.retain(|object, _| is_there(object));
         self.futile.retain(|object, _| is_there(object));
         self.tallies.retain(|name, _| {
@@ -352,6 +354,19 @@ impl Writer {
                 &name.name,
             ))
         });
+    }
+
+    /// Sees what became of artifacts.
+    fn take_artifacts(&mut self) {
+        let (revision, names) = self.sources.artifacts.changed_after(self.artifacts_seen);
+        self.artifacts_seen = revision;
+        let now = self.now();
+        for name in names {
+            let object = ObjectRef::new(Kind::Artifact, &name.namespace, &name.name);
+            if self.sources.objects.lock().info(&object).is_some() {
+                self.pace.mark(&object, now);
+            }
+        }
     }
 
     /// Sees what became of boots.
@@ -499,10 +514,15 @@ fn is_kept(written: &Value, kept: &str) -> bool {
     let Ok(kept) = serde_json::from_str::<Value>(kept) else {
         return false;
     };
-    let Value::Object(written) = written else {
-        return false;
-    };
-    written
-        .iter()
-        .all(|(name, value)| kept.get(name) == Some(value))
+    written.is_object() && holds(&kept, written)
+}
+
+/// Whether every field of `written` is in `kept`.
+fn holds(kept: &Value, written: &Value) -> bool {
+    match (kept, written) {
+        (Value::Object(kept), Value::Object(written)) => written
+            .iter()
+            .all(|(name, value)| kept.get(name).is_some_and(|kept| holds(kept, value))),
+        _ => kept == written,
+    }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Found;
+use super::artifact::file_source;
 use crate::api::{
-    BootProfile, BootProfileSpec, InitrdSource, Kind, LinuxSource, LoaderKind, ObjectRef, Operator,
-    Problem, Selector,
+    BootProfile, BootProfileSpec, FileField, InitrdSource, IsoMethod, Kind, LinuxSource,
+    LoaderKind, ObjectRef, Operator, Problem, Selector,
 };
+use crate::artifact::identity::url_file_name;
 use crate::files::ArtifactPath;
 use crate::snapshot::{names, template};
 
@@ -16,7 +18,13 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     let mut found = Found::of(ObjectRef::of(Kind::BootProfile, &profile.metadata));
     let spec = &profile.spec;
     source(&mut found, spec);
+    firmware(&mut found, spec);
     loader(&mut found, spec);
+    other_sources(&mut found, spec);
+    // What resolves them takes them as they can be changed.
+    for file in spec.clone().files_mut() {
+        self::file(&mut found, &file);
+    }
     if let Some(linux) = &spec.linux {
         self::linux(&mut found, linux);
     }
@@ -28,39 +36,145 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
 
 fn source(found: &mut Found, spec: &BootProfileSpec) {
     let is_file = spec.loader.kind == LoaderKind::File;
-    match (&spec.linux, &spec.local) {
-        (Some(_), Some(_)) => {
-            found.error(
-                "/spec/local",
-                "TwoSources",
-                "a profile boots `linux` or `local`, not both",
-                "remove one of the two",
-            );
-            found.see("/spec/linux", "the other one");
-        }
+    let sources: Vec<&str> = [
+        ("linux", spec.linux.is_some()),
+        ("efi", spec.efi.is_some()),
+        ("iso", spec.iso.is_some()),
+        ("chain", spec.chain.is_some()),
+        ("script", spec.script.is_some()),
+        ("local", spec.local.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_there)| is_there.then_some(name))
+    .collect();
+    match sources.as_slice() {
         // A loader of kind File is all that is sent.
-        (None, None) if !is_file => found.error(
+        [] if !is_file => found.error(
             "/spec",
             "NoSource",
             "the profile boots nothing",
-            "add `linux` or `local: {}`",
+            "add `linux`, `efi`, `iso`, `chain`, `script` or `local: {}`",
         ),
-        (Some(_), None) if is_file => {
-            let what = "`linux` is not used: a loader of kind File is all that is sent";
+        [] => {}
+        ["local"] if is_file => {
+            let what = "`local` and a loader of kind File contradict each other";
+            found.error("/spec/local", "TwoSources", what, "remove one of the two");
+            found.see("/spec/loader/kind", "the loader");
+        }
+        [one] if is_file => {
+            let what = format!("`{one}` is not used: a loader of kind File is all that is sent");
             found.error(
-                "/spec/linux",
+                format!("/spec/{one}"),
                 "SourceUnused",
                 what,
                 "remove it, or use `kind: Ipxe`",
             );
             found.see("/spec/loader/kind", "the loader");
         }
-        (None, Some(_)) if is_file => {
-            let what = "`local` and a loader of kind File contradict each other";
-            found.error("/spec/local", "TwoSources", what, "remove one of the two");
+        [first, others @ ..] => {
+            for other in others {
+                found.error(
+                    format!("/spec/{other}"),
+                    "TwoSources",
+                    format!("a profile boots `{first}` or `{other}`, not both"),
+                    "remove one of the two",
+                );
+                found.see(&format!("/spec/{first}"), "the other one");
+            }
+        }
+    }
+}
+
+/// What needs UEFI, and what a firmware loads without iPXE.
+fn firmware(found: &mut Found, spec: &BootProfileSpec) {
+    let method = spec.iso.as_ref().and_then(|iso| iso.method);
+    let what = match (&spec.efi, method) {
+        (Some(_), _) => "runs no EFI program",
+        (None, Some(IsoMethod::RamDisk)) => "boots no RAM disk",
+        (None, Some(IsoMethod::SanBoot) | None) => "",
+    };
+    for (index, arch) in spec.architectures.iter().enumerate() {
+        if !what.is_empty() && !arch.is_uefi() {
+            found.error(
+                format!("/spec/architectures/{index}"),
+                "NeedsUefi",
+                format!("{arch} {what}"),
+                "remove it, and give such machines another profile",
+            );
+        }
+    }
+    if spec.loader.kind != LoaderKind::Direct {
+        return;
+    }
+    match &spec.efi {
+        None => found.error(
+            "/spec/loader/kind",
+            "DirectWithoutEfi",
+            "a loader of kind Direct is none: firmware itself loads the program of `efi`",
+            "add `efi`, or use `kind: Ipxe`",
+        ),
+        Some(efi) if !efi.args.is_empty() => {
+            found.error(
+                "/spec/efi/args",
+                "ArgumentsUnused",
+                "firmware passes no arguments to what it loads itself",
+                "remove them, or use `kind: Ipxe`",
+            );
             found.see("/spec/loader/kind", "the loader");
         }
-        (Some(_), None) | (None, Some(_) | None) => {}
+        Some(_) => {}
+    }
+}
+
+fn other_sources(found: &mut Found, spec: &BootProfileSpec) {
+    if let Some(efi) = &spec.efi {
+        for (index, arg) in efi.args.iter().enumerate() {
+            argument(found, &format!("/spec/efi/args/{index}"), arg);
+        }
+    }
+    if let Some(chain) = &spec.chain {
+        self::chain(found, &chain.url);
+    }
+    if let Some(script) = &spec.script {
+        self::script(found, &script.text);
+    }
+}
+
+fn chain(found: &mut Found, url: &str) {
+    const AT: &str = "/spec/chain/url";
+    const CURE: &str = "write a URL of http, https or tftp, such as http://192.0.2.9/boot.ipxe";
+    let shown = url.escape_debug();
+    let schemes = ["http://", "https://", "tftp://", "{{"];
+    if url.contains(char::is_control) {
+        found.error(
+            AT,
+            "BadUrl",
+            format!("`{shown}` has control characters"),
+            CURE,
+        );
+    } else if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        found.error(
+            AT,
+            "BadUrl",
+            format!("`{shown}` is no URL that iPXE loads"),
+            CURE,
+        );
+    }
+    for (reason, what, cure) in template::check(url) {
+        found.error(AT, reason, what, cure);
+    }
+}
+
+fn script(found: &mut Found, text: &str) {
+    const AT: &str = "/spec/script/text";
+    if text.trim().is_empty() {
+        found.error(AT, "EmptyScript", "the script is empty", "write one");
+    } else if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        let what = "the script has control characters";
+        found.error(AT, "BadScript", what, "write it as text");
+    }
+    for (reason, what, cure) in template::check(text) {
+        found.error(AT, reason, what, cure);
     }
 }
 
@@ -94,11 +208,9 @@ fn loader(found: &mut Found, spec: &BootProfileSpec) {
 }
 
 fn linux(found: &mut Found, linux: &LinuxSource) {
-    path(found, "/spec/linux/kernel/path", &linux.kernel.path);
-    let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (index, initrd) in linux.initrd.iter().enumerate() {
         let at = format!("/spec/linux/initrd/{index}");
-        path(found, &format!("{at}/path"), &initrd.path);
         let (name, field) = initrd_name(initrd);
         let pointer = format!("{at}/{field}");
         // A path without a name was told already.
@@ -113,7 +225,7 @@ fn linux(found: &mut Found, linux: &LinuxSource) {
         if name.is_empty() {
             continue;
         }
-        if let Some(first) = taken.get(name) {
+        if let Some(first) = taken.get(&name) {
             let what = format!("two initrds have the name `{}`", name.escape_debug());
             found.error(
                 &pointer,
@@ -132,18 +244,25 @@ fn linux(found: &mut Found, linux: &LinuxSource) {
 }
 
 /// The name under which the kernel finds it, and the field that says so.
-fn initrd_name(initrd: &InitrdSource) -> (&str, &'static str) {
-    match &initrd.name {
-        Some(name) => (name, "name"),
-        None => (
-            initrd
-                .path
-                .trim_end_matches('/')
-                .rsplit('/')
-                .next()
-                .unwrap_or_default(),
-            "path",
-        ),
+fn initrd_name(initrd: &InitrdSource) -> (String, &'static str) {
+    let last = |path: &str| {
+        let last = path.trim_end_matches('/').rsplit('/').next();
+        last.unwrap_or_default().to_owned()
+    };
+    match (&initrd.name, &initrd.artifact_ref, &initrd.url) {
+        (Some(name), _, _) => (name.clone(), "name"),
+        (None, Some(artifact), _) if initrd.path.is_empty() => {
+            (last(&artifact.path), "artifactRef")
+        }
+        (None, None, Some(url)) if initrd.path.is_empty() => (url_file_name(url), "url"),
+        (None, _, _) => (last(&initrd.path), "path"),
+    }
+}
+
+fn file(found: &mut Found, file: &FileField<'_>) {
+    file_source(found, file);
+    if !file.path.is_empty() {
+        path(found, &format!("{}/path", file.pointer), file.path);
     }
 }
 

@@ -20,19 +20,12 @@ struct Planned {
 }
 
 /// Kinds that are not served yet, and what to do instead.
-const KINDS: &[(&str, &str)] = &[
-    (
-        "Artifact",
-        "put the files into the artifact tree and name them by `path`",
-    ),
-    ("DhcpLease", "remove it; Reveille keeps its own leases"),
-];
+const KINDS: &[(&str, &str)] = &[("DhcpLease", "remove it; Reveille keeps its own leases")];
 
 /// Planned fields that stand in place of a field required today.
-pub(super) const REPLACING: [&str; 3] = ["artifactRef", "url", "interfaceSelector"];
+pub(super) const REPLACING: [&str; 1] = ["interfaceSelector"];
 
-const NAME_A_PATH: &str = "put the file into the artifact tree and name it by `path`";
-const OTHER_SOURCE: &str = "use `linux` or `local`, or `loader` of kind File for a boot program";
+const OTHER_SOURCE: &str = "write the menu as an iPXE script in `script`";
 
 const FIELDS: &[Planned] = &[
     value(
@@ -66,28 +59,12 @@ const FIELDS: &[Planned] = &[
         "/spec/options",
         "remove it; `routers`, `dns`, `ntp` and `mtu` are there",
     ),
-    field(Kind::BootProfile, "/spec/script", OTHER_SOURCE),
     field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
-    field(Kind::BootProfile, "/spec/efi", OTHER_SOURCE),
-    field(Kind::BootProfile, "/spec/iso", OTHER_SOURCE),
-    field(Kind::BootProfile, "/spec/chain", OTHER_SOURCE),
     field(
         Kind::BootProfile,
         "/spec/config",
         "put answer files into the artifact tree and name them in `args`",
     ),
-    field(
-        Kind::BootProfile,
-        "/spec/linux/kernel/artifactRef",
-        NAME_A_PATH,
-    ),
-    field(Kind::BootProfile, "/spec/linux/kernel/url", NAME_A_PATH),
-    field(
-        Kind::BootProfile,
-        "/spec/linux/initrd/*/artifactRef",
-        NAME_A_PATH,
-    ),
-    field(Kind::BootProfile, "/spec/linux/initrd/*/url", NAME_A_PATH),
     value(
         Kind::BootProfile,
         "/spec/loader/kind",

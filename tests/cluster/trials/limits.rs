@@ -14,7 +14,7 @@ use crate::stage::Stage;
 pub(super) fn limits(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut refused = 0;
-    for (full, lists) in [subnet(), profile(), machine()] {
+    for (full, lists) in [subnet(), profile(), program(), script(), machine()] {
         let size = full.to_string().len();
         let kind = full["kind"].as_str().unwrap_or_default().to_owned();
         ensure!(is_good(&full), "check refuses the full {kind}");
@@ -214,6 +214,17 @@ fn profile() -> (Value, Vec<&'static str>) {
         "/spec/params",
     ];
     (object("BootProfile", spec), lists.into())
+}
+
+fn program() -> (Value, Vec<&'static str>) {
+    let args: Vec<_> = (0..256).map(|n| text(n, 2048)).collect();
+    let spec = json!({"efi": {"file": {"path": text(0, 512)}, "args": args}});
+    (object("BootProfile", spec), vec!["/spec/efi/args"])
+}
+
+fn script() -> (Value, Vec<&'static str>) {
+    let spec = json!({"script": {"text": text(0, 16_384)}});
+    (object("BootProfile", spec), Vec::new())
 }
 
 fn machine() -> (Value, Vec<&'static str>) {

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::super::artifact::{ArtifactInput, artifact};
 use super::super::boots::{later, summary};
 use super::super::machine::{MachineInput, machine};
 use super::super::notices::of_conditions;
@@ -18,14 +19,17 @@ use super::super::publish::{BootsJob, Job};
 use super::super::sight::Sight;
 use super::super::subnet::{Listening, SubnetInput, subnet};
 use super::Writer;
-use crate::api::{BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus};
+use crate::api::{
+    ArtifactStatus, BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus,
+};
 use crate::clock::{self, Millis};
-use crate::files::ArtifactPath;
 use crate::operator::Info;
 use crate::snapshot::ObjectName;
 use crate::supervisor::State;
 use crate::timeline::Boot;
 
+/// The facts of a Machine that the status writer says: discovery says the others.
+const OWN_FACTS: [&str; 2] = ["uuid", "subnet"];
 /// How long a start may take until a Subnet is said not to be served yet.
 const START: Duration = Duration::from_secs(10);
 
@@ -38,17 +42,8 @@ impl Writer {
         let sight = Arc::clone(sight);
         let now = self.now();
         for profile in &sight.snapshot.profiles {
-            let linux = profile.spec.linux.as_ref();
-            let kernel = linux.map(|linux| &linux.kernel.path);
-            let initrds = linux.into_iter().flat_map(|linux| &linux.initrd);
-            let files = kernel
-                .into_iter()
-                .chain(initrds.map(|initrd| &initrd.path))
-                .chain(profile.spec.loader.files.values());
-            let is_there = |file: &String| {
-                ArtifactPath::parse(file).is_ok_and(|path| self.sources.roots.has_file(&path))
-            };
-            let missing: Vec<String> = files.filter(|file| !is_there(file)).cloned().collect();
+            let missing = crate::press::missing_of(profile, &self.sources.roots);
+            let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
             let name = &profile.name;
             let known = self.missing.insert(name.clone(), missing.clone());
             if known.as_ref() != Some(&missing) {
@@ -85,6 +80,7 @@ impl Writer {
             job.status = match object.kind {
                 Kind::Machine => self.machine(object, &info, &sight),
                 Kind::Subnet => self.subnet(object, &info, &sight),
+                Kind::Artifact => self.artifact(object, &info, &sight),
                 Kind::BootProfile => {
                     let tally = self.tallies.get(&name_of(object));
                     job.counted = tally.map_or(0, |tally| tally.more);
@@ -144,7 +140,7 @@ impl Writer {
         let (own, uuid) = own.flatten().unzip();
         let latest = later(own, info.latest.as_deref());
         let entry = sight.machine(&name);
-        let macs = entry.into_iter().flat_map(|entry| &entry.spec.interfaces);
+        let macs = entry.into_iter().flat_map(|entry| &entry.spec().interfaces);
         let lease = macs
             .filter_map(|interface| self.sources.leases.address_of(interface.mac))
             .next();
@@ -159,7 +155,8 @@ impl Writer {
             now: timestamp(clock::now())?,
         });
         let conditions = (&*old.conditions, &*status.conditions);
-        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+        let news = self.news(object, info, (&old, conditions.0), (&status, conditions.1));
+        news.map(without_foreign_facts)
     }
 
     fn subnet(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
@@ -167,8 +164,6 @@ impl Writer {
         let key = format!("{}/{}", object.namespace, object.name);
         let now = clock::now();
         let servers = self.sources.heard.servers(&key, now);
-        let foreign = i64::try_from(servers.len()).unwrap_or(i64::MAX);
-        self.metrics.foreign.with_label_values(&[&key]).set(foreign);
         let listener = self.listener(&key);
         let usage = self.sources.usages.of(&key);
         // A start is no news: what was said before is so again in a moment.
@@ -227,6 +222,30 @@ impl Writer {
         self.news(object, info, (&old, conditions.0), (&status, conditions.1))
     }
 
+    fn artifact(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
+        let old: ArtifactStatus = self.old(object, info);
+        let name = name_of(object);
+        let entry = self.sources.artifacts.of(&name);
+        let is_refused = sight.errors(object).next().is_some();
+        // The keeper looks at it in a moment.
+        if entry.is_none() && !is_refused && self.started.elapsed() < START {
+            return None;
+        }
+        let table = self.sources.shelf.table();
+        let now = clock::now();
+        let status = artifact(&ArtifactInput {
+            object,
+            generation: info.generation,
+            old: &old,
+            sight,
+            entry: entry.as_ref(),
+            held: table.get(&name),
+            now: (timestamp(now)?, now),
+        });
+        let conditions = (&*old.conditions, &*status.conditions);
+        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+    }
+
     /// The boots that this replica saw, where they are not written yet.
     fn boots(&self, object: &ObjectRef, info: &Info) -> Option<BootsJob> {
         let name = name_of(object);
@@ -250,7 +269,7 @@ impl Writer {
 
     /// The label with the first MAC address, where it is missing.
     fn label(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<String> {
-        let interface = sight.machine(&name_of(object))?.spec.interfaces.first()?;
+        let interface = sight.machine(&name_of(object))?.spec().interfaces.first()?;
         let label = interface.mac.hyphenated();
         let written = self.labels.get(object).map(|(label, _)| label);
         let is_known = info.labels.get(MAC_LABEL) == Some(&label) || written == Some(&label);
@@ -277,6 +296,16 @@ fn timeless(status: &Value) -> Value {
         if let Some(fields) = condition.as_object_mut() {
             fields.remove("lastTransitionTime");
         }
+    }
+    status
+}
+
+/// A Machine's status without the facts that discovery writes under a name of
+/// its own: applied here, an old one would win over what it says next.
+fn without_foreign_facts(mut status: Value) -> Value {
+    let facts = status.get_mut("facts").and_then(Value::as_object_mut);
+    if let Some(facts) = facts {
+        facts.retain(|field, _| OWN_FACTS.contains(&field.as_str()));
     }
     status
 }

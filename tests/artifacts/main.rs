@@ -1,0 +1,18 @@
+//! Archives, registries and signatures, as strangers make them.
+//!
+//! `fixtures/` has small files made by the real tools, so that the tests run
+//! where these are missing; where `tar`, `xz`, `zstd`, `zip`, `xorriso`, `gpg`
+//! and `minisign` are there, they are used as well.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of them"
+)]
+
+mod evil;
+mod layout;
+mod registry;
+mod signatures;
+mod support;
+mod unpack;

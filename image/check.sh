@@ -84,7 +84,16 @@ run() {
     install -m 755 "$(command -v qemu-aarch64-static)" "$root/qemu"
     emulator=(/qemu)
   fi
-  setpriv --bounding-set -all --inh-caps -all chroot --userspec=65532:65532 "$root" "${emulator[@]}" /usr/bin/reveille "$@"
+  python3 -c '
+import ctypes, os, sys
+os.chroot(sys.argv[1])
+os.chdir("/")
+drop = 24 # PR_CAPBSET_DROP
+for capability in range(64):
+    ctypes.CDLL(None).prctl(drop, capability, 0, 0, 0)
+os.setgroups([]); os.setgid(65532); os.setuid(65532)
+os.execve(sys.argv[2], sys.argv[2:], {"PATH": "/usr/bin"})
+' "$root" "${emulator[@]}" /usr/bin/reveille "$@"
 }
 
 if ((EUID != 0)); then

@@ -27,11 +27,10 @@ pub fn raise() -> anyhow::Result<()> {
             caps::raise(None, CapSet::Effective, cap)?;
             continue;
         }
-        let lost = match cap {
-            Capability::CAP_NET_RAW => {
-                "machines without an address are answered by broadcast, and addresses are not probed"
-            }
-            _ => "ports below 1024 may not be ours: what cannot be bound is left out",
+        let lost = if cap == Capability::CAP_NET_RAW {
+            "machines without an address are answered by broadcast, and addresses are not probed"
+        } else {
+            "ports below 1024 may not be ours: what cannot be bound is left out"
         };
         tracing::warn!(
             capability = cap.to_string(),

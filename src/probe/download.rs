@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_file_comes_block_by_block_and_a_short_one_ends_it() {
         let (request, mut download) = Download::start("ipxe.efi");
-        assert!(request.starts_with(b"\0\x01ipxe.efi\0octet\0blksize\01428\0"));
+        assert!(request.starts_with(b"\0\x01ipxe.efi\0octet\0blksize\x001428\0"));
         let options = Options {
             blksize: Some(8),
             ..Options::default()

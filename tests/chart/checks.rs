@@ -344,6 +344,9 @@ fn same_keys(path: &str, values: &Value, schema: &Value) -> Result<usize> {
 pub(crate) fn used(helm: &Helm) -> Result<String> {
     // What is seen only beside another value: the values that go with it.
     let beside = |name: &str| match name {
+        ".networkPolicy.enabled" => "network.hostNetwork=false,service.enabled=true",
+        ".network.hostNetwork" => "service.enabled=true",
+        _ if name.ends_with(".enabled") => "global.beside=1",
         _ if name.starts_with(".service.") => "service.enabled=true",
         _ if name.starts_with(".network.multus") => {
             "network.hostNetwork=false,service.enabled=true"
@@ -351,13 +354,10 @@ pub(crate) fn used(helm: &Helm) -> Result<String> {
         _ if name.starts_with(".networkPolicy") => {
             "network.hostNetwork=false,service.enabled=true,networkPolicy.enabled=true"
         }
-        ".metrics.podMonitor.labels" | ".metrics.podMonitor.interval" => {
-            "metrics.podMonitor.enabled=true"
-        }
+        _ if name.starts_with(".metrics.podMonitor") => "metrics.podMonitor.enabled=true",
         _ if name.starts_with(".metrics.serviceMonitor") => "metrics.serviceMonitor.enabled=true",
         _ if name.starts_with(".metrics.prometheusRule") => "metrics.prometheusRule.enabled=true",
         _ if name.starts_with(".podDisruptionBudget") => "podDisruptionBudget.enabled=true",
-        ".serviceAccount.name" => "serviceAccount.create=true",
         _ => "global.beside=1",
     };
     let full: Value = serde_yaml::from_str(&std::fs::read_to_string(values_of("full"))?)?;
@@ -368,6 +368,8 @@ pub(crate) fn used(helm: &Helm) -> Result<String> {
     let text = |set: &str| helm.run(&["template", "edge", CHART, "-n", "boot", "--set", set]);
     let mut plain: BTreeMap<&str, String> = BTreeMap::new();
     let mut tried = 0;
+    // Dashboards show only where there are some; `monitoring` looks at them.
+    leaves.retain(|(name, _)| !name.starts_with(".metrics.dashboards"));
     for (name, default) in &leaves {
         let pointer = name.replace('.', "/");
         let other = match full.pointer(&pointer) {
@@ -422,8 +424,7 @@ fn other_than(name: &str, default: &Value) -> Option<Value> {
     Some(match name {
         ".kind" => json!("StatefulSet"),
         // Tried by `kinds` and `refused`: alone they are refused or show nothing.
-        ".replicas" | ".network.hostNetwork" | ".metrics.dashboards.enabled" => return None,
-        _ if name.starts_with(".metrics.dashboards") => return None,
+        ".replicas" => return None,
         ".persistence.accessModes" => json!(["ReadWriteMany"]),
         ".service.type" => json!("NodePort"),
         ".service.externalTrafficPolicy" => json!("Cluster"),
@@ -437,10 +438,7 @@ fn other_than(name: &str, default: &Value) -> Option<Value> {
         ".livenessProbe" | ".readinessProbe" => json!({"periodSeconds": 99}),
         ".metrics.podMonitor.labels" => json!({"s": "t"}),
         ".metrics.podMonitor.interval" => json!("2m"),
-        _ => match default {
-            Value::Bool(value) => json!(!value),
-            _ => return None,
-        },
+        _ => json!(!default.as_bool()?),
     })
 }
 

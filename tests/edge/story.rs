@@ -115,10 +115,10 @@ fn ready_after(site: &Site, pod: &str) -> Result<String> {
     let pod: serde_json::Value = serde_json::from_str(&text)?;
     let started = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
     let ready = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = ready
+    let mut ready = ready
         .filter(|one| one["type"] == "Ready")
         .map(|one| &one["lastTransitionTime"]);
-    let ready = ready.last().context("no condition Ready")?;
+    let ready = ready.next_back().context("no condition Ready")?;
     let time = |value: &serde_json::Value| -> Result<jiff::Timestamp> {
         Ok(value.as_str().context("no time")?.parse()?)
     };

@@ -159,11 +159,11 @@ resources:
 {{- define "reveille.rules" -}}
 # What is served.
 - apiGroups: [reveille.dev]
-  resources: [subnets, bootprofiles, machines]
+  resources: [subnets, bootprofiles, machines, artifacts]
   verbs: [list, watch]
 # What became of it.
 - apiGroups: [reveille.dev]
-  resources: [subnets/status, bootprofiles/status, machines/status]
+  resources: [subnets/status, bootprofiles/status, machines/status, artifacts/status]
   verbs: [patch]
 # The label with the MAC address; boots of earlier runs; approval.
 - apiGroups: [reveille.dev]

@@ -22,7 +22,10 @@ use std::time::Instant;
 use reveille::artifact::unpack::{Format, Limits, Pick, unpack};
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|it| it != "--bench")
+        .collect();
     let [archive, folder, rest @ ..] = arguments.as_slice() else {
         println!("give an archive and a folder; see benches/unpack.rs");
         return;
@@ -41,7 +44,12 @@ fn main() {
         fs::remove_dir_all(&ours).unwrap();
         fs::create_dir(&theirs).unwrap();
         let start = Instant::now();
-        let tar = Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&theirs).status();
+        let tar = Command::new("tar")
+            .arg("-xf")
+            .arg(archive)
+            .arg("-C")
+            .arg(&theirs)
+            .status();
         assert!(tar.unwrap().success());
         sync(&theirs);
         let tar = start.elapsed().as_secs_f64();

@@ -74,11 +74,18 @@ impl Real {
         );
         if tls {
             certificates(folder.path());
-            config += &format!("  tls: {{certificate: {}, key: {}}}\n", at("server.pem"), at("server.key"));
+            config += &format!(
+                "  tls: {{certificate: {}, key: {}}}\n",
+                at("server.pem"),
+                at("server.key")
+            );
         }
         if login {
             fs::write(at("htpasswd"), HTPASSWD).unwrap();
-            config += &format!("auth: {{htpasswd: {{realm: lab, path: {}}}}}\n", at("htpasswd"));
+            config += &format!(
+                "auth: {{htpasswd: {{realm: lab, path: {}}}}}\n",
+                at("htpasswd")
+            );
         }
         fs::write(at("config.yml"), config).unwrap();
         let child = Command::new("docker-registry")
@@ -88,7 +95,12 @@ impl Real {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let real = Self { child, address, folder, tls };
+        let real = Self {
+            child,
+            address,
+            folder,
+            tls,
+        };
         for _ in 0..600 {
             if tokio::net::TcpStream::connect(address).await.is_ok() {
                 return Some(real);
@@ -139,7 +151,13 @@ impl Real {
             .await
             .unwrap();
         assert_eq!(start.status(), 202);
-        let place = start.headers().get("location").unwrap().to_str().unwrap().to_owned();
+        let place = start
+            .headers()
+            .get("location")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let place = format!("{place}&digest={}", Digest::of(bytes));
         let done = client
             .put(place)
@@ -195,16 +213,26 @@ fn certificates(folder: &Path) {
     );
 }
 
-async fn download(registry: &Registry, reference: &Reference, digest: &Digest, from: u64) -> Vec<u8> {
+async fn download(
+    registry: &Registry,
+    reference: &Reference,
+    digest: &Digest,
+    from: u64,
+) -> Vec<u8> {
     let blob = registry.blob(reference, digest, from).await.unwrap();
     assert_eq!(blob.from, from);
     let parts: Vec<_> = blob.bytes().collect().await;
-    parts.into_iter().flat_map(|part| part.unwrap().to_vec()).collect()
+    parts
+        .into_iter()
+        .flat_map(|part| part.unwrap().to_vec())
+        .collect()
 }
 
 #[tokio::test]
 async fn an_image_of_a_real_registry_is_laid_out() {
-    let Some(real) = Real::start(false, false).await else { return };
+    let Some(real) = Real::start(false, false).await else {
+        return;
+    };
     let lower = gz(&tar_of(&[
         (FILE, b"boot/vmlinuz", b"", b"kernel 1"),
         (FILE, b"boot/old", b"", b"gone"),
@@ -234,7 +262,10 @@ async fn an_image_of_a_real_registry_is_laid_out() {
     for (tag, digest, documents) in [("boot/test:v1", &manifest, 1), ("boot/test:all", &index, 2)] {
         let reference = real.reference(tag);
         registry.probe(&reference).await.unwrap();
-        let resolved = registry.resolve(&reference, &Platform::usual()).await.unwrap();
+        let resolved = registry
+            .resolve(&reference, &Platform::usual())
+            .await
+            .unwrap();
         assert_eq!(resolved.digest, Digest::of(digest), "{tag}");
         assert_eq!(resolved.documents.len(), documents, "{tag}");
         let Content::Layers(found) = resolved.manifest.content().unwrap() else {
@@ -253,23 +284,46 @@ async fn an_image_of_a_real_registry_is_laid_out() {
             files.push((path, *packed));
         }
         let into = dir.path().join("out");
-        lay(&files, &Pick::all(0), &Limits::default(), &into, &mut |_| ()).unwrap();
-        assert_eq!(lines(&into), ["boot/vmlinuz: kernel 2", "etc/dropped/b: new"]);
+        lay(
+            &files,
+            &Pick::all(0),
+            &Limits::default(),
+            &into,
+            &mut |_| (),
+        )
+        .unwrap();
+        assert_eq!(
+            lines(&into),
+            ["boot/vmlinuz: kernel 2", "etc/dropped/b: new"]
+        );
     }
     let pinned = real.reference(&format!("boot/test@{}", Digest::of(&manifest)));
     assert!(registry.resolve(&pinned, &Platform::usual()).await.is_ok());
     let arm = Platform::parse("linux/arm64").unwrap();
-    let error = registry.resolve(&real.reference("boot/test:all"), &arm).await.unwrap_err();
-    assert!(error.to_string().contains("no image for linux/arm64; there are: linux/amd64"), "{error}");
+    let error = registry
+        .resolve(&real.reference("boot/test:all"), &arm)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no image for linux/arm64; there are: linux/amd64"),
+        "{error}"
+    );
     for missing in ["boot/test:v2", "boot/none:v1"] {
-        let error = registry.resolve(&real.reference(missing), &arm).await.unwrap_err();
+        let error = registry
+            .resolve(&real.reference(missing), &arm)
+            .await
+            .unwrap_err();
         assert_eq!(error.as_str(), "not-found", "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_flat_artifact_has_files_by_name() {
-    let Some(real) = Real::start(false, false).await else { return };
+    let Some(real) = Real::start(false, false).await else {
+        return;
+    };
     let mut layers = Vec::new();
     for (name, bytes) in [("vmlinuz", b"kernel".as_slice()), ("initrd.img", b"initrd")] {
         real.push_blob(bytes).await;
@@ -280,7 +334,10 @@ async fn a_flat_artifact_has_files_by_name() {
     real.push_image("flat", &layers).await;
     let registry = Registry::new(real.settings()).unwrap();
     let reference = real.reference("boot/test:flat");
-    let resolved = registry.resolve(&reference, &Platform::usual()).await.unwrap();
+    let resolved = registry
+        .resolve(&reference, &Platform::usual())
+        .await
+        .unwrap();
     let Content::Files(files) = resolved.manifest.content().unwrap() else {
         panic!("no files");
     };
@@ -288,19 +345,27 @@ async fn a_flat_artifact_has_files_by_name() {
     assert_eq!(names, ["vmlinuz", "initrd.img"]);
     let first = files.first().unwrap();
     let bytes = download(&registry, &reference, &first.descriptor.digest, 0).await;
-    assert_eq!((bytes.as_slice(), first.descriptor.size), (b"kernel".as_slice(), 6));
+    assert_eq!(
+        (bytes.as_slice(), first.descriptor.size),
+        (b"kernel".as_slice(), 6)
+    );
 }
 
 #[tokio::test]
 async fn logins_and_own_authorities_at_a_real_registry() {
-    let Some(real) = Real::start(true, true).await else { return };
+    let Some(real) = Real::start(true, true).await else {
+        return;
+    };
     let blob = gz(&tar_of(&[(FILE, b"a", b"", b"x")]));
     real.push_blob(&blob).await;
     real.push_image("v1", &[descriptor(OCI_TAR, &blob)]).await;
     let reference = real.reference("boot/test:v1");
     let resolve = async |settings: Settings| {
         let registry = Registry::new(settings).unwrap();
-        registry.resolve(&reference, &Platform::usual()).await.map(|_| ())
+        registry
+            .resolve(&reference, &Platform::usual())
+            .await
+            .map(|_| ())
     };
     let login = |password: &str| {
         Credentials::login(Login::Password {
@@ -308,26 +373,45 @@ async fn logins_and_own_authorities_at_a_real_registry() {
             password: password.to_owned(),
         })
     };
-    let with = |credentials| Settings { credentials, ..real.settings() };
+    let with = |credentials| Settings {
+        credentials,
+        ..real.settings()
+    };
     resolve(with(login("secret"))).await.unwrap();
     let text = format!(
         r#"{{"auths": {{"{}": {{"username": "test", "password": "secret"}}}}}}"#,
         real.address
     );
-    resolve(with(Credentials::docker_config(&text).unwrap())).await.unwrap();
+    resolve(with(Credentials::docker_config(&text).unwrap()))
+        .await
+        .unwrap();
     let error = resolve(real.settings()).await.unwrap_err();
-    assert!(error.to_string().contains("the registry wants a login"), "{error}");
+    assert!(
+        error.to_string().contains("the registry wants a login"),
+        "{error}"
+    );
     let error = resolve(with(login("wrong"))).await.unwrap_err();
-    assert!(error.to_string().contains("does not take the login"), "{error}");
+    assert!(
+        error.to_string().contains("does not take the login"),
+        "{error}"
+    );
     // Without its authority.
     let error = resolve(Settings::default()).await.unwrap_err();
     assert_eq!(error.as_str(), "tls", "{error}");
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
     // Plain where TLS is spoken.
     let plain = BTreeSet::from([real.address.to_string()]);
-    let error = resolve(Settings { plain_http: plain, ..Settings::default() }).await.unwrap_err();
+    let error = resolve(Settings {
+        plain_http: plain,
+        ..Settings::default()
+    })
+    .await
+    .unwrap_err();
     assert_eq!(error.as_str(), "unexpected-answer", "{error}");
-    let error = Registry::new(Settings { ca: Some(b"junk".to_vec()), ..Settings::default() });
+    let error = Registry::new(Settings {
+        ca: Some(b"junk".to_vec()),
+        ..Settings::default()
+    });
     assert_eq!(error.unwrap_err().as_str(), "certificates");
 }
 
@@ -345,7 +429,10 @@ async fn serve(answer: Answer) -> SocketAddr {
             tokio::spawn(async move {
                 let mut head = Vec::new();
                 let mut buffer = [0; 4096];
-                while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+                // TLS is answered like any nonsense, as real servers do.
+                while !head.windows(4).any(|four| four == b"\r\n\r\n")
+                    && head.first() != Some(&0x16)
+                {
                     match stream.read(&mut buffer).await {
                         Ok(got) if got > 0 => head.extend_from_slice(buffer.get(..got).unwrap()),
                         _ => return,
@@ -354,7 +441,10 @@ async fn serve(answer: Answer) -> SocketAddr {
                 let head = String::from_utf8_lossy(&head).into_owned();
                 let first = head.lines().next().unwrap_or_default().to_owned();
                 let (status, body) = answer(&first, &head);
-                let text = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                let text = format!(
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
                 let _ = stream.write_all(text.as_bytes()).await;
                 let _ = stream.write_all(&body).await;
             });
@@ -364,11 +454,16 @@ async fn serve(answer: Answer) -> SocketAddr {
 }
 
 /// What a registry that answers so makes of a fetch.
-async fn fate(answer: impl Fn(&str, &str) -> (String, Vec<u8>) + Send + Sync + 'static) -> OciFailure {
+async fn fate(
+    answer: impl Fn(&str, &str) -> (String, Vec<u8>) + Send + Sync + 'static,
+) -> OciFailure {
     let address = serve(Arc::new(answer)).await;
     let registry = client(address);
     let reference = Reference::parse(&format!("{address}/a/b:v1")).unwrap();
-    registry.resolve(&reference, &Platform::usual()).await.unwrap_err()
+    registry
+        .resolve(&reference, &Platform::usual())
+        .await
+        .unwrap_err()
 }
 
 fn client(address: SocketAddr) -> Registry {
@@ -390,14 +485,20 @@ async fn failures_are_told_by_name() {
     assert_eq!(error.as_str(), "too-many-requests");
     assert_eq!(error.retry_after(), Some(Duration::from_secs(37)));
     let error = fate(|_, _| ("503 Busy\r\nretry-after: 5".to_owned(), Vec::new())).await;
-    assert_eq!((error.as_str(), error.retry_after()), ("server-error", Some(Duration::from_secs(5))));
+    assert_eq!(
+        (error.as_str(), error.retry_after()),
+        ("server-error", Some(Duration::from_secs(5)))
+    );
     let error = fate(|_, _| ("403 No".to_owned(), Vec::new())).await;
     assert_eq!(error.as_str(), "denied");
     let error = fate(manifest("<html>hello</html>")).await;
     assert_eq!(error.as_str(), "manifest-unreadable");
     let error = fate(manifest(r#"{"schemaVersion": 1}"#)).await;
     assert_eq!(error.as_str(), "manifest-type");
-    let error = fate(manifest(r#"{"schemaVersion": 2, "manifests": [], "layers": []}"#)).await;
+    let error = fate(manifest(
+        r#"{"schemaVersion": 2, "manifests": [], "layers": []}"#,
+    ))
+    .await;
     assert_eq!(error.as_str(), "manifest-unreadable");
     // No manifest has so many bytes.
     let error = fate(|_, _| ("200 OK".to_owned(), vec![b' '; 5 << 20])).await;
@@ -405,7 +506,10 @@ async fn failures_are_told_by_name() {
     // What the server says of its own bytes is wrong.
     let error = fate(|_, _| {
         let lie = Digest::of(b"something else");
-        (format!("200 OK\r\ndocker-content-digest: {lie}"), b"{}".to_vec())
+        (
+            format!("200 OK\r\ndocker-content-digest: {lie}"),
+            b"{}".to_vec(),
+        )
     })
     .await;
     assert_eq!(error.as_str(), "wrong-digest");
@@ -422,9 +526,15 @@ async fn a_tag_that_moved_and_silence_are_told() {
     // Another manifest than the digest of the reference.
     let address = serve(Arc::new(|_, _| ("200 OK".to_owned(), b"{}".to_vec()))).await;
     let pinned = format!("{address}/a/b@{}", Digest::of(b"wanted"));
-    let error = client(address).document(&Reference::parse(&pinned).unwrap()).await.unwrap_err();
+    let error = client(address)
+        .document(&Reference::parse(&pinned).unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(error.as_str(), "wrong-digest");
-    assert!(error.to_string().contains(Digest::of(b"{}").hex()), "{error}");
+    assert!(
+        error.to_string().contains(Digest::of(b"{}").hex()),
+        "{error}"
+    );
     // TLS where none is spoken.
     let registry = Registry::new(Settings::default()).unwrap();
     let plain = Reference::parse(&format!("{address}/a/b:v1")).unwrap();
@@ -538,7 +648,14 @@ fn layers_replace_and_take_away_within_the_tree() {
         ],
     );
     let into = dir.path().join("out");
-    let unpacked = lay(&files, &Pick::all(0), &Limits::default(), &into, &mut |_| ()).unwrap();
+    let unpacked = lay(
+        &files,
+        &Pick::all(0),
+        &Limits::default(),
+        &into,
+        &mut |_| (),
+    )
+    .unwrap();
     assert_eq!(
         lines(&into),
         [
@@ -552,7 +669,11 @@ fn layers_replace_and_take_away_within_the_tree() {
     );
     // `/` and what climbs above it are the root of the image, where `kept`
     // is no more.
-    let left_out: Vec<&str> = unpacked.left_out.iter().map(|(name, _)| name.as_str()).collect();
+    let left_out: Vec<&str> = unpacked
+        .left_out
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(left_out, ["abs", "out"]);
     // The same with a pick that a link leads to.
     let into = dir.path().join("picked");
@@ -571,10 +692,28 @@ fn whiteouts_cannot_reach_out() {
     let dir = tempfile::tempdir().unwrap();
     let beside = dir.path().join("beside");
     fs::write(&beside, "mine").unwrap();
-    for name in [b".wh..".as_slice(), b".wh...", b"a/.wh..", b"../.wh.beside", b".wh."] {
-        let files = layers(dir.path(), &[tar_of(&[(FILE, b"a/b", b"", b"x")]), tar_of(&[(FILE, name, b"", b"")])]);
+    for name in [
+        b".wh..".as_slice(),
+        b".wh...",
+        b"a/.wh..",
+        b"../.wh.beside",
+        b".wh.",
+    ] {
+        let files = layers(
+            dir.path(),
+            &[
+                tar_of(&[(FILE, b"a/b", b"", b"x")]),
+                tar_of(&[(FILE, name, b"", b"")]),
+            ],
+        );
         let into = dir.path().join("out");
-        let _ = lay(&files, &Pick::all(0), &Limits::default(), &into, &mut |_| ());
+        let _ = lay(
+            &files,
+            &Pick::all(0),
+            &Limits::default(),
+            &into,
+            &mut |_| (),
+        );
         assert_eq!(fs::read_to_string(&beside).unwrap(), "mine");
         assert_eq!(lines(&into), ["a/b: x"], "{name:?}");
         fs::remove_dir_all(&into).unwrap();

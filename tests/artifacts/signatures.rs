@@ -71,7 +71,10 @@ fn openpgp_signatures_are_believed_or_refused_by_name() {
     }
     let error = pgp("rsa.pub").verify_file(&path("data.bin"), &bytes("data.bin.sha1.asc"), NOW);
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("SHA1") && error.contains("can be forged"), "{error}");
+    assert!(
+        error.contains("SHA1") && error.contains("can be forged"),
+        "{error}"
+    );
     let signer = pgp("good.pub").verify_file(&path("data.bin"), &bytes("data.bin.asc"), NOW);
     let signer = signer.unwrap();
     assert_eq!(signer.key.len(), 40, "{}", signer.key);
@@ -82,8 +85,14 @@ fn openpgp_signatures_are_believed_or_refused_by_name() {
 fn keys_come_as_armour_as_several_and_as_base64() {
     let both = text("rsa.pub") + &text("good.pub");
     let key = PublisherKey::openpgp(&both).unwrap();
-    assert_eq!(verdict(&key, &path("data.bin"), &bytes("data.bin.asc"), NOW), "good");
-    assert_eq!(verdict(&key, &path("data.bin"), &bytes("data.bin.rsa.asc"), NOW), "good");
+    assert_eq!(
+        verdict(&key, &path("data.bin"), &bytes("data.bin.asc"), NOW),
+        "good"
+    );
+    assert_eq!(
+        verdict(&key, &path("data.bin"), &bytes("data.bin.rsa.asc"), NOW),
+        "good"
+    );
     // The armour's own lines are base64, followed by a checksum.
     let armour = text("good.pub");
     let body: Vec<&str> = armour
@@ -91,7 +100,10 @@ fn keys_come_as_armour_as_several_and_as_base64() {
         .filter(|line| !line.starts_with("-----") && !line.starts_with('=') && !line.is_empty())
         .collect();
     let key = PublisherKey::openpgp(&body.join("\n")).unwrap();
-    assert_eq!(verdict(&key, &path("data.bin"), &bytes("data.bin.asc"), NOW), "good");
+    assert_eq!(
+        verdict(&key, &path("data.bin"), &bytes("data.bin.asc"), NOW),
+        "good"
+    );
     // Several signatures in one file, as releases of distributions have.
     let many = [bytes("data.bin.sig"), Vec::new()].concat();
     assert_eq!(verdict(&key, &path("data.bin"), &many, NOW), "good");
@@ -109,13 +121,23 @@ fn changed_files_are_refused() {
     *data.first_mut().unwrap() ^= 1;
     fs::write(&file, &data).unwrap();
     let good = pgp("good.pub");
-    assert_eq!(verdict(&good, &file, &bytes("data.bin.asc"), NOW), "tampered");
+    assert_eq!(
+        verdict(&good, &file, &bytes("data.bin.asc"), NOW),
+        "tampered"
+    );
     for signature in ["data.bin.minisig", "data.bin.legacy.minisig"] {
         let key = minisign("minisign.pub");
-        assert_eq!(verdict(&key, &file, &bytes(signature), NOW), "tampered", "{signature}");
+        assert_eq!(
+            verdict(&key, &file, &bytes(signature), NOW),
+            "tampered",
+            "{signature}"
+        );
     }
     fs::remove_file(&file).unwrap();
-    assert_eq!(verdict(&good, &file, &bytes("data.bin.asc"), NOW), "read-failed");
+    assert_eq!(
+        verdict(&good, &file, &bytes("data.bin.asc"), NOW),
+        "read-failed"
+    );
 }
 
 #[test]
@@ -135,10 +157,17 @@ fn minisign_signatures_are_believed_or_refused_by_name() {
     let line = text("minisign.pub");
     let line = line.lines().last().unwrap();
     let key = PublisherKey::minisign(line).unwrap();
-    assert_eq!(verdict(&key, &path("data.bin"), &bytes("data.bin.minisig"), NOW), "good");
+    assert_eq!(
+        verdict(&key, &path("data.bin"), &bytes("data.bin.minisig"), NOW),
+        "good"
+    );
     // The comment that is signed with it cannot be changed.
-    let changed = text("data.bin.minisig").replace("trusted comment: data", "trusted comment: dada");
-    assert_eq!(verdict(&key, &path("data.bin"), changed.as_bytes(), NOW), "tampered");
+    let changed =
+        text("data.bin.minisig").replace("trusted comment: data", "trusted comment: dada");
+    assert_eq!(
+        verdict(&key, &path("data.bin"), changed.as_bytes(), NOW),
+        "tampered"
+    );
     assert!(PublisherKey::minisign("RWnonsense").is_err());
 }
 
@@ -148,18 +177,23 @@ fn lists_are_read_only_where_they_are_signed() {
     let want = text("SHA256SUMS").split_once(' ').unwrap().0.to_owned();
     let good = pgp("good.pub");
     let list = bytes("SHA256SUMS");
-    let (_, sums) = good.verify_list(&list, Some(&bytes("SHA256SUMS.asc")), NOW).unwrap();
+    let (_, sums) = good
+        .verify_list(&list, Some(&bytes("SHA256SUMS.asc")), NOW)
+        .unwrap();
     assert_eq!(digest(&sums, "pool/data.bin"), want);
-    let (_, sums) = good.verify_list(&bytes("SHA256SUMS.clear"), None, NOW).unwrap();
+    let (_, sums) = good
+        .verify_list(&bytes("SHA256SUMS.clear"), None, NOW)
+        .unwrap();
     assert_eq!(digest(&sums, "data.bin"), want);
     let (_, sums) = minisign("minisign.pub")
         .verify_list(&list, Some(&bytes("SHA256SUMS.minisig")), NOW)
         .unwrap();
     assert_eq!(digest(&sums, "data.bin"), want);
-    let refused = |list: &[u8], signature: Option<&[u8]>| match good.verify_list(list, signature, NOW) {
-        Ok(_) => "good",
-        Err(error) => error.as_str(),
-    };
+    let refused =
+        |list: &[u8], signature: Option<&[u8]>| match good.verify_list(list, signature, NOW) {
+            Ok(_) => "good",
+            Err(error) => error.as_str(),
+        };
     assert_eq!(refused(&list, None), "list-unsigned");
     // Nothing may be slipped in around what is signed.
     let clear = text("SHA256SUMS.clear");
@@ -170,7 +204,10 @@ fn lists_are_read_only_where_they_are_signed() {
     assert_eq!(refused(inside.as_bytes(), None), "tampered");
     let mut changed = list.clone();
     *changed.first_mut().unwrap() ^= 1;
-    assert_eq!(refused(&changed, Some(&bytes("SHA256SUMS.asc"))), "tampered");
+    assert_eq!(
+        refused(&changed, Some(&bytes("SHA256SUMS.asc"))),
+        "tampered"
+    );
 }
 
 #[test]
@@ -189,8 +226,20 @@ fn fresh_signatures_of_the_real_programs() {
             all.extend(arguments);
             run(dir.path(), "gpg", &all);
         };
-        gpg(&["--quick-gen-key", "Fresh <fresh@example.net>", "default", "default", "1d"]);
-        gpg(&["--armor", "--export", "-o", "fresh.pub", "fresh@example.net"]);
+        gpg(&[
+            "--quick-gen-key",
+            "Fresh <fresh@example.net>",
+            "default",
+            "default",
+            "1d",
+        ]);
+        gpg(&[
+            "--armor",
+            "--export",
+            "-o",
+            "fresh.pub",
+            "fresh@example.net",
+        ]);
         gpg(&["--armor", "--detach-sign", "-o", "kernel.asc", "kernel"]);
         let key = fs::read_to_string(dir.path().join("fresh.pub")).unwrap();
         let key = PublisherKey::openpgp(&key).unwrap();
@@ -208,7 +257,11 @@ fn fresh_signatures_of_the_real_programs() {
     if Command::new("minisign").arg("-v").output().is_ok() {
         let key = ["-G", "-f", "-W", "-p", "m.pub", "-s", "m.key"];
         run(dir.path(), "minisign", &key);
-        run(dir.path(), "minisign", &["-S", "-s", "m.key", "-m", "kernel", "-x", "kernel.minisig"]);
+        run(
+            dir.path(),
+            "minisign",
+            &["-S", "-s", "m.key", "-m", "kernel", "-x", "kernel.minisig"],
+        );
         let key = fs::read_to_string(dir.path().join("m.pub")).unwrap();
         let key = PublisherKey::minisign(&key).unwrap();
         let signature = fs::read(dir.path().join("kernel.minisig")).unwrap();

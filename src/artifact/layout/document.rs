@@ -215,7 +215,10 @@ pub fn read_index(bytes: &[u8]) -> Result<Listed, Broken> {
 pub fn read_manifest(name: &str, bytes: &[u8]) -> Result<Entry, Broken> {
     let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| bad(name, error))?;
     if manifest.artifact_type != ARTIFACT_TYPE {
-        return Err(bad(name, format!("its type is `{}`", manifest.artifact_type)));
+        return Err(bad(
+            name,
+            format!("its type is `{}`", manifest.artifact_type),
+        ));
     }
     let mut files = Vec::new();
     let mut paths = BTreeSet::new();
@@ -245,7 +248,10 @@ pub fn read_manifest(name: &str, bytes: &[u8]) -> Result<Entry, Broken> {
 fn checked_path(entry: &str, path: &str) -> Result<(), Broken> {
     match EntryName::parse(path.as_bytes(), Limits::default().name()) {
         Ok(name) if !name.is_root() && name.as_str() == path => Ok(()),
-        Ok(_) => Err(bad(entry, format!("`{}` is no path of a file", path.escape_debug()))),
+        Ok(_) => Err(bad(
+            entry,
+            format!("`{}` is no path of a file", path.escape_debug()),
+        )),
         Err(why) => Err(bad(entry, format!("`{}`: {why}", path.escape_debug()))),
     }
 }

@@ -187,10 +187,13 @@ impl Reader<'_> {
     }
 
     fn find(&self, file: &str, digest: &Digest) -> Result<(PathBuf, u64), Broken> {
-        self.blobs.get(digest).cloned().ok_or_else(|| Broken::Missing {
-            file: file.to_owned(),
-            digest: digest.to_string(),
-        })
+        self.blobs
+            .get(digest)
+            .cloned()
+            .ok_or_else(|| Broken::Missing {
+                file: file.to_owned(),
+                digest: digest.to_string(),
+            })
     }
 }
 

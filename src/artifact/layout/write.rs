@@ -52,7 +52,9 @@ pub fn export(
     let result = File::create(draft).map_err(refused).and_then(|file| {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         let written = write(entries, &mut out, open, pace)?;
-        let file = out.into_inner().map_err(|error| refused(error.into_error()))?;
+        let file = out
+            .into_inner()
+            .map_err(|error| refused(error.into_error()))?;
         file.sync_all().map_err(refused)?;
         Ok(written)
     });
@@ -82,14 +84,23 @@ pub fn write(
     for entry in entries {
         let manifest = document::manifest(entry)?;
         for file in &entry.files {
-            blobs.entry(file.digest.clone()).or_insert(Source::Store(file.size));
+            blobs
+                .entry(file.digest.clone())
+                .or_insert(Source::Store(file.size));
         }
         blobs.insert(Digest::of(&manifest), Source::Bytes(manifest.clone()));
         manifests.push((entry.name.clone(), manifest));
     }
-    blobs.insert(Digest::of(document::EMPTY), Source::Bytes(document::EMPTY.to_vec()));
+    blobs.insert(
+        Digest::of(document::EMPTY),
+        Source::Bytes(document::EMPTY.to_vec()),
+    );
     let index = document::index(&manifests)?;
-    let mut out = Out { inner: out, bytes: 0, pace };
+    let mut out = Out {
+        inner: out,
+        bytes: 0,
+        pace,
+    };
     out.small("oci-layout", document::marker())?;
     out.small("index.json", &index)?;
     let count = blobs.len();

@@ -27,7 +27,9 @@ pub(super) enum Signed<'a> {
 /// Reads a key: the line that begins with `RW`, alone or below its comment.
 pub(super) fn key(text: &str) -> Result<PublicKey, Untrusted> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.filter(|line| !line.starts_with("untrusted comment:")).last();
+    let line = lines
+        .filter(|line| !line.starts_with("untrusted comment:"))
+        .last();
     let line = line.ok_or_else(|| Untrusted::Key("it is empty".to_owned()))?;
     PublicKey::from_base64(line).map_err(|error| Untrusted::Key(error.to_string()))
 }
@@ -104,7 +106,9 @@ impl Signed<'_> {
         };
         let file = File::open(path).map_err(Untrusted::Read)?;
         let mut bytes = Vec::new();
-        file.take(MAX_LEGACY + 1).read_to_end(&mut bytes).map_err(Untrusted::Read)?;
+        file.take(MAX_LEGACY + 1)
+            .read_to_end(&mut bytes)
+            .map_err(Untrusted::Read)?;
         if bytes.len() as u64 > MAX_LEGACY {
             return Err(Untrusted::Legacy { limit: MAX_LEGACY });
         }

@@ -68,7 +68,10 @@ impl PublisherKey {
         now: Millis,
     ) -> Result<Signer, Untrusted> {
         let open = || -> std::io::Result<Box<dyn Read>> {
-            Ok(Box::new(BufReader::with_capacity(256 << 10, File::open(file)?)))
+            Ok(Box::new(BufReader::with_capacity(
+                256 << 10,
+                File::open(file)?,
+            )))
         };
         match &self.0 {
             Kind::OpenPgp(keys) => keys.verify(signature, &open, now.secs()),

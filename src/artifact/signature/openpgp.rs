@@ -107,14 +107,18 @@ impl Keys {
         let open = || -> std::io::Result<Box<dyn Read>> {
             Ok(Box::new(std::io::Cursor::new(signed.clone())))
         };
-        let signatures = message.signatures().get(..message.signatures().len().min(MAX_MANY));
+        let signatures = message
+            .signatures()
+            .get(..message.signatures().len().min(MAX_MANY));
         let signer = self.any(signatures.unwrap_or_default(), &open, now)?;
         Ok((signer, signed))
     }
 
     fn any(&self, signatures: &[Signature], open: Open<'_>, now: u64) -> Result<Signer, Untrusted> {
         let mut worst = Untrusted::WrongKey {
-            by: signatures.first().map_or_else(|| "unknown".to_owned(), issuer),
+            by: signatures
+                .first()
+                .map_or_else(|| "unknown".to_owned(), issuer),
         };
         for signature in signatures {
             for key in &self.0 {
@@ -127,7 +131,9 @@ impl Keys {
             }
         }
         if signatures.is_empty() {
-            return Err(Untrusted::Signature("there is no signature in it".to_owned()));
+            return Err(Untrusted::Signature(
+                "there is no signature in it".to_owned(),
+            ));
         }
         Err(worst)
     }
@@ -152,7 +158,9 @@ fn one(
         return Some(may.and_then(|()| data(&key.primary_key, signature, &by, open, now)));
     }
     let subkeys = key.public_subkeys.iter();
-    let subkey = subkeys.into_iter().find(|subkey| made_by(signature, &subkey.key))?;
+    let subkey = subkeys
+        .into_iter()
+        .find(|subkey| made_by(signature, &subkey.key))?;
     let by = key.primary_key.fingerprint().to_string();
     let may = primary_is_alive(key, now).and_then(|()| subkey_may_sign(key, subkey, now));
     Some(may.and_then(|()| data(&subkey.key, signature, &by, open, now)))
@@ -168,9 +176,14 @@ fn made_by(signature: &Signature, key: &impl KeyDetails) -> bool {
 }
 
 fn issuer(signature: &Signature) -> String {
-    let fingerprint = signature.issuer_fingerprint().first().map(ToString::to_string);
+    let fingerprint = signature
+        .issuer_fingerprint()
+        .first()
+        .map(ToString::to_string);
     let id = || signature.issuer_key_id().first().map(ToString::to_string);
-    fingerprint.or_else(id).unwrap_or_else(|| "unknown".to_owned())
+    fingerprint
+        .or_else(id)
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The signature over the data itself.
@@ -182,7 +195,10 @@ fn data(
     now: u64,
 ) -> Result<Signer, Untrusted> {
     let by = by.to_owned();
-    if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
+    if !matches!(
+        signature.typ(),
+        Some(SignatureType::Binary | SignatureType::Text)
+    ) {
         let what = "it is no signature over data".to_owned();
         return Err(Untrusted::Signature(what));
     }
@@ -206,7 +222,9 @@ fn data(
     if made > now.saturating_add(AHEAD) {
         return Err(Untrusted::Future { by });
     }
-    let lasts = signature.signature_expiration_time().map(|lasts| seconds(lasts.into()));
+    let lasts = signature
+        .signature_expiration_time()
+        .map(|lasts| seconds(lasts.into()));
     if lasts.is_some_and(|lasts| lasts > 0 && made.saturating_add(lasts) < now) {
         return Err(Untrusted::Expired { by });
     }
@@ -255,16 +273,22 @@ fn self_signature(key: &SignedPublicKey) -> Option<&Signature> {
             own(signature)
                 && signature.typ() != Some(SignatureType::CertRevocation)
                 && made_by(signature, primary)
-                && signature.verify_certification(primary, Tag::UserId, &user.id).is_ok()
+                && signature
+                    .verify_certification(primary, Tag::UserId, &user.id)
+                    .is_ok()
         })
     });
-    direct.chain(users).max_by_key(|signature| signature.created())
+    direct
+        .chain(users)
+        .max_by_key(|signature| signature.created())
 }
 
 /// Whether a signature of a key over itself is over a digest that holds for
 /// that: MD5 does not.
 fn own(signature: &Signature) -> bool {
-    signature.hash_alg().is_some_and(|hash| hash != HashAlgorithm::Md5)
+    signature
+        .hash_alg()
+        .is_some_and(|hash| hash != HashAlgorithm::Md5)
 }
 
 fn primary_is_alive(key: &SignedPublicKey, now: u64) -> Result<(), Untrusted> {
@@ -285,7 +309,9 @@ fn primary_is_alive(key: &SignedPublicKey, now: u64) -> Result<(), Untrusted> {
 
 fn primary_may_sign(key: &SignedPublicKey, now: u64) -> Result<(), Untrusted> {
     primary_is_alive(key, now)?;
-    let flags = self_signature(key).map(Signature::key_flags).unwrap_or_default();
+    let flags = self_signature(key)
+        .map(Signature::key_flags)
+        .unwrap_or_default();
     // Old keys do not say what they are for.
     let says_nothing = !(flags.certify()
         || flags.encrypt_comms()
@@ -310,7 +336,11 @@ fn subkey_may_sign(
         let signatures = subkey.signatures.iter();
         signatures
             .filter(|signature| own(signature))
-            .filter(|signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok())
+            .filter(|signature| {
+                signature
+                    .verify_subkey_binding(primary, &subkey.key)
+                    .is_ok()
+            })
     };
     if good().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation)) {
         return Err(Untrusted::KeyRevoked { by: by() });
@@ -321,9 +351,10 @@ fn subkey_may_sign(
     };
     // The subkey itself has to say that it belongs to this owner, or anybody
     // could claim the signatures of others.
-    let claimed = newest
-        .embedded_signature()
-        .is_some_and(|back| back.verify_primary_key_binding(&subkey.key, primary).is_ok());
+    let claimed = newest.embedded_signature().is_some_and(|back| {
+        back.verify_primary_key_binding(&subkey.key, primary)
+            .is_ok()
+    });
     if !newest.key_flags().sign() || !claimed {
         return Err(Untrusted::KeyCannotSign { by: by() });
     }
@@ -335,7 +366,9 @@ fn subkey_may_sign(
 
 /// Whether the time is over that a signature gives a key.
 fn is_over(key: &impl KeyDetails, signature: &Signature, now: u64) -> bool {
-    let lasts = signature.key_expiration_time().map_or(0, |lasts| seconds(lasts.into()));
+    let lasts = signature
+        .key_expiration_time()
+        .map_or(0, |lasts| seconds(lasts.into()));
     let made = u64::from(key.created_at().as_secs());
     lasts > 0 && made.saturating_add(lasts) < now
 }

@@ -151,7 +151,11 @@ impl Line {
         let (hex, name) = line.split_once(' ')?;
         // The second letter tells text from binary, which is one here.
         let name = name.strip_prefix([' ', '*']).unwrap_or(name);
-        let name = if escaped { unescaped(name)? } else { name.to_owned() };
+        let name = if escaped {
+            unescaped(name)?
+        } else {
+            name.to_owned()
+        };
         (!name.is_empty()).then_some(Self {
             hash: Hash::of(hex)?,
             hex: hex.to_ascii_lowercase(),
@@ -220,21 +224,61 @@ mod tests {
         let long = "c".repeat(128);
         for (text, path, want) in [
             (format!("{a}  linux\n{b} *initrd.gz\n"), "linux", a.as_str()),
-            (format!("{a}  linux\n{b} *initrd.gz\r\n"), "initrd.gz", &lower),
-            (format!("{a}  ./netboot/linux\n{b}  ./cdrom/linux\n"), "images/netboot/linux", &a),
-            (format!("{a}  linux\n{b}  netboot/linux\n"), "x/netboot/linux", &lower),
-            (format!("# linux: 12 bytes\nSHA256 (linux) = {a}\n"), "linux", &a),
-            (format!("SHA256 (a (1).iso) = {a}\nSHA512 (a (1).iso) = {long}"), "a (1).iso", &a),
+            (
+                format!("{a}  linux\n{b} *initrd.gz\r\n"),
+                "initrd.gz",
+                &lower,
+            ),
+            (
+                format!("{a}  ./netboot/linux\n{b}  ./cdrom/linux\n"),
+                "images/netboot/linux",
+                &a,
+            ),
+            (
+                format!("{a}  linux\n{b}  netboot/linux\n"),
+                "x/netboot/linux",
+                &lower,
+            ),
+            (
+                format!("# linux: 12 bytes\nSHA256 (linux) = {a}\n"),
+                "linux",
+                &a,
+            ),
+            (
+                format!("SHA256 (a (1).iso) = {a}\nSHA512 (a (1).iso) = {long}"),
+                "a (1).iso",
+                &a,
+            ),
             (format!("\\{a}  a\\\\b\n"), "a\\b", &a),
             (format!("{a}  with space\n"), "with space", &a),
             (format!("{a}  netboot/linux\n"), "linux", "not-in-list"),
-            (format!("{a}  linux\n{b}  linux\n"), "linux", "list-ambiguous"),
+            (
+                format!("{a}  linux\n{b}  linux\n"),
+                "linux",
+                "list-ambiguous",
+            ),
             (format!("{a}  linux\n{a}  linux\n"), "linux", &a),
-            (format!("{}  linux\n", "a".repeat(40)), "linux", "weak-digest"),
-            (format!("{}  linux\n", "a".repeat(32)), "linux", "weak-digest"),
-            (format!("{}  linux\n", "a".repeat(96)), "linux", "not-in-list"),
+            (
+                format!("{}  linux\n", "a".repeat(40)),
+                "linux",
+                "weak-digest",
+            ),
+            (
+                format!("{}  linux\n", "a".repeat(32)),
+                "linux",
+                "weak-digest",
+            ),
+            (
+                format!("{}  linux\n", "a".repeat(96)),
+                "linux",
+                "not-in-list",
+            ),
             // The tag and the length disagree.
-            (format!("MD5 (linux) = {a}\n{b}  other"), "linux", "not-in-list"),
+            (
+                format!("MD5 (linux) = {a}\n{b}  other"),
+                "linux",
+                "not-in-list",
+            ),
         ] {
             assert_eq!(sha256(&text, path), want, "{text}");
         }
@@ -244,8 +288,17 @@ mod tests {
     fn tells_names_that_come_near() {
         let a = "a".repeat(64);
         let error = sums(&format!("{a}  debian-12.7.0-netinst.iso\n"));
-        let error = error.find("debian-12.6.0-netinst.iso").unwrap_err().to_string();
-        assert!(error.contains("near it are `debian-12.7.0-netinst.iso`"), "{error}");
-        assert_eq!(Sums::read(b"<html>404</html>").unwrap_err().as_str(), "list-unreadable");
+        let error = error
+            .find("debian-12.6.0-netinst.iso")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("near it are `debian-12.7.0-netinst.iso`"),
+            "{error}"
+        );
+        assert_eq!(
+            Sums::read(b"<html>404</html>").unwrap_err().as_str(),
+            "list-unreadable"
+        );
     }
 }

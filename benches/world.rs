@@ -83,6 +83,7 @@ fn settings() -> Settings {
         loaders: [].into(),
         autoexec: [].into(),
         own_addresses: vec![[10, 0, 0, 1].into()],
+        held: std::sync::Arc::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! supervisor, then drains. Shell.
 
 mod admin;
+mod artifacts;
 mod discovery;
 mod source;
 
@@ -21,6 +22,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::admin::{AdminSources, bind_admin};
 use self::discovery::Ears;
 use self::source::{Sources, Started};
+use crate::artifact::keep::Board;
+use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
 use crate::dhcp::metrics::DhcpMetrics;
@@ -104,6 +107,8 @@ struct Parts {
     usages: Usages,
     links: Links,
     heard: Heard,
+    shelf: Shelf,
+    artifacts: Board,
 }
 
 /// What is known of boots, shared by the timeline and the admin doors.
@@ -136,6 +141,12 @@ impl App {
             config.loaders.clone(),
             config.roots.clone(),
         );
+        let store = artifacts::open(&config);
+        let shelf = store.as_ref().map(|store| store.shelf()).unwrap_or_default();
+        let roots = match &store {
+            Some(store) => roots.with_store(store.trees(), shelf.clone()),
+            None => roots,
+        };
         let mut parts = Parts {
             registry,
             snapshots,
@@ -147,8 +158,11 @@ impl App {
             usages: Usages::default(),
             links: Links::default(),
             heard: Heard::default(),
+            shelf,
+            artifacts: Board::default(),
             config,
         };
+        let scrub = artifacts::start(&parts, &supervisor, store, &manifests)?;
         let (store, table, fresh) = open_leases(&parts)?;
         let state = &parts.config.state;
         let key = boot_key(state)
@@ -185,6 +199,7 @@ impl App {
             problems,
             approve,
             ask,
+            scrub,
             failing: Arc::clone(&failing),
         };
         let admin = bind_admin(&parts, &supervisor, sources)?;

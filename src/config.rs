@@ -52,6 +52,46 @@ pub struct ServiceConfig {
     )]
     pub roots: Vec<(String, PathBuf)>,
 
+    /// The store of Artifacts, which may be on a volume of its own. Made when
+    /// it is missing. Default: artifacts in the state folder.
+    #[arg(long, env = "REVEILLE_ARTIFACT_STORE", value_name = "DIR")]
+    pub artifact_store: Option<PathBuf>,
+
+    /// A folder whose files Artifacts may name by file:// URLs; may be given
+    /// several times.
+    #[arg(
+        long,
+        env = "REVEILLE_ARTIFACT_FILES",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
+    pub artifact_files: Vec<PathBuf>,
+
+    /// Seconds for which a replaced tree and an Artifact that was deleted stay
+    /// in the store.
+    #[arg(
+        long,
+        env = "REVEILLE_ARTIFACT_GRACE",
+        value_name = "SECONDS",
+        default_value_t = 3600
+    )]
+    pub artifact_grace: u32,
+
+    /// A registry that is asked without TLS, as host or host:port; may be given
+    /// several times. Digests hold all the same.
+    #[arg(
+        long = "artifact-plain-registry",
+        env = "REVEILLE_ARTIFACT_PLAIN_REGISTRIES",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub artifact_plain_registries: Vec<String>,
+
+    /// The folder of Secrets, where there is no cluster: NAME/KEY, or NAME.KEY
+    /// as systemd has credentials.
+    #[arg(long, env = "REVEILLE_SECRETS", value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
+
     /// Where HTTP listens.
     #[arg(
         long,
@@ -123,7 +163,18 @@ pub struct LogConfig {
 /// The name of the admin socket in the state folder.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 
+/// The name of the store of Artifacts in the state folder.
+pub const ARTIFACT_STORE: &str = "artifacts";
+
 impl ServiceConfig {
+    /// Where the store of Artifacts is.
+    #[must_use]
+    pub fn artifact_store(&self) -> PathBuf {
+        self.artifact_store
+            .clone()
+            .unwrap_or_else(|| self.state.join(ARTIFACT_STORE))
+    }
+
     /// Where the admin socket is.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
@@ -140,6 +191,9 @@ fn parse_root(text: &str) -> Result<(String, PathBuf), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name == "reveille" {
         return Err("`reveille` is the service's own path; choose another name".to_owned());
+    }
+    if name == "artifacts" {
+        return Err("`artifacts` is where Artifacts are served; choose another name".to_owned());
     }
     if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) || dir.is_empty() {
         return Err(wrong());

@@ -1,6 +1,7 @@
 //! From root to a user that may do little. Shell.
 
 use std::ffi::CString;
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -13,12 +14,12 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chownat, fchown, ope
 const KEPT: [Capability; 2] = [Capability::CAP_NET_BIND_SERVICE, Capability::CAP_NET_RAW];
 
 /// Becomes `user`, keeping the two capabilities that serving needs; `owned`
-/// folders become the user's. Capabilities are a thread's: call this before
+/// folders become the user's, and so does all that is in `store`. Capabilities are a thread's: call this before
 /// any other thread is started.
 ///
 /// # Errors
 /// Not root, no such user, or the kernel refuses.
-pub fn become_user(name: &str, owned: &[&Path]) -> anyhow::Result<()> {
+pub fn become_user(name: &str, owned: &[&Path], store: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(
         geteuid().is_root(),
         "--user {name}: only root can become another user; start as root or leave --user out"
@@ -31,6 +32,10 @@ pub fn become_user(name: &str, owned: &[&Path]) -> anyhow::Result<()> {
     for folder in owned {
         chown_tree(folder, user.uid, user.gid)
             .with_context(|| format!("{} cannot be given to {name}", folder.display()))?;
+    }
+    if let Err(error) = chown_all(store, user.uid, user.gid) {
+        // What is there can be served all the same.
+        tracing::warn!(store = %store.display(), %error, "the store of artifacts keeps its owner");
     }
     drop_to(user.gid, &user).with_context(|| format!("--user {name}"))
 }
@@ -49,7 +54,7 @@ fn drop_to(gid: Gid, user: &User) -> anyhow::Result<()> {
 /// Takes `owned` folders back for root from the user of an earlier start: with
 /// two capabilities left, root may read no more than its own. Where that cannot be
 /// done, whoever opens the files says what is wrong.
-pub fn take_back(owned: &[&Path]) {
+pub fn take_back(owned: &[&Path], store: &Path) {
     if !geteuid().is_root() {
         return;
     }
@@ -58,6 +63,28 @@ pub fn take_back(owned: &[&Path]) {
             tracing::debug!(folder = %folder.display(), %error, "the folder keeps its owner");
         }
     }
+    if let Err(error) = chown_all(store, geteuid(), getegid()) {
+        tracing::debug!(store = %store.display(), %error, "the store keeps its owner");
+    }
+}
+
+/// Changes the owner of all that is in `folder`, unless the folder has it: then
+/// an earlier start did that. Never through a link.
+fn chown_all(folder: &Path, uid: Uid, gid: Gid) -> std::io::Result<()> {
+    let metadata = std::fs::symlink_metadata(folder)?;
+    if !metadata.is_dir() || metadata.uid() == uid.as_raw() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            chown_all(&entry.path(), uid, gid)?;
+        } else {
+            lchown(entry.path(), Some(uid.as_raw()), Some(gid.as_raw()))?;
+        }
+    }
+    // Last: a start that is cut off begins anew.
+    lchown(folder, Some(uid.as_raw()), Some(gid.as_raw()))
 }
 
 /// Gives up every capability but CAP_NET_BIND_SERVICE and CAP_NET_RAW; keeps

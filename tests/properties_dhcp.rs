@@ -70,6 +70,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         loaders: Architecture::ALL.into_iter().map(loader).collect(),
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: vec![SERVER],
+        held: std::sync::Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
 });

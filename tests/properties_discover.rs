@@ -305,6 +305,7 @@ fn world() -> Snapshot {
         loaders: BTreeMap::new(),
         autoexec: BTreeSet::new(),
         own_addresses: Vec::new(),
+        held: std::sync::Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
 }

@@ -1,7 +1,7 @@
 //! The custom resources: what a person writes, in a cluster or in a folder.
 //!
 //! `Subnet` says where machines boot, `BootProfile` what they boot, `Machine`
-//! who they are. The CRDs are derived from these types, and a folder of files
+//! who they are, `Artifact` where the files are from. The CRDs are derived from these types, and a folder of files
 //! is held against the same schema, so both refuse the same mistakes.
 //! This module holds data only: it knows neither files nor a cluster.
 
@@ -10,6 +10,7 @@
     reason = "columns of one type are no duplicates"
 )]
 
+mod artifact;
 mod lease;
 mod machine;
 mod problem;
@@ -23,13 +24,17 @@ mod subnet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+pub use self::artifact::{
+    ArchiveFormat, ArchiveSource, Artifact, ArtifactFile, ArtifactSpec, ArtifactStatus,
+    FetchStatus, MAX_ARTIFACT_FILES, MAX_MIRRORS, MAX_PICKS, OciSource, Signature,
+};
 pub use self::lease::{DhcpLease, DhcpLeaseSpec};
 pub use self::machine::{
     BootPolicy, BootSpec, Interface, LocalBoot, MAX_INTERFACES, Machine, MachineSpec,
 };
 pub use self::problem::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 pub use self::profile::{
-    BootProfile, BootProfileSpec, FileSource, InitrdSource, LinuxSource, Loader, LoaderKind,
+    ArtifactRef, BootProfile, BootProfileSpec, FileField, FileSource, InitrdSource, LinuxSource, Loader, LoaderKind,
     LocalSource, MAX_ARGS, MAX_INITRDS, NameRef, Operator, RomIpxe, Selector, SelectorRequirement,
 };
 pub use self::rules::Syntax;
@@ -63,6 +68,7 @@ pub fn crd(kind: Kind) -> CustomResourceDefinition {
         Kind::Subnet => shape::finish(Subnet::crd(), rules::subnet()),
         Kind::BootProfile => shape::finish(BootProfile::crd(), rules::profile()),
         Kind::Machine => shape::finish(Machine::crd(), rules::machine()),
+        Kind::Artifact => shape::finish(Artifact::crd(), rules::artifact()),
     }
 }
 

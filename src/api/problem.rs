@@ -16,11 +16,18 @@ pub enum Kind {
     BootProfile,
     /// Who boots.
     Machine,
+    /// Files that are fetched and kept.
+    Artifact,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are printed.
-    pub const ALL: [Self; 3] = [Self::Subnet, Self::BootProfile, Self::Machine];
+    pub const ALL: [Self; 4] = [
+        Self::Subnet,
+        Self::BootProfile,
+        Self::Machine,
+        Self::Artifact,
+    ];
 
     /// The kind as it stands in a manifest.
     #[must_use]
@@ -29,6 +36,7 @@ impl Kind {
             Self::Subnet => "Subnet",
             Self::BootProfile => "BootProfile",
             Self::Machine => "Machine",
+            Self::Artifact => "Artifact",
         }
     }
 

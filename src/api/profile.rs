@@ -203,24 +203,62 @@ pub struct LinuxSource {
     pub args: Vec<String>,
 }
 
-/// A file to boot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A file to boot. Exactly one of `path`, `artifactRef` and `url` must be
+/// there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSource {
     /// Its path in the artifact tree.
-    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(min = 1, max = 512))]
+    pub path: String,
+    /// A file of an Artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_ref: Option<ArtifactRef>,
+    /// Where it is fetched from, once: an `http://`, `https://` or `file:///`
+    /// URL. It goes with `sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: Option<String>,
+    /// The SHA-256 digest in hex of what is at `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// A file of an Artifact of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArtifactRef {
+    /// The Artifact's name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The file's path in it.
+    #[schemars(length(min = 1, max = 512))]
     pub path: String,
 }
 
-/// An initial RAM disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// An initial RAM disk. Exactly one of `path`, `artifactRef` and `url` must be
+/// there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InitrdSource {
     /// Its path in the artifact tree.
-    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(min = 1, max = 512))]
     pub path: String,
+    /// A file of an Artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_ref: Option<ArtifactRef>,
+    /// Where it is fetched from, once: an `http://`, `https://` or `file:///`
+    /// URL. It goes with `sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: Option<String>,
+    /// The SHA-256 digest in hex of what is at `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// The name under which the kernel finds it, where it asks by name.
-    /// Default: the last part of `path`.
+    /// Default: the last part of its path or URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub name: Option<String>,
@@ -236,6 +274,54 @@ pub struct LocalSource {}
 
 fn drop_additional_properties(schema: &mut schemars::Schema) {
     schema.remove("additionalProperties");
+}
+
+/// One file that a profile names, for those that resolve it: whatever it is
+/// named by, `path` says at the end what is served.
+#[derive(Debug)]
+pub struct FileField<'a> {
+    /// JSON pointer to it, such as `/spec/linux/kernel`.
+    pub pointer: String,
+    /// Its path in the artifact tree.
+    pub path: &'a mut String,
+    /// The file of an Artifact that it is.
+    pub artifact_ref: Option<&'a ArtifactRef>,
+    /// Where it is fetched from.
+    pub url: Option<&'a str>,
+    /// The digest of what is there.
+    pub sha256: Option<&'a str>,
+}
+
+impl BootProfileSpec {
+    /// Every file that the profile's source names.
+    pub fn files_mut(&mut self) -> Vec<FileField<'_>> {
+        let mut all = Vec::new();
+        if let Some(linux) = &mut self.linux {
+            all.push(linux.kernel.field("/spec/linux/kernel".to_owned()));
+            let initrds = linux.initrd.iter_mut().enumerate();
+            all.extend(initrds.map(|(index, initrd)| FileField {
+                pointer: format!("/spec/linux/initrd/{index}"),
+                path: &mut initrd.path,
+                artifact_ref: initrd.artifact_ref.as_ref(),
+                url: initrd.url.as_deref(),
+                sha256: initrd.sha256.as_deref(),
+            }));
+        }
+        all
+    }
+}
+
+impl FileSource {
+    /// The same for those that resolve it.
+    pub fn field(&mut self, pointer: String) -> FileField<'_> {
+        FileField {
+            pointer,
+            path: &mut self.path,
+            artifact_ref: self.artifact_ref.as_ref(),
+            url: self.url.as_deref(),
+            sha256: self.sha256.as_deref(),
+        }
+    }
 }
 
 /// Says what each architecture's file is: the derive knows no words for the

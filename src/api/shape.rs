@@ -130,7 +130,7 @@ mod tests {
     use kube::CustomResourceExt as _;
 
     use super::*;
-    use crate::api::{BootProfile, DhcpLease, Machine, Subnet, rules};
+    use crate::api::{Artifact, BootProfile, DhcpLease, Machine, Subnet, rules};
 
     #[test]
     fn every_rule_has_its_field() {
@@ -138,6 +138,7 @@ mod tests {
             (Subnet::crd(), rules::subnet()),
             (BootProfile::crd(), rules::profile()),
             (Machine::crd(), rules::machine()),
+            (Artifact::crd(), rules::artifact()),
             (DhcpLease::crd(), rules::lease()),
         ] {
             let schema = crd.spec.versions[0].schema.clone().unwrap();

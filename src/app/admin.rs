@@ -9,6 +9,7 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Parts, Timeline, serve_bound};
+use crate::artifact::keep::ScrubAsk;
 use crate::clock;
 use crate::dhcp::server::{Ask, listener_name};
 use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
@@ -34,6 +35,8 @@ pub(super) struct AdminSources {
     pub(super) ask: mpsc::Sender<Ask>,
     /// Whether leases cannot be written.
     pub(super) failing: Arc<AtomicBool>,
+    /// Who reads every artifact.
+    pub(super) scrub: mpsc::Sender<ScrubAsk>,
 }
 
 /// Binds the admin port and the admin socket; the port's address.
@@ -76,6 +79,7 @@ fn admin_config(
         approve,
         ask,
         failing,
+        scrub,
         source,
         ..
     } = sources;
@@ -94,6 +98,8 @@ fn admin_config(
         leases: ask.clone(),
         roots: Arc::clone(&parts.roots),
         problems,
+        artifacts: parts.artifacts.clone(),
+        shelf: parts.shelf.clone(),
         source,
         listening,
         ready: Arc::clone(&is_ready),
@@ -109,10 +115,23 @@ fn admin_config(
         snapshots: parts.snapshots.clone(),
         chronicle: timeline.chronicle,
         approve,
+        scrub: Arc::new(move || Box::pin(scrubbed(scrub.clone()))),
         registry: parts.registry.clone(),
         // Counted apart from what machines fetch, and shown nowhere.
         metrics: HttpMetrics::register(&Registry::new())?,
     })
+}
+
+/// What is damaged of the artifacts, a line each.
+async fn scrubbed(keeper: mpsc::Sender<ScrubAsk>) -> Result<String, String> {
+    let gone = || "there is no store of artifacts; the log says why".to_owned();
+    let (answer, damage) = oneshot::channel();
+    keeper.send(answer).await.map_err(|_| gone())?;
+    let mut lines = damage.await.map_err(|_| gone())?.join("\n");
+    if !lines.is_empty() {
+        lines.push('\n');
+    }
+    Ok(lines)
 }
 
 /// Every lease, a line of JSON each.

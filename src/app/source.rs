@@ -113,6 +113,8 @@ fn cluster(
         supervisor: supervisor.clone(),
         listener: listener_name,
         roots: Arc::clone(&parts.roots),
+        artifacts: parts.artifacts.clone(),
+        shelf: parts.shelf.clone(),
         leads: Arc::clone(&leads),
     };
     operator::status::start(&cluster, told, supervisor, &parts.registry)?;
@@ -163,5 +165,6 @@ fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> Press {
         parts.config.http.port(),
         publisher,
         problems,
+        parts.shelf.clone(),
     )
 }

@@ -96,6 +96,7 @@ fn summary(loaded: &Loaded, problems: &[Located]) -> String {
             Kind::Subnet => loaded.inputs.subnets.len(),
             Kind::BootProfile => loaded.inputs.profiles.len(),
             Kind::Machine => loaded.inputs.machines.len(),
+            Kind::Artifact => loaded.inputs.artifacts.len(),
         };
         (number, kind.as_str())
     });

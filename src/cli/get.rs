@@ -12,10 +12,11 @@ use serde_json::Value;
 use super::leases::lease_row;
 use super::socket::SocketArgs;
 use super::table::{self, or_dash, printable};
+use crate::artifact::progress::human;
 use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
 use crate::lease::Lease;
-use crate::status::{MachineRow, ProfileRow, SubnetRow, age, span};
+use crate::status::{ArtifactRow, MachineRow, ProfileRow, SubnetRow, age, span};
 
 /// Show what the running service knows: its objects, boots and leases.
 #[derive(Args, Debug)]
@@ -49,6 +50,9 @@ enum Kind {
     /// The BootProfiles, with their machines.
     #[value(aliases = ["profile", "bootprofiles", "bootprofile"])]
     Profiles,
+    /// The Artifacts, and how far they are.
+    #[value(aliases = ["artifact", "art"])]
+    Artifacts,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -142,6 +146,7 @@ impl Kind {
             Self::Boots => "boots",
             Self::Subnets => "subnets",
             Self::Profiles => "profiles",
+            Self::Artifacts => "artifacts",
         }
     }
 
@@ -152,6 +157,7 @@ impl Kind {
             Self::Boots => "boot of",
             Self::Subnets => "Subnet",
             Self::Profiles => "BootProfile",
+            Self::Artifacts => "Artifact",
         }
     }
 
@@ -165,6 +171,7 @@ impl Kind {
             Self::Boots => "no machine booted since the service started",
             Self::Subnets => "no Subnet is served; `reveille status` says what is wrong",
             Self::Profiles => "there are no BootProfiles",
+            Self::Artifacts => "no artifact is wanted: there are no Artifacts",
         }
     }
 
@@ -186,6 +193,7 @@ impl Kind {
             Self::Machines => machines(&rows::<MachineRow>(items)?, wide, now),
             Self::Subnets => subnets(&rows::<SubnetRow>(items)?, wide),
             Self::Profiles => profiles(&rows::<ProfileRow>(items)?, wide),
+            Self::Artifacts => artifacts(&rows::<ArtifactRow>(items)?, wide, now),
             Self::Boots => boots(&rows::<BootRow>(items)?, wide, now),
             Self::Leases => {
                 let head = super::leases::HEAD.to_vec();
@@ -274,6 +282,36 @@ fn profiles(rows: &[ProfileRow], wide: bool) -> Cells {
             truth(row.ready),
         ];
         cells.extend(wide.then(|| or_dash(row.reason.as_ref())));
+        cells
+    });
+    (head, cells.collect())
+}
+
+fn artifacts(rows: &[ArtifactRow], wide: bool, now: Millis) -> Cells {
+    let mut head = vec!["NAME", "SIZE", "PROGRESS", "READY"];
+    if wide {
+        head.extend(["LEFT", "FILES", "GENERATION", "FETCHED", "REASON"]);
+    }
+    let several = several(rows.iter().map(|row| &row.namespace));
+    let cells = rows.iter().map(|row| {
+        // A digest is long; its beginning is what people compare.
+        let called = match row.name.get(..12) {
+            Some(start) if row.anonymous => format!("sha256:{start}…"),
+            Some(_) | None => name(several, &row.namespace, &row.name),
+        };
+        let mut cells = vec![
+            called,
+            or_dash(row.bytes.map(human)),
+            or_dash(row.progress.as_ref()),
+            truth(row.ready),
+        ];
+        if wide {
+            cells.push(or_dash(row.seconds_left.map(|secs| span(secs * 1000))));
+            cells.push(or_dash(row.files));
+            cells.push(or_dash(row.generation));
+            cells.push(or_dash(row.fetched.map(|at| age(Millis(at), now))));
+            cells.push(or_dash(row.reason.as_deref().map(printable)));
+        }
         cells
     });
     (head, cells.collect())

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 pub mod approve;
+pub mod artifacts;
 pub mod check;
 pub mod crds;
 pub mod get;
@@ -50,6 +51,8 @@ pub enum Command {
     Log(log::LogArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
+    /// Fetch, list or verify artifacts.
+    Artifacts(artifacts::ArtifactsArgs),
     /// Show, export or import leases while the service is stopped.
     Leases(leases::Leases),
     /// Print the custom resource definitions.
@@ -73,6 +76,7 @@ impl Cli {
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
+            Command::Artifacts(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),
             Command::Reference(args) => args.run(&mut out),

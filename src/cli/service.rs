@@ -49,6 +49,11 @@ pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode>
     }
     make_folder(&config.state, 0o750).context("--state")?;
     make_folder(&config.artifacts, 0o755).context("--artifacts")?;
+    let store = config.artifact_store();
+    // A volume that takes no writes serves what it has.
+    if let Err(error) = make_folder(&store, 0o755) {
+        tracing::error!("--artifact-store: {error:#}");
+    }
     for (name, folder) in &config.roots {
         anyhow::ensure!(
             folder.is_dir(),
@@ -61,9 +66,9 @@ pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode>
     raise_file_limit();
     // Before the first thread: capabilities are a thread's own.
     match &config.user {
-        Some(user) => privileges::become_user(user, &[&config.state])?,
+        Some(user) => privileges::become_user(user, &[&config.state], &store)?,
         None => {
-            privileges::take_back(&[&config.state]);
+            privileges::take_back(&[&config.state], &store);
             privileges::keep_capabilities()?;
         }
     }

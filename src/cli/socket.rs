@@ -47,6 +47,11 @@ type Wire = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
 // === impl SocketArgs ===
 
 impl SocketArgs {
+    /// The state folder.
+    pub(super) fn state(&self) -> &Path {
+        &self.state
+    }
+
     fn path(&self) -> PathBuf {
         let default = || self.state.join(ADMIN_SOCKET);
         self.socket.clone().unwrap_or_else(default)

@@ -9,14 +9,18 @@ use std::time::SystemTime;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::ArtifactPath;
+use crate::artifact::store::Shelf;
+use crate::artifact::table::ROOT;
 
 /// The folders that are served: the artifact tree, loaders that stand behind
-/// it, and further roots under a first path part of their own.
+/// it, further roots under a first path part of their own, and the store of
+/// artifacts under `artifacts/`.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     artifacts: Option<PathBuf>,
     loaders: Vec<PathBuf>,
     named: Vec<(String, PathBuf)>,
+    store: Option<(PathBuf, Shelf)>,
 }
 
 /// A file or folder that was opened for serving.
@@ -45,7 +49,42 @@ impl Roots {
             artifacts,
             loaders,
             named,
+            store: None,
         }
+    }
+
+    /// The same with the store's trees in `folder`, below `artifacts/`.
+    #[must_use]
+    pub fn with_store(mut self, folder: PathBuf, shelf: Shelf) -> Self {
+        self.store = Some((folder, shelf));
+        self
+    }
+
+    /// What the store has at `path`, which begins below its root: the generation
+    /// that the path names, or else the current one.
+    fn open_stored(&self, path: &ArtifactPath) -> io::Result<OpenedFile> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let (folder, shelf) = self.store.as_ref().ok_or_else(missing)?;
+        let parts = path.split_first().and_then(|(namespace, rest)| {
+            let (name, rest) = rest.split_first().map(|(name, rest)| (name.to_owned(), rest))?;
+            Some((namespace, name, rest))
+        });
+        let Some((namespace, name, rest)) = parts else {
+            return open_beneath(folder, path);
+        };
+        let current = shelf.generation(namespace, &name).ok_or_else(missing)?;
+        // A number is a generation. What is newer than the current one is not
+        // written to its end.
+        let named = rest.split_first().and_then(|(first, inner)| {
+            let is_number = first.bytes().all(|digit| digit.is_ascii_digit());
+            Some((first.parse::<u64>().ok().filter(|_| is_number)?, inner))
+        });
+        let (generation, inner) = named.unwrap_or((current, rest.clone()));
+        if generation > current {
+            return Err(missing());
+        }
+        let tree = folder.join(namespace).join(name).join(generation.to_string());
+        open_beneath(&tree, &inner)
     }
 
     /// Opens `path`: in the named root that its first part names, else in the
@@ -62,6 +101,11 @@ impl Roots {
             && let Some((_, root)) = self.named.iter().find(|(name, _)| name == first)
         {
             return open_beneath(root, &rest);
+        }
+        if let Some((ROOT, rest)) = path.split_first().as_ref().map(|(first, rest)| (*first, rest))
+            && let Ok(opened) = self.open_stored(rest)
+        {
+            return Ok(opened);
         }
         let mut result = match &self.artifacts {
             Some(root) => open_beneath(root, path),

@@ -10,7 +10,7 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::api::{
-    API_VERSION, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem, Subnet,
+    API_VERSION, Artifact, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem, Subnet,
 };
 use crate::boot::MacAddress;
 use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};
@@ -55,6 +55,8 @@ pub enum Resource {
     Profile(Box<BootProfile>),
     /// A Machine.
     Machine(Box<Machine>),
+    /// An Artifact.
+    Artifact(Box<Artifact>),
 }
 
 /// One object.
@@ -257,6 +259,7 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
                 Some(Resource::Machine(machine)) => inputs.machines.push((**machine).clone()),
+                Some(Resource::Artifact(artifact)) => inputs.artifacts.push((**artifact).clone()),
                 None => {}
             }
             // Also beside an older version that serves on: by what it is known
@@ -299,6 +302,7 @@ impl Objects {
                 Some(Resource::Subnet(subnet)) => serde_json::to_value(&subnet.spec),
                 Some(Resource::Profile(profile)) => serde_json::to_value(&profile.spec),
                 Some(Resource::Machine(machine)) => serde_json::to_value(&machine.spec),
+                Some(Resource::Artifact(artifact)) => serde_json::to_value(&artifact.spec),
                 None => Ok(held.known_by.to_spec()),
             };
             let Ok(spec) = spec else { continue };
@@ -401,7 +405,7 @@ impl Arrived {
                 macs: schema::macs(&data).collect(),
                 names: schema::names(&data),
             },
-            Kind::Subnet | Kind::BootProfile => KnownBy::default(),
+            Kind::Subnet | Kind::BootProfile | Kind::Artifact => KnownBy::default(),
         };
         let read = parse(&reference, labels(&metadata, &known_by.macs), data);
         Self {
@@ -451,6 +455,7 @@ fn parse(
         Kind::Subnet => serde_json::from_value(value).map(Resource::Subnet),
         Kind::BootProfile => serde_json::from_value(value).map(Resource::Profile),
         Kind::Machine => serde_json::from_value(value).map(Resource::Machine),
+        Kind::Artifact => serde_json::from_value(value).map(Resource::Artifact),
     };
     read.map_err(|error| {
         let what = format!("the object cannot be read: {error}");

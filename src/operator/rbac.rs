@@ -32,13 +32,18 @@ const COORDINATION: &str = "coordination.k8s.io";
 pub const NEEDS: [Need; 7] = [
     need(
         GROUP,
-        &["subnets", "bootprofiles", "machines"],
+        &["subnets", "bootprofiles", "machines", "artifacts"],
         &["list", "watch"],
         "what is served",
     ),
     need(
         GROUP,
-        &["subnets/status", "bootprofiles/status", "machines/status"],
+        &[
+            "subnets/status",
+            "bootprofiles/status",
+            "machines/status",
+            "artifacts/status",
+        ],
         &["patch"],
         "what became of it",
     ),

@@ -333,6 +333,7 @@ fn add_files(inputs: &mut Inputs, files: &Inputs) -> Vec<(bool, String)> {
     inputs.subnets.splice(0..0, files.subnets);
     inputs.profiles.splice(0..0, files.profiles);
     inputs.machines.splice(0..0, files.machines);
+    inputs.artifacts.splice(0..0, files.artifacts);
     inputs.withheld.extend(files.withheld);
     inputs.withheld_names.extend(files.withheld_names);
     inputs.incomplete |= files.incomplete;

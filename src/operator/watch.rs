@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Cluster;
-use crate::api::{BootProfile, GROUP, Kind, Machine, Subnet};
+use crate::api::{Artifact, BootProfile, GROUP, Kind, Machine, Subnet};
 
 /// Events that may wait for the source.
 pub const QUEUE: usize = 1024;
@@ -167,6 +167,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::Subnet => ApiResource::erase::<Subnet>(&()),
         Kind::BootProfile => ApiResource::erase::<BootProfile>(&()),
         Kind::Machine => ApiResource::erase::<Machine>(&()),
+        Kind::Artifact => ApiResource::erase::<Artifact>(&()),
     }
 }
 

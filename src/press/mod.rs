@@ -16,6 +16,7 @@ use nix::ifaddrs::getifaddrs;
 use self::loaders::Loaders;
 pub use self::summary::missing_of;
 use crate::api::Problem;
+use crate::artifact::store::Shelf;
 use crate::files::Roots;
 use crate::snapshot::{Compiled, Inputs, Publisher, Settings, Snapshot, compile};
 use crate::status::{ProblemLine, Problems};
@@ -27,6 +28,7 @@ pub struct Press {
     publisher: Publisher,
     problems: Problems,
     loaders: Loaders,
+    shelf: Shelf,
     generation: u64,
     said: BTreeSet<String>,
     told: BTreeSet<String>,
@@ -53,13 +55,15 @@ pub struct Words<'a> {
 
 impl Press {
     /// A press that publishes to `publisher` and says in `problems` what is
-    /// wrong; machines reach HTTP at `http_port`.
+    /// wrong; machines reach HTTP at `http_port`, and the artifacts of `shelf`
+    /// are there.
     #[must_use]
     pub fn new(
         roots: Arc<Roots>,
         http_port: u16,
         publisher: Publisher,
         problems: Problems,
+        shelf: Shelf,
     ) -> Self {
         Self {
             roots,
@@ -67,19 +71,22 @@ impl Press {
             publisher,
             problems,
             loaders: Loaders::default(),
+            shelf,
             generation: 0,
             said: BTreeSet::new(),
             told: BTreeSet::new(),
         }
     }
 
-    /// What the host adds to the manifests: its loaders and addresses. Blocks.
+    /// What the host adds to the manifests: its loaders, addresses and
+    /// artifacts. Blocks.
     pub fn settings(&mut self) -> Settings {
         let found = self.loaders.find(&self.roots);
         Settings {
             http_port: self.http_port,
             loaders: found.files,
             autoexec: found.autoexec,
+            held: self.shelf.table(),
             own_addresses: getifaddrs()
                 .map(|all| {
                     let mut own: Vec<_> = all

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::artifact::table::is_pending;
 use crate::files::{ArtifactPath, Roots};
 use crate::snapshot::{ProfileEntry, Snapshot, SubnetEntry};
 
@@ -69,6 +70,7 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
 fn describe_profile(profile: &ProfileEntry) -> String {
     let spec = &profile.spec;
     let boots = match (&spec.linux, spec.local) {
+        (Some(_), _) if !profile.pending.is_empty() => "a kernel that is being fetched".to_owned(),
         (Some(linux), _) => format!(
             "kernel {} and {} initrd(s)",
             linux.kernel.path,
@@ -85,6 +87,9 @@ fn describe_profile(profile: &ProfileEntry) -> String {
 pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for profile in &snapshot.profiles {
+        for what in &profile.pending {
+            missing.insert(format!("BootProfile {}: {what}; machines wait", profile.name));
+        }
         for file in missing_of(profile, roots) {
             missing.insert(format!(
                 "BootProfile {}: {file} is not in the artifact tree; machines wait for it",
@@ -95,7 +100,8 @@ pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     missing.into_iter().collect()
 }
 
-/// The files that `profile` names and that are not there. Blocks.
+/// The files of the artifact tree that `profile` names and that are not there;
+/// of those that are fetched its `pending` tells. Blocks.
 #[must_use]
 pub fn missing_of<'a>(profile: &'a ProfileEntry, roots: &Roots) -> Vec<&'a str> {
     let linux = profile.spec.linux.as_ref();
@@ -105,6 +111,7 @@ pub fn missing_of<'a>(profile: &'a ProfileEntry, roots: &Roots) -> Vec<&'a str> 
         .into_iter()
         .chain(initrds.map(|initrd| &initrd.path))
         .chain(profile.spec.loader.files.values())
+        .filter(|file| !is_pending(file))
         .filter(|file| !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path)))
         .map(String::as_str)
         .collect()

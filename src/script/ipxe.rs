@@ -159,7 +159,7 @@ pub fn ask(urls: &Urls, mac: MacAddress) -> String {
 }
 
 /// A script that shows `reason` on the machine's screen and tries again.
-fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
+pub(super) fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
     let mut script = header(context);
     retry(&mut script, urls, mac, reason);
     script
@@ -254,10 +254,12 @@ mod tests {
         LinuxSource {
             kernel: FileSource {
                 path: "debian/linux".to_owned(),
+                ..FileSource::default()
             },
             initrd: vec![InitrdSource {
                 path: "debian/initrd 1.gz".to_owned(),
                 name: Some("initrd.gz".to_owned()),
+                ..InitrdSource::default()
             }],
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         }

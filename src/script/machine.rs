@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::template::{BootContext, Context, MachineContext, ServerContext};
+use super::ipxe::waiting;
 use super::{Urls, ask, local, machine_script};
 use crate::boot::MacAddress;
 use crate::snapshot::{
@@ -86,6 +87,10 @@ pub fn script_for(
                 purpose: Purpose::LocalScript,
             })
             .ok_or(NoScript::LocalBoot(reason)),
+        (Verdict::Boot, Some(profile)) if !profile.pending.is_empty() => Ok(MachineScript {
+            body: waiting(&context, urls, mac, &profile.pending.join("; ")),
+            purpose: Purpose::Waiting,
+        }),
         (Verdict::Boot | Verdict::Tell, profile) => {
             let linux = profile.and_then(|profile| profile.spec.linux.as_ref());
             let linux = linux.ok_or(NoScript::ProfileHasNone)?;

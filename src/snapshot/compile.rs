@@ -2,23 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::entries::{
     DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
+use super::artifacts::{self, Shelves};
 use super::identity;
 use super::names::is_object_name;
 use super::select::select;
-use super::world::PROFILE_NOT_FOUND;
+use super::world::{ARTIFACT_NOT_FOUND, PROFILE_NOT_FOUND};
 use super::{
-    Inputs, Withheld, WithheldNames, check_world, validate_machine, validate_profile,
-    validate_subnet,
+    Inputs, Withheld, WithheldNames, check_world, validate_artifact, validate_machine,
+    validate_profile, validate_subnet,
 };
 use crate::api::{
     DEFAULT_NAMESPACE, Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem,
 };
+use crate::artifact::Table;
 use crate::boot::{Architecture, MacAddress};
 use crate::clock::Millis;
 
@@ -33,6 +36,8 @@ pub struct Settings {
     pub autoexec: BTreeSet<Architecture>,
     /// The host's own addresses: no machine gets one.
     pub own_addresses: Vec<Ipv4Addr>,
+    /// The artifacts that are in the store.
+    pub held: Arc<Table>,
 }
 
 /// What `compile` makes.
@@ -52,10 +57,14 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     report.extend(inputs.subnets.iter().flat_map(validate_subnet));
     report.extend(inputs.profiles.iter().flat_map(validate_profile));
     report.extend(inputs.machines.iter().flat_map(validate_machine));
+    report.extend(inputs.artifacts.iter().flat_map(validate_artifact));
     report.extend(check_world(inputs));
     let refused = Refused::of(&report);
 
-    let profiles = compile_profiles(inputs, &refused);
+    let mut shelves = Shelves::new(inputs, &settings.held, |name| {
+        refused.has(Kind::Artifact, name)
+    });
+    let profiles = compile_profiles(inputs, &refused, &mut shelves);
     let machines = compile_machines(inputs, &refused, &profiles);
     let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
     for subnet in &mut subnets {
@@ -63,6 +72,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
             .excluded
             .extend(settings.own_addresses.iter().copied());
     }
+    let (artifacts, artifacts_refused) = shelves.entries();
     let snapshot = Snapshot {
         generation,
         by_mac: index_macs(&machines),
@@ -72,6 +82,8 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
         incomplete: inputs.incomplete,
+        artifacts,
+        artifacts_refused,
         subnets,
         profiles,
         machines,
@@ -94,7 +106,7 @@ impl<'a> Refused<'a> {
         };
         let costs = report
             .iter()
-            .filter(|problem| problem.is_error() && problem.reason != PROFILE_NOT_FOUND);
+            .filter(|problem| problem.is_error() && !costs_nothing(problem));
         let addresses = report.iter().filter(|problem| {
             let place = &problem.place;
             place.object.kind == Kind::Machine && place.pointer.ends_with("/ip")
@@ -119,13 +131,27 @@ impl<'a> Refused<'a> {
     }
 }
 
-fn compile_profiles(inputs: &Inputs, refused: &Refused<'_>) -> Vec<ProfileEntry> {
+/// A reference to what is not there costs the boot, not the object.
+fn costs_nothing(problem: &Problem) -> bool {
+    [PROFILE_NOT_FOUND, ARTIFACT_NOT_FOUND].contains(&problem.reason)
+}
+
+fn compile_profiles(
+    inputs: &Inputs,
+    refused: &Refused<'_>,
+    shelves: &mut Shelves<'_>,
+) -> Vec<ProfileEntry> {
     let mut profiles = Vec::new();
     for profile in &inputs.profiles {
         let name = name_of(&profile.metadata);
         if !refused.has(Kind::BootProfile, &name) {
-            let spec = profile.spec.clone();
-            profiles.push(ProfileEntry { name, spec });
+            let mut spec = profile.spec.clone();
+            let pending = artifacts::resolve(&mut spec, &name, shelves);
+            profiles.push(ProfileEntry {
+                name,
+                spec,
+                pending,
+            });
         }
     }
     profiles
@@ -309,7 +335,7 @@ fn created(metadata: &ObjectMeta) -> Option<Millis> {
     u64::try_from(at).ok().map(Millis)
 }
 
-fn name_of(metadata: &ObjectMeta) -> ObjectName {
+pub(super) fn name_of(metadata: &ObjectMeta) -> ObjectName {
     ObjectName {
         namespace: metadata
             .namespace

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use super::Plan;
 use super::identity::Index;
 use crate::api::{BootProfileSpec, Interface, MachineSpec, SubnetSpec, UnknownMachines};
+use crate::artifact::Want;
 use crate::boot::{Architecture, MacAddress};
 use crate::clock::Millis;
 use crate::lease::AddressSet;
@@ -23,6 +24,11 @@ pub struct Snapshot {
     pub profiles: Vec<ProfileEntry>,
     /// The machines, oldest first.
     pub machines: Vec<MachineEntry>,
+    /// The artifacts that are to be kept, oldest first, and those that
+    /// profiles name by URL.
+    pub artifacts: Vec<ArtifactEntry>,
+    /// Artifacts whose objects have mistakes: what is there of them is kept.
+    pub artifacts_refused: BTreeSet<ObjectName>,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
     /// The architectures whose loader runs `autoexec.ipxe`.
@@ -72,8 +78,19 @@ pub struct SubnetEntry {
 pub struct ProfileEntry {
     /// Its name.
     pub name: ObjectName,
-    /// What its manifest says.
+    /// What its manifest says; each file's `path` is what is served.
     pub spec: BootProfileSpec,
+    /// Files that are not there yet, each with the reason; machines wait.
+    pub pending: Vec<String>,
+}
+
+/// An artifact that is to be kept.
+#[derive(Clone, Debug)]
+pub struct ArtifactEntry {
+    /// What is wanted.
+    pub want: Want,
+    /// The generation of its tree that this snapshot serves; 0 for none.
+    pub generation: u64,
 }
 
 /// A machine.

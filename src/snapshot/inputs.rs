@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Identity;
-use crate::api::{BootProfile, Kind, Machine, ObjectRef, Subnet};
+use crate::api::{Artifact, BootProfile, Kind, Machine, ObjectRef, Subnet};
 use crate::boot::MacAddress;
 
 /// All manifests, each kind oldest first: by `creationTimestamp` and name from
@@ -17,6 +17,8 @@ pub struct Inputs {
     pub profiles: Vec<BootProfile>,
     /// Who they are.
     pub machines: Vec<Machine>,
+    /// Files that they boot from.
+    pub artifacts: Vec<Artifact>,
     /// Machines whose objects cannot be read, as far as their MAC addresses can.
     pub withheld: Vec<Withheld>,
     /// The same by what else they are known by.
@@ -38,9 +40,14 @@ impl Inputs {
             .iter()
             .map(|it| (Kind::BootProfile, &it.metadata));
         let machines = self.machines.iter().map(|it| (Kind::Machine, &it.metadata));
+        let artifacts = self
+            .artifacts
+            .iter()
+            .map(|it| (Kind::Artifact, &it.metadata));
         subnets
             .chain(profiles)
             .chain(machines)
+            .chain(artifacts)
             .map(|(kind, metadata)| ObjectRef::of(kind, metadata))
             .collect()
     }
@@ -53,6 +60,8 @@ impl Inputs {
             .retain(|it| keep(&ObjectRef::of(Kind::BootProfile, &it.metadata)));
         self.machines
             .retain(|it| keep(&ObjectRef::of(Kind::Machine, &it.metadata)));
+        self.artifacts
+            .retain(|it| keep(&ObjectRef::of(Kind::Artifact, &it.metadata)));
         self.withheld.retain(|withheld| keep(&withheld.object));
         self.withheld_names
             .retain(|withheld| keep(&withheld.object));

@@ -4,6 +4,7 @@
 //! read it and decide nothing themselves. Core, except `handle`, which is how
 //! the one writer hands snapshots to the readers.
 
+mod artifacts;
 mod compile;
 mod entries;
 mod handle;
@@ -19,12 +20,12 @@ mod world;
 
 pub use self::compile::{Compiled, Settings, compile};
 pub use self::entries::{
-    DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
+    ArtifactEntry, DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
     Unserved,
 };
 pub use self::handle::{Publisher, Reader, channel};
 pub use self::identity::{Acquaintances, Identity, KnownBy};
 pub use self::inputs::{Inputs, Withheld, WithheldNames};
 pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
-pub use self::validate::{validate_machine, validate_profile, validate_subnet};
+pub use self::validate::{validate_artifact, validate_machine, validate_profile, validate_subnet};
 pub use self::world::check_world;

@@ -16,6 +16,9 @@ use crate::boot::MacAddress;
 /// object: leases and reservations go on, and the machine is sent to its disk.
 pub(crate) const PROFILE_NOT_FOUND: &str = "ProfileNotFound";
 
+/// The same of an Artifact: machines wait for it.
+pub(crate) const ARTIFACT_NOT_FOUND: &str = "ArtifactNotFound";
+
 /// Every rule that the objects break between them.
 #[must_use]
 pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
@@ -23,6 +26,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     subnets(&inputs.subnets, &mut problems);
     defaults(inputs, &mut problems);
     references(inputs, &mut problems);
+    artifacts(inputs, &mut problems);
     machines(&inputs.machines, &mut problems);
     reservations(inputs, &mut problems);
     problems.extend(ties(inputs));
@@ -116,22 +120,56 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Artifacts that profiles name must be there, in the same namespace.
+fn artifacts(inputs: &Inputs, problems: &mut Vec<Problem>) {
+    let artifacts: BTreeSet<ObjectRef> = inputs
+        .artifacts
+        .iter()
+        .map(|artifact| ObjectRef::of(Kind::Artifact, &artifact.metadata))
+        .collect();
+    for profile in &inputs.profiles {
+        let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
+        for file in profile.spec.clone().files_mut() {
+            let Some(artifact) = file.artifact_ref else {
+                continue;
+            };
+            let wanted = ObjectRef::new(Kind::Artifact, &object.namespace, &artifact.name);
+            let pointer = format!("{}/artifactRef/name", file.pointer);
+            problems.extend(not_there(
+                (&object, &pointer),
+                &wanted,
+                &artifacts,
+                ARTIFACT_NOT_FOUND,
+            ));
+        }
+    }
+}
+
 fn missing(
     object: &ObjectRef,
     pointer: &str,
     named: Option<&NameRef>,
     profiles: &BTreeSet<ObjectRef>,
 ) -> Option<Problem> {
-    let name = &named?.name;
-    let wanted = ObjectRef::new(Kind::BootProfile, &object.namespace, name);
-    if profiles.contains(&wanted) {
+    let wanted = ObjectRef::new(Kind::BootProfile, &object.namespace, &named?.name);
+    not_there((object, pointer), &wanted, profiles, PROFILE_NOT_FOUND)
+}
+
+fn not_there(
+    (object, pointer): (&ObjectRef, &str),
+    wanted: &ObjectRef,
+    all: &BTreeSet<ObjectRef>,
+    reason: &'static str,
+) -> Option<Problem> {
+    if all.contains(wanted) {
         return None;
     }
-    let known = profiles
+    let name = &wanted.name;
+    let known = all
         .iter()
-        .filter(|profile| profile.namespace == object.namespace)
-        .map(|profile| profile.name.as_str());
-    let elsewhere = profiles.iter().find(|profile| profile.name == *name);
+        .filter(|other| other.namespace == object.namespace)
+        .map(|other| other.name.as_str());
+    let elsewhere = all.iter().find(|other| other.name == *name);
     let cure = match (elsewhere, suggest::nearest(name, known)) {
         (Some(other), _) => format!(
             "the one in namespace {} cannot be named: references never cross namespaces",
@@ -141,13 +179,7 @@ fn missing(
         (None, None) => "add it, or remove the reference".to_owned(),
     };
     let what = format!("there is no {wanted}");
-    Some(Problem::error(
-        object,
-        pointer,
-        PROFILE_NOT_FOUND,
-        what,
-        cure,
-    ))
+    Some(Problem::error(object, pointer, reason, what, cure))
 }
 
 /// No two machines of a namespace share a MAC, an address, a UUID, a serial

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::manifest::Loaded;
-use crate::api::{BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
+use crate::api::{Artifact, BootProfile, Kind, Machine, ObjectRef, Problem, Subnet};
 use crate::snapshot::{Inputs, check_world};
 
 /// Objects as they were when they were last good.
@@ -20,6 +20,7 @@ enum Object {
     Subnet(Box<Subnet>),
     Profile(Box<BootProfile>),
     Machine(Box<Machine>),
+    Artifact(Box<Artifact>),
 }
 
 // === impl Kept ===
@@ -95,6 +96,12 @@ impl Kept {
                 &Object::Profile(Box::new(it.clone())),
             )
         });
+        inputs.artifacts.sort_by_cached_key(|it| {
+            age(
+                &ObjectRef::of(Kind::Artifact, &it.metadata),
+                &Object::Artifact(Box::new(it.clone())),
+            )
+        });
         inputs.machines.sort_by_cached_key(|it| {
             age(
                 &ObjectRef::of(Kind::Machine, &it.metadata),
@@ -138,6 +145,12 @@ impl Kept {
                 Object::Profile(Box::new(profile.clone())),
             );
         }
+        for artifact in &inputs.artifacts {
+            keep(
+                ObjectRef::of(Kind::Artifact, &artifact.metadata),
+                Object::Artifact(Box::new(artifact.clone())),
+            );
+        }
         for machine in &inputs.machines {
             keep(
                 ObjectRef::of(Kind::Machine, &machine.metadata),
@@ -161,6 +174,7 @@ fn add(inputs: &mut Inputs, object: &Object) {
         Object::Subnet(subnet) => inputs.subnets.push((**subnet).clone()),
         Object::Profile(profile) => inputs.profiles.push((**profile).clone()),
         Object::Machine(machine) => inputs.machines.push((**machine).clone()),
+        Object::Artifact(artifact) => inputs.artifacts.push((**artifact).clone()),
     }
 }
 
@@ -174,6 +188,9 @@ fn replace(inputs: &mut Inputs, object: &ObjectRef, value: &Object) {
     inputs
         .machines
         .retain(|it| ObjectRef::of(Kind::Machine, &it.metadata) != *object);
+    inputs
+        .artifacts
+        .retain(|it| ObjectRef::of(Kind::Artifact, &it.metadata) != *object);
     add(inputs, value);
 }
 
@@ -197,6 +214,11 @@ fn find(inputs: &Inputs, object: &ObjectRef) -> Option<Object> {
                 .iter()
                 .find(|it| ObjectRef::of(Kind::Machine, &it.metadata) == *object);
             found.map(|it| Object::Machine(Box::new(it.clone())))
+        }
+        Kind::Artifact => {
+            let mut all = inputs.artifacts.iter();
+            let found = all.find(|it| ObjectRef::of(Kind::Artifact, &it.metadata) == *object);
+            found.map(|it| Object::Artifact(Box::new(it.clone())))
         }
     }
 }

@@ -13,8 +13,8 @@ use super::source::{SourceFile, Spot};
 use super::yaml::{self, YamlError, shown};
 use crate::api::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 use crate::snapshot::{
-    Inputs, Withheld, WithheldNames, check_world, validate_machine, validate_profile,
-    validate_subnet,
+    Inputs, Withheld, WithheldNames, check_world, validate_artifact, validate_machine,
+    validate_profile, validate_subnet,
 };
 
 /// Most text that is read in all, in bytes.
@@ -119,7 +119,8 @@ impl Loaded {
             .iter()
             .flat_map(validate_subnet)
             .chain(inputs.profiles.iter().flat_map(validate_profile))
-            .chain(inputs.machines.iter().flat_map(validate_machine));
+            .chain(inputs.machines.iter().flat_map(validate_machine))
+            .chain(inputs.artifacts.iter().flat_map(validate_artifact));
         let world = check_world(inputs)
             .into_iter()
             .filter(|problem| !self.is_about_refused(problem));
@@ -137,9 +138,11 @@ impl Loaded {
         let subnets = inputs.subnets.iter().flat_map(validate_subnet);
         let profiles = inputs.profiles.iter().flat_map(validate_profile);
         let machines = inputs.machines.iter().flat_map(validate_machine);
+        let artifacts = inputs.artifacts.iter().flat_map(validate_artifact);
         let invalid = subnets
             .chain(profiles)
             .chain(machines)
+            .chain(artifacts)
             .filter(Problem::is_error)
             .map(|problem| problem.place.object);
         self.refused.iter().cloned().chain(invalid).collect()
@@ -185,9 +188,9 @@ impl Loaded {
         self.locate_at(origin, problem)
     }
 
-    /// A profile that has mistakes of its own is not missing.
+    /// A profile or artifact that has mistakes of its own is not missing.
     fn is_about_refused(&self, problem: &Problem) -> bool {
-        problem.reason == "ProfileNotFound"
+        matches!(problem.reason, "ProfileNotFound" | "ArtifactNotFound")
             && self
                 .refused
                 .iter()
@@ -369,6 +372,7 @@ impl Loaded {
             Kind::Subnet => inputs.subnets.push(serde_json::from_value(value)?),
             Kind::BootProfile => inputs.profiles.push(serde_json::from_value(value)?),
             Kind::Machine => inputs.machines.push(serde_json::from_value(value)?),
+            Kind::Artifact => inputs.artifacts.push(serde_json::from_value(value)?),
         }
         Ok(())
     }
@@ -434,6 +438,7 @@ fn deeper(kind: Kind, object: &ObjectRef, mut value: Value, found: &[Problem]) -
         Kind::Subnet => serde_json::from_value(value).map(|it| validate_subnet(&it)),
         Kind::BootProfile => serde_json::from_value(value).map(|it| validate_profile(&it)),
         Kind::Machine => serde_json::from_value(value).map(|it| validate_machine(&it)),
+        Kind::Artifact => serde_json::from_value(value).map(|it| validate_artifact(&it)),
     };
     let is_told = |problem: &Problem| {
         // What stands above or below a place that was left out says nothing new.

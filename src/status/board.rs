@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Facts, Listening, Loaded, MachineRow, Overview, Problems, Service, Source, machines, profiles,
-    subnets,
+    Facts, Listening, Loaded, MachineRow, Overview, Problems, Service, Source, artifacts, machines,
+    profiles, subnets,
 };
+use crate::artifact::store::Shelf;
 use crate::clock::{self, Millis};
 use crate::dhcp::server::{Ask, listener_name};
 use crate::files::Roots;
@@ -28,6 +29,8 @@ pub enum Table {
     Machines,
     /// `{"subnets": [`[`SubnetRow`](super::SubnetRow)`…]}`.
     Subnets,
+    /// `{"artifacts": [`[`ArtifactRow`](super::ArtifactRow)`…]}`.
+    Artifacts,
     /// `{"profiles": [`[`ProfileRow`](super::ProfileRow)`…]}`.
     Profiles,
 }
@@ -50,6 +53,10 @@ pub struct Board {
     pub leases: mpsc::Sender<Ask>,
     /// The files.
     pub roots: Arc<Roots>,
+    /// How artifacts are.
+    pub artifacts: crate::artifact::keep::Board,
+    /// Which of them are there.
+    pub shelf: Shelf,
     /// The mistakes.
     pub problems: Problems,
     /// Where manifests come from.
@@ -102,6 +109,11 @@ impl Board {
                 };
                 let health = self.supervisor.health();
                 json!({ "subnets": subnets(&facts, &|key| trouble(&health, key)) })
+            }
+            Table::Artifacts => {
+                let table = self.shelf.table();
+                let rows = artifacts(now, &snapshot, &table, &|name| self.artifacts.of(name));
+                json!({ "artifacts": rows })
             }
             Table::Profiles => {
                 let machines = self.machines(now, &snapshot, leases);

@@ -262,9 +262,12 @@ pub fn profiles(
                 default: profile.spec.default,
                 machines: users.get(&key).copied().unwrap_or_default(),
                 boots: boots(name),
-                ready: missing.is_empty(),
-                reason: (!missing.is_empty())
-                    .then(|| format!("{} not in the artifact tree", missing.join(", "))),
+                ready: missing.is_empty() && profile.pending.is_empty(),
+                reason: if missing.is_empty() {
+                    (!profile.pending.is_empty()).then(|| profile.pending.join("; "))
+                } else {
+                    Some(format!("{} not in the artifact tree", missing.join(", ")))
+                },
             }
         })
         .collect()

@@ -104,6 +104,7 @@ fn snapshot() -> Snapshot {
         loaders: BTreeMap::new(),
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: vec![Ipv4Addr::new(10, 0, 0, 11)],
+        held: std::sync::Arc::default(),
     };
     compile(1, &inputs, &settings).snapshot
 }

@@ -6,6 +6,7 @@
 //! cluster. `board` and `problems` are the shell that gathers the facts.
 
 mod age;
+mod artifacts;
 mod board;
 mod fold;
 mod overview;
@@ -14,9 +15,10 @@ mod problems;
 mod rows;
 
 pub use self::age::{age, span};
+pub use self::artifacts::artifacts;
 pub use self::board::{Board, Table};
 pub use self::fold::{Facts, addresses, machines, profiles, subnets};
 pub use self::overview::{Listening, Loaded, Overview, Service, Source};
 pub use self::phase::phase;
 pub use self::problems::{ProblemLine, Problems};
-pub use self::rows::{MachineRow, ProfileRow, SubnetRow};
+pub use self::rows::{ArtifactRow, MachineRow, ProfileRow, SubnetRow};

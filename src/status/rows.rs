@@ -65,6 +65,42 @@ pub struct SubnetRow {
     pub reason: Option<String>,
 }
 
+/// What is known of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactRow {
+    /// The object's namespace; `-` where a profile names a file by URL.
+    pub namespace: String,
+    /// Its name, or else the digest.
+    pub name: String,
+    /// Whether a profile names it by URL, and no object is there.
+    pub anonymous: bool,
+    /// Bytes of what is served.
+    pub bytes: Option<u64>,
+    /// Files that are served.
+    pub files: Option<usize>,
+    /// The generation that is served.
+    pub generation: Option<u64>,
+    /// The digest of the tree.
+    pub digest: Option<String>,
+    /// When it was fetched, in milliseconds since the Unix epoch.
+    pub fetched: Option<u64>,
+    /// How far it is: `42%`, `12 MiB` or `100%`.
+    pub progress: Option<String>,
+    /// Bytes a second of the fetch that goes on.
+    pub bytes_per_second: Option<u64>,
+    /// Seconds that it takes yet.
+    pub seconds_left: Option<u64>,
+    /// Whether it is there as the manifest wants it.
+    pub ready: bool,
+    /// Whether it failed several times, or for good.
+    pub stalled: bool,
+    /// What went wrong last.
+    pub reason: Option<String>,
+    /// When it is looked at again, in milliseconds since the Unix epoch.
+    pub next: Option<u64>,
+}
+
 /// What is known of a BootProfile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -147,6 +147,9 @@ pub enum Purpose {
     Script,
     /// The iPXE script that sends a machine to its disk.
     LocalScript,
+    /// The iPXE script of a machine whose files are not there yet: it says so
+    /// on the screen, and comes again.
+    Waiting,
     /// The kernel.
     Kernel,
     /// An initial RAM disk.
@@ -163,6 +166,7 @@ impl Purpose {
             Self::Loader => "loader",
             Self::Script => "script",
             Self::LocalScript => "local-script",
+            Self::Waiting => "waiting",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Other => "other",

@@ -242,7 +242,7 @@ const fn stage_of(purpose: Purpose) -> Option<Stage> {
         Purpose::LocalScript => Some(Stage::LocalBoot),
         Purpose::Kernel => Some(Stage::Kernel),
         Purpose::Initrd => Some(Stage::Initrd),
-        Purpose::Other => None,
+        Purpose::Waiting | Purpose::Other => None,
     }
 }
 
@@ -351,6 +351,16 @@ fn take_transfer(
         boot.progress.land(at, millis);
     }
     boot.bytes = boot.bytes.saturating_add(transfer.bytes);
+    if transfer.purpose == Purpose::Waiting {
+        // It does as it was told: no time passes for its patience.
+        boot.forward(at.0);
+        boot.progress.wait(at);
+        let what = "the machine waits: files of its profile are not there yet";
+        if boot.trouble.last().is_none_or(|last| &*last.what != what) {
+            trouble(boot, at, what, words, notes);
+        }
+        return;
+    }
     let stage = stage_of(transfer.purpose).filter(|_| transfer.complete);
     let Some(stage) = stage else {
         boot.forward(at.0);

@@ -107,6 +107,11 @@ impl Progress {
         self.sent = 0;
     }
 
+    /// The machine waits because it was told to.
+    pub(super) fn wait(&mut self, at: Millis) {
+        self.since = self.since.max(at);
+    }
+
     /// A long transfer began.
     pub(super) fn take_off(&mut self, at: Millis) {
         self.in_flight = self.in_flight.saturating_add(1);

@@ -82,6 +82,7 @@ impl Stage {
             autoexec: new.copied().collect(),
             loaders,
             own_addresses: vec![world.server],
+            held: std::sync::Arc::default(),
         };
         Ok(Self {
             snapshot: compile(1, &loaded.inputs, &settings).snapshot,

@@ -6,6 +6,7 @@
 //! server bounds what a rule may cost by the limits of the lists and texts
 //! that it reads, so each of those has one. Pure.
 
+mod artifact;
 mod machine;
 mod profile;
 mod subnet;
@@ -38,6 +39,8 @@ enum List {
     Map(&'static str),
 }
 
+/// What the spec of an Artifact gets.
+pub(super) use self::artifact::artifact;
 /// What the spec of a Machine gets.
 pub(super) use self::machine::machine;
 /// What the spec of a BootProfile gets.

@@ -1,5 +1,6 @@
 //! The rules of a BootProfile.
 
+use super::artifact::file_source;
 use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
 
@@ -96,9 +97,15 @@ fn loader() -> Vec<At> {
     all
 }
 
-fn linux() -> [At; 6] {
-    // Its own name, or the last part of its path.
-    let name = "(has(i.name) ? i.name : i.path.find('[^/]*/*$').replace('/', ''))";
+fn linux() -> Vec<At> {
+    // Its own name, or the last part of its path. That of a URL is told only by
+    // `snapshot::validate`: CEL knows no URLs.
+    let last = |path: &str| format!("{path}.find('[^/]*/*$').replace('/', '')");
+    let name = format!(
+        "(has(i.name) ? i.name : has(i.path) ? {} : has(i.artifactRef) ? {} : '')",
+        last("i.path"),
+        last("i.artifactRef.path")
+    );
     let names = format!("self.map(i, {name}).filter(n, n != '')");
     let space = r"'[\\s\\p{Z}\\p{Cc}]";
     let says = |name: &str| {
@@ -107,7 +114,7 @@ fn linux() -> [At; 6] {
              give it a `name` without spaces and slashes"
         )
     };
-    [
+    let mut all = vec![
         path("linux.kernel.path"),
         at("linux.initrd").list(List::Atomic).rule(rule(
             &format!("[{names}].all(l, l.all(a, l.filter(b, a == b).size() == 1))"),
@@ -128,6 +135,14 @@ fn linux() -> [At; 6] {
                 "path",
                 &format!("has(self.name) || !self.path.matches({space}[^/]*/*$')"),
                 &says("self.path.find('[^/]*/*$').replace('/', '')"),
+            ))
+            .rule(rule_of(
+                "artifactRef",
+                &format!(
+                    "has(self.name) || !has(self.artifactRef) \
+                     || !self.artifactRef.path.matches({space}[^/]*$')"
+                ),
+                &says("self.artifactRef.path.find('[^/]*$')"),
             )),
         at("linux.args").list(List::Atomic),
         at("linux.args[]")
@@ -140,7 +155,10 @@ fn linux() -> [At; 6] {
                 r"self.trim() == '' || !self.matches('\\p{Cc}')",
                 "`%(self)%` has control characters; write it on one line",
             )),
-    ]
+    ];
+    all.extend(file_source("linux.kernel"));
+    all.extend(file_source("linux.initrd[]"));
+    all
 }
 
 /// What the path of a file in the artifact tree gets.

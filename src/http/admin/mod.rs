@@ -42,6 +42,7 @@ const INDEX: &str = "\
 /machines  the Machines with their phases, as JSON
 /subnets   the Subnets with their free addresses, as JSON
 /profiles  the BootProfiles with their machines, as JSON
+/artifacts the artifacts and how far they are, as JSON
 /boots     the boots of the machines, as JSON
 /leases    the leases, a line of JSON each, as `reveille leases export` has them
 /log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)
@@ -50,6 +51,7 @@ const INDEX: &str = "\
 /// What `/` says at the Unix socket besides.
 const LOCAL_INDEX: &str = "\
 POST /machines/MAC/approve   approve a machine that was discovered
+POST /artifacts/scrub        read every artifact; what is damaged, a line each
 ";
 
 /// Without any progress of a write at the Unix socket: a person may stop the
@@ -93,6 +95,8 @@ pub struct AdminConfig {
     pub chronicle: Chronicle,
     /// Approves machines.
     pub approve: Approve,
+    /// Reads every artifact; what is damaged.
+    pub scrub: Leases,
     /// What `/metrics` says.
     pub registry: Registry,
     /// The counters of the doors, registered in `registry` by whoever made it.
@@ -240,6 +244,7 @@ impl Sources {
     fn local_router(self: Arc<Self>) -> Router {
         Self::shared()
             .route("/machines/{mac}/approve", post(approve))
+            .route("/artifacts/scrub", post(scrub))
             .with_state(self)
     }
 
@@ -262,6 +267,7 @@ impl Sources {
             .route("/machines", table(Table::Machines))
             .route("/subnets", table(Table::Subnets))
             .route("/profiles", table(Table::Profiles))
+            .route("/artifacts", table(Table::Artifacts))
             .fallback(|| async { text(Refused::NotFound.status(), "not-found\n") })
     }
 }
@@ -323,6 +329,13 @@ async fn approve(
             tracing::info!(%mac, uid = user.uid, reason, "machine not approved");
             Refused::NotApproved.answer(&reason)
         }
+    }
+}
+
+async fn scrub(State(sources): Shared) -> Response {
+    match (sources.config.scrub)().await {
+        Ok(lines) => text(StatusCode::OK, lines),
+        Err(reason) => Refused::NotNow.answer(&reason),
     }
 }
 

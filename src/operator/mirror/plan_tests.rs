@@ -19,6 +19,7 @@ fn snapshot() -> Snapshot {
         loaders: BTreeMap::new(),
         autoexec: [].into(),
         own_addresses: Vec::new(),
+        held: std::sync::Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
 }

@@ -35,6 +35,8 @@ pub enum About {
     ArtifactsReady,
     /// BootProfile: its templates can be rendered.
     TemplatesValid,
+    /// Artifact: it is on its way.
+    Fetching,
     /// Machine: it is known what it boots.
     ProfileResolved,
     /// Machine: it may boot.
@@ -103,6 +105,14 @@ pub enum Reason {
     FilesPresent,
     /// Some files are not.
     FilesMissing,
+    /// It is there, and verified as far as it can be.
+    Fetched,
+    /// It is on its way.
+    Fetching,
+    /// It waits for others to be fetched.
+    Queued,
+    /// It failed, and is tried again.
+    Retrying,
     /// Every template can be rendered.
     Valid,
     /// No other object wants the same.
@@ -248,6 +258,7 @@ impl About {
             Self::PoolExhausted => "PoolExhausted",
             Self::ArtifactsReady => "ArtifactsReady",
             Self::TemplatesValid => "TemplatesValid",
+            Self::Fetching => "Fetching",
             Self::ProfileResolved => "ProfileResolved",
             Self::Accepted => "Accepted",
             Self::Booted => "Booted",
@@ -305,6 +316,10 @@ impl Reason {
             Self::Refused => "Refused",
             Self::FilesPresent => "FilesPresent",
             Self::FilesMissing => "FilesMissing",
+            Self::Fetched => "Fetched",
+            Self::Fetching => "Fetching",
+            Self::Queued => "Queued",
+            Self::Retrying => "Retrying",
             Self::Valid => "Valid",
             Self::NoConflict => "NoConflict",
             Self::NeverBooted => "NeverBooted",

@@ -180,7 +180,8 @@ fn ready(
 
 /// Whether the object alone shows the mistake.
 pub(super) fn is_own(problem: &crate::api::Problem) -> bool {
-    problem.related.is_empty() && problem.reason != "ProfileNotFound"
+    problem.related.is_empty()
+        && !matches!(problem.reason, "ProfileNotFound" | "ArtifactNotFound")
 }
 
 fn warnings(input: &MachineInput<'_>) -> String {

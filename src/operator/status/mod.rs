@@ -1,9 +1,10 @@
 //! What became of the objects, told to the cluster: `status` and Events.
 //!
-//! `conditions`, `sight`, `machine`, `subnet`, `profile`, `boots`, `pace` and
+//! `conditions`, `sight`, `artifact`, `machine`, `subnet`, `profile`, `boots`, `pace` and
 //! `notices` are core: from what is served, seen and known to the status that an object
 //! should have, and when it may be written.
 
+mod artifact;
 mod boots;
 mod conditions;
 mod events;
@@ -18,6 +19,7 @@ mod subnet;
 mod tests;
 mod writer;
 
+pub use self::artifact::{ArtifactInput, artifact};
 pub use self::boots::{later, latest, own_boots, summary};
 pub use self::conditions::{About, Judgement, Reason, Truth, find};
 pub use self::events::{Announcer, EventMetrics, Herald};

@@ -88,7 +88,8 @@ fn ready(
         |truth, reason, message: String| Judgement::new(About::Ready, truth, reason, message);
     if let Some(first) = errors.first() {
         let mut message = all_words(&errors);
-        if entry.is_some() {
+        let costs = errors.iter().any(|error| error.reason != "ArtifactNotFound");
+        if entry.is_some() && costs {
             message.push_str(". What it said before is served on");
         }
         let for_good = errors.iter().any(|error| is_own(error));
@@ -120,27 +121,32 @@ fn artifacts_ready(input: &ProfileInput<'_>, entry: Option<&ProfileEntry>) -> Ju
         let what = "nobody looked for its files; see the condition Ready".to_owned();
         return judge(Truth::Unknown, Reason::Refused, what);
     }
+    let pending = entry.map(|entry| entry.pending.as_slice()).unwrap_or_default();
+    if !pending.is_empty() {
+        let what = format!("{}; machines that boot it wait", named(pending));
+        return judge(Truth::False, Reason::FilesMissing, what);
+    }
     if input.missing.is_empty() {
         let what = "every file that it names is there".to_owned();
         return judge(Truth::True, Reason::FilesPresent, what);
     }
-    let named: Vec<&str> = input
-        .missing
-        .iter()
-        .take(MAX_NAMED)
-        .map(String::as_str)
-        .collect();
-    let more = input.missing.len() - named.len();
+    let what = format!(
+        "not in the artifact tree: {}; put them there, machines that boot it wait",
+        named(input.missing)
+    );
+    judge(Truth::False, Reason::FilesMissing, what)
+}
+
+/// Some of `all`, and how many more there are.
+fn named(all: &[String]) -> String {
+    let named: Vec<&str> = all.iter().take(MAX_NAMED).map(String::as_str).collect();
+    let more = all.len() - named.len();
     let more = if more > 0 {
         format!(" and {more} more")
     } else {
         String::new()
     };
-    let what = format!(
-        "not in the artifact tree: {}{more}; put them there, machines that boot it wait",
-        named.join(", ")
-    );
-    judge(Truth::False, Reason::FilesMissing, what)
+    named.join(", ") + &more
 }
 
 fn templates_valid(input: &ProfileInput<'_>) -> Judgement {

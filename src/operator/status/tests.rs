@@ -32,6 +32,7 @@ fn sight(objects: &[(Kind, &str, Value)]) -> Sight {
             Kind::Subnet => inputs.subnets.push(object(*kind, name, spec)),
             Kind::BootProfile => inputs.profiles.push(object(*kind, name, spec)),
             Kind::Machine => inputs.machines.push(object(*kind, name, spec)),
+            Kind::Artifact => inputs.artifacts.push(object(*kind, name, spec)),
         }
     }
     let settings = Settings {
@@ -39,6 +40,7 @@ fn sight(objects: &[(Kind, &str, Value)]) -> Sight {
         loaders: BTreeMap::new(),
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: Vec::new(),
+        held: Arc::default(),
     };
     let compiled = compile(1, &inputs, &settings);
     Sight::new(Arc::new(compiled.snapshot), Arc::new(compiled.report))

@@ -25,6 +25,8 @@ use super::pace::{Ended, Next, Pace};
 use super::publish::{Job, Landed, Outcome, Publisher};
 use super::sight::Sight;
 use crate::api::{BootStatus, Kind, ObjectRef};
+use crate::artifact::keep::Board;
+use crate::artifact::store::Shelf;
 use crate::dhcp::heard::Heard;
 use crate::files::Roots;
 use crate::lease::{LeaseIndex, Usages};
@@ -77,6 +79,10 @@ pub struct Sources {
     pub listener: fn(&str) -> String,
     /// Where the files of profiles are.
     pub roots: Arc<Roots>,
+    /// How artifacts are.
+    pub artifacts: Board,
+    /// Which of them are there.
+    pub shelf: Shelf,
     /// Whether this replica leads.
     pub leads: Leads,
 }
@@ -103,6 +109,7 @@ pub struct Writer {
     looks: u64,
     led: bool,
     boots_seen: u64,
+    artifacts_seen: u64,
     told: Told,
     /// Boots to be added to what the status of a profile counts.
     tallies: BTreeMap<ObjectName, Tally>,
@@ -197,6 +204,7 @@ impl Writer {
             looks: 0,
             led: false,
             boots_seen: 0,
+            artifacts_seen: 0,
             told: Told::default(),
             tallies: BTreeMap::new(),
             missing: BTreeMap::new(),
@@ -306,6 +314,7 @@ impl Writer {
     fn look(&mut self) {
         self.looks += 1;
         self.take_boots();
+        self.take_artifacts();
         self.take_refusals();
         let leads = self.leads();
         if leads != std::mem::replace(&mut self.led, leads) && leads {
@@ -352,6 +361,19 @@ impl Writer {
                 &name.name,
             ))
         });
+    }
+
+    /// Sees what became of artifacts.
+    fn take_artifacts(&mut self) {
+        let (revision, names) = self.sources.artifacts.changed_after(self.artifacts_seen);
+        self.artifacts_seen = revision;
+        let now = self.now();
+        for name in names {
+            let object = ObjectRef::new(Kind::Artifact, &name.namespace, &name.name);
+            if self.sources.objects.lock().info(&object).is_some() {
+                self.pace.mark(&object, now);
+            }
+        }
     }
 
     /// Sees what became of boots.

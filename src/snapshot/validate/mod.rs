@@ -3,6 +3,7 @@
 //! What a schema says (types, ranges, syntax) is checked before; here is what
 //! fields mean together. Core: pure, and total.
 
+mod artifact;
 mod machine;
 mod profile;
 mod subnet;
@@ -15,6 +16,7 @@ use std::net::Ipv4Addr;
 use super::names;
 use crate::api::{Kind, ObjectRef, Problem};
 
+pub use self::artifact::validate_artifact;
 pub use self::machine::validate_machine;
 pub use self::profile::validate_profile;
 pub use self::subnet::validate_subnet;
@@ -64,6 +66,11 @@ impl Found {
 
     /// The name of another object.
     fn reference(&mut self, pointer: &str, kind: Kind, name: &str) {
+        self.name(pointer, kind.as_str(), name);
+    }
+
+    /// The same of a kind that is not ours.
+    fn name(&mut self, pointer: &str, kind: &str, name: &str) {
         if !names::is_object_name(name) {
             let what = format!("`{}` cannot be the name of a {kind}", name.escape_debug());
             self.error(

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Found;
+use super::artifact::file_source;
 use crate::api::{
-    BootProfile, BootProfileSpec, InitrdSource, Kind, LinuxSource, LoaderKind, ObjectRef, Operator,
+    BootProfile, BootProfileSpec, FileField, InitrdSource, Kind, LinuxSource, LoaderKind, ObjectRef, Operator,
     Problem, Selector,
 };
+use crate::artifact::identity::url_file_name;
 use crate::files::ArtifactPath;
 use crate::snapshot::{names, template};
 
@@ -17,6 +19,10 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     let spec = &profile.spec;
     source(&mut found, spec);
     loader(&mut found, spec);
+    // What resolves them takes them as they can be changed.
+    for file in spec.clone().files_mut() {
+        self::file(&mut found, &file);
+    }
     if let Some(linux) = &spec.linux {
         self::linux(&mut found, linux);
     }
@@ -94,11 +100,9 @@ fn loader(found: &mut Found, spec: &BootProfileSpec) {
 }
 
 fn linux(found: &mut Found, linux: &LinuxSource) {
-    path(found, "/spec/linux/kernel/path", &linux.kernel.path);
-    let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (index, initrd) in linux.initrd.iter().enumerate() {
         let at = format!("/spec/linux/initrd/{index}");
-        path(found, &format!("{at}/path"), &initrd.path);
         let (name, field) = initrd_name(initrd);
         let pointer = format!("{at}/{field}");
         // A path without a name was told already.
@@ -113,7 +117,7 @@ fn linux(found: &mut Found, linux: &LinuxSource) {
         if name.is_empty() {
             continue;
         }
-        if let Some(first) = taken.get(name) {
+        if let Some(first) = taken.get(&name) {
             let what = format!("two initrds have the name `{}`", name.escape_debug());
             found.error(
                 &pointer,
@@ -132,18 +136,25 @@ fn linux(found: &mut Found, linux: &LinuxSource) {
 }
 
 /// The name under which the kernel finds it, and the field that says so.
-fn initrd_name(initrd: &InitrdSource) -> (&str, &'static str) {
-    match &initrd.name {
-        Some(name) => (name, "name"),
-        None => (
-            initrd
-                .path
-                .trim_end_matches('/')
-                .rsplit('/')
-                .next()
-                .unwrap_or_default(),
-            "path",
-        ),
+fn initrd_name(initrd: &InitrdSource) -> (String, &'static str) {
+    let last = |path: &str| {
+        let last = path.trim_end_matches('/').rsplit('/').next();
+        last.unwrap_or_default().to_owned()
+    };
+    match (&initrd.name, &initrd.artifact_ref, &initrd.url) {
+        (Some(name), _, _) => (name.clone(), "name"),
+        (None, Some(artifact), _) if initrd.path.is_empty() => {
+            (last(&artifact.path), "artifactRef")
+        }
+        (None, None, Some(url)) if initrd.path.is_empty() => (url_file_name(url), "url"),
+        (None, _, _) => (last(&initrd.path), "path"),
+    }
+}
+
+fn file(found: &mut Found, file: &FileField<'_>) {
+    file_source(found, file);
+    if !file.path.is_empty() {
+        path(found, &format!("{}/path", file.pointer), file.path);
     }
 }
 

@@ -13,6 +13,7 @@ fn found(kind: Kind, spec: Value) -> Vec<(String, &'static str)> {
         Kind::Subnet => validate_subnet(&serde_json::from_value(object).unwrap()),
         Kind::BootProfile => validate_profile(&serde_json::from_value(object).unwrap()),
         Kind::Machine => validate_machine(&serde_json::from_value(object).unwrap()),
+        Kind::Artifact => validate_artifact(&serde_json::from_value(object).unwrap()),
     };
     problems
         .into_iter()
@@ -163,9 +164,10 @@ fn wants_one_source_and_good_paths() {
         &[
             ("/spec/local", "TwoSources"),
             ("/spec/linux/kernel/path", "BadPath"),
+            ("/spec/linux/initrd/3/path", "BadPath"),
             ("/spec/linux/initrd/1/path", "DuplicateInitrd"),
             ("/spec/linux/initrd/2/name", "BadInitrdName"),
-            ("/spec/linux/initrd/3/path", "BadPath"),
+            
             ("/spec/linux/args/0", "EmptyArgument"),
             ("/spec/linux/args/1", "BadArgument"),
             ("/spec/linux/args/2", "UnknownVariable"),

@@ -21,17 +21,12 @@ struct Planned {
 
 /// Kinds that are not served yet, and what to do instead.
 const KINDS: &[(&str, &str)] = &[
-    (
-        "Artifact",
-        "put the files into the artifact tree and name them by `path`",
-    ),
     ("DhcpLease", "remove it; Reveille keeps its own leases"),
 ];
 
 /// Planned fields that stand in place of a field required today.
-pub(super) const REPLACING: [&str; 3] = ["artifactRef", "url", "interfaceSelector"];
+pub(super) const REPLACING: [&str; 1] = ["interfaceSelector"];
 
-const NAME_A_PATH: &str = "put the file into the artifact tree and name it by `path`";
 const OTHER_SOURCE: &str = "use `linux` or `local`, or `loader` of kind File for a boot program";
 
 const FIELDS: &[Planned] = &[
@@ -76,18 +71,6 @@ const FIELDS: &[Planned] = &[
         "/spec/config",
         "put answer files into the artifact tree and name them in `args`",
     ),
-    field(
-        Kind::BootProfile,
-        "/spec/linux/kernel/artifactRef",
-        NAME_A_PATH,
-    ),
-    field(Kind::BootProfile, "/spec/linux/kernel/url", NAME_A_PATH),
-    field(
-        Kind::BootProfile,
-        "/spec/linux/initrd/*/artifactRef",
-        NAME_A_PATH,
-    ),
-    field(Kind::BootProfile, "/spec/linux/initrd/*/url", NAME_A_PATH),
     value(
         Kind::BootProfile,
         "/spec/loader/kind",

@@ -81,7 +81,7 @@ fn tells_whose_object_it_is() {
         ),
         ("apiVersion: v1\nkind: List".to_owned(), Ok(Header::List)),
         (format!("{api}kind: MachineList"), Ok(Header::List)),
-        (format!("{api}kind: Artifact"), Err("NotServed")),
+        (format!("{api}kind: DhcpLease"), Err("NotServed")),
         (format!("{api}kind: subnets"), Err("UnknownKind")),
         (
             "apiVersion: v1\nkind: ConfigMap".to_owned(),
@@ -151,6 +151,6 @@ fn every_syntax_in_the_crds_is_one_that_has_words() {
         found
     }
     let spec = |kind| visit(&schema(kind).properties.as_ref().unwrap()["spec"]);
-    // cidr, two ends of a pool, three lifetimes, four kinds of servers; mac, ip, uuid.
-    assert_eq!(Kind::ALL.map(spec), [10, 0, 3]);
+    // cidr, two ends of a pool, three lifetimes, four kinds of servers; mac, ip, uuid; refresh.
+    assert_eq!(Kind::ALL.map(spec), [10, 0, 3, 1]);
 }

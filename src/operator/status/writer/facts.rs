@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::super::artifact::{ArtifactInput, artifact};
 use super::super::boots::{later, summary};
 use super::super::machine::{MachineInput, machine};
 use super::super::notices::of_conditions;
@@ -18,7 +19,8 @@ use super::super::publish::{BootsJob, Job};
 use super::super::sight::Sight;
 use super::super::subnet::{Listening, SubnetInput, subnet};
 use super::Writer;
-use crate::api::{BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus};
+use crate::api::{ArtifactStatus, BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus};
+use crate::artifact::table::is_pending;
 use crate::clock::{self, Millis};
 use crate::files::ArtifactPath;
 use crate::operator::Info;
@@ -46,7 +48,9 @@ impl Writer {
                 .chain(initrds.map(|initrd| &initrd.path))
                 .chain(profile.spec.loader.files.values());
             let is_there = |file: &String| {
-                ArtifactPath::parse(file).is_ok_and(|path| self.sources.roots.has_file(&path))
+                is_pending(file)
+                    || ArtifactPath::parse(file)
+                        .is_ok_and(|path| self.sources.roots.has_file(&path))
             };
             let missing: Vec<String> = files.filter(|file| !is_there(file)).cloned().collect();
             let name = &profile.name;
@@ -85,6 +89,7 @@ impl Writer {
             job.status = match object.kind {
                 Kind::Machine => self.machine(object, &info, &sight),
                 Kind::Subnet => self.subnet(object, &info, &sight),
+                Kind::Artifact => self.artifact(object, &info, &sight),
                 Kind::BootProfile => {
                     let tally = self.tallies.get(&name_of(object));
                     job.counted = tally.map_or(0, |tally| tally.more);
@@ -222,6 +227,30 @@ impl Writer {
             boots: old.boots + tally.map_or(0, |tally| tally.more),
             last_boot: tally.and_then(|tally| tally.last.as_ref()),
             now: timestamp(clock::now())?,
+        });
+        let conditions = (&*old.conditions, &*status.conditions);
+        self.news(object, info, (&old, conditions.0), (&status, conditions.1))
+    }
+
+    fn artifact(&self, object: &ObjectRef, info: &Info, sight: &Sight) -> Option<Value> {
+        let old: ArtifactStatus = self.old(object, info);
+        let name = name_of(object);
+        let entry = self.sources.artifacts.of(&name);
+        let is_refused = sight.errors(object).next().is_some();
+        // The keeper looks at it in a moment.
+        if entry.is_none() && !is_refused && self.started.elapsed() < START {
+            return None;
+        }
+        let table = self.sources.shelf.table();
+        let now = clock::now();
+        let status = artifact(&ArtifactInput {
+            object,
+            generation: info.generation,
+            old: &old,
+            sight,
+            entry: entry.as_ref(),
+            held: table.get(&name),
+            now: (timestamp(now)?, now),
         });
         let conditions = (&*old.conditions, &*status.conditions);
         self.news(object, info, (&old, conditions.0), (&status, conditions.1))

@@ -142,7 +142,10 @@ impl App {
             config.roots.clone(),
         );
         let store = artifacts::open(&config);
-        let shelf = store.as_ref().map(|store| store.shelf()).unwrap_or_default();
+        let shelf = store
+            .as_ref()
+            .map(|store| store.shelf())
+            .unwrap_or_default();
         let roots = match &store {
             Some(store) => roots.with_store(store.trees(), shelf.clone()),
             None => roots,

@@ -34,8 +34,9 @@ pub use self::machine::{
 };
 pub use self::problem::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 pub use self::profile::{
-    ArtifactRef, BootProfile, BootProfileSpec, FileField, FileSource, InitrdSource, LinuxSource, Loader, LoaderKind,
-    LocalSource, MAX_ARGS, MAX_INITRDS, NameRef, Operator, RomIpxe, Selector, SelectorRequirement,
+    ArtifactRef, BootProfile, BootProfileSpec, FileField, FileSource, InitrdSource, LinuxSource,
+    Loader, LoaderKind, LocalSource, MAX_ARGS, MAX_INITRDS, NameRef, Operator, RomIpxe, Selector,
+    SelectorRequirement,
 };
 pub use self::rules::Syntax;
 pub use self::scalar::{Cidr, Lifetime, ScalarError};

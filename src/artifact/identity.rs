@@ -208,14 +208,17 @@ fn urls(first: &str, mirrors: &[String]) -> Vec<String> {
 
 /// A JSON pointer as people write it: `spec.linux.initrd[0]`.
 fn field(pointer: &str) -> String {
-    pointer.split('/').skip(1).fold(String::new(), |field, part| {
-        let is_index = part.bytes().all(|digit| digit.is_ascii_digit());
-        match (field.is_empty(), is_index) {
-            (true, _) => part.to_owned(),
-            (false, true) => format!("{field}[{part}]"),
-            (false, false) => format!("{field}.{part}"),
-        }
-    })
+    pointer
+        .split('/')
+        .skip(1)
+        .fold(String::new(), |field, part| {
+            let is_index = part.bytes().all(|digit| digit.is_ascii_digit());
+            match (field.is_empty(), is_index) {
+                (true, _) => part.to_owned(),
+                (false, true) => format!("{field}[{part}]"),
+                (false, false) => format!("{field}.{part}"),
+            }
+        })
 }
 
 /// The name of the file that a URL names; `file` where it names none.
@@ -301,9 +304,7 @@ mod tests {
 
     #[test]
     fn only_what_no_digest_names_may_change() {
-        let file = |sha256: Option<String>| {
-            serde_json::json!({"path": "a", "url": "https://a/a", "sha256": sha256})
-        };
+        let file = |sha256: Option<String>| serde_json::json!({"path": "a", "url": "https://a/a", "sha256": sha256});
         assert!(!want(serde_json::json!([file(Some("a".repeat(64)))])).may_change());
         assert!(want(serde_json::json!([file(None)])).may_change());
     }

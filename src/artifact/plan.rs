@@ -1,8 +1,8 @@
 //! What is to be done for each artifact, and when. Pure: times and chance come
 //! in as arguments.
 
-use super::table::Held;
 use super::Want;
+use super::table::Held;
 use crate::clock::Millis;
 
 /// The first wait after a failure.
@@ -62,7 +62,9 @@ pub enum Step {
 pub fn step(want: &Want, held: Option<&Held>, tries: &Tries, now: Millis) -> Step {
     let identity = want.identity();
     let tries = (tries.identity == identity).then_some(tries);
-    let due = tries.and_then(|tries| tries.next).filter(|next| now < *next);
+    let due = tries
+        .and_then(|tries| tries.next)
+        .filter(|next| now < *next);
     let held = held.filter(|held| held.identity == identity && is_whole(held));
     match (held, due) {
         (None, None) => Step::Fetch,
@@ -94,19 +96,16 @@ impl Tries {
     /// After a failure of a try for `identity` at `now`; `random` spreads the
     /// tries of many.
     #[must_use]
-    pub fn failed(
-        &self,
-        identity: &str,
-        failure: Failed,
-        (now, random): (Millis, u64),
-    ) -> Self {
+    pub fn failed(&self, identity: &str, failure: Failed, (now, random): (Millis, u64)) -> Self {
         let before = if self.identity == identity {
             self.failures
         } else {
             0
         };
         let wait = backoff(before, random);
-        let asked = failure.retry_after.map_or(0, |secs| secs.min(LONGEST_RETRY_AFTER_SECS) * 1000);
+        let asked = failure
+            .retry_after
+            .map_or(0, |secs| secs.min(LONGEST_RETRY_AFTER_SECS) * 1000);
         Self {
             identity: identity.to_owned(),
             failures: before.saturating_add(1),
@@ -212,7 +211,10 @@ mod tests {
         let digest = "a".repeat(64);
         let fixed = want(Some(&digest), Some(60));
         let there = held(&fixed, 0);
-        assert_eq!(step(&fixed, Some(&there), &none, Millis(90_000)), Step::Rest);
+        assert_eq!(
+            step(&fixed, Some(&there), &none, Millis(90_000)),
+            Step::Rest
+        );
     }
 
     #[test]
@@ -226,7 +228,10 @@ mod tests {
             assert_eq!(tries.failures, failures);
             assert_eq!(tries.is_stalled(), failures >= STALLED_AFTER);
             assert!((least..least * 3 / 2).contains(&next), "{next}");
-            assert_eq!(step(&want, None, &tries, Millis(next - 1)), Step::Wait(Millis(next)));
+            assert_eq!(
+                step(&want, None, &tries, Millis(next - 1)),
+                Step::Wait(Millis(next))
+            );
             assert_eq!(step(&want, None, &tries, Millis(next)), Step::Fetch);
         }
         let asked = tries.failed(&identity, failure(Some(60)), (Millis(0), 0));
@@ -240,7 +245,10 @@ mod tests {
         let (old, new) = (want(None, None), want(Some(&"a".repeat(64)), None));
         let failed = Tries::default();
         let failed = failed.failed(&old.identity(), failure(None), (Millis(0), 0));
-        assert!(matches!(step(&old, None, &failed, Millis(1)), Step::Wait(_)));
+        assert!(matches!(
+            step(&old, None, &failed, Millis(1)),
+            Step::Wait(_)
+        ));
         assert_eq!(step(&new, None, &failed, Millis(1)), Step::Fetch);
         let again = failed.failed(&new.identity(), failure(None), (Millis(0), 0));
         assert_eq!(again.failures, 1);

@@ -17,7 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes of one value; a Secret of a cluster holds a MiB.
 const MAX_VALUE: u64 = 1 << 20;
 /// The keys that are read.
-const KEYS: [&str; 5] = ["username", "password", "token", "ca.crt", ".dockerconfigjson"];
+const KEYS: [&str; 5] = [
+    "username",
+    "password",
+    "token",
+    "ca.crt",
+    ".dockerconfigjson",
+];
 
 /// Where Secrets are.
 #[derive(Clone, Default)]
@@ -81,7 +87,10 @@ async fn read_cluster(client: &Client, name: &ObjectName) -> Result<Secret, Stri
 fn read_folder(folder: &Path, name: &str) -> Result<Secret, String> {
     let mut values = BTreeMap::new();
     for key in KEYS {
-        let places = [folder.join(name).join(key), folder.join(format!("{name}.{key}"))];
+        let places = [
+            folder.join(name).join(key),
+            folder.join(format!("{name}.{key}")),
+        ];
         for place in places {
             let metadata = match fs::metadata(&place) {
                 Ok(metadata) if metadata.is_file() => metadata,

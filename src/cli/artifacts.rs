@@ -1,5 +1,7 @@
 //! `reveille artifacts`: fetches, lists and verifies what is in the store.
 
+mod air_gap;
+
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,6 +49,11 @@ enum Action {
     /// Read every file and compare it with its digest. Exit code 1 where one
     /// is damaged; a service that runs fetches it again.
     Verify(Verify),
+    /// Write what manifests need into one archive, for where there is no network.
+    Export(air_gap::Export),
+    /// Take an exported archive into the store. Nothing of it is served before
+    /// every digest was verified.
+    Import(air_gap::Import),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -74,7 +81,12 @@ struct Pull {
     manifests: Vec<PathBuf>,
     /// A folder whose files Artifacts may name by file:// URLs; may be given
     /// several times.
-    #[arg(long, env = "REVEILLE_ARTIFACT_FILES", value_name = "DIR", value_delimiter = ':')]
+    #[arg(
+        long,
+        env = "REVEILLE_ARTIFACT_FILES",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
     artifact_files: Vec<PathBuf>,
     /// A registry that is asked without TLS, as host or host:port; may be given
     /// several times. Digests hold all the same.
@@ -113,6 +125,8 @@ impl ArtifactsArgs {
             Action::Pull(pull) => pull.run(out),
             Action::List(store) => list(&store.folder(), out),
             Action::Verify(verify) => verify.run(out),
+            Action::Export(export) => export.run(out),
+            Action::Import(import) => import.run(out),
         }
     }
 }
@@ -146,7 +160,11 @@ fn list(folder: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let rows: Vec<Vec<String>> = table
         .iter()
         .map(|(name, held)| {
-            let damaged = held.files.values().filter(|file| file.sha256.is_empty()).count();
+            let damaged = held
+                .files
+                .values()
+                .filter(|file| file.sha256.is_empty())
+                .count();
             let verified = held.files.values().filter(|file| file.verified).count();
             vec![
                 name.to_string(),
@@ -159,7 +177,15 @@ fn list(folder: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
             ]
         })
         .collect();
-    let head = ["NAME", "SIZE", "FILES", "VERIFIED", "GENERATION", "FETCHED", "MISSING"];
+    let head = [
+        "NAME",
+        "SIZE",
+        "FILES",
+        "VERIFIED",
+        "GENERATION",
+        "FETCHED",
+        "MISSING",
+    ];
     table::print(&head, &rows, out)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -197,7 +223,11 @@ impl Verify {
             writeln!(out, "{line}")?;
         }
         if damage.is_empty() {
-            writeln!(out, "every file in {} is as it was fetched", folder.display())?;
+            writeln!(
+                out,
+                "every file in {} is as it was fetched",
+                folder.display()
+            )?;
             return Ok(ExitCode::SUCCESS);
         }
         Ok(ExitCode::FAILURE)
@@ -239,28 +269,40 @@ impl Pull {
 
     /// What the manifests want, of what was asked for.
     fn wants(&self, held: &Table) -> anyhow::Result<Vec<Want>> {
-        let loaded = standalone::read_paths(&self.manifests);
-        let errors: Vec<_> = loaded.check().into_iter().filter(|it| it.is_error()).collect();
-        for error in &errors {
-            writeln!(io::stderr(), "not served: {}", error.line(&loaded.files))?;
-        }
-        let settings = Settings {
-            http_port: 80,
-            loaders: std::collections::BTreeMap::new(),
-            autoexec: std::collections::BTreeSet::new(),
-            own_addresses: Vec::new(),
-            held: Arc::new(held.clone()),
-        };
-        let snapshot = compile(1, &loaded.inputs, &settings).snapshot;
-        let all: Vec<Want> = snapshot.artifacts.into_iter().map(|it| it.want).collect();
+        let all = wants(&self.manifests, held)?;
         for name in &self.names {
             let is_there = all.iter().any(|want| is_called(want, name));
-            anyhow::ensure!(is_there, "the manifests have no Artifact {name} that can be fetched");
+            anyhow::ensure!(
+                is_there,
+                "the manifests have no Artifact {name} that can be fetched"
+            );
         }
         let is_asked =
             |want: &Want| self.names.is_empty() || self.names.iter().any(|it| is_called(want, it));
         Ok(all.into_iter().filter(is_asked).collect())
     }
+}
+
+/// What the manifests at `paths` want.
+fn wants(paths: &[PathBuf], held: &Table) -> anyhow::Result<Vec<Want>> {
+    let loaded = standalone::read_paths(paths);
+    let errors: Vec<_> = loaded
+        .check()
+        .into_iter()
+        .filter(|it| it.is_error())
+        .collect();
+    for error in &errors {
+        writeln!(io::stderr(), "not served: {}", error.line(&loaded.files))?;
+    }
+    let settings = Settings {
+        http_port: 80,
+        loaders: std::collections::BTreeMap::new(),
+        autoexec: std::collections::BTreeSet::new(),
+        own_addresses: Vec::new(),
+        held: Arc::new(held.clone()),
+    };
+    let snapshot = compile(1, &loaded.inputs, &settings).snapshot;
+    Ok(snapshot.artifacts.into_iter().map(|it| it.want).collect())
 }
 
 fn is_called(want: &Want, name: &str) -> bool {
@@ -270,7 +312,9 @@ fn is_called(want: &Want, name: &str) -> bool {
 /// Fetches one; whether it is there now.
 async fn one(tools: &Tools, want: &Want, out: &mut impl Write) -> anyhow::Result<bool> {
     let table = tools.store.shelf().table();
-    let held = table.get(&want.name).filter(|held| held.identity == want.identity());
+    let held = table
+        .get(&want.name)
+        .filter(|held| held.identity == want.identity());
     tools.board.begin(&want.name);
     let bar = bar(&want.name.to_string());
     let work = fetch(tools, want, table.get(&want.name), held.is_some());

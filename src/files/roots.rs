@@ -66,7 +66,9 @@ impl Roots {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let (folder, shelf) = self.store.as_ref().ok_or_else(missing)?;
         let parts = path.split_first().and_then(|(namespace, rest)| {
-            let (name, rest) = rest.split_first().map(|(name, rest)| (name.to_owned(), rest))?;
+            let (name, rest) = rest
+                .split_first()
+                .map(|(name, rest)| (name.to_owned(), rest))?;
             Some((namespace, name, rest))
         });
         let Some((namespace, name, rest)) = parts else {
@@ -83,7 +85,10 @@ impl Roots {
         if generation > current {
             return Err(missing());
         }
-        let tree = folder.join(namespace).join(name).join(generation.to_string());
+        let tree = folder
+            .join(namespace)
+            .join(name)
+            .join(generation.to_string());
         open_beneath(&tree, &inner)
     }
 
@@ -102,7 +107,10 @@ impl Roots {
         {
             return open_beneath(root, &rest);
         }
-        if let Some((ROOT, rest)) = path.split_first().as_ref().map(|(first, rest)| (*first, rest))
+        if let Some((ROOT, rest)) = path
+            .split_first()
+            .as_ref()
+            .map(|(first, rest)| (*first, rest))
             && let Ok(opened) = self.open_stored(rest)
         {
             return Ok(opened);

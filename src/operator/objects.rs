@@ -10,7 +10,8 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::api::{
-    API_VERSION, Artifact, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem, Subnet,
+    API_VERSION, Artifact, BootProfile, BootStatus, Kind, MAC_LABEL, Machine, ObjectRef, Problem,
+    Subnet,
 };
 use crate::boot::MacAddress;
 use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};

@@ -88,7 +88,10 @@ pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for profile in &snapshot.profiles {
         for what in &profile.pending {
-            missing.insert(format!("BootProfile {}: {what}; machines wait", profile.name));
+            missing.insert(format!(
+                "BootProfile {}: {what}; machines wait",
+                profile.name
+            ));
         }
         for file in missing_of(profile, roots) {
             missing.insert(format!(

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::template::{BootContext, Context, MachineContext, ServerContext};
 use super::ipxe::waiting;
+use super::template::{BootContext, Context, MachineContext, ServerContext};
 use super::{Urls, ask, local, machine_script};
 use crate::boot::MacAddress;
 use crate::snapshot::{

@@ -86,7 +86,10 @@ impl<'a> Shelves<'a> {
         // Several profiles may call it differently; the first name is kept.
         let held = self.held.get(&name);
         let there = held.and_then(|held| {
-            let file = held.files.iter().find(|(_, file)| !file.sha256.is_empty())?;
+            let file = held
+                .files
+                .iter()
+                .find(|(_, file)| !file.sha256.is_empty())?;
             Some(held.served_at(&name, file.0))
         });
         there.ok_or_else(|| format!("{path} is being fetched"))

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::artifacts::{self, Shelves};
 use super::entries::{
     DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
-use super::artifacts::{self, Shelves};
 use super::identity;
 use super::names::is_object_name;
 use super::select::select;

@@ -43,10 +43,7 @@ fn source() -> At {
 
 fn refresh() -> At {
     at("refresh").rule(rule(
-        &format!(
-            "!{} || duration(self) >= duration('60s')",
-            is_time("self")
-        ),
+        &format!("!{} || duration(self) >= duration('60s')", is_time("self")),
         "every %(self)% is too often for the servers; write 60s at least",
     ))
 }
@@ -106,9 +103,7 @@ fn image() -> At {
 /// A URL that can be fetched: `artifact::identity::is_fetchable`.
 pub(super) fn url(path: &str) -> At {
     let rest = r"[^\s\p{Z}\p{Cc}]";
-    let pattern = format!(
-        r"^(https?://[^/?#@\s\p{{Z}}\p{{Cc}}]+([/?#]{rest}*)?|file:///{rest}+)$"
-    );
+    let pattern = format!(r"^(https?://[^/?#@\s\p{{Z}}\p{{Cc}}]+([/?#]{rest}*)?|file:///{rest}+)$");
     at_path(path.to_owned()).max_length(MAX_URL).rule(rule(
         &format!("self.matches({})", quoted(&pattern)),
         "`%(self)%` is no URL that can be fetched; write it as https://example.net/linux \

@@ -68,7 +68,11 @@ impl Fetcher {
             let (resumed, version) = (answer.from > 0, answer.version.clone());
             match self.take(url, task, answer).await? {
                 End::Whole(written) => {
-                    let wrong = task.want.sha256.as_ref().is_some_and(|it| *it != written.sha256);
+                    let wrong = task
+                        .want
+                        .sha256
+                        .as_ref()
+                        .is_some_and(|it| *it != written.sha256);
                     // Two halves of two versions: once more, from the beginning.
                     if resumed && wrong && !anew {
                         forget(task.partial);
@@ -128,7 +132,12 @@ impl Fetcher {
     ///
     /// # Errors
     /// It is not there, or longer than `most` bytes.
-    pub async fn text(&self, session: &Session, url: &str, most: usize) -> Result<Vec<u8>, Failure> {
+    pub async fn text(
+        &self,
+        session: &Session,
+        url: &str,
+        most: usize,
+    ) -> Result<Vec<u8>, Failure> {
         if url.starts_with("file://") {
             return self.text_of_file(url, most).await;
         }
@@ -215,7 +224,13 @@ impl Fetcher {
         }))
     }
 
-    fn fits(&self, url: &str, task: Task<'_>, total: Option<u64>, from: u64) -> Result<(), Failure> {
+    fn fits(
+        &self,
+        url: &str,
+        task: Task<'_>,
+        total: Option<u64>,
+        from: u64,
+    ) -> Result<(), Failure> {
         let Some(total) = total else { return Ok(()) };
         if total > self.max_file() {
             return Err(words::too_big(url, Some(total), self.max_file()));
@@ -266,9 +281,8 @@ impl Fetcher {
         };
         drop(queue);
         let sink = writer.await.map_err(|error| lost(&error))?;
-        let volume = |error: &std::io::Error| {
-            Failure::volume("the download cannot be written", error)
-        };
+        let volume =
+            |error: &std::io::Error| Failure::volume("the download cannot be written", error);
         let sink = sink.map_err(|error| volume(&error))?;
         match failure {
             Some(failure) if matches!(failure.reason, Reason::ErrorPage | Reason::TooBig) => {
@@ -316,7 +330,9 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
 /// A page in the place of a file: what a login or a mirror that is closed
 /// sends, with a good status.
 fn refuse_page(want: &FileWant, url: &str, headers: &HeaderMap) -> Result<(), Failure> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !want.has_digest() && !is_page_name(&want.path) {
         return Err(words::page(url));
@@ -325,13 +341,17 @@ fn refuse_page(want: &FileWant, url: &str, headers: &HeaderMap) -> Result<(), Fa
 }
 
 fn is_page_name(path: &str) -> bool {
-    [".html", ".htm", ".xhtml"].iter().any(|end| path.ends_with(end))
+    [".html", ".htm", ".xhtml"]
+        .iter()
+        .any(|end| path.ends_with(end))
 }
 
 fn looks_like_page(start: &[u8]) -> bool {
     let start = start.trim_ascii_start();
     let begins = |with: &[u8]| {
-        start.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+        start
+            .get(..with.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(with))
     };
     begins(b"<!doctype html") || begins(b"<html")
 }

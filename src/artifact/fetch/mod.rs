@@ -177,9 +177,9 @@ impl Fetcher {
             opened.file.take(most as u64).read_to_end(&mut text)?;
             std::io::Result::Ok(text)
         });
-        read.await.map_err(|error| lost(&error))?.map_err(|error| {
-            Failure::new(Reason::File, format!("{shown} cannot be read: {error}"))
-        })
+        read.await
+            .map_err(|error| lost(&error))?
+            .map_err(|error| Failure::new(Reason::File, format!("{shown} cannot be read: {error}")))
     }
 
     /// The folder that a file of the host may be read from, and its path there.
@@ -196,7 +196,10 @@ impl Fetcher {
         };
         let inner = ArtifactPath::parse(&rest.to_string_lossy());
         let inner = inner.map_err(|error| fail(format!("{url}: {error}")))?;
-        Ok((Roots::new(Some(root.clone()), Vec::new(), Vec::new()), inner))
+        Ok((
+            Roots::new(Some(root.clone()), Vec::new(), Vec::new()),
+            inner,
+        ))
     }
 
     /// Copies a file of the host, confined to the allowed folders.
@@ -268,9 +271,15 @@ fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
 
 /// Holds what came against what is wanted.
 fn verified(want: &FileWant, url: &str, got: Got) -> Result<Got, Failure> {
-    let Got::File(file) = &got else { return Ok(got) };
+    let Got::File(file) = &got else {
+        return Ok(got);
+    };
     let pairs = [
-        ("SHA-256", want.sha256.as_deref(), Some(file.sha256.as_str())),
+        (
+            "SHA-256",
+            want.sha256.as_deref(),
+            Some(file.sha256.as_str()),
+        ),
         ("SHA-512", want.sha512.as_deref(), file.sha512.as_deref()),
     ];
     for (name, wanted, found) in pairs {

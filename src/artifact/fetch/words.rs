@@ -11,7 +11,9 @@ pub(super) use crate::operator::watch::chain;
 pub(super) fn of_error(url: &str, error: &reqwest::Error) -> Failure {
     let text = plain(error);
     let lower = text.to_ascii_lowercase();
-    let is_tls = ["certificate", "tls", "handshake"].iter().any(|word| lower.contains(word));
+    let is_tls = ["certificate", "tls", "handshake"]
+        .iter()
+        .any(|word| lower.contains(word));
     let reason = if error.is_redirect() {
         Reason::Redirect
     } else if error.is_timeout() {
@@ -73,9 +75,8 @@ pub(super) fn of_status(url: &str, status: StatusCode, headers: &HeaderMap) -> F
 }
 
 pub(super) fn page(url: &str) -> Failure {
-    let what = format!(
-        "{url} is a page (HTML) and no file to boot; correct the URL, or give the digest"
-    );
+    let what =
+        format!("{url} is a page (HTML) and no file to boot; correct the URL, or give the digest");
     Failure::new(Reason::ErrorPage, what)
 }
 

@@ -33,7 +33,11 @@ impl Job<'_> {
         archive: &ArchiveSource,
     ) -> Result<Done, Failure> {
         let held = self.file(file, 0).await?;
-        let pick = pick(&archive.include, archive.strip.into(), "spec.archive.include")?;
+        let pick = pick(
+            &archive.include,
+            archive.strip.into(),
+            "spec.archive.include",
+        )?;
         let format = match archive.format {
             ArchiveFormat::Tar => Format::Tar,
             ArchiveFormat::TarGz => Format::TarGz,
@@ -43,9 +47,8 @@ impl Job<'_> {
             ArchiveFormat::Iso => Format::Iso,
         };
         let blob = self.tools.store.blob(&held.sha256);
-        let work = move |into: &Path| {
-            unpack(&blob, format, &pick, &Limits::default(), into, &mut |_| ())
-        };
+        let work =
+            move |into: &Path| unpack(&blob, format, &pick, &Limits::default(), into, &mut |_| ());
         let files = self.unpacked("spec.archive", held.verified, work).await?;
         self.publish(files).await
     }
@@ -60,8 +63,14 @@ impl Job<'_> {
                 .ok_or_else(|| bad(format!("`{text}` is no platform such as linux/amd64")))?,
         };
         let registry = Registry::new(self.settings()?).map_err(of_registry)?;
-        let resolved = registry.resolve(&reference, &platform).await.map_err(of_registry)?;
-        let content = resolved.manifest.content().map_err(|error| bad(error.to_string()))?;
+        let resolved = registry
+            .resolve(&reference, &platform)
+            .await
+            .map_err(of_registry)?;
+        let content = resolved
+            .manifest
+            .content()
+            .map_err(|error| bad(error.to_string()))?;
         let pick = pick(&oci.include, 0, "spec.oci.include")?;
         let is_pinned = reference.digest().is_some();
         let asked = (&registry, &reference);
@@ -74,9 +83,8 @@ impl Job<'_> {
                     before += file.size;
                     paths.push((self.tools.store.blob(&file.sha256), kind));
                 }
-                let work = move |into: &Path| {
-                    lay(&paths, &pick, &Limits::default(), into, &mut |_| ())
-                };
+                let work =
+                    move |into: &Path| lay(&paths, &pick, &Limits::default(), into, &mut |_| ());
                 self.unpacked("spec.oci", is_pinned, work).await?
             }
             Content::Files(named) => self.named(asked, &named, &pick, is_pinned).await?,
@@ -194,7 +202,13 @@ impl Job<'_> {
             }),
             (None, None, None) => Credentials::default(),
         };
-        let plain: BTreeSet<String> = self.tools.fetcher.plain_registries.iter().cloned().collect();
+        let plain: BTreeSet<String> = self
+            .tools
+            .fetcher
+            .plain_registries
+            .iter()
+            .cloned()
+            .collect();
         Ok(Settings {
             ca: secret.bytes("ca.crt").map(<[u8]>::to_vec),
             plain_http: plain,
@@ -220,9 +234,8 @@ impl Job<'_> {
         let unpacking = spawn_blocking(move || {
             // What an earlier try left.
             let _ = std::fs::remove_dir_all(&into);
-            let result = work(&into).map_err(|refused| {
-                Failure::new(Reason::BadArchive, format!("{field}: {refused}"))
-            });
+            let result = work(&into)
+                .map_err(|refused| Failure::new(Reason::BadArchive, format!("{field}: {refused}")));
             let taken = result.and_then(|unpacked| {
                 for (entry, why) in unpacked.left_out.iter().take(10) {
                     tracing::info!(artifact = name, entry, reason = why.as_str(), "left out");
@@ -278,7 +291,10 @@ impl Job<'_> {
         let url = want.urls.first().map_or("", String::as_str);
         let path = url.split(['?', '#']).next().unwrap_or_default();
         let digests = sums.find(path).map_err(|error| untrusted(want, &error))?;
-        for (own, listed) in [(&want.sha256, &digests.sha256), (&want.sha512, &digests.sha512)] {
+        for (own, listed) in [
+            (&want.sha256, &digests.sha256),
+            (&want.sha512, &digests.sha512),
+        ] {
             if let (Some(own), Some(listed)) = (own, listed)
                 && own != listed
             {

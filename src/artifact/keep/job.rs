@@ -63,19 +63,20 @@ pub async fn fetch(
     held: Option<&Held>,
     is_refresh: bool,
 ) -> Result<Done, Failure> {
-    let secret = match &want.secret {
-        None => None,
-        Some(name) => {
-            let name = ObjectName {
-                namespace: want.name.namespace.clone(),
-                name: name.clone(),
-            };
-            let secret = tools.secrets.get(&name).await;
-            Some(secret.map_err(|what| {
-                Failure::new(Reason::Secret, format!("spec.secretRef: {what}"))
-            })?)
-        }
-    };
+    let secret =
+        match &want.secret {
+            None => None,
+            Some(name) => {
+                let name = ObjectName {
+                    namespace: want.name.namespace.clone(),
+                    name: name.clone(),
+                };
+                let secret = tools.secrets.get(&name).await;
+                Some(secret.map_err(|what| {
+                    Failure::new(Reason::Secret, format!("spec.secretRef: {what}"))
+                })?)
+            }
+        };
     let job = Job {
         tools,
         want,

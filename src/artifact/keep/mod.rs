@@ -103,7 +103,10 @@ impl Keeper {
         let this = &mut *this;
         this.running.clear();
         if let Ok(free) = this.tools.store.free() {
-            this.tools.metrics.free.set(i64::try_from(free).unwrap_or(i64::MAX));
+            this.tools
+                .metrics
+                .free
+                .set(i64::try_from(free).unwrap_or(i64::MAX));
         }
         let mut jobs = Jobs::new();
         let mut sweep = interval(SWEEP_EVERY);
@@ -188,10 +191,15 @@ impl Keeper {
 
     /// Stops jobs whose artifact is wanted no more, or another way.
     fn stop_unwanted(&mut self, snapshot: &Snapshot) {
-        let wants: BTreeMap<&ObjectName, &Want> =
-            snapshot.artifacts.iter().map(|it| (&it.want.name, &it.want)).collect();
+        let wants: BTreeMap<&ObjectName, &Want> = snapshot
+            .artifacts
+            .iter()
+            .map(|it| (&it.want.name, &it.want))
+            .collect();
         for (name, running) in &self.running {
-            let same = wants.get(name).is_some_and(|want| want.identity() == running.identity);
+            let same = wants
+                .get(name)
+                .is_some_and(|want| want.identity() == running.identity);
             if !same {
                 running.stop.cancel();
             }
@@ -211,7 +219,10 @@ impl Keeper {
                 stop: stop.clone(),
             },
         );
-        let is_first = self.tries.get(&want.name).is_none_or(|tries| tries.failures == 0);
+        let is_first = self
+            .tries
+            .get(&want.name)
+            .is_none_or(|tries| tries.failures == 0);
         if !is_refresh && is_first {
             tracing::info!(artifact = %want.name, "an artifact is fetched");
         }
@@ -286,8 +297,10 @@ impl Keeper {
     }
 
     fn count(&self, snapshot: &Snapshot, table: &Table) {
-        let mut states: BTreeMap<&str, i64> =
-            super::metrics::STATES.into_iter().map(|state| (state, 0)).collect();
+        let mut states: BTreeMap<&str, i64> = super::metrics::STATES
+            .into_iter()
+            .map(|state| (state, 0))
+            .collect();
         for entry in &snapshot.artifacts {
             let name = &entry.want.name;
             let is_there = table
@@ -306,9 +319,16 @@ impl Keeper {
             *states.entry(state).or_default() += 1;
         }
         for (state, number) in states {
-            self.tools.metrics.artifacts.with_label_values(&[state]).set(number);
+            self.tools
+                .metrics
+                .artifacts
+                .with_label_values(&[state])
+                .set(number);
         }
         let bytes: u64 = table.values().map(super::Held::bytes).sum();
-        self.tools.metrics.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.tools
+            .metrics
+            .bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }

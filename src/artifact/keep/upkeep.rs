@@ -84,10 +84,18 @@ impl Keeper {
         let unwanted: BTreeMap<ObjectName, Millis> = table
             .keys()
             .filter(is_unwanted)
-            .map(|name| (name.clone(), self.unwanted.get(name).copied().unwrap_or(now)))
+            .map(|name| {
+                (
+                    name.clone(),
+                    self.unwanted.get(name).copied().unwrap_or(now),
+                )
+            })
             .collect();
         self.unwanted = unwanted;
-        let past = self.unwanted.iter().filter(|(_, since)| now.since(**since) >= self.grace);
+        let past = self
+            .unwanted
+            .iter()
+            .filter(|(_, since)| now.since(**since) >= self.grace);
         Live {
             forgotten: past.map(|(name, _)| name.clone()).collect(),
             served,

@@ -139,8 +139,7 @@ impl Store {
     /// Where the blob of this digest is, or would be.
     #[must_use]
     pub fn blob(&self, sha256: &str) -> PathBuf {
-        let (start, _) = sha256.split_at_checked(2).unwrap_or((sha256, ""));
-        self.root.join("blobs/sha256").join(start).join(sha256)
+        blob_path(&self.root, sha256)
     }
 
     /// The length of the blob of this digest; `None` where it is not there.
@@ -182,7 +181,11 @@ impl Store {
     /// A volume that is full or read-only, a blob that is missing, a file where
     /// another one needs a folder; what was served before still is.
     pub fn publish(&self, name: &ObjectName, mut held: Held) -> io::Result<Held> {
-        let before = self.shelf.table().get(name).map_or(0, |held| held.generation);
+        let before = self
+            .shelf
+            .table()
+            .get(name)
+            .map_or(0, |held| held.generation);
         held.generation = before + 1;
         held.digest = tree_digest(&held);
         let home = self.home(name);
@@ -198,7 +201,8 @@ impl Store {
             sync_folder(folder)?;
         }
         self.write_index(name, &held)?;
-        self.shelf.change(|all| drop(all.insert(name.clone(), held.clone())));
+        self.shelf
+            .change(|all| drop(all.insert(name.clone(), held.clone())));
         Ok(held)
     }
 
@@ -207,7 +211,8 @@ impl Store {
     /// # Errors
     /// A volume that is full or read-only: it is looked again sooner then.
     pub fn checked(&self, name: &ObjectName, held: &Held) -> io::Result<()> {
-        self.shelf.change(|all| drop(all.insert(name.clone(), held.clone())));
+        self.shelf
+            .change(|all| drop(all.insert(name.clone(), held.clone())));
         self.write_index(name, held)
     }
 
@@ -229,7 +234,11 @@ impl Store {
             version: VERSION,
             held: held.clone(),
         };
-        write_whole(&self.home(name).join(INDEX), 0o644, &serde_json::to_vec(&index)?)
+        write_whole(
+            &self.home(name).join(INDEX),
+            0o644,
+            &serde_json::to_vec(&index)?,
+        )
     }
 
     /// Lays the files out in the new folder `draft`, down to the disk.
@@ -318,6 +327,13 @@ fn read_index(home: &Path) -> io::Result<Option<Held>> {
         }
     }
     Ok(Some(held))
+}
+
+/// Where the store in `root` has the blob of this digest, or would have it.
+#[must_use]
+pub fn blob_path(root: &Path, sha256: &str) -> PathBuf {
+    let (start, _) = sha256.split_at_checked(2).unwrap_or((sha256, ""));
+    root.join("blobs/sha256").join(start).join(sha256)
 }
 
 fn trees(root: &Path) -> PathBuf {

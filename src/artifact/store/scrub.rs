@@ -99,7 +99,10 @@ impl Store {
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(in crate::artifact) fn digest_of(file: &Path, pace: &mut Pace<'_>) -> io::Result<Option<String>> {
+pub(in crate::artifact) fn digest_of(
+    file: &Path,
+    pace: &mut Pace<'_>,
+) -> io::Result<Option<String>> {
     let mut file = File::open(file)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; STEP];

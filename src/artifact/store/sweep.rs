@@ -58,7 +58,9 @@ impl Store {
                     swept.trees += 1;
                     continue;
                 }
-                let Some(held) = table.get(&name) else { continue };
+                let Some(held) = table.get(&name) else {
+                    continue;
+                };
                 let is_old = live.now.since(Millis(held.made)) >= live.grace;
                 let served = live.served.get(&name);
                 for (number, tree) in folders(&home)? {
@@ -95,7 +97,12 @@ impl Store {
     }
 
     /// A blob in no tree has one link: its own name.
-    fn sweep_blobs(&self, live: &Live, swept: &mut Swept, pace: &mut dyn FnMut()) -> io::Result<()> {
+    fn sweep_blobs(
+        &self,
+        live: &Live,
+        swept: &mut Swept,
+        pace: &mut dyn FnMut(),
+    ) -> io::Result<()> {
         for (_, folder) in folders(&self.root.join("blobs/sha256"))? {
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;

@@ -95,7 +95,11 @@ fn what_was_not_written_to_its_end_is_never_served() {
 fn a_file_that_is_gone_or_short_is_wanted_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    publish(&store, "a", &[("linux", "one"), ("initrd", "two"), ("x", "same")]);
+    publish(
+        &store,
+        "a",
+        &[("linux", "one"), ("initrd", "two"), ("x", "same")],
+    );
     drop(store);
     let tree = folder.path().join("trees/default/a/1");
     fs::remove_file(tree.join("linux")).unwrap();
@@ -149,7 +153,12 @@ fn throws_away_what_nobody_wants_and_nothing_that_is_served() {
     let orphan = blob(&store, "orphan");
     let sweep = |live: &Live| store.sweep(live, &mut || ()).unwrap();
     // Within the grace nothing goes.
-    assert_eq!(sweep(&live(60_000)), Swept::default(), "made {}", clock::now().0);
+    assert_eq!(
+        sweep(&live(60_000)),
+        Swept::default(),
+        "made {}",
+        clock::now().0
+    );
     let served = Live {
         served: [(name("a"), BTreeSet::from([1]))].into(),
         blobs: BTreeSet::from([orphan.sha256.clone()]),

@@ -53,7 +53,12 @@ pub fn artifact(input: &ArtifactInput<'_>) -> ArtifactStatus {
     let held = input.held;
     ArtifactStatus {
         observed_generation: Some(input.generation),
-        conditions: settle(&input.old.conditions, judgements, input.generation, input.now.0),
+        conditions: settle(
+            &input.old.conditions,
+            judgements,
+            input.generation,
+            input.now.0,
+        ),
         size: held.map(|held| human(held.bytes())),
         bytes: held.map(|held| number(held.bytes())),
         progress: match (progress, held) {
@@ -82,7 +87,10 @@ fn name(object: &ObjectRef) -> ObjectName {
 /// Whether what is there is what the manifest wants.
 fn is_current(input: &ArtifactInput<'_>, held: &Held) -> bool {
     let is_whole = held.files.values().all(|file| !file.sha256.is_empty());
-    is_whole && input.entry.is_some_and(|entry| entry.identity == held.identity)
+    is_whole
+        && input
+            .entry
+            .is_some_and(|entry| entry.identity == held.identity)
 }
 
 fn ready(input: &ArtifactInput<'_>) -> (Judgement, bool) {
@@ -101,7 +109,10 @@ fn ready(input: &ArtifactInput<'_>) -> (Judgement, bool) {
     }
     let Some(entry) = input.entry else {
         let what = "nobody keeps artifacts here: the store cannot be used, the log says why";
-        return (judge(Truth::Unknown, Reason::Starting, what.to_owned()), false);
+        return (
+            judge(Truth::Unknown, Reason::Starting, what.to_owned()),
+            false,
+        );
     };
     let error = entry.tries.error.as_deref();
     if let Some(held) = input.held.filter(|held| is_current(input, held)) {
@@ -125,7 +136,11 @@ fn ready(input: &ArtifactInput<'_>) -> (Judgement, bool) {
             let what = "it waits until others are fetched".to_owned();
             judge(Truth::False, Reason::Queued, what)
         }
-        _ => judge(Truth::False, Reason::Fetching, "it is being fetched".to_owned()),
+        _ => judge(
+            Truth::False,
+            Reason::Fetching,
+            "it is being fetched".to_owned(),
+        ),
     };
     (judgement, false)
 }
@@ -154,7 +169,11 @@ fn fetching(input: &ArtifactInput<'_>) -> Judgement {
             judge(Truth::False, Reason::Retrying, what)
         }
         Some(_) => judge(Truth::False, Reason::Fetched, "nothing is missing"),
-        None => judge(Truth::Unknown, Reason::Starting, "nobody keeps artifacts here"),
+        None => judge(
+            Truth::Unknown,
+            Reason::Starting,
+            "nobody keeps artifacts here",
+        ),
     }
 }
 

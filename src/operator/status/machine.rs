@@ -180,8 +180,7 @@ fn ready(
 
 /// Whether the object alone shows the mistake.
 pub(super) fn is_own(problem: &crate::api::Problem) -> bool {
-    problem.related.is_empty()
-        && !matches!(problem.reason, "ProfileNotFound" | "ArtifactNotFound")
+    problem.related.is_empty() && !matches!(problem.reason, "ProfileNotFound" | "ArtifactNotFound")
 }
 
 fn warnings(input: &MachineInput<'_>) -> String {

@@ -88,7 +88,9 @@ fn ready(
         |truth, reason, message: String| Judgement::new(About::Ready, truth, reason, message);
     if let Some(first) = errors.first() {
         let mut message = all_words(&errors);
-        let costs = errors.iter().any(|error| error.reason != "ArtifactNotFound");
+        let costs = errors
+            .iter()
+            .any(|error| error.reason != "ArtifactNotFound");
         if entry.is_some() && costs {
             message.push_str(". What it said before is served on");
         }
@@ -121,7 +123,9 @@ fn artifacts_ready(input: &ProfileInput<'_>, entry: Option<&ProfileEntry>) -> Ju
         let what = "nobody looked for its files; see the condition Ready".to_owned();
         return judge(Truth::Unknown, Reason::Refused, what);
     }
-    let pending = entry.map(|entry| entry.pending.as_slice()).unwrap_or_default();
+    let pending = entry
+        .map(|entry| entry.pending.as_slice())
+        .unwrap_or_default();
     if !pending.is_empty() {
         let what = format!("{}; machines that boot it wait", named(pending));
         return judge(Truth::False, Reason::FilesMissing, what);

@@ -39,19 +39,32 @@ pub fn validate_artifact(artifact: &Artifact) -> Vec<Problem> {
             taken.insert(&file.path, pointer);
         }
         urls(&mut found, &at, &file.url, &file.mirrors);
-        digests(&mut found, &at, file.sha256.as_deref(), file.sha512.as_deref());
+        digests(
+            &mut found,
+            &at,
+            file.sha256.as_deref(),
+            file.sha512.as_deref(),
+        );
         signature(&mut found, &at, file.signature.as_ref());
     }
     if let Some(archive) = &spec.archive {
         let at = "/spec/archive";
         urls(&mut found, at, &archive.url, &archive.mirrors);
-        digests(&mut found, at, archive.sha256.as_deref(), archive.sha512.as_deref());
+        digests(
+            &mut found,
+            at,
+            archive.sha256.as_deref(),
+            archive.sha512.as_deref(),
+        );
         signature(&mut found, at, archive.signature.as_ref());
         patterns(&mut found, at, &archive.include);
     }
     if let Some(oci) = &spec.oci {
         if !is_image(&oci.image) {
-            let what = format!("`{}` is no image with its registry", oci.image.escape_debug());
+            let what = format!(
+                "`{}` is no image with its registry",
+                oci.image.escape_debug()
+            );
             let cure = "write it as registry.example.net/boot/debian:12";
             found.error("/spec/oci/image", "BadImage", what, cure);
         }
@@ -62,7 +75,11 @@ pub fn validate_artifact(artifact: &Artifact) -> Vec<Problem> {
 
 fn source(found: &mut Found, artifact: &Artifact) {
     let spec = &artifact.spec;
-    let sources = [!spec.files.is_empty(), spec.archive.is_some(), spec.oci.is_some()];
+    let sources = [
+        !spec.files.is_empty(),
+        spec.archive.is_some(),
+        spec.oci.is_some(),
+    ];
     match sources.iter().filter(|is| **is).count() {
         0 => found.error(
             "/spec",
@@ -171,7 +188,11 @@ fn signature(found: &mut Found, at: &str, signature: Option<&Signature>) {
     if let Some(sums) = &signature.sums {
         fetchable(found, &format!("{at}/sums"), sums);
     }
-    if signature.openpgp.as_ref().is_some_and(|key| !key.contains(OPENPGP_HEAD)) {
+    if signature
+        .openpgp
+        .as_ref()
+        .is_some_and(|key| !key.contains(OPENPGP_HEAD))
+    {
         let what = "this is no OpenPGP key";
         let cure = format!("paste it with its first line, {OPENPGP_HEAD}");
         found.error(format!("{at}/openpgp"), "BadKey", what, cure);
@@ -211,8 +232,12 @@ fn is_image(text: &str) -> bool {
     let Some((host, path)) = text.split_once('/') else {
         return false;
     };
-    let (name, tag) = path.split_once(':').map_or((path, None), |(n, t)| (n, Some(t)));
-    let (host, port) = host.split_once(':').map_or((host, None), |(h, p)| (h, Some(p)));
+    let (name, tag) = path
+        .split_once(':')
+        .map_or((path, None), |(n, t)| (n, Some(t)));
+    let (host, port) = host
+        .split_once(':')
+        .map_or((host, None), |(h, p)| (h, Some(p)));
     let all = |text: &str, is: &dyn Fn(u8) -> bool| !text.is_empty() && text.bytes().all(is);
     let is_host = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-');
     let is_name =
@@ -221,7 +246,9 @@ fn is_image(text: &str) -> bool {
         let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
         tag.len() <= 128
             && tag.starts_with(first)
-            && tag.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+            && tag
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
     };
     digest
         && all(host, &is_host)

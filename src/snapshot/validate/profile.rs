@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::Found;
 use super::artifact::file_source;
 use crate::api::{
-    BootProfile, BootProfileSpec, FileField, InitrdSource, Kind, LinuxSource, LoaderKind, ObjectRef, Operator,
-    Problem, Selector,
+    BootProfile, BootProfileSpec, FileField, InitrdSource, Kind, LinuxSource, LoaderKind,
+    ObjectRef, Operator, Problem, Selector,
 };
 use crate::artifact::identity::url_file_name;
 use crate::files::ArtifactPath;

@@ -167,7 +167,6 @@ fn wants_one_source_and_good_paths() {
             ("/spec/linux/initrd/3/path", "BadPath"),
             ("/spec/linux/initrd/1/path", "DuplicateInitrd"),
             ("/spec/linux/initrd/2/name", "BadInitrdName"),
-            
             ("/spec/linux/args/0", "EmptyArgument"),
             ("/spec/linux/args/1", "BadArgument"),
             ("/spec/linux/args/2", "UnknownVariable"),

@@ -20,9 +20,7 @@ struct Planned {
 }
 
 /// Kinds that are not served yet, and what to do instead.
-const KINDS: &[(&str, &str)] = &[
-    ("DhcpLease", "remove it; Reveille keeps its own leases"),
-];
+const KINDS: &[(&str, &str)] = &[("DhcpLease", "remove it; Reveille keeps its own leases")];
 
 /// Planned fields that stand in place of a field required today.
 pub(super) const REPLACING: [&str; 1] = ["interfaceSelector"];

@@ -19,7 +19,9 @@ use super::super::publish::{BootsJob, Job};
 use super::super::sight::Sight;
 use super::super::subnet::{Listening, SubnetInput, subnet};
 use super::Writer;
-use crate::api::{ArtifactStatus, BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus};
+use crate::api::{
+    ArtifactStatus, BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus,
+};
 use crate::artifact::table::is_pending;
 use crate::clock::{self, Millis};
 use crate::files::ArtifactPath;

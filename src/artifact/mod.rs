@@ -17,6 +17,7 @@ pub mod keep;
 pub mod layout;
 pub mod metrics;
 pub mod oci;
+pub mod online;
 pub mod secrets;
 pub mod signature;
 pub mod store;

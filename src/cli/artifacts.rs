@@ -284,7 +284,7 @@ impl Pull {
 }
 
 /// What the manifests at `paths` want.
-fn wants(paths: &[PathBuf], held: &Table) -> anyhow::Result<Vec<Want>> {
+pub(super) fn wants(paths: &[PathBuf], held: &Table) -> anyhow::Result<Vec<Want>> {
     let loaded = standalone::read_paths(paths);
     let errors: Vec<_> = loaded
         .check()

@@ -616,8 +616,12 @@ impl<'a> Plan<'a> {
         };
         match left_out {
             LeftOut::LinkLeadsOut if placed.by_name => Err(Refused::LinkLeadsOut { entry, target }),
-            _ if placed.by_name => Err(Refused::DeadLink { entry, target }),
-            why => self.leave_out(entry, why),
+            why if !placed.by_name => self.leave_out(entry, why),
+            LeftOut::LinkLeadsOut
+            | LeftOut::DeadLink
+            | LeftOut::FolderElsewhere
+            | LeftOut::Name(_)
+            | LeftOut::Special(_) => Err(Refused::DeadLink { entry, target }),
         }
     }
 

@@ -8,10 +8,12 @@
 //! the disk that is measured. Both sync their tree to the disk before the
 //! clock stops.
 
-#![expect(
-    clippy::print_stdout,
+#![allow(
     clippy::unwrap_used,
-    reason = "a bench prints, and may panic"
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a program for developers that measures time and prints"
 )]
 
 use std::fs;
@@ -54,7 +56,6 @@ fn main() {
         sync(&theirs);
         let tar = start.elapsed().as_secs_f64();
         fs::remove_dir_all(&theirs).unwrap();
-        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let mib = unpacked.bytes as f64 / f64::from(1 << 20);
         println!(
             "{} files, {mib:.0} MiB: ours {:.0} MiB/s, tar {:.0} MiB/s, ratio {:.2}",

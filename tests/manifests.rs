@@ -17,6 +17,9 @@ fn check(paths: &[&str], output: Output) -> (bool, String) {
         paths: paths.iter().map(PathBuf::from).collect(),
         output,
         warnings_as_errors: false,
+        online: false,
+        secrets: None,
+        plain_registries: Vec::new(),
     };
     let mut out = Vec::new();
     let code = args.run_with(&mut out, false).unwrap();

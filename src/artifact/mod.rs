@@ -15,8 +15,10 @@ pub mod table;
 
 pub mod fetch;
 pub mod keep;
+pub mod layout;
 pub mod metrics;
 pub mod oci;
+pub mod online;
 pub mod secrets;
 pub mod signature;
 pub mod store;

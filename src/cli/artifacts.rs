@@ -1,5 +1,7 @@
 //! `reveille artifacts`: fetches, lists and verifies what is in the store.
 
+mod air_gap;
+
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,6 +49,11 @@ enum Action {
     /// Read every file and compare it with its digest. Exit code 1 where one
     /// is damaged; a service that runs fetches it again.
     Verify(Verify),
+    /// Write what manifests need into one archive, for where there is no network.
+    Export(air_gap::Export),
+    /// Take an exported archive into the store. Nothing of it is served before
+    /// every digest was verified.
+    Import(air_gap::Import),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -118,6 +125,8 @@ impl ArtifactsArgs {
             Action::Pull(pull) => pull.run(out),
             Action::List(store) => list(&store.folder(), out),
             Action::Verify(verify) => verify.run(out),
+            Action::Export(export) => export.run(out),
+            Action::Import(import) => import.run(out),
         }
     }
 }
@@ -260,24 +269,7 @@ impl Pull {
 
     /// What the manifests want, of what was asked for.
     fn wants(&self, held: &Table) -> anyhow::Result<Vec<Want>> {
-        let loaded = standalone::read_paths(&self.manifests);
-        let errors: Vec<_> = loaded
-            .check()
-            .into_iter()
-            .filter(|it| it.is_error())
-            .collect();
-        for error in &errors {
-            writeln!(io::stderr(), "not served: {}", error.line(&loaded.files))?;
-        }
-        let settings = Settings {
-            http_port: 80,
-            loaders: std::collections::BTreeMap::new(),
-            autoexec: std::collections::BTreeSet::new(),
-            own_addresses: Vec::new(),
-            held: Arc::new(held.clone()),
-        };
-        let snapshot = compile(1, &loaded.inputs, &settings).snapshot;
-        let all: Vec<Want> = snapshot.artifacts.into_iter().map(|it| it.want).collect();
+        let all = wants(&self.manifests, held)?;
         for name in &self.names {
             let is_there = all.iter().any(|want| is_called(want, name));
             anyhow::ensure!(
@@ -289,6 +281,28 @@ impl Pull {
             |want: &Want| self.names.is_empty() || self.names.iter().any(|it| is_called(want, it));
         Ok(all.into_iter().filter(is_asked).collect())
     }
+}
+
+/// What the manifests at `paths` want.
+pub(super) fn wants(paths: &[PathBuf], held: &Table) -> anyhow::Result<Vec<Want>> {
+    let loaded = standalone::read_paths(paths);
+    let errors: Vec<_> = loaded
+        .check()
+        .into_iter()
+        .filter(|it| it.is_error())
+        .collect();
+    for error in &errors {
+        writeln!(io::stderr(), "not served: {}", error.line(&loaded.files))?;
+    }
+    let settings = Settings {
+        http_port: 80,
+        loaders: std::collections::BTreeMap::new(),
+        autoexec: std::collections::BTreeSet::new(),
+        own_addresses: Vec::new(),
+        held: Arc::new(held.clone()),
+    };
+    let snapshot = compile(1, &loaded.inputs, &settings).snapshot;
+    Ok(snapshot.artifacts.into_iter().map(|it| it.want).collect())
 }
 
 fn is_called(want: &Want, name: &str) -> bool {

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::api::{Kind, Severity};
+use crate::artifact::fetch::Fetcher;
+use crate::artifact::secrets::Secrets;
+use crate::artifact::{Table, online};
 use crate::standalone::{Loaded, Located, diagnostics, read_paths};
 
 /// Checks manifests without serving them.
@@ -22,6 +25,28 @@ pub struct CheckArgs {
     /// Fail on warnings, too
     #[arg(long)]
     pub warnings_as_errors: bool,
+
+    /// Ask for each URL and image that the manifests name, without fetching
+    /// it: 8 at a time, 30 s each
+    #[arg(long)]
+    pub online: bool,
+
+    /// The folder of Secrets for that: NAME/KEY, or NAME.KEY
+    #[arg(
+        long,
+        env = "REVEILLE_SECRETS",
+        value_name = "DIR",
+        requires = "online"
+    )]
+    pub secrets: Option<PathBuf>,
+
+    /// A registry that is asked without TLS, as host or host:port
+    #[arg(
+        long = "artifact-plain-registry",
+        value_name = "HOST",
+        requires = "online"
+    )]
+    pub plain_registries: Vec<String>,
 }
 
 /// How mistakes are told.
@@ -69,11 +94,38 @@ impl CheckArgs {
         let fails = problems
             .iter()
             .any(|problem| self.warnings_as_errors || problem.is_error());
+        let fails = (self.online && !self.look(out)?) || fails;
         Ok(if fails {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS
         })
+    }
+}
+
+impl CheckArgs {
+    /// Asks for what the manifests name; whether all of it is there.
+    fn look(&self, out: &mut impl Write) -> anyhow::Result<bool> {
+        let wants = super::artifacts::wants(&self.paths, &Table::new())?;
+        let fetcher = Fetcher {
+            plain_registries: self.plain_registries.clone(),
+            ..Fetcher::default()
+        };
+        let secrets = self.secrets.clone().map_or(Secrets::None, Secrets::Folder);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let found = runtime.block_on(online::look(&fetcher, &secrets, &wants));
+        let mut missing = 0;
+        for (place, result) in &found {
+            if let Err(failure) = result {
+                missing += 1;
+                writeln!(out, "{} {}: {failure}", place.artifact, place.field)?;
+            }
+        }
+        let there = found.len() - missing;
+        writeln!(out, "{there} of {} are there", count(found.len(), "place"))?;
+        Ok(missing == 0)
     }
 }
 

@@ -429,7 +429,10 @@ async fn serve(answer: Answer) -> SocketAddr {
             tokio::spawn(async move {
                 let mut head = Vec::new();
                 let mut buffer = [0; 4096];
-                while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+                // TLS is answered like any nonsense, as real servers do.
+                while !head.windows(4).any(|four| four == b"\r\n\r\n")
+                    && head.first() != Some(&0x16)
+                {
                     match stream.read(&mut buffer).await {
                         Ok(got) if got > 0 => head.extend_from_slice(buffer.get(..got).unwrap()),
                         _ => return,

@@ -101,7 +101,7 @@ fn collect(root: &Path, folder: &Path, seen: &mut BTreeMap<String, String>) {
             if bytes.len() > 100 {
                 format!("{} bytes", bytes.len())
             } else {
-                String::from_utf8(bytes).unwrap()
+                String::from_utf8_lossy(&bytes).into_owned()
             }
         };
         seen.insert(name, text);

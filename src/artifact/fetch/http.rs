@@ -40,7 +40,11 @@ enum End {
 
 impl Session {
     fn get(&self, url: &str) -> RequestBuilder {
-        let request = self.client.get(url);
+        self.request(reqwest::Method::GET, url)
+    }
+
+    pub(super) fn request(&self, method: reqwest::Method, url: &str) -> RequestBuilder {
+        let request = self.client.request(method, url);
         match (self.secret.text("token"), self.secret.text("username")) {
             (Some(token), _) => request.bearer_auth(token),
             (None, Some(user)) => request.basic_auth(user, self.secret.text("password")),

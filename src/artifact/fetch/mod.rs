@@ -3,6 +3,7 @@
 
 mod failure;
 pub(super) mod http;
+mod look;
 mod sink;
 mod words;
 

@@ -1,6 +1,6 @@
 //! What is more than a file: archives, images, signatures. Shell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::artifact::oci::{
     Content, Credentials, Descriptor, LayerType, Login, OciFailure, Platform, Reference, Registry,
     Settings, lay,
 };
+use crate::artifact::secrets::Secret;
 use crate::artifact::signature::{MAX_LIST, PublisherKey, Untrusted};
 use crate::artifact::table::HeldFile;
 use crate::artifact::unpack::name::EntryName;
@@ -24,6 +25,34 @@ use crate::clock;
 
 /// Longest detached signature.
 const MAX_SIGNATURE: usize = 1 << 20;
+
+/// How registries are asked with what a Secret holds; `plain` are asked
+/// without TLS.
+pub(in crate::artifact) fn registry_settings(
+    secret: &Secret,
+    plain: &[String],
+) -> Result<Settings, Failure> {
+    let credentials = match (
+        secret.text(".dockerconfigjson"),
+        secret.text("token"),
+        secret.text("username"),
+    ) {
+        (Some(text), _, _) => Credentials::docker_config(text)
+            .map_err(|error| Failure::new(Reason::Secret, error.to_string()))?,
+        (None, Some(token), _) => Credentials::login(Login::Token(token.to_owned())),
+        (None, None, Some(user)) => Credentials::login(Login::Password {
+            user: user.to_owned(),
+            password: secret.text("password").unwrap_or_default().to_owned(),
+        }),
+        (None, None, None) => Credentials::default(),
+    };
+    Ok(Settings {
+        ca: secret.bytes("ca.crt").map(<[u8]>::to_vec),
+        plain_http: plain.iter().cloned().collect(),
+        credentials,
+        ..Settings::default()
+    })
+}
 
 impl Job<'_> {
     /// An archive: fetched, unpacked beside, and taken in file by file.
@@ -187,34 +216,7 @@ impl Job<'_> {
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
-        let secret = &self.session.secret;
-        let credentials = match (
-            secret.text(".dockerconfigjson"),
-            secret.text("token"),
-            secret.text("username"),
-        ) {
-            (Some(text), _, _) => Credentials::docker_config(text)
-                .map_err(|error| Failure::new(Reason::Secret, error.to_string()))?,
-            (None, Some(token), _) => Credentials::login(Login::Token(token.to_owned())),
-            (None, None, Some(user)) => Credentials::login(Login::Password {
-                user: user.to_owned(),
-                password: secret.text("password").unwrap_or_default().to_owned(),
-            }),
-            (None, None, None) => Credentials::default(),
-        };
-        let plain: BTreeSet<String> = self
-            .tools
-            .fetcher
-            .plain_registries
-            .iter()
-            .cloned()
-            .collect();
-        Ok(Settings {
-            ca: secret.bytes("ca.crt").map(<[u8]>::to_vec),
-            plain_http: plain,
-            credentials,
-            ..Settings::default()
-        })
+        registry_settings(&self.session.secret, &self.tools.fetcher.plain_registries)
     }
 
     /// Unpacks by `work` into a folder beside, and takes its files in.

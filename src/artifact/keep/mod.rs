@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use self::board::{Board, Entry};
+pub(in crate::artifact) use self::bring::registry_settings;
 pub use self::job::{Done, Tools, fetch};
 use super::fetch::Failure;
 use super::plan::{Step, Tries, step};

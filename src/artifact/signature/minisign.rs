@@ -26,15 +26,17 @@ pub(super) enum Signed<'a> {
 
 /// Reads a key: the line that begins with `RW`, alone or below its comment.
 pub(super) fn key(text: &str) -> Result<PublicKey, Untrusted> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines
-        .filter(|line| !line.starts_with("untrusted comment:"))
-        .last();
+    let mut lines = text.lines().map(str::trim);
+    let line = lines.rfind(|line| !line.is_empty() && !line.starts_with("untrusted comment:"));
     let line = line.ok_or_else(|| Untrusted::Key("it is empty".to_owned()))?;
     PublicKey::from_base64(line).map_err(|error| Untrusted::Key(error.to_string()))
 }
 
 /// Verifies a signature.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an enum of others that grows"
+)]
 pub(super) fn verify(
     key: &PublicKey,
     signature: &[u8],

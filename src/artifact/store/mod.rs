@@ -139,8 +139,7 @@ impl Store {
     /// Where the blob of this digest is, or would be.
     #[must_use]
     pub fn blob(&self, sha256: &str) -> PathBuf {
-        let (start, _) = sha256.split_at_checked(2).unwrap_or((sha256, ""));
-        self.root.join("blobs/sha256").join(start).join(sha256)
+        blob_path(&self.root, sha256)
     }
 
     /// The length of the blob of this digest; `None` where it is not there.
@@ -328,6 +327,13 @@ fn read_index(home: &Path) -> io::Result<Option<Held>> {
         }
     }
     Ok(Some(held))
+}
+
+/// Where the store in `root` has the blob of this digest, or would have it.
+#[must_use]
+pub fn blob_path(root: &Path, sha256: &str) -> PathBuf {
+    let (start, _) = sha256.split_at_checked(2).unwrap_or((sha256, ""));
+    root.join("blobs/sha256").join(start).join(sha256)
 }
 
 fn trees(root: &Path) -> PathBuf {

@@ -80,6 +80,10 @@ pub(super) fn bomb() -> io::Error {
 }
 
 /// What an error of a reader means.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an enum of others that grows"
+)]
 pub(super) fn refusal(error: io::Error, limits: &Limits) -> Refused {
     let too_much = error
         .get_ref()

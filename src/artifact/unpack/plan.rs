@@ -311,6 +311,16 @@ impl<'a> Plan<'a> {
                 parent = folder.parent();
             }
         }
+        // What is left of a folder that nobody packed by its own name.
+        if let Some(Placed { to, .. }) = placed
+            && self.rules == Rules::Layers
+            && !folder
+            && self.tree.get(to) == Some(&Stands::Folder)
+            && !self.has_any(to)
+        {
+            self.tree.remove(to);
+            removed.push(to.clone());
+        }
         Ok(removed)
     }
 
@@ -440,6 +450,12 @@ impl<'a> Plan<'a> {
         self.inside(name).next().is_some()
     }
 
+    /// Whether something of the tree is in the folder `to`.
+    fn has_any(&self, to: &EntryName) -> bool {
+        let below = self.tree.range(to.join("")..).next();
+        below.is_some_and(|(below, _)| below.beneath(to).is_some())
+    }
+
     /// The entries inside `name`, sorted.
     fn inside<'b>(
         &'b self,
@@ -529,8 +545,7 @@ impl<'a> Plan<'a> {
             let Some(Placed { to, .. }) = node.placed else {
                 continue;
             };
-            let below = self.tree.range(to.join("")..).next();
-            if below.is_none_or(|(below, _)| below.beneath(&to).is_none()) {
+            if !self.has_any(&to) {
                 self.tree.remove(&to);
                 removed.push(to);
             }
@@ -601,8 +616,12 @@ impl<'a> Plan<'a> {
         };
         match left_out {
             LeftOut::LinkLeadsOut if placed.by_name => Err(Refused::LinkLeadsOut { entry, target }),
-            _ if placed.by_name => Err(Refused::DeadLink { entry, target }),
-            why => self.leave_out(entry, why),
+            why if !placed.by_name => self.leave_out(entry, why),
+            LeftOut::LinkLeadsOut
+            | LeftOut::DeadLink
+            | LeftOut::FolderElsewhere
+            | LeftOut::Name(_)
+            | LeftOut::Special(_) => Err(Refused::DeadLink { entry, target }),
         }
     }
 

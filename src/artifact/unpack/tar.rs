@@ -64,8 +64,11 @@ pub(super) fn walk(
     }
 }
 
-/// How the data of a header about the next entry is read.
-fn extension(kind: EntryType) -> Option<fn(&mut Before, &[u8]) -> Result<(), Refused>> {
+/// Reads the data of a header about the next entry.
+type Extension = fn(&mut Before, &[u8]) -> Result<(), Refused>;
+
+/// How the data of such a header is read.
+fn extension(kind: EntryType) -> Option<Extension> {
     match kind.as_byte() {
         b'x' => Some(pax),
         b'g' => Some(|_, _| Ok(())),

@@ -28,6 +28,8 @@ impl Whiteout {
         let folder = name.parent()?;
         Some(match rest {
             ".wh..opq" => Self::Opaque(folder),
+            // The folder itself, or the one above: nothing that a layer packs.
+            "" | "." | ".." => Self::Ignored,
             rest => Self::Of(folder, rest.to_owned()),
         })
     }

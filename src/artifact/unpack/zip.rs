@@ -116,6 +116,10 @@ impl<R: Read> Read for Bounded<'_, R> {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an enum of others that grows"
+)]
 fn refused(error: ZipError, limits: &Limits) -> Refused {
     match error {
         ZipError::Io(error) => decode::refusal(error, limits),

@@ -9,8 +9,9 @@ MAKEFLAGS += --no-print-directory
 # Two compilers at once: the link step of a third needs memory that small machines lack.
 export CARGO_BUILD_JOBS ?= 2
 
-# What `make test` runs beside `cargo test`; each has its setup.sh in tests/.
-suites := lab cluster chart watch nix edge
+# What `make test` runs beside `cargo test`; each has its setup.sh in tests/. `make edge` and `make image`
+# build releases, for two architectures, and are named by hand.
+suites := lab cluster chart watch nix
 
 # A heading for one part of `make test`.
 part = printf '\n=== %s\n' '$(1)'
@@ -49,10 +50,6 @@ test: ## everything: packages, check, unit and the suites, each of which names w
 	    echo "not run: this machine lacks what is named under \"packages\" above"
 	  fi
 	done
-	# The other architecture; a machine without its compiler has been told by now.
-	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
-	# The other architecture; a machine without its compiler has been told by now.
-	[[ -n "$${lacks[edge]:-}" ]] || $(MAKE) image
 	# A build server must not pass for want of a package.
 	[[ -z "$${CI:-}" ]] || (($${#lacks[@]} == 0))
 

@@ -8,7 +8,6 @@
 //! itself which of its files are core.
 
 pub mod identity;
-pub mod layout;
 pub mod plan;
 pub mod progress;
 pub mod table;

@@ -90,7 +90,10 @@ impl Roots {
             let is_number = first.bytes().all(|digit| digit.is_ascii_digit());
             Some((first.parse::<u64>().ok().filter(|_| is_number)?, inner))
         });
-        let (generation, inner) = named.unwrap_or((current, rest.clone()));
+        let (generation, inner) = match named {
+            Some(named) => named,
+            None => (current, rest),
+        };
         if generation > current {
             return Err(missing());
         }

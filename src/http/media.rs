@@ -28,7 +28,6 @@ pub fn content_type_for(purpose: Purpose, name: &str) -> String {
         | Purpose::Waiting
         | Purpose::Kernel
         | Purpose::Initrd
-        | Purpose::Waiting
         | Purpose::Other => content_type(name),
     }
 }

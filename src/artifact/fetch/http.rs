@@ -310,10 +310,10 @@ fn rest_of(task: Task<'_>, url: &str) -> Option<(u64, Option<String>)> {
         return None;
     }
     let version = read_version(task.partial)?;
-    if version.url == url {
-        if let Some(validator) = version.validator() {
-            return Some((len, Some(validator.to_owned())));
-        }
+    if version.url == url
+        && let Some(validator) = version.validator()
+    {
+        return Some((len, Some(validator.to_owned())));
     }
     // From another place, or of a version that nobody named: the digest says
     // at the end whether the halves are of one file.

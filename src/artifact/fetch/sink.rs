@@ -56,14 +56,16 @@ impl Sink {
             len: 0,
             unsynced: 0,
         };
-        let mut buffer = vec![0; if resume { STEP } else { 0 }];
-        while resume {
-            let read = file.read(&mut buffer)?;
-            let bytes = buffer.get(..read).unwrap_or_default();
-            if bytes.is_empty() {
-                break;
+        if resume {
+            let mut buffer = vec![0; STEP];
+            loop {
+                let read = file.read(&mut buffer)?;
+                let bytes = buffer.get(..read).unwrap_or_default();
+                if bytes.is_empty() {
+                    break;
+                }
+                sink.hash(bytes);
             }
-            sink.hash(bytes);
         }
         sink.file.seek(SeekFrom::Start(sink.len))?;
         Ok(sink)

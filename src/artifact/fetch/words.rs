@@ -23,12 +23,12 @@ pub(super) fn of_error(url: &str, error: &reqwest::Error) -> Failure {
     } else {
         Reason::Unreachable
     };
-    let cure = match reason {
-        Reason::Redirect => "; name the URL that it leads to",
-        Reason::Tls => {
-            "; put the authority's certificate into `ca.crt` of a Secret, and name it by `secretRef`"
-        }
-        _ => "",
+    let cure = if reason == Reason::Redirect {
+        "; name the URL that it leads to"
+    } else if reason == Reason::Tls {
+        "; put the authority's certificate into `ca.crt` of a Secret, and name it by `secretRef`"
+    } else {
+        ""
     };
     Failure::new(reason, format!("{url}: {text}{cure}"))
 }
@@ -41,17 +41,13 @@ pub(super) fn of_body(
     total: Option<u64>,
 ) -> Failure {
     let of = total.map_or_else(String::new, |total| format!(" of {}", human(total)));
-    let reason = if error.is_timeout() {
-        Reason::Stalled
-    } else {
-        Reason::Truncated
-    };
     let there = human(there);
-    let what = match reason {
-        Reason::Stalled => format!("{url}: nothing came for a minute after {there}{of}"),
-        _ => format!("{url} broke off after {there}{of}: {}", plain(error)),
-    };
-    Failure::new(reason, what)
+    if error.is_timeout() {
+        let what = format!("{url}: nothing came for a minute after {there}{of}");
+        return Failure::new(Reason::Stalled, what);
+    }
+    let what = format!("{url} broke off after {there}{of}: {}", plain(error));
+    Failure::new(Reason::Truncated, what)
 }
 
 /// An answer that is an error.

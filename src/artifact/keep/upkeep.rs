@@ -107,6 +107,10 @@ impl Keeper {
     }
 
     /// Reads everything that is served, slowly; what is damaged.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a shell: it rests in proportion to what its reading took"
+    )]
     pub(super) fn scrub(&self, token: CancellationToken) -> BoxFuture<'static, Vec<Damage>> {
         let store = Arc::clone(&self.tools.store);
         let work = spawn_blocking(move || {

@@ -146,7 +146,7 @@ impl Store {
     #[must_use]
     pub fn blob_len(&self, sha256: &str) -> Option<u64> {
         let metadata = fs::symlink_metadata(self.blob(sha256)).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
 
     /// Where a download of `key` is until it is at its end.

@@ -329,6 +329,25 @@ def operator():
             ("process_open_fds{S}", "{{instance}} files"), ("process_threads{S}", "{{instance}} threads"))
     d.lines("Disk free", "The part that is left where leases and artifacts are.", "percentunit",
             ("reveille_disk_free_bytes{S} / (reveille_disk_size_bytes{S} > 0)", "{{instance}} {{folder}}"), max=1)
+    d.row("Artifacts and loaders")
+    d.lines("Artifacts", "By their state.", "short", ("sum by (state) (reveille_artifacts{S})", "{{state}}"))
+    d.lines("Fetched", "Bytes of artifacts that came over the network.", "Bps",
+            ("sum(rate(reveille_artifact_fetched_bytes_total{S}[W]))", "fetched"))
+    d.lines("Tries to fetch", "By what came of them.", "ops",
+            ("sum by (result) (rate(reveille_artifact_fetches_total{S}[W]))", "{{result}}"))
+    d.lines("Time of a fetch", "Mean, verified.", "s",
+            ("sum(rate(reveille_artifact_fetch_seconds_sum{S}[W])) / (sum(rate(reveille_artifact_fetch_seconds_count{S}[W])) > 0)", "mean"))
+    d.lines("Volume of artifacts", "What is served, and what is free.", "bytes",
+            ("sum by (instance) (reveille_artifact_bytes{S})", "{{instance}} served"),
+            ("sum by (instance) (reveille_artifact_volume_free_bytes{S})", "{{instance}} free"))
+    d.lines("Damaged and thrown away", "Files that a scrub found damaged; what nobody wants any more.", "ops",
+            ("sum(rate(reveille_artifact_damaged_files_total{S}[W]))", "damaged"),
+            ("sum(rate(reveille_artifact_swept_total{S}[W]))", "thrown away"))
+    d.lines("Loaders", "The file of each architecture.", "short",
+            ("sum by (architecture, from) (reveille_loader_info{S})", "{{architecture}} {{from}}"))
+    d.lines("Loaders at the start", "What became of those on the volume.", "short",
+            ("sum by (result) (reveille_loaders_seeded_total{S})", "{{result}}"))
+    d.row("Leases and log")
     d.lines("Log lines lost", "Lines that nobody took fast enough.", "cps",
             ("sum by (instance) (rate(reveille_log_lines_dropped_total{S}[W]))", "{{instance}}"))
     d.lines("Lease transactions", "Written, and failed.", "wps",

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use prometheus::Registry;
 use reveille::artifact::fetch::{Failure, Fetcher, Reason};
 use reveille::artifact::keep::{Board, Done, Tools, fetch};
 use reveille::artifact::metrics::ArtifactMetrics;
@@ -20,6 +19,7 @@ use reveille::artifact::secrets::Secrets;
 use reveille::artifact::store::{Store, read_table};
 use reveille::artifact::{Held, Want};
 use reveille::snapshot::ObjectName;
+use reveille::telemetry::Meter;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -202,7 +202,7 @@ impl Room {
             },
             secrets: Secrets::Folder(folder.path().join("secrets")),
             board: Board::default(),
-            metrics: ArtifactMetrics::register(&Registry::new()).unwrap(),
+            metrics: ArtifactMetrics::register(&Meter::default()).unwrap(),
         };
         Self {
             address: serve(failing),

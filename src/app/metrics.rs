@@ -2,11 +2,13 @@
 
 use tokio_util::sync::CancellationToken;
 
+use crate::artifact::metrics::ArtifactMetrics;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::discover::DiscoveryMetrics;
 use crate::events;
 use crate::http::HttpMetrics;
 use crate::lease::LeaseMetrics;
+use crate::loaders::LoaderMetrics;
 use crate::operator;
 use crate::press::SnapshotMetrics;
 use crate::supervisor::Supervisor;
@@ -31,6 +33,8 @@ pub fn metrics() -> prometheus::Result<Vec<Described>> {
     LeaseMetrics::register(&meter)?;
     TftpMetrics::register(&meter)?;
     HttpMetrics::register(&meter)?;
+    LoaderMetrics::register(&meter)?;
+    ArtifactMetrics::register(&meter)?;
     operator::register_metrics(&meter)?;
     Ok(meter.described())
 }

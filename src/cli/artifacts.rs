@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::telemetry::Meter;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use prometheus::Registry;
 
 use super::socket::SocketArgs;
 use super::table::{self, or_dash};
@@ -249,7 +249,7 @@ impl Pull {
             },
             secrets: self.secrets.clone().map_or(Secrets::None, Secrets::Folder),
             board: Board::default(),
-            metrics: ArtifactMetrics::register(&Registry::new())?,
+            metrics: ArtifactMetrics::register(&Meter::default())?,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

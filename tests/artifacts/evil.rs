@@ -520,7 +520,7 @@ fn an_entry() -> impl Strategy<Value = (u8, Vec<u8>, Vec<u8>, Vec<u8>)> {
         proptest::sample::select(b"0000012256".to_vec()),
         a_name(),
         a_name(),
-        proptest::collection::vec(b'a'..b'z', 0..600),
+        proptest::collection::vec(b'a'..=b'z', 0..600),
     )
 }
 

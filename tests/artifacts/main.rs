@@ -7,6 +7,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "helpers of tests stand outside of them"
 )]
 

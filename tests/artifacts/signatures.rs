@@ -202,7 +202,7 @@ fn lists_are_read_only_where_they_are_signed() {
     assert_ne!(refused(format!("{clear}{evil}").as_bytes(), None), "good");
     let inside = clear.replacen("\n\n", &format!("\n\n{evil}"), 1);
     assert_eq!(refused(inside.as_bytes(), None), "tampered");
-    let mut changed = list.clone();
+    let mut changed = list;
     *changed.first_mut().unwrap() ^= 1;
     assert_eq!(
         refused(&changed, Some(&bytes("SHA256SUMS.asc"))),

@@ -11,7 +11,13 @@ use crate::plane::ControlPlane;
 use crate::support::wait::until;
 
 /// The kinds that `crds/` defines, in the plural.
-pub(crate) const KINDS: [&str; 4] = ["bootprofiles", "dhcpleases", "machines", "subnets"];
+pub(crate) const KINDS: [&str; 5] = [
+    "artifacts",
+    "bootprofiles",
+    "dhcpleases",
+    "machines",
+    "subnets",
+];
 
 /// Their definitions.
 const CRDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");

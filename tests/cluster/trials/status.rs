@@ -443,7 +443,8 @@ fn writes(stage: &Stage<'_>) -> Result<Vec<Request>> {
         request.namespace == stage.namespace
             && request.agent.starts_with("reveille")
             && ["patch", "update", "create"].contains(&request.verb.as_str())
-            && ["machines", "subnets", "bootprofiles"].contains(&request.resource.as_str())
+            && ["machines", "subnets", "bootprofiles", "artifacts"]
+                .contains(&request.resource.as_str())
     })
 }
 

@@ -1,8 +1,8 @@
 //! Reads ISO 9660 images with Rock Ridge or Joliet names. `volume`, `record`
 //! and `rock_ridge` are core; this file is the shell that walks an image.
 //!
-//! It is our own: of the crates that read these images two panic on damaged
-//! ones, one knows no large files, and one has no release yet.
+//! It is our own: by their own pages, the crates that read these images lack
+//! bounds, large files, or a release (`docs/decisions.md`); none was run.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -15,7 +15,12 @@ const PARTS: [(&str, &[&str]); 9] = [
     ("HTTP", &["reveille_http_"]),
     (
         "Manifests and artifacts",
-        &["reveille_snapshot_", "reveille_artifact"],
+        &[
+            "reveille_snapshot_",
+            "reveille_artifact",
+            "reveille_loader_",
+            "reveille_loaders_",
+        ],
     ),
     ("Discovery", &["reveille_discover"]),
     (
@@ -41,13 +46,18 @@ const PARTS: [(&str, &[&str]); 9] = [
 ];
 
 /// Labels: what their values are, and why there are not many.
-const LABELS: [(&str, &str); 19] = [
+const LABELS: [(&str, &str); 22] = [
     (
         "architecture",
         "the machine's: one of the eight of option 93 that boot, or `none`; of `reveille_build_info`, the program's own",
     ),
+    (
+        "autoexec",
+        "whether the loader runs `autoexec.ipxe`: `yes`, `no`",
+    ),
     ("code", "a status code of HTTP"),
     ("door", "`boot`: the HTTP port of machines"),
+    ("file", "the name of a loader's file"),
     (
         "firmware",
         "what began the boot: `pxe`, `http-boot`, `ipxe`",
@@ -55,6 +65,10 @@ const LABELS: [(&str, &str); 19] = [
     (
         "folder",
         "`state` or `artifacts`: where `--state` and `--artifacts` are",
+    ),
+    (
+        "from",
+        "where a loader is from: `own`, `the volume`, or a folder",
     ),
     (
         "kind",

@@ -345,8 +345,8 @@ def operator():
             ("sum(rate(reveille_artifact_swept_total{S}[W]))", "thrown away"))
     d.lines("Loaders", "The file of each architecture.", "short",
             ("sum by (architecture, from) (reveille_loader_info{S})", "{{architecture}} {{from}}"))
-    d.lines("Loaders at the start", "What became of those on the volume.", "short",
-            ("sum by (result) (reveille_loaders_seeded_total{S})", "{{result}}"))
+    d.lines("Loaders at the start", "What became of those on the volume.", "ops",
+            ("sum by (result) (rate(reveille_loaders_seeded_total{S}[W]))", "{{result}}"))
     d.row("Leases and log")
     d.lines("Log lines lost", "Lines that nobody took fast enough.", "cps",
             ("sum by (instance) (rate(reveille_log_lines_dropped_total{S}[W]))", "{{instance}}"))

@@ -11,7 +11,7 @@ export CARGO_BUILD_JOBS ?= 2
 
 # What `make test` runs beside `cargo test`; each has its setup.sh in tests/. `make edge` and `make image`
 # build releases, for two architectures, and are named by hand.
-suites := lab cluster chart
+suites := lab cluster chart watch
 
 # A heading for one part of `make test`.
 part = printf '\n=== %s\n' '$(1)'

@@ -128,6 +128,8 @@ pub struct Writer {
 struct Tally {
     more: u64,
     last: Option<Time>,
+    /// The count that was written last.
+    landed: u64,
 }
 
 /// What we wrote lately.
@@ -475,8 +477,11 @@ impl Writer {
         };
         match outcome {
             Outcome::Written(kept) => {
-                if let Some(tally) = self.tallies.get_mut(&name_of(object)) {
+                if let Some(tally) = self.tallies.get_mut(&name_of(object))
+                    && object.kind == Kind::BootProfile
+                {
                     tally.more = tally.more.saturating_sub(landed.counted);
+                    tally.landed = wanted.get("boots").and_then(Value::as_u64).unwrap_or(0);
                 }
                 if is_kept(wanted, kept) {
                     self.futile.remove(object);

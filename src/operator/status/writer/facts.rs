@@ -214,7 +214,9 @@ impl Writer {
             old: &old,
             sight,
             missing,
-            boots: old.boots + tally.map_or(0, |tally| tally.more),
+            // Counts only grow: an echo that comes very late shows an old one.
+            boots: old.boots.max(tally.map_or(0, |tally| tally.landed))
+                + tally.map_or(0, |tally| tally.more),
             last_boot: tally.and_then(|tally| tally.last.as_ref()),
             now: timestamp(clock::now())?,
         });

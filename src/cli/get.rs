@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::leases::lease_row;
-use super::socket::SocketArgs;
+use super::socket::{STRANGE, SocketArgs};
 use super::table::{self, or_dash, printable};
 use crate::artifact::progress::human;
 use crate::boot::MacAddress;
@@ -177,15 +177,14 @@ impl Kind {
 
     fn read(self, socket: &SocketArgs) -> anyhow::Result<Vec<Value>> {
         let text = socket.get(&format!("/{}", self.path()))?;
-        let strange = "the service answers in a way that this version does not know";
         if self == Self::Leases {
             let lines = text.lines().map(serde_json::from_str);
-            return lines.collect::<Result<_, _>>().context(strange);
+            return lines.collect::<Result<_, _>>().context(STRANGE);
         }
-        let mut all: Value = serde_json::from_str(&text).context(strange)?;
+        let mut all: Value = serde_json::from_str(&text).context(STRANGE)?;
         let items = all.get_mut(self.path()).map(Value::take);
-        let items = items.context(strange)?;
-        serde_json::from_value(items).context(strange)
+        let items = items.context(STRANGE)?;
+        serde_json::from_value(items).context(STRANGE)
     }
 
     fn cells(self, items: Vec<Value>, wide: bool, now: Millis) -> anyhow::Result<Cells> {
@@ -206,8 +205,7 @@ impl Kind {
 
 fn rows<T: DeserializeOwned>(items: Vec<Value>) -> anyhow::Result<Vec<T>> {
     let rows = items.into_iter().map(serde_json::from_value);
-    rows.collect::<Result<_, _>>()
-        .context("the service answers in a way that this version does not know")
+    rows.collect::<Result<_, _>>().context(STRANGE)
 }
 
 /// The columns of kubectl (see the printer columns in `api`), in their order.

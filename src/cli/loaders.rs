@@ -3,12 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::socket::SocketArgs;
 use super::table;
-use crate::status::{LoaderRow, Overview};
+use crate::status::LoaderRow;
 
 /// Show the loader of each architecture: the file, its digest, where it is from
 /// and whether it runs autoexec.ipxe.
@@ -36,9 +35,7 @@ impl LoadersArgs {
     /// # Errors
     /// The service cannot be asked.
     pub fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let text = self.socket.get("/status")?;
-        let overview: Overview = serde_json::from_str(&text)
-            .context("the service answers in a way that this version does not know")?;
+        let (overview, _) = self.socket.overview()?;
         match self.output {
             Output::Json => {
                 serde_json::to_writer_pretty(&mut *out, &overview.loaders)?;

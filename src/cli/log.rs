@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::socket::SocketArgs;
+use super::socket::{STRANGE, SocketArgs};
 use super::table::printable;
 use crate::api::Lifetime;
 use crate::clock::{self, Millis};
@@ -89,8 +89,7 @@ impl LogArgs {
 
 /// Prints a line with its time; a date where the day is another than before.
 fn print(line: &str, day: &mut String, out: &mut impl Write) -> anyhow::Result<()> {
-    let strange = "the service answers in a way that this version does not know";
-    let value: Value = serde_json::from_str(line).context(strange)?;
+    let value: Value = serde_json::from_str(line).context(STRANGE)?;
     if let Some(lost) = value.get("lost") {
         writeln!(
             out,
@@ -98,7 +97,7 @@ fn print(line: &str, day: &mut String, out: &mut impl Write) -> anyhow::Result<(
         )?;
         return Ok(());
     }
-    let line: StoryLine = serde_json::from_value(value).context(strange)?;
+    let line: StoryLine = serde_json::from_value(value).context(STRANGE)?;
     let its_day = date(Millis(line.at));
     if its_day != *day {
         writeln!(out, "-- {its_day}")?;

@@ -20,9 +20,13 @@ use rustix::io::Errno;
 use tokio::net::UnixStream;
 
 use crate::config::ADMIN_SOCKET;
+use crate::status::Overview;
 
 /// For the service to begin its answer. It takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is said of an answer that cannot be read.
+pub(super) const STRANGE: &str = "the service answers in a way that this version does not know";
 
 /// Where the service's socket is.
 #[derive(Args, Clone, Debug)]
@@ -63,6 +67,15 @@ impl SocketArgs {
     /// The service cannot be asked, or refuses; in words that name the cure.
     pub fn get(&self, target: &str) -> anyhow::Result<String> {
         self.whole(Method::GET, target)
+    }
+
+    /// How the service is, and the text that says so.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get), or it is of a version that says it otherwise.
+    pub(super) fn overview(&self) -> anyhow::Result<(Overview, String)> {
+        let text = self.get("/status")?;
+        Ok((serde_json::from_str(&text).context(STRANGE)?, text))
     }
 
     /// The body of the answer to POST `target`.

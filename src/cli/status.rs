@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::socket::SocketArgs;
@@ -36,9 +35,7 @@ impl StatusArgs {
     /// # Errors
     /// The service cannot be asked.
     pub fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let text = self.socket.get("/status")?;
-        let overview: Overview = serde_json::from_str(&text)
-            .context("the service answers in a way that this version does not know")?;
+        let (overview, text) = self.socket.overview()?;
         match self.output {
             Output::Text => print(&overview, out)?,
             Output::Json => {

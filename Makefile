@@ -11,7 +11,7 @@ export CARGO_BUILD_JOBS ?= 2
 
 # What `make test` runs beside `cargo test`; each has its setup.sh in tests/. `make edge` and `make image`
 # build releases, for two architectures, and are named by hand.
-suites := lab cluster chart watch
+suites := lab cluster chart watch nix
 
 # A heading for one part of `make test`.
 part = printf '\n=== %s\n' '$(1)'
@@ -29,7 +29,7 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 	cargo test --quiet --test lab -- demo
 
 .PHONY: test
-test: ## everything: packages, check, unit and the suites, each of which names what it lacks
+test: ## packages, check, unit and the suites, each of which names what it lacks
 	@$(call part,packages)
 	declare -A lacks=()
 	for suite in $(suites); do

@@ -8,6 +8,8 @@
 # Everything that is made lives in one cache folder and is keyed by version; a second run finds it there.
 # Exit codes: 0 ready; 3 something is missing that we may not add, and it is named; else a failure.
 set -euo pipefail
+# What a $(…) calls may fail for the caller, too.
+shopt -s inherit_errexit
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
 cache=${REVEILLE_LAB_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/reveille/lab}
@@ -210,7 +212,7 @@ fetch_busybox() {
   local folder=$1
   say "fetching busybox-static"
   download busybox-static "$folder" &&
-    install -m 755 "$(find "$folder/unpacked" -name busybox -type f)" "$folder/busybox" &&
+    install -m 755 "$(find "$folder/unpacked" -path '*/bin/busybox' -type f)" "$folder/busybox" &&
     rm -rf "$folder/unpacked"
 }
 

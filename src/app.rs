@@ -27,6 +27,7 @@ use crate::artifact::keep::Board;
 use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
+use crate::dhcp::limits::Rates;
 use crate::dhcp::listener::{Incoming, Listener, QUEUE, listener_name};
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::server::{Engine, Tools};
@@ -242,6 +243,7 @@ impl App {
                 story,
                 failing,
             },
+            rates: Rates::default(),
         };
         start_dhcp(&parts.config, &supervisor, engine, queue, parts.links);
         Ok(Self {
@@ -463,7 +465,7 @@ impl Listeners {
                 let wanted: BTreeMap<String, Listener> = snapshot
                     .subnets
                     .iter()
-                    .map(|subnet| (subnet.key.clone(), Listener::of(subnet)))
+                    .filter_map(|subnet| Some((subnet.key.clone(), Listener::of(subnet)?)))
                     .collect();
                 running.retain(|key, (listener, _)| wanted.get(key) == Some(listener));
                 self.links.retain(|key| running.contains_key(key));

@@ -11,6 +11,7 @@
 )]
 
 mod artifact;
+mod dhcp;
 mod lease;
 mod machine;
 mod problem;
@@ -27,6 +28,10 @@ use kube::CustomResourceExt as _;
 pub use self::artifact::{
     ArchiveFormat, ArchiveSource, Artifact, ArtifactFile, ArtifactSpec, ArtifactStatus,
     FetchStatus, MAX_ARTIFACT_FILES, MAX_MIRRORS, MAX_PICKS, OciSource, Signature,
+};
+pub use self::dhcp::{
+    AddressRange, ClassMatch, ClientClass, DhcpOption, LeaseIdentity, RESERVED_OPTIONS,
+    Reservation, Route, id_bytes, unhex,
 };
 pub use self::lease::{DhcpLease, DhcpLeaseSpec};
 pub use self::machine::{

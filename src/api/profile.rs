@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::BootProfileStatus;
+use super::{BootProfileStatus, DhcpOption};
 use crate::boot::Architecture;
 
 /// Most initrds that one profile may name.
@@ -111,6 +111,12 @@ pub struct BootProfileSpec {
     /// The machine's own disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalSource>,
+
+    /// DHCP options for machines that boot this profile, which win over those
+    /// of the Subnet; a machine's own win over these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub options: Vec<DhcpOption>,
 
     /// Values for templates, as `{{ params.NAME }}`; a machine's own win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,6 +1,6 @@
 //! One interface: hears packets and hands requests on to the engine.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::decide::Ignored;
 use super::destination::SERVER_PORT;
 use super::request::{MAX_PACKET, Request, RequestKind};
-use super::socket::DhcpSocket;
+use super::socket::{DhcpSocket, Received};
 use super::story::Story;
 use crate::api::Cidr;
 use crate::clock::{self, Millis};
@@ -36,8 +36,11 @@ pub struct Incoming {
     pub(super) received: Millis,
     /// The same, exactly and by a clock that nobody sets.
     pub(super) arrived: Instant,
-    /// Whether it came to our address alone.
-    pub(super) unicast: bool,
+    /// Where it came from.
+    pub(super) from: SocketAddrV4,
+    /// The address of ours that it came to alone; `None` where it came to
+    /// everyone.
+    pub(super) to: Option<Ipv4Addr>,
     pub(super) door: Arc<Door>,
 }
 
@@ -70,15 +73,18 @@ pub fn listener_name(subnet: &str) -> String {
 // === impl Listener ===
 
 impl Listener {
-    /// The listener that `subnet` needs.
+    /// The listener that `subnet` needs; `None` where an older Subnet has one
+    /// on its interface, or it is reached through relays only.
     #[must_use]
-    pub fn of(subnet: &SubnetEntry) -> Self {
-        Self {
+    pub fn of(subnet: &SubnetEntry) -> Option<Self> {
+        let interface = subnet.spec.interface.clone()?;
+        let own = subnet.listener.as_ref() == Some(&subnet.key);
+        own.then(|| Self {
             subnet: subnet.key.clone(),
-            interface: subnet.spec.interface.clone(),
+            interface,
             cidr: subnet.spec.cidr,
             preferred: subnet.spec.next_server,
-        }
+        })
     }
 
     /// Hears requests until `token` is cancelled. `bound` is called once the
@@ -122,9 +128,9 @@ impl Listener {
                     anyhow::ensure!(now == link, "interface {} changed", link.name);
                 }
                 received = door.socket.receive(&mut buffer) => {
-                    let (length, unicast) = received?;
-                    let packet = buffer.get(..length).unwrap_or_default();
-                    hand_on(packet, unicast, &door, &queue, &story);
+                    let received = received?;
+                    let packet = buffer.get(..received.length).unwrap_or_default();
+                    hand_on(packet, received, &door, &queue, &story);
                 }
             }
         }
@@ -134,7 +140,7 @@ impl Listener {
 /// Reads a packet and hands it to the engine.
 fn hand_on(
     packet: &[u8],
-    unicast: bool,
+    received: Received,
     door: &Arc<Door>,
     queue: &mpsc::Sender<Incoming>,
     story: &Story,
@@ -163,7 +169,8 @@ fn hand_on(
         request,
         received: clock::now(),
         arrived: Instant::now(),
-        unicast,
+        from: received.from,
+        to: received.to,
         door: Arc::clone(door),
     };
     if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {

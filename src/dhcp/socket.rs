@@ -40,6 +40,18 @@ pub struct DhcpSocket {
     frames: Option<OwnedFd>,
 }
 
+/// A packet that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Its length.
+    pub length: usize,
+    /// Where it came from.
+    pub from: SocketAddrV4,
+    /// The address of ours that it was sent to; `None` where it was sent to
+    /// everyone.
+    pub to: Option<Ipv4Addr>,
+}
+
 impl DhcpSocket {
     /// Binds port 67 on `link`.
     ///
@@ -82,27 +94,36 @@ impl DhcpSocket {
         self.frames.is_some()
     }
 
-    /// Waits for a packet: its length, and whether it came to our address
-    /// alone instead of to everyone.
+    /// Waits for a packet.
     ///
     /// # Errors
     /// The kernel's: the interface is gone, say.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.udp
             .async_io(Interest::READABLE, || self.receive_now(buffer))
             .await
     }
 
-    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = cmsg_space!(in_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.udp.as_raw_fd();
         let message = recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
-        let own = u32::from(self.link.address).to_be();
-        let unicast = message.cmsgs()?.any(|control| {
-            matches!(control, ControlMessageOwned::Ipv4PacketInfo(info) if info.ipi_addr.s_addr == own)
+        let info = message.cmsgs()?.find_map(|control| {
+            if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
+                Some(info)
+            } else {
+                None
+            }
         });
-        Ok((message.bytes, unicast))
+        // What is sent to everyone has an address of ours for its reply only.
+        let own = info.filter(|info| info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr);
+        let unspecified = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        Ok(Received {
+            length: message.bytes,
+            from: message.address.map_or(unspecified, Into::into),
+            to: own.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))),
+        })
     }
 
     /// Sends a reply.
@@ -111,7 +132,7 @@ impl DhcpSocket {
     /// The kernel's. A full queue is one: the client asks again.
     pub fn send(&self, packet: &[u8], destination: Destination) -> io::Result<()> {
         let (address, port) = match destination {
-            Destination::Relay(address) => (address, SERVER_PORT),
+            Destination::Relay(relay) => (*relay.ip(), relay.port()),
             Destination::Client(address) => (address, CLIENT_PORT),
             Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
             Destination::Hardware { address, mac } => match &self.frames {
@@ -214,6 +235,11 @@ fn sum(bytes: &[u8]) -> u32 {
             _ => 0,
         })
         .sum()
+}
+
+/// The checksum of RFC 1071.
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
+    fold(sum(bytes))
 }
 
 fn fold(mut sum: u32) -> u16 {

@@ -18,7 +18,7 @@ use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
 use crate::loaders::Loaders;
 use crate::press::missing_of;
-use crate::snapshot::{Reader, Snapshot};
+use crate::snapshot::{Reader, Snapshot, SubnetEntry};
 use crate::supervisor::{State, Supervisor};
 use crate::timeline::{BootMetrics, BootResult, Boots};
 
@@ -112,7 +112,7 @@ impl Board {
                     leases,
                 };
                 let health = self.supervisor.health();
-                json!({ "subnets": subnets(&facts, &|key| trouble(&health, key)) })
+                json!({ "subnets": subnets(&facts, &|subnet| trouble(&health, subnet)) })
             }
             Table::Artifacts => {
                 let table = self.shelf.table();
@@ -189,8 +189,10 @@ impl Board {
 }
 
 /// Why DHCP is not served on `subnet`, where it is not.
-fn trouble(services: &BTreeMap<String, State>, subnet: &str) -> Option<String> {
-    match services.get(&listener_name(subnet)) {
+fn trouble(services: &BTreeMap<String, State>, subnet: &SubnetEntry) -> Option<String> {
+    // Relayed requests come by any listener.
+    let listener = subnet.listener.as_deref()?;
+    match services.get(&listener_name(listener)) {
         Some(State::Up) => None,
         Some(State::Down(cause)) => Some(cause.clone()),
         None => Some("it is not served yet".to_owned()),

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
+use super::dhcp::{classes, options, ranges};
 use super::syntax::{is_cidr, is_time, mac_pattern};
 use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, quoted, rule, rule_of};
 
@@ -37,6 +38,11 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     ];
     all.extend(atomic);
     all.extend(hosts);
+    all.extend(options("options"));
+    all.extend(classes());
+    all.extend(ranges("relays"));
+    all.extend(ranges("exclude"));
+    all.extend([at("routes").list(List::Atomic), host("routes[].via")]);
     all
 }
 
@@ -71,7 +77,7 @@ fn inside() -> ValidationRule {
 }
 
 /// A pool starts before it ends.
-fn order() -> ValidationRule {
+pub(super) fn order() -> ValidationRule {
     rule_of(
         "end",
         &format!(

@@ -9,6 +9,7 @@ mod interfaces;
 mod kill;
 mod ports;
 mod privileges;
+mod relays;
 mod reload;
 mod site;
 mod slow;
@@ -35,7 +36,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 13] = [
+pub(crate) const ALL: [Trial; 15] = [
     trial(
         "leases-survive-kill",
         &["perfdhcp"],
@@ -46,6 +47,11 @@ pub(crate) const ALL: [Trial; 13] = [
     trial("bad-state", &[], bad_state::heals),
     trial("real-clients", &["udhcpc", "dhclient"], clients::classic),
     trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
+    trial(
+        "behind-a-relay",
+        &["udhcpc", "dnsmasq"],
+        relays::far_network,
+    ),
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
     trial("discovery", &[], discovery::waits_for_approval),
@@ -56,6 +62,7 @@ pub(crate) const ALL: [Trial; 13] = [
         privileges::becomes_nobody,
     ),
     trial("one-interface-only", &[], interfaces::one_only),
+    trial("tagged-frames", &[], interfaces::tagged),
     trial("not-root", &["setpriv"], privileges::says_what_is_missing),
 ];
 

@@ -8,7 +8,7 @@ use std::iter;
 use std::net::Ipv4Addr;
 
 use super::authority::Authority;
-use super::record::{Change, Lease, LeaseKey, LeaseState};
+use super::record::{Change, Lease, LeaseState};
 use super::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 use super::table::LeaseTable;
 use crate::api::Pool;
@@ -403,7 +403,7 @@ impl Case<'_> {
         let ranges: Vec<(u32, u32)> = self.hosts_of(ranges).collect();
         let size = |(start, end): &(u32, u32)| u64::from(end - start) + 1;
         let total: u64 = ranges.iter().map(size).sum();
-        let mut skip = spread(self.request.key).checked_rem(total)?;
+        let mut skip = self.request.key.spread().checked_rem(total)?;
         let (index, (start, end)) = ranges.iter().enumerate().find_map(|(index, range)| {
             let within = skip < size(range);
             skip -= if within { 0 } else { size(range) };
@@ -578,22 +578,6 @@ fn lease(
         since: now,
         expires: now,
     }
-}
-
-/// A number that follows from the key alone: FNV-1a, then the finish of
-/// MurmurHash3, because neighbouring MACs differ in few bits. The hasher of
-/// the standard library promises no such thing across releases.
-fn spread(key: &LeaseKey) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let start = 0xcbf2_9ce4_8422_2325;
-    let mut hash = match key {
-        LeaseKey::Mac(mac) => mac.bytes().iter().fold(start, fnv),
-        LeaseKey::ClientId(id) => id.iter().fold(start, fnv),
-    };
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^= hash >> 33;
-    hash
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lease::{AddressSet, MAX_CLIENT_ID};
+use crate::lease::{AddressSet, LeaseKey, MAX_CLIENT_ID};
 
 mod world;
 use self::world::{Client, World, at};

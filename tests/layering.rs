@@ -63,6 +63,8 @@ const CORE_TOO: &[&str] = &[
     "lease/handover.rs",
     "loaders/plan.rs",
     "operator/leader/elect.rs",
+    "operator/leader/record.rs",
+    "operator/leader/timing.rs",
     "operator/mirror/plan.rs",
     "operator/status/boots.rs",
     "operator/status/conditions.rs",

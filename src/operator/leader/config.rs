@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::elect::Timing;
+use super::timing::Timing;
 
 /// The most replicas: each has a tenth of every pool for emergencies, and the
 /// larger part must be left to the one that leads.
@@ -116,7 +116,7 @@ pub enum ConfigError {
     LeaseName(String),
     /// Times that make no sense together.
     #[error("--lease-duration, --renew-deadline, --retry-period: {0}")]
-    Timing(#[from] super::elect::TimingError),
+    Timing(#[from] super::timing::TimingError),
 }
 
 // === impl LeaderConfig ===

@@ -6,9 +6,12 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::Word;
+use super::observe::Known;
 use super::progress::Progress;
-use crate::boot::{Architecture, ClientKind, MacAddress, Transport, Uuid};
+use super::word::{Word, Words};
+use crate::boot::{Architecture, Client, ClientKind, MacAddress, Transport, Uuid};
+use crate::clock::Millis;
+use crate::snapshot::ObjectName;
 
 /// The first stages of a boot that are kept. A boot has about ten; one that
 /// loops over its script has more.
@@ -212,6 +215,74 @@ fn transport<S: Serializer>(how: &Option<Transport>, serializer: S) -> Result<S:
 // === impl Boot ===
 
 impl Boot {
+    pub(super) fn new(id: BootId, at: Millis, known: &Known, words: &mut Words) -> Self {
+        let mut boot = Self {
+            id,
+            mac: id.mac,
+            namespace: None,
+            machine: None,
+            known_by: None,
+            uuid: None,
+            profile: None,
+            rule: None,
+            architecture: None,
+            firmware: None,
+            transport: None,
+            address: None,
+            loader: None,
+            result: BootResult::Running,
+            expects: Some(Stage::Ack),
+            stalled_at: None,
+            resumes: None,
+            message: None,
+            started: at.0,
+            last_seen: at.0,
+            bytes: 0,
+            stages: Vec::new(),
+            stages_left_out: 0,
+            trouble: Vec::new(),
+            progress: Progress::new(at),
+        };
+        boot.know(known, words);
+        boot
+    }
+
+    /// Takes over what the manifests say, where they say something.
+    pub(super) fn know(&mut self, known: &Known, words: &mut Words) {
+        if let Some(name) = &known.name {
+            self.name(name, words);
+            self.known_by = known.known_by;
+        }
+        if let Some(profile) = &known.profile {
+            self.profile = Some(words.word(profile));
+            self.rule = known.rule;
+            self.progress.expect(known.initrds, known.leaves);
+        }
+    }
+
+    /// Files the boot under a machine's object.
+    pub(super) fn name(&mut self, name: &ObjectName, words: &mut Words) {
+        self.namespace = Some(words.word(&name.namespace));
+        self.machine = Some(words.word(&name.name));
+    }
+
+    /// Whether `client` is the iPXE that this boot's firmware was sent.
+    pub(super) fn is_second_round(&self, client: &Client) -> bool {
+        client.kind == ClientKind::Ipxe
+            && (self.firmware != Some(ClientKind::Ipxe) || self.reached(Stage::Loader))
+    }
+
+    pub(super) fn meet(&mut self, client: &Client, address: Ipv4Addr) {
+        self.address = Some(address);
+        self.uuid = self.uuid.or(client.uuid);
+        if self.architecture.is_none() {
+            self.architecture = client.architecture();
+        }
+        if self.firmware.is_none() {
+            self.firmware = Some(client.kind);
+        }
+    }
+
     /// Whether `stage` was seen.
     #[must_use]
     pub fn reached(&self, stage: Stage) -> bool {

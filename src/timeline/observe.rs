@@ -1,8 +1,8 @@
 //! From what was seen to boots: which stage, when, how long, how it ended.
 
-use super::boot::{Boot, BootId, BootResult, Stage, StageRecord, Trouble};
+use super::boot::{Boot, BootResult, Stage, StageRecord, Trouble};
 use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Transfer};
-use super::progress::{Leaves, Progress, Told};
+use super::progress::{Leaves, Told};
 use super::store::Timeline;
 use super::word::Words;
 use crate::api::Source;
@@ -540,78 +540,6 @@ impl<'a> Seen<'a> {
             bytes: 0,
             millis: 0,
             what,
-        }
-    }
-}
-
-// === impl Boot ===
-
-impl Boot {
-    fn new(id: BootId, at: Millis, known: &Known, words: &mut Words) -> Self {
-        let mut boot = Self {
-            id,
-            mac: id.mac,
-            namespace: None,
-            machine: None,
-            known_by: None,
-            uuid: None,
-            profile: None,
-            rule: None,
-            architecture: None,
-            firmware: None,
-            transport: None,
-            address: None,
-            loader: None,
-            result: BootResult::Running,
-            expects: Some(Stage::Ack),
-            stalled_at: None,
-            resumes: None,
-            message: None,
-            started: at.0,
-            last_seen: at.0,
-            bytes: 0,
-            stages: Vec::new(),
-            stages_left_out: 0,
-            trouble: Vec::new(),
-            progress: Progress::new(at),
-        };
-        boot.know(known, words);
-        boot
-    }
-
-    /// Takes over what the manifests say, where they say something.
-    fn know(&mut self, known: &Known, words: &mut Words) {
-        if let Some(name) = &known.name {
-            self.name(name, words);
-            self.known_by = known.known_by;
-        }
-        if let Some(profile) = &known.profile {
-            self.profile = Some(words.word(profile));
-            self.rule = known.rule;
-            self.progress.expect(known.initrds, known.leaves);
-        }
-    }
-
-    /// Files the boot under a machine's object.
-    pub(super) fn name(&mut self, name: &ObjectName, words: &mut Words) {
-        self.namespace = Some(words.word(&name.namespace));
-        self.machine = Some(words.word(&name.name));
-    }
-
-    /// Whether `client` is the iPXE that this boot's firmware was sent.
-    fn is_second_round(&self, client: &Client) -> bool {
-        client.kind == ClientKind::Ipxe
-            && (self.firmware != Some(ClientKind::Ipxe) || self.reached(Stage::Loader))
-    }
-
-    fn meet(&mut self, client: &Client, address: std::net::Ipv4Addr) {
-        self.address = Some(address);
-        self.uuid = self.uuid.or(client.uuid);
-        if self.architecture.is_none() {
-            self.architecture = client.architecture();
-        }
-        if self.firmware.is_none() {
-            self.firmware = Some(client.kind);
         }
     }
 }

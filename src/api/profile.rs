@@ -1,6 +1,7 @@
 //! `BootProfile`: what to boot.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -395,21 +396,40 @@ impl BootProfileSpec {
         }
     }
 
-    /// The paths of all files that it names, in the artifact tree.
+    /// Every file that its source names.
     #[must_use]
-    pub fn files(&self) -> Vec<&str> {
-        let mut files = Vec::new();
-        match self.source() {
-            Source::Linux(linux) => {
-                files.push(linux.kernel.path.as_str());
-                files.extend(linux.initrd.iter().map(|initrd| initrd.path.as_str()));
-            }
-            Source::Efi(efi) => files.push(efi.file.path.as_str()),
-            Source::Iso(iso) => files.push(iso.file.path.as_str()),
-            Source::Chain(_) | Source::Script(_) | Source::Local | Source::Loader => {}
+    pub fn files(&self) -> Vec<FileField<'_>> {
+        let mut all = Vec::new();
+        if let Some(linux) = &self.linux {
+            all.push(FileField::of(&linux.kernel, "/spec/linux/kernel"));
+            let initrds = linux.initrd.iter().enumerate();
+            all.extend(initrds.map(|(index, initrd)| FileField {
+                pointer: format!("/spec/linux/initrd/{index}"),
+                path: &initrd.path,
+                artifact_ref: initrd.artifact_ref.as_ref(),
+                url: initrd.url.as_deref(),
+                sha256: initrd.sha256.as_deref(),
+            }));
         }
-        files.extend(self.loader.files.values().map(String::as_str));
-        files
+        if let Some(efi) = &self.efi {
+            all.push(FileField::of(&efi.file, "/spec/efi/file"));
+        }
+        if let Some(iso) = &self.iso {
+            all.push(FileField::of(&iso.file, "/spec/iso/file"));
+        }
+        all
+    }
+
+    /// The paths of [`BootProfileSpec::files`], in their order, for who puts
+    /// there what is served.
+    pub fn paths_mut(&mut self) -> Vec<&mut String> {
+        let linux = self.linux.iter_mut().flat_map(|linux| {
+            let initrds = linux.initrd.iter_mut().map(|initrd| &mut initrd.path);
+            iter::once(&mut linux.kernel.path).chain(initrds)
+        });
+        let efi = self.efi.iter_mut().map(|efi| &mut efi.file.path);
+        let iso = self.iso.iter_mut().map(|iso| &mut iso.file.path);
+        linux.chain(efi).chain(iso).collect()
     }
 }
 
@@ -435,14 +455,13 @@ fn drop_additional_properties(schema: &mut schemars::Schema) {
     schema.remove("additionalProperties");
 }
 
-/// One file that a profile names, for those that resolve it: whatever it is
-/// named by, `path` says at the end what is served.
-#[derive(Debug)]
+/// One file that a profile names.
+#[derive(Clone, Debug)]
 pub struct FileField<'a> {
     /// JSON pointer to it, such as `/spec/linux/kernel`.
     pub pointer: String,
     /// Its path in the artifact tree.
-    pub path: &'a mut String,
+    pub path: &'a str,
     /// The file of an Artifact that it is.
     pub artifact_ref: Option<&'a ArtifactRef>,
     /// Where it is fetched from.
@@ -451,40 +470,15 @@ pub struct FileField<'a> {
     pub sha256: Option<&'a str>,
 }
 
-impl BootProfileSpec {
-    /// Every file that the profile's source names.
-    pub fn files_mut(&mut self) -> Vec<FileField<'_>> {
-        let mut all = Vec::new();
-        if let Some(linux) = &mut self.linux {
-            all.push(linux.kernel.field("/spec/linux/kernel".to_owned()));
-            let initrds = linux.initrd.iter_mut().enumerate();
-            all.extend(initrds.map(|(index, initrd)| FileField {
-                pointer: format!("/spec/linux/initrd/{index}"),
-                path: &mut initrd.path,
-                artifact_ref: initrd.artifact_ref.as_ref(),
-                url: initrd.url.as_deref(),
-                sha256: initrd.sha256.as_deref(),
-            }));
-        }
-        if let Some(efi) = &mut self.efi {
-            all.push(efi.file.field("/spec/efi/file".to_owned()));
-        }
-        if let Some(iso) = &mut self.iso {
-            all.push(iso.file.field("/spec/iso/file".to_owned()));
-        }
-        all
-    }
-}
-
-impl FileSource {
-    /// The same for those that resolve it.
-    pub fn field(&mut self, pointer: String) -> FileField<'_> {
-        FileField {
-            pointer,
-            path: &mut self.path,
-            artifact_ref: self.artifact_ref.as_ref(),
-            url: self.url.as_deref(),
-            sha256: self.sha256.as_deref(),
+impl<'a> FileField<'a> {
+    /// The file that `source` names at `pointer`.
+    fn of(source: &'a FileSource, pointer: &str) -> Self {
+        Self {
+            pointer: pointer.to_owned(),
+            path: &source.path,
+            artifact_ref: source.artifact_ref.as_ref(),
+            url: source.url.as_deref(),
+            sha256: source.sha256.as_deref(),
         }
     }
 }

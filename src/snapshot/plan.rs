@@ -230,9 +230,6 @@ impl ProfileEntry {
             return None;
         }
         let firmware = matches!(client.kind, ClientKind::Pxe | ClientKind::HttpBoot);
-        if !self.pending.is_empty() {
-            return None;
-        }
         match self.spec.source() {
             Source::Efi(efi) if firmware && self.spec.loader.kind == LoaderKind::Direct => {
                 Some((Purpose::Efi, efi.file.path.as_str()))

@@ -130,7 +130,7 @@ fn artifacts(inputs: &Inputs, problems: &mut Vec<Problem>) {
         .collect();
     for profile in &inputs.profiles {
         let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
-        for file in profile.spec.clone().files_mut() {
+        for file in profile.spec.files() {
             let Some(artifact) = file.artifact_ref else {
                 continue;
             };

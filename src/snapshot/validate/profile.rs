@@ -21,8 +21,7 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     firmware(&mut found, spec);
     loader(&mut found, spec);
     other_sources(&mut found, spec);
-    // What resolves them takes them as they can be changed.
-    for file in spec.clone().files_mut() {
+    for file in spec.files() {
         self::file(&mut found, &file);
     }
     if let Some(linux) = &spec.linux {

@@ -107,9 +107,18 @@ mod tests {
         ] {
             assert_eq!(parse_url(text), Ok(url.to_owned()));
         }
-        for text in ["", "tempo:4318", "grpc://tempo:4317", "http://", "/v1/traces"] {
+        for text in [
+            "",
+            "tempo:4318",
+            "grpc://tempo:4317",
+            "http://",
+            "/v1/traces",
+        ] {
             let words = parse_url(text).unwrap_err();
-            assert!(words.starts_with(&format!("`{text}` is not a URL")), "{words}");
+            assert!(
+                words.starts_with(&format!("`{text}` is not a URL")),
+                "{words}"
+            );
         }
     }
 }

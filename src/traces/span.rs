@@ -60,12 +60,25 @@ fn context(boot: BootId, number: u64) -> SpanContext {
 
 fn root(boot: &Boot) -> SpanData {
     let mut events = SpanEvents::default();
-    events.events = boot.trouble.iter().map(|trouble| {
-        Event::new(trouble.what.to_string(), at(boot, trouble.at_ms), Vec::new(), 0)
-    }).collect();
+    events.events = boot
+        .trouble
+        .iter()
+        .map(|trouble| {
+            Event::new(
+                trouble.what.to_string(),
+                at(boot, trouble.at_ms),
+                Vec::new(),
+                0,
+            )
+        })
+        .collect();
     let mut links = SpanLinks::default();
     // The rest of a boot that had stalled.
-    links.links = boot.resumes.iter().map(|stalled| Link::with_context(context(*stalled, 0))).collect();
+    links.links = boot
+        .resumes
+        .iter()
+        .map(|stalled| Link::with_context(context(*stalled, 0)))
+        .collect();
     SpanData {
         span_context: context(boot.id, 0),
         parent_span_id: SpanId::INVALID,
@@ -84,8 +97,14 @@ fn root(boot: &Boot) -> SpanData {
 }
 
 fn stage(boot: &Boot, index: usize, record: &StageRecord) -> SpanData {
-    let left_out = if index < FIRST_STAGES { 0 } else { boot.stages_left_out };
-    let number = u64::try_from(index).unwrap_or(u64::MAX).saturating_add(left_out.into());
+    let left_out = if index < FIRST_STAGES {
+        0
+    } else {
+        boot.stages_left_out
+    };
+    let number = u64::try_from(index)
+        .unwrap_or(u64::MAX)
+        .saturating_add(left_out.into());
     let failed = record.stage == Stage::PhonedHome && boot.result == BootResult::Failed;
     SpanData {
         span_context: context(boot.id, number.saturating_add(1)),
@@ -97,7 +116,10 @@ fn stage(boot: &Boot, index: usize, record: &StageRecord) -> SpanData {
         end_time: at(boot, record.at_ms),
         attributes: vec![
             KeyValue::new("reveille.what", record.what.to_string()),
-            KeyValue::new("reveille.bytes", i64::try_from(record.bytes).unwrap_or(i64::MAX)),
+            KeyValue::new(
+                "reveille.bytes",
+                i64::try_from(record.bytes).unwrap_or(i64::MAX),
+            ),
         ],
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
@@ -115,11 +137,23 @@ fn about(boot: &Boot) -> Vec<KeyValue> {
         ("reveille.machine", boot.machine.as_ref().map(text)),
         ("reveille.profile", boot.profile.as_ref().map(text)),
         ("reveille.rule", boot.rule.map(str::to_owned)),
-        ("reveille.architecture", boot.architecture.map(|it| it.to_string())),
-        ("reveille.firmware", boot.firmware.map(|it| ClientKind::as_str(it).to_owned())),
-        ("reveille.transport", boot.transport.map(|it| Transport::as_str(it).to_owned())),
+        (
+            "reveille.architecture",
+            boot.architecture.map(|it| it.to_string()),
+        ),
+        (
+            "reveille.firmware",
+            boot.firmware.map(|it| ClientKind::as_str(it).to_owned()),
+        ),
+        (
+            "reveille.transport",
+            boot.transport.map(|it| Transport::as_str(it).to_owned()),
+        ),
         ("reveille.loader", boot.loader.as_ref().map(text)),
-        ("reveille.stalled_at", boot.stalled_at.map(|it| it.as_str().to_owned())),
+        (
+            "reveille.stalled_at",
+            boot.stalled_at.map(|it| it.as_str().to_owned()),
+        ),
         ("reveille.message", boot.message.as_ref().map(text)),
         ("client.address", boot.address.map(|it| it.to_string())),
     ];
@@ -127,9 +161,14 @@ fn about(boot: &Boot) -> Vec<KeyValue> {
         KeyValue::new("reveille.boot", boot.id.to_string()),
         KeyValue::new("reveille.mac", boot.mac.to_string()),
         KeyValue::new("reveille.result", boot.result.as_str()),
-        KeyValue::new("reveille.bytes", i64::try_from(boot.bytes).unwrap_or(i64::MAX)),
+        KeyValue::new(
+            "reveille.bytes",
+            i64::try_from(boot.bytes).unwrap_or(i64::MAX),
+        ),
     ];
-    let maybe = maybe.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
+    let maybe = maybe
+        .into_iter()
+        .filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
     always.into_iter().chain(maybe).collect()
 }
 
@@ -140,9 +179,15 @@ fn status(boot: &Boot) -> Status {
             boot.stalled_at.map_or("nothing", Stage::as_str)
         )),
         BootResult::Failed => Status::error(
-            boot.message.as_deref().unwrap_or("the system says that it failed").to_owned(),
+            boot.message
+                .as_deref()
+                .unwrap_or("the system says that it failed")
+                .to_owned(),
         ),
-        BootResult::HandedOff | BootResult::Chained | BootResult::LocalBoot | BootResult::PhonedHome => Status::Ok,
+        BootResult::HandedOff
+        | BootResult::Chained
+        | BootResult::LocalBoot
+        | BootResult::PhonedHome => Status::Ok,
         // Nobody knows why it was begun anew.
         BootResult::Running | BootResult::Restarted => Status::Unset,
     }

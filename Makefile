@@ -99,7 +99,8 @@ chart: ## the Helm chart, rendered and refused by real Helm; only="rights refuse
 	REVEILLE_CHART=1 cargo test --test chart -- $(only)
 
 .PHONY: values
-values: ## write the table of values in the chart's README anew from values.yaml
+values: ## write the table of values in the chart's README anew, and what `settings` takes
+	charts/settings.py
 	charts/readme.py
 
 .PHONY: image

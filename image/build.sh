@@ -6,6 +6,7 @@
 #   REVEILLE_IMAGE_PROFILE   cargo's profile: `release` unless it is named. `trial` is what `make test` takes:
 #                            a fifth of the compiler's time, and its target folder lies in the cache, where a
 #                            fresh checkout finds the dependencies
+#   REVEILLE_IMAGE_FEATURES  cargo's features: `otlp`; none unless they are named
 #   REVEILLE_IMAGE_LOADERS   a folder with iPXE
 # Exit codes: 0 built; 3 something is missing that we may not add, and it is named; else a failure.
 set -euo pipefail
@@ -67,7 +68,7 @@ for arch in "${wanted[@]}"; do
   [[ -d $(rustc --print sysroot)/lib/rustlib/$to ]] || rustup target add "$to" >&2 ||
     die "Rust has no $to; \`rustup target add $to\`" 3
   began=$SECONDS
-  cargo build --profile "$profile" --locked --bin reveille --target "$to" >&2
+  cargo build --profile "$profile" --features "${REVEILLE_IMAGE_FEATURES:-}" --locked --bin reveille --target "$to" >&2
   say "$arch built in $((SECONDS - began)) s ($profile)"
   binary=$out/$arch/reveille
   mkdir -p "$out/$arch"

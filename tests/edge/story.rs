@@ -46,6 +46,7 @@ pub(crate) fn tell(site: &mut Site) -> Result<()> {
     containerd_restarts(site)?;
     mistakes(site)?;
     refused_by_pod_security(site)?;
+    other_kinds(site)?;
     uninstall(site)
 }
 
@@ -403,6 +404,28 @@ fn refused_by_pod_security(site: &Site) -> Result<()> {
     println!("          {line}");
     site.helm(&["uninstall", "refused", "-n", "strict"])?;
     site.say("Pod Security refuses the Pod, and the notes name the cure");
+    Ok(())
+}
+
+/// The other kinds of workload, one after the other, on the same volume: leases stay.
+fn other_kinds(site: &Site) -> Result<()> {
+    let address = site.lease("guest")?;
+    for kind in ["DaemonSet", "StatefulSet"] {
+        let began = site.now();
+        let set = format!("kind={kind}");
+        let more = ["--set", &set, "--wait", "--timeout=5m"];
+        site.release("upgrade", "reveille", NAMESPACE, &more)?;
+        let pod = site.ready_pod()?;
+        let path = "jsonpath={.metadata.ownerReferences[0].kind}";
+        let owner = site.kubectl(&["get", "pod", &pod, "-o", path])?;
+        ensure!(owner == kind, "the Pod is of a {owner}");
+        let again = site.lease("guest")?;
+        ensure!(address == again, "the lease of {address} became {again}");
+        site.say(&format!(
+            "the same as a {kind}: ready after {:.1} s, {address} stays",
+            (site.now() - began).as_secs_f64()
+        ));
+    }
     Ok(())
 }
 

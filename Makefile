@@ -60,6 +60,7 @@ check: ## format, lints, documentation; warnings are errors
 	cargo fmt --check
 	$(call part,lints)
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --features otlp --lib --test traces -- -D warnings
 	$(call part,documentation)
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 
@@ -67,6 +68,7 @@ check: ## format, lints, documentation; warnings are errors
 unit: ## cargo test: no root, no network
 	@$(call part,unit)
 	cargo test
+	cargo test --features otlp --test traces
 
 .PHONY: lab
 lab: ## virtual machines boot, the night is tried; only="bios uefi-pxe" chooses by name

@@ -18,6 +18,9 @@ die() { say "$1"; exit "${2:-1}"; }
 missing=()
 need() { [[ -e $1 ]] || command -v "$1" >/dev/null || missing+=("$2"); }
 need python3 python3
+# For the page about containers; `podman` asks for the rest of itself.
+need podman podman
+need runc runc
 need /etc/ssl/certs/ca-certificates.crt ca-certificates
 if [[ $(uname -m) == x86_64 ]]; then
   need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu

@@ -30,7 +30,7 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 .PHONY: test
 test: ## packages, check, unit and the suites, each of which names what it lacks
 	@$(call part,packages)
-	# What is started is as good when it is built in a fifth of the time; `make image` by hand makes what ships.
+	# What is started is as good when it is built in a tenth of the time; `make image` by hand makes what ships.
 	export REVEILLE_IMAGE_PROFILE=$${REVEILLE_IMAGE_PROFILE:-trial}
 	declare -A lacks=()
 	for suite in $(suites); do

@@ -4,7 +4,7 @@
 # Stdout is for programs: one `name=value` per line: the archive, its digests, the binaries. Progress goes to
 # stderr. The same commit built twice gives the same digest.
 #   REVEILLE_IMAGE_PROFILE   cargo's profile: `release` unless it is named. `trial` is what `make test` takes:
-#                            a fifth of the compiler's time, and its target folder lies in the cache, where a
+#                            a tenth of the compiler's time, and its target folder lies in the cache, where a
 #                            fresh checkout finds the dependencies
 #   REVEILLE_IMAGE_FEATURES  cargo's features: `otlp`; none unless they are named
 #   REVEILLE_IMAGE_LOADERS   a folder with iPXE

@@ -44,6 +44,8 @@ use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
+#[cfg(feature = "otlp")]
+use crate::traces::Traces;
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -216,7 +218,7 @@ impl App {
             failing: Arc::clone(&failing),
         };
         let admin = bind_admin(&parts, &supervisor, sources)?;
-        start_timeline(&parts, &supervisor, timeline, recent.clone(), receiver);
+        start_timeline(&parts, &supervisor, timeline, recent.clone(), receiver)?;
         let (queue, requests) = mpsc::channel(QUEUE);
         let story = Story {
             metrics: DhcpMetrics::register(&parts.registry)?,
@@ -405,7 +407,9 @@ fn start_timeline(
     timeline: Timeline,
     recent: RecentLoaders,
     events: mpsc::Receiver<crate::timeline::BootEvent>,
-) {
+) -> anyhow::Result<()> {
+    #[cfg(feature = "otlp")]
+    let traces = parts.config.traces_to.as_deref().map(Traces::start);
     let keeper = Arc::new(Mutex::new(Keeper {
         events,
         boots: timeline.boots,
@@ -414,10 +418,13 @@ fn start_timeline(
         told: parts.told.clone(),
         chronicle: timeline.chronicle,
         metrics: timeline.metrics,
+        #[cfg(feature = "otlp")]
+        traces: traces.transpose()?,
     }));
     supervisor.service("timeline", move |token| {
         Keeper::run(Arc::clone(&keeper), token)
     });
+    Ok(())
 }
 
 fn start_dhcp(

@@ -141,6 +141,13 @@ pub struct ServiceConfig {
     /// Settings of log lines.
     #[command(flatten)]
     pub log: LogConfig,
+
+    /// Where boots are sent as OpenTelemetry traces: a collector's OTLP over
+    /// HTTP, such as http://127.0.0.1:4318. A URL without a path means
+    /// /v1/traces.
+    #[cfg(feature = "otlp")]
+    #[arg(long, env = "REVEILLE_TRACES_TO", value_name = "URL", value_parser = crate::traces::parse_url)]
+    pub traces_to: Option<String>,
 }
 
 /// Settings of log lines.

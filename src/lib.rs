@@ -35,6 +35,7 @@
 //! | [`files`] | the files that boot machines, confined to their roots |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
+//! | `traces` (feature `otlp`) | boots as OpenTelemetry traces |
 //! | [`status`] | how things are, as tables for people |
 //! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
@@ -67,3 +68,5 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod tftp;
 pub mod timeline;
+#[cfg(feature = "otlp")]
+pub mod traces;

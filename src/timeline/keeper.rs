@@ -54,6 +54,9 @@ pub struct Keeper {
     pub told: Introductions,
     /// What is counted.
     pub metrics: BootMetrics,
+    /// Where boots are sent as traces.
+    #[cfg(feature = "otlp")]
+    pub traces: Option<crate::traces::Traces>,
 }
 
 // === impl Boots ===
@@ -139,14 +142,19 @@ impl Keeper {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = token.cancelled() => return Ok(()),
+                () = token.cancelled() => break,
                 _ = sweep.tick() => this.sweep(),
                 event = this.events.recv() => match event {
                     Some(event) => this.take(&event),
-                    None => { token.cancelled().await; return Ok(()); }
+                    None => { token.cancelled().await; break; }
                 },
             }
         }
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = this.traces.clone() {
+            tokio::task::spawn_blocking(move || traces.close()).await?;
+        }
+        Ok(())
     }
 
     fn take(&self, event: &BootEvent) {
@@ -206,6 +214,10 @@ impl Keeper {
                 self.told.began(boot.id);
             }
             self.metrics.count(&note);
+            #[cfg(feature = "otlp")]
+            if let Some(traces) = &self.traces {
+                traces.note(&note);
+            }
             if let Some((boot, text)) = tell(&note) {
                 self.chronicle.note(StoryLine {
                     at: clock::now().0,

@@ -85,7 +85,7 @@ install_packages() {
   fi
   update_lists
   say "installing ${missing[*]}"
-  apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" >&2
+  apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "${missing[@]}" >&2
 }
 
 install_wishes() {
@@ -99,7 +99,7 @@ install_wishes() {
     fi
     update_lists
     say "installing $package"
-    apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 "$package" >&2 ||
+    apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$package" >&2 ||
       say "$package did not come; trials that need it are skipped"
   done
 }

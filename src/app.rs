@@ -33,11 +33,14 @@ use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
-use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
+use crate::http::{
+    AnswerFiles, HttpConfig, HttpMetrics, HttpServer, Limits, boot_key, shared_boot_key,
+};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
+use crate::script::BootKey;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
@@ -177,10 +180,8 @@ impl App {
         };
         let scrub = artifacts::start(&parts, &supervisor, store, &manifests)?;
         let (store, table, fresh) = open_leases(&parts)?;
-        let state = &parts.config.state;
-        let key = boot_key(state)
-            .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
-        parts.told = Introductions::with_key(key);
+        parts.told = Introductions::with_key(token_key(&parts.config)?);
+        let answer_files = artifacts::answer_files(&parts.config, &manifests);
         let (ask, asks) = mpsc::channel(1);
         let metrics = DiscoveryMetrics::register(&parts.registry)?;
         let (sightings, heard) = discover::queue(metrics.clone());
@@ -195,7 +196,7 @@ impl App {
         };
         let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
-        let http = bind_http(&parts, &supervisor)?;
+        let http = bind_http(&parts, &supervisor, answer_files)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
@@ -304,7 +305,21 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
     Ok((store, table, fresh))
 }
 
-fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+/// The key of boot tokens.
+fn token_key(config: &ServiceConfig) -> anyhow::Result<BootKey> {
+    if let Some(file) = &config.boot_key {
+        return shared_boot_key(file)
+            .with_context(|| format!("{} is no key of boot tokens", file.display()));
+    }
+    let state = &config.state;
+    boot_key(state).with_context(|| format!("boot tokens cannot be made in {}", state.display()))
+}
+
+fn bind_http(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    answer_files: AnswerFiles,
+) -> anyhow::Result<SocketAddr> {
     let at = parts.config.http;
     let config = HttpConfig {
         listen: at,
@@ -314,6 +329,7 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
         told: parts.told.clone(),
+        answer_files,
         events: parts.events.clone(),
         metrics: HttpMetrics::register(&parts.registry)?,
     };

@@ -104,7 +104,8 @@ pub struct MachineSpec {
     #[serde(default = "yes")]
     pub approved: bool,
 
-    /// Values for templates, as `{{ params.NAME }}`.
+    /// Values for templates, as `{{ params.NAME }}`; they win over those of the
+    /// profile and of the Subnet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
 }

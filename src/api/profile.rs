@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::BootProfileStatus;
+use super::{BootProfileStatus, ConfigFile};
 use crate::boot::Architecture;
 
 /// Most initrds that one profile may name.
@@ -112,7 +112,14 @@ pub struct BootProfileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalSource>,
 
-    /// Values for templates, as `{{ params.NAME }}`; a machine's own win.
+    /// Answer files for what is booted, each made for one machine and released
+    /// by its boot's token alone: kickstart, preseed, cloud-init, Ignition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub config: Vec<ConfigFile>,
+
+    /// Values for templates, as `{{ params.NAME }}`; they win over the
+    /// Subnet's, and a machine's own win over them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
 }

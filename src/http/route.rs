@@ -1,6 +1,7 @@
 //! What a request path means.
 //!
 //! `/reveille/machines/MAC/…` belongs to machines: `boot.ipxe` is the script,
+//! `config/TOKEN/NAME` and `config/NAME?token=TOKEN` are answer files,
 //! `loader/PATH`, `kernel/PATH`, `initrd/PATH`, `efi/PATH` and `iso/PATH` are
 //! files of the tree on the way to one machine. Every other path is the artifact tree's.
 
@@ -8,10 +9,12 @@ use std::net::Ipv4Addr;
 
 use percent_encoding::percent_decode_str;
 
+use super::release::{self, Granted, grant};
 use crate::boot::{MAX_TAG, MacAddress, Uuid};
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
-    AUTOEXEC_NAME, Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for,
+    AUTOEXEC_NAME, CONFIG_NAME, Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls,
+    script_for, subnet_for,
 };
 use crate::snapshot::{Identity, LocalReason, Snapshot, Verdict};
 use crate::timeline::Purpose;
@@ -45,6 +48,8 @@ pub enum Route {
         /// What it told of itself to get this, to be remembered.
         told: Option<Identity>,
     },
+    /// An answer file, still to be rendered.
+    Config(Box<Granted>),
 }
 
 /// Why a request is refused; the body of the answer says the same words.
@@ -62,6 +67,8 @@ pub enum Refused {
     Script(NoScript),
     /// 403: the machine boots its disk: it gets no kernel and no initrd.
     LocalBoot(LocalReason),
+    /// No answer file is given; 403 mostly.
+    Config(release::Refused),
 }
 
 impl Refused {
@@ -75,6 +82,7 @@ impl Refused {
             Self::Disk => "machine-boots-its-disk",
             Self::Script(reason) => reason.as_str(),
             Self::LocalBoot(reason) => reason.as_str(),
+            Self::Config(refused) => refused.as_str(),
         }
     }
 
@@ -83,8 +91,10 @@ impl Refused {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Path(_) | Self::NotAMac => 400,
+            Self::Script(NoScript::BootUnknown) => 503,
             Self::NoSuchDoor | Self::Disk | Self::Script(_) => 404,
             Self::LocalBoot(_) => 403,
+            Self::Config(refused) => refused.status(),
         }
     }
 }
@@ -123,6 +133,13 @@ pub fn route(
         return Err(Refused::Disk);
     }
     let (door, file) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
+    if door == CONFIG_NAME {
+        let granted = grant(snapshot, caller, &urls, mac, file, query);
+        return granted
+            .map(Box::new)
+            .map(Route::Config)
+            .map_err(Refused::Config);
+    }
     let purpose = match door {
         "loader" => Purpose::Loader,
         "kernel" => Purpose::Kernel,

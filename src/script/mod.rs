@@ -2,6 +2,7 @@
 //!
 //! Core: text in, text out.
 
+mod config;
 mod ipxe;
 mod machine;
 mod source;
@@ -9,10 +10,13 @@ mod template;
 mod token;
 mod url;
 
+pub use self::config::{SecretValues, Values, render_config};
 pub use self::ipxe::{FIRST, ask, bootstrap, local, machine_script};
-pub use self::machine::{Caller, MachineScript, NoScript, script_for, subnet_for};
+pub use self::machine::{Caller, MachineScript, NoScript, context, holds, script_for, subnet_for};
 pub use self::template::{
     BootContext, Context, MachineContext, ServerContext, TemplateError, render,
 };
 pub use self::token::{BootKey, KEY_BYTES};
-pub use self::url::{AUTOEXEC_NAME, DISK_NAME, MACHINES, PHONE_HOME_NAME, SCRIPT_NAME, Urls};
+pub use self::url::{
+    AUTOEXEC_NAME, CONFIG_NAME, DISK_NAME, MACHINES, PHONE_HOME_NAME, SCRIPT_NAME, Urls,
+};

@@ -23,6 +23,9 @@ pub const DISK_NAME: &str = "disk.efi";
 /// Where the system that was booted calls back.
 pub const PHONE_HOME_NAME: &str = "phone-home";
 
+/// Where the answer files of a machine begin.
+pub const CONFIG_NAME: &str = "config";
+
 /// What stays as it is in a path: RFC 3986's unreserved characters and `/`.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -63,6 +66,13 @@ impl Urls {
     #[must_use]
     pub fn phone_home(&self, mac: MacAddress, token: &str) -> String {
         format!("{}/{PHONE_HOME_NAME}?token={token}", self.machine(mac))
+    }
+
+    /// Where the answer files of the boot with `token` begin; with a slash at
+    /// its end, as cloud-init wants it.
+    #[must_use]
+    pub fn configs(&self, mac: MacAddress, token: &str) -> String {
+        format!("{}/{CONFIG_NAME}/{token}/", self.machine(mac))
     }
 
     /// A URL that is never there: how UEFI HTTP boot is sent to the disk.

@@ -93,9 +93,13 @@ fn autoexec(snapshot: &Snapshot, caller: Caller<'_>, server: Ipv4Addr) -> Result
     let (body, purpose) = match caller.mac {
         Some(mac) => {
             let identity = caller.told.identity(mac);
-            let script = script_for(snapshot, mac, &identity, caller, &urls);
-            let script = script.map_err(Refused::Script)?;
-            (script.body, script.purpose)
+            match script_for(snapshot, mac, &identity, caller, &urls) {
+                // A token is for HTTP, and so is a script that has one.
+                Ok(script) if script.private => (bootstrap(&urls), Purpose::Other),
+                Err(NoScript::BootUnknown) => (bootstrap(&urls), Purpose::Other),
+                Ok(script) => (script.body, script.purpose),
+                Err(reason) => return Err(Refused::Script(reason)),
+            }
         }
         None => (bootstrap(&urls), Purpose::Other),
     };

@@ -131,6 +131,9 @@ pub enum Stage {
     Iso,
     /// Everything was sent.
     HandOff,
+    /// An answer file was given to what was booted; it says which, and to what
+    /// address.
+    Config,
     /// The system that was booted called back.
     PhonedHome,
     /// The machine was told to boot its disk.
@@ -278,6 +281,7 @@ impl Stage {
             Self::Efi => "efi",
             Self::Iso => "iso",
             Self::HandOff => "hand-off",
+            Self::Config => "config",
             Self::PhonedHome => "phoned-home",
             Self::LocalBoot => "local-boot",
         }

@@ -179,6 +179,7 @@ impl Keeper {
                 (boot.and_then(|boot| boot.address), None)
             }
             Fact::PhonedHome(call) => (Some(call.address), None),
+            Fact::Released(release) => (Some(release.address), None),
             Fact::ChoseAnother { .. }
             | Fact::Transfer(_)
             | Fact::TransferStarted { .. }

@@ -21,7 +21,7 @@ pub use self::boot::{
 };
 pub use self::chronicle::{Chronicle, FOLLOW_LINES, Heard, KEPT_LINES, StoryLine, Tail};
 pub use self::event::{
-    BootEvent, Fact, LONG_TRANSFER, NextStep, PhoneHome, PhoneState, Purpose, Transfer,
+    BootEvent, Fact, LONG_TRANSFER, NextStep, PhoneHome, PhoneState, Purpose, Release, Transfer,
 };
 pub use self::keeper::{BootList, Boots, Keeper};
 pub use self::metrics::BootMetrics;

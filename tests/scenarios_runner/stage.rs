@@ -28,7 +28,8 @@ use super::packet::{Packet, build, take_apart};
 
 /// When scenarios begin.
 const START: Millis = Millis::from_secs(1_760_000_000);
-const PURPOSES: [Purpose; 8] = [
+const PURPOSES: [Purpose; 9] = [
+    Purpose::Config,
     Purpose::Loader,
     Purpose::Script,
     Purpose::LocalScript,

@@ -3,6 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
 use super::artifact::file_source;
+use super::config::config;
 use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
 
@@ -19,6 +20,7 @@ pub(in crate::api) fn profile() -> Vec<At> {
     all.extend(linux());
     all.extend(selector());
     all.extend(params());
+    all.extend(config());
     all
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Found;
 use super::artifact::file_source;
+use super::config::config;
 use crate::api::{
     BootProfile, BootProfileSpec, FileField, InitrdSource, IsoMethod, Kind, LinuxSource,
     LoaderKind, ObjectRef, Operator, Problem, Selector,
@@ -28,6 +29,7 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     if let Some(linux) = &spec.linux {
         self::linux(&mut found, linux);
     }
+    config(&mut found, &spec.config);
     if let Some(selector) = &spec.machine_selector {
         self::selector(&mut found, selector);
     }

@@ -60,11 +60,6 @@ const FIELDS: &[Planned] = &[
         "remove it; `routers`, `dns`, `ntp` and `mtu` are there",
     ),
     field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
-    field(
-        Kind::BootProfile,
-        "/spec/config",
-        "put answer files into the artifact tree and name them in `args`",
-    ),
     value(
         Kind::BootProfile,
         "/spec/loader/kind",

@@ -46,7 +46,7 @@ use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -108,6 +108,7 @@ struct Parts {
     loaders: Loaders,
     leases: LeaseIndex,
     told: Introductions,
+    spent: Spent,
     events: events::EventSender,
     boots: Boots,
     usages: Usages,
@@ -169,6 +170,7 @@ impl App {
             loaders: Loaders::new(seeded, counts),
             leases: LeaseIndex::default(),
             told: Introductions::default(),
+            spent: open_spent(&config)?,
             events: sender,
             boots: Boots::default(),
             usages: Usages::default(),
@@ -305,6 +307,11 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
     Ok((store, table, fresh))
 }
 
+/// Who booted once. The state folder is made where it is missing.
+fn open_spent(config: &ServiceConfig) -> anyhow::Result<Spent> {
+    Spent::open(&config.state).context("which machines booted once is not known")
+}
+
 /// The key of boot tokens.
 fn token_key(config: &ServiceConfig) -> anyhow::Result<BootKey> {
     if let Some(file) = &config.boot_key {
@@ -429,6 +436,7 @@ fn start_timeline(
         recent,
         told: parts.told.clone(),
         chronicle: timeline.chronicle,
+        spent: parts.spent.clone(),
         metrics: timeline.metrics,
     }));
     supervisor.service("timeline", move |token| {

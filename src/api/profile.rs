@@ -181,8 +181,9 @@ pub enum Operator {
 pub struct Loader {
     /// `Ipxe`: iPXE for the machine's architecture, then this profile's
     /// script. `Direct`: none; the firmware itself loads the program of `efi`,
-    /// by PXE or HTTP boot. `File`: the file named in `files`, and nothing
-    /// after it.
+    /// by PXE or HTTP boot. `GrubShim`: a shim and a GRUB that distributions
+    /// sign, for Secure Boot, and a `grub.cfg` that is made for the machine.
+    /// `File`: the file named in `files`, and nothing after it.
     #[serde(default)]
     pub kind: LoaderKind,
     /// Files to send instead of the usual ones, by architecture; paths in the
@@ -205,6 +206,9 @@ pub enum LoaderKind {
     Ipxe,
     /// None: the firmware loads what is booted.
     Direct,
+    /// `shimx64.efi` or `shimaa64.efi`, which loads `grubx64.efi` or
+    /// `grubaa64.efi` from the same folder.
+    GrubShim,
     /// A file that needs nothing from us afterwards.
     File,
 }

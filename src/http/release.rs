@@ -100,8 +100,10 @@ pub fn grant(
     if subnet.ignores(&plan).is_some() || !holds(snapshot, subnet, &plan, mac, caller) {
         return Err(Refused::AddressNotTheMachines);
     }
-    if let Verdict::Local(reason) = plan.verdict {
-        return Err(Refused::LocalBoot(reason));
+    match plan.verdict {
+        // What it booted once runs, and asks on.
+        Verdict::Boot | Verdict::Tell | Verdict::Local(LocalReason::Spent) => {}
+        Verdict::Local(reason) => return Err(Refused::LocalBoot(reason)),
     }
     let profile = plan.profile.ok_or(Refused::NoSuchFile)?;
     let mut files = profile.spec.config.iter();
@@ -118,10 +120,13 @@ pub fn grant(
 #[must_use]
 pub fn without_token(path: &str) -> String {
     let door = format!("/{CONFIG_NAME}/");
-    let Some((before, rest)) = path.split_once(&door) else {
+    let parts = path.split_once(&door);
+    // The tree may have a folder of that name.
+    let parts = parts.filter(|(before, _)| before.contains("machines"));
+    let Some((before, rest)) = parts else {
         return path.to_owned();
     };
-    match rest.split_once('/') {
+    match rest.trim_start_matches('/').split_once('/') {
         Some((_, name)) => format!("{before}{door}…/{name}"),
         None => path.to_owned(),
     }
@@ -231,11 +236,13 @@ mod tests {
             ("/config/19.ab/user-data", "/config/…/user-data"),
             ("/config/19.ab/", "/config/…/"),
             ("/config/19.ab/a/b", "/config/…/a/b"),
+            ("/config//19.ab//b", "/config/…//b"),
             ("/config/user-data", "/config/user-data"),
             ("/boot.ipxe", "/boot.ipxe"),
         ] {
             let path = format!("{machine}{path}");
             assert_eq!(without_token(&path), format!("{machine}{want}"));
         }
+        assert_eq!(without_token("/debian/config/a/b"), "/debian/config/a/b");
     }
 }

@@ -13,10 +13,10 @@ use super::release::{self, Granted, grant};
 use crate::boot::{MAX_TAG, MacAddress, Uuid};
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
-    AUTOEXEC_NAME, CONFIG_NAME, Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls,
-    script_for, subnet_for,
+    AUTOEXEC_NAME, CONFIG_NAME, Caller, DISK_NAME, Dialect, GRUB_NAME, MACHINES, NoScript,
+    SCRIPT_NAME, Urls, Way, may_load, purpose_of, script_for, script_in,
 };
-use crate::snapshot::{Identity, LocalReason, Snapshot, Verdict};
+use crate::snapshot::{Identity, LocalReason, Snapshot};
 use crate::timeline::Purpose;
 
 /// Bytes of a query that are read: three values of [`MAX_TAG`] characters,
@@ -129,6 +129,9 @@ pub fn route(
     if rest == SCRIPT_NAME {
         return script(snapshot, mac, caller, &urls, query);
     }
+    if rest == GRUB_NAME {
+        return grub_script(snapshot, mac, caller, &urls);
+    }
     if rest == DISK_NAME {
         return Err(Refused::Disk);
     }
@@ -140,29 +143,20 @@ pub fn route(
             .map(Route::Config)
             .map_err(Refused::Config);
     }
-    let purpose = match door {
-        "loader" => Purpose::Loader,
-        "kernel" => Purpose::Kernel,
-        "initrd" => Purpose::Initrd,
-        "efi" => Purpose::Efi,
-        "iso" => Purpose::Iso,
-        _ => return Err(Refused::NoSuchDoor),
-    };
+    let purpose = purpose_of(door).ok_or(Refused::NoSuchDoor)?;
     let path = ArtifactPath::parse(file).map_err(Refused::Path)?;
     if path.file_name() == AUTOEXEC_NAME {
         return script(snapshot, mac, caller, &urls, None);
     }
     // A loader is sent all the same: its script tells the machine to go on.
-    if purpose != Purpose::Loader
-        && let Some(subnet) = subnet_for(snapshot, caller, server.0)
-    {
-        let plan = snapshot.plan(subnet, &caller.told.identity(mac));
-        if let Some(unserved) = subnet.ignores(&plan) {
-            return Err(Refused::Script(NoScript::Machine(unserved)));
-        }
-        if let Verdict::Local(reason) = plan.verdict {
-            return Err(Refused::LocalBoot(reason));
-        }
+    if purpose != Purpose::Loader {
+        may_load(snapshot, mac, caller, server.0).map_err(|refused| match refused {
+            NoScript::LocalBoot(reason) => Refused::LocalBoot(reason),
+            NoScript::Machine(_)
+            | NoScript::NetworkUnknown
+            | NoScript::ProfileHasNone
+            | NoScript::BootUnknown => Refused::Script(refused),
+        })?;
     }
     Ok(Route::File {
         path,
@@ -191,6 +185,26 @@ fn script(
         // What another machine reads is no stage of this one's boot.
         machine: Some(mac).filter(|_| speaks),
         told,
+    })
+}
+
+/// The script of a GRUB that came by HTTP.
+fn grub_script(
+    snapshot: &Snapshot,
+    mac: MacAddress,
+    caller: Caller<'_>,
+    urls: &Urls,
+) -> Result<Route, Refused> {
+    let identity = caller.told.identity(mac);
+    let dialect = Dialect::Grub(Way::Http);
+    let script = script_in(dialect, snapshot, (mac, &identity), caller, urls);
+    let script = script.map_err(Refused::Script)?;
+    Ok(Route::Text {
+        name: GRUB_NAME.to_owned(),
+        body: script.body,
+        purpose: script.purpose,
+        machine: Some(mac).filter(|_| caller.mac.is_none_or(|other| other == mac)),
+        told: None,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::ipxe::waiting;
+use super::dialect::Dialect;
 use super::template::{BootContext, Context, MachineContext, ServerContext};
-use super::{Urls, ask, local, machine_script};
+use super::{Urls, ask};
 use crate::boot::MacAddress;
 use crate::snapshot::{
     Acquaintances, Identity, LocalReason, Plan, Snapshot, SubnetEntry, Unserved, Verdict,
@@ -64,6 +64,10 @@ impl NoScript {
     }
 }
 
+/// What a machine shows whose script would carry a token over TFTP.
+const TOKEN_BY_TFTP: &str = "its script has a token, which is not sent over TFTP; \
+                             use a loader of kind Ipxe";
+
 /// The script for the machine that `identity` is of, asked for by `caller`.
 ///
 /// # Errors
@@ -75,12 +79,26 @@ pub fn script_for(
     caller: Caller<'_>,
     urls: &Urls,
 ) -> Result<MachineScript, NoScript> {
+    script_in(Dialect::Ipxe, snapshot, (mac, identity), caller, urls)
+}
+
+/// The same in any language.
+///
+/// # Errors
+/// [`NoScript`] says why there is none.
+pub fn script_in(
+    dialect: Dialect,
+    snapshot: &Snapshot,
+    (mac, identity): (MacAddress, &Identity),
+    caller: Caller<'_>,
+    urls: &Urls,
+) -> Result<MachineScript, NoScript> {
     let subnet = subnet_for(snapshot, caller, urls.server).ok_or(NoScript::NetworkUnknown)?;
     let plan = snapshot.plan(subnet, identity);
     if let Some(unserved) = subnet.ignores(&plan) {
         return Err(NoScript::Machine(unserved));
     }
-    if plan.verdict == Verdict::Tell {
+    if plan.verdict == Verdict::Tell && dialect == Dialect::Ipxe {
         return Ok(MachineScript {
             body: ask(urls, mac),
             purpose: Purpose::Other,
@@ -88,34 +106,67 @@ pub fn script_for(
         });
     }
     let context = context(snapshot, subnet, &plan, mac, caller, urls);
+    let waits = |reason: &str| MachineScript {
+        body: dialect.waiting(&context, urls, mac, reason),
+        purpose: Purpose::Waiting,
+        private: false,
+    };
     match (plan.verdict, plan.profile) {
-        (Verdict::Local(reason), _) => local(plan.local_boot(), &context.machine.name)
+        (Verdict::Local(reason), _) => dialect
+            .local(plan.local_boot(), &context.machine.name)
             .map(|body| MachineScript {
                 body,
                 purpose: Purpose::LocalScript,
                 private: false,
             })
             .ok_or(NoScript::LocalBoot(reason)),
-        (Verdict::Boot, Some(profile)) if !profile.pending.is_empty() => Ok(MachineScript {
-            body: waiting(&context, urls, mac, &profile.pending.join("; ")),
-            purpose: Purpose::Waiting,
-            private: false,
-        }),
-        (Verdict::Boot | Verdict::Tell, profile) => {
+        (Verdict::Tell, _) => Ok(waits("its object knows it by what iPXE alone tells of it")),
+        (Verdict::Boot, Some(profile)) if !profile.pending.is_empty() => {
+            Ok(waits(&profile.pending.join("; ")))
+        }
+        (Verdict::Boot, profile) => {
             let token = token(snapshot, subnet, &plan, mac, caller);
             let answers = profile.is_some_and(|profile| !profile.spec.config.is_empty());
             if answers && token == Token::Unknown {
                 return Err(NoScript::BootUnknown);
             }
             let source = profile.map(|profile| profile.spec.source());
-            let script = source.and_then(|source| machine_script(source, &context, urls, mac));
+            let script = source.and_then(|source| dialect.boot(source, &context, urls, mac));
             let body = script.ok_or(NoScript::ProfileHasNone)?;
+            let private = matches!(&token, Token::Known(token) if body.contains(token.as_str()));
+            if private && !dialect.keeps_secrets() {
+                return Ok(waits(TOKEN_BY_TFTP));
+            }
             Ok(MachineScript {
-                private: matches!(&token, Token::Known(token) if body.contains(token.as_str())),
+                private,
                 purpose: Purpose::Script,
                 body,
             })
         }
+    }
+}
+
+/// Whether the machine with `mac` may load what it boots.
+///
+/// # Errors
+/// [`NoScript`] says why it may not.
+pub fn may_load(
+    snapshot: &Snapshot,
+    mac: MacAddress,
+    caller: Caller<'_>,
+    server: Ipv4Addr,
+) -> Result<(), NoScript> {
+    let Some(subnet) = subnet_for(snapshot, caller, server) else {
+        return Ok(());
+    };
+    let plan = snapshot.plan(subnet, &caller.told.identity(mac));
+    if let Some(unserved) = subnet.ignores(&plan) {
+        return Err(NoScript::Machine(unserved));
+    }
+    match plan.verdict {
+        // What booted once may read on, as from a disc; it gets no script any more.
+        Verdict::Boot | Verdict::Tell | Verdict::Local(LocalReason::Spent) => Ok(()),
+        Verdict::Local(reason) => Err(NoScript::LocalBoot(reason)),
     }
 }
 

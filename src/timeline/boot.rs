@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::Word;
-use super::progress::Progress;
+use super::progress::{Leaves, Progress};
 use crate::boot::{Architecture, ClientKind, MacAddress, Transport, Uuid};
 
 /// The first stages of a boot that are kept. A boot has about ten; one that
@@ -81,6 +81,11 @@ pub struct Boot {
     pub stages_left_out: u32,
     /// What went wrong lately.
     pub trouble: Vec<Trouble>,
+    /// The `boot.generation` of a machine that boots once, as its boot began.
+    #[serde(skip)]
+    pub once: Option<i64>,
+    /// The same, once this boot has used it up.
+    pub consumed: Option<i64>,
     /// What is still to come.
     #[serde(skip)]
     pub(super) progress: Progress,
@@ -244,6 +249,28 @@ impl Boot {
     pub(super) fn forward(&mut self, at: u64) -> u32 {
         self.last_seen = self.last_seen.max(at);
         u32::try_from(self.duration_ms()).unwrap_or(u32::MAX)
+    }
+
+    /// Uses up the generation of a machine that boots once, where `result` says
+    /// that it is done. A script of somebody's own or another server's is seen
+    /// to leave, and not what it boots: that counts when the system calls back.
+    pub(super) fn consume(&mut self, result: BootResult) {
+        let is_done = match result {
+            BootResult::PhonedHome => true,
+            BootResult::HandedOff => match self.progress.leaves {
+                Leaves::Linux | Leaves::Efi | Leaves::Iso => true,
+                Leaves::Loader | Leaves::Script | Leaves::Chain => false,
+            },
+            BootResult::Running
+            | BootResult::Chained
+            | BootResult::LocalBoot
+            | BootResult::Stalled
+            | BootResult::Restarted
+            | BootResult::Failed => false,
+        };
+        if is_done {
+            self.consumed = self.consumed.or(self.once);
+        }
     }
 
     /// Adds a stage; of very many, those in the middle go.

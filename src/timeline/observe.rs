@@ -7,7 +7,7 @@ use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Re
 use super::progress::{Leaves, Progress, Told};
 use super::store::Timeline;
 use super::word::Words;
-use crate::api::Source;
+use crate::api::{BootPolicy, Source};
 use crate::boot::{Client, ClientKind};
 use crate::clock::Millis;
 use crate::snapshot::{KnownBy, ObjectName, Plan};
@@ -27,6 +27,8 @@ pub struct Known {
     pub initrds: usize,
     /// What that profile has the machine sent last.
     pub leaves: Leaves,
+    /// Its `boot.generation`, where it boots once.
+    pub once: Option<i64>,
 }
 
 /// What an event led to, for log lines, metrics and status.
@@ -237,6 +239,7 @@ impl Timeline {
             self.end(index, mac, result, notes);
         } else {
             boot.result = result;
+            boot.consume(result);
             boot.stalled_at = None;
             notes.push(Note::PhonedHome(Box::new(boot.clone())));
         }
@@ -604,6 +607,11 @@ impl Known {
             rule: plan.profile.map(|_| plan.rule.as_str()),
             initrds,
             leaves,
+            once: plan
+                .machine
+                .map(|machine| machine.spec().boot)
+                .filter(|boot| boot.policy == BootPolicy::Once)
+                .map(|boot| boot.generation),
         }
     }
 }
@@ -650,6 +658,8 @@ impl Boot {
             stages: Vec::new(),
             stages_left_out: 0,
             trouble: Vec::new(),
+            once: None,
+            consumed: None,
             progress: Progress::new(at),
         };
         boot.know(known, words);
@@ -661,6 +671,8 @@ impl Boot {
         if let Some(name) = &known.name {
             self.name(name, words);
             self.known_by = known.known_by;
+            // As it began: a greater one in between is for the next boot.
+            self.once = self.once.or(known.once);
         }
         if let Some(profile) = &known.profile {
             self.profile = Some(words.word(profile));

@@ -33,17 +33,20 @@ use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
-use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
+use crate::http::{
+    AnswerFiles, HttpConfig, HttpMetrics, HttpServer, Limits, boot_key, shared_boot_key,
+};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
+use crate::script::BootKey;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
 
@@ -107,6 +110,7 @@ struct Parts {
     loaders: Loaders,
     leases: LeaseIndex,
     told: Introductions,
+    spent: Spent,
     events: events::EventSender,
     boots: Boots,
     usages: Usages,
@@ -168,6 +172,7 @@ impl App {
             loaders: Loaders::new(seeded, counts),
             leases: LeaseIndex::default(),
             told: Introductions::default(),
+            spent: open_spent(&config)?,
             events: sender,
             boots: Boots::default(),
             usages: Usages::default(),
@@ -179,10 +184,8 @@ impl App {
         };
         let scrub = artifacts::start(&parts, &supervisor, store, &manifests)?;
         let (store, table, fresh) = open_leases(&parts)?;
-        let state = &parts.config.state;
-        let key = boot_key(state)
-            .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
-        parts.told = Introductions::with_key(key);
+        parts.told = Introductions::with_key(token_key(&parts.config)?);
+        let answer_files = artifacts::answer_files(&parts.config, &manifests);
         let (ask, asks) = mpsc::channel(1);
         let metrics = DiscoveryMetrics::register(&parts.registry)?;
         let (sightings, heard) = discover::queue(metrics.clone());
@@ -197,7 +200,7 @@ impl App {
         };
         let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
-        let http = bind_http(&parts, &supervisor)?;
+        let http = bind_http(&parts, &supervisor, answer_files)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
@@ -306,7 +309,26 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
     Ok((store, table, fresh))
 }
 
-fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+/// Who booted once. The state folder is made where it is missing.
+fn open_spent(config: &ServiceConfig) -> anyhow::Result<Spent> {
+    Spent::open(&config.state).context("which machines booted once is not known")
+}
+
+/// The key of boot tokens.
+fn token_key(config: &ServiceConfig) -> anyhow::Result<BootKey> {
+    if let Some(file) = &config.boot_key {
+        return shared_boot_key(file)
+            .with_context(|| format!("{} is no key of boot tokens", file.display()));
+    }
+    let state = &config.state;
+    boot_key(state).with_context(|| format!("boot tokens cannot be made in {}", state.display()))
+}
+
+fn bind_http(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    answer_files: AnswerFiles,
+) -> anyhow::Result<SocketAddr> {
     let at = parts.config.http;
     let config = HttpConfig {
         listen: at,
@@ -316,6 +338,7 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
         told: parts.told.clone(),
+        answer_files,
         events: parts.events.clone(),
         metrics: HttpMetrics::register(&parts.registry)?,
     };
@@ -417,6 +440,7 @@ fn start_timeline(
         recent,
         told: parts.told.clone(),
         chronicle: timeline.chronicle,
+        spent: parts.spent.clone(),
         metrics: timeline.metrics,
         #[cfg(feature = "otlp")]
         traces: traces.transpose()?,

@@ -92,6 +92,17 @@ pub struct ServiceConfig {
     #[arg(long, env = "REVEILLE_SECRETS", value_name = "DIR")]
     pub secrets: Option<PathBuf>,
 
+    /// The folder of ConfigMaps that answer files include, where there is no
+    /// cluster: NAME/KEY.
+    #[arg(long, env = "REVEILLE_CONFIG_MAPS", value_name = "DIR")]
+    pub config_maps: Option<PathBuf>,
+
+    /// A file with 32 random bytes at least, the key of boot tokens; for
+    /// replicas that are to know each other's. Default: boot.key in the state
+    /// folder, made when it is missing.
+    #[arg(long, env = "REVEILLE_BOOT_KEY", value_name = "FILE")]
+    pub boot_key: Option<PathBuf>,
+
     /// Where HTTP listens.
     #[arg(
         long,

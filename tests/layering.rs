@@ -58,6 +58,7 @@ const CORE_TOO: &[&str] = &[
     "artifact/unpack/whiteout.rs",
     "discover",
     "http/phone_home.rs",
+    "http/release.rs",
     "lease/addresses.rs",
     "lease/authority.rs",
     "lease/handover.rs",

@@ -9,7 +9,7 @@
     reason = "the lints know test functions, not what they call"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -22,19 +22,24 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus::TextEncoder;
+use reveille::artifact::secrets::Secrets;
 use reveille::boot::{MacAddress, Transport};
+use reveille::clock;
 use reveille::events;
 use reveille::files::Roots;
+use reveille::http::release::RELEASES;
 use reveille::http::{
-    AdminConfig, AdminServer, AdminSocket, HttpConfig, HttpMetrics, HttpServer, Limits,
+    AdminConfig, AdminServer, AdminSocket, AnswerFiles, HttpConfig, HttpMetrics, HttpServer, Limits,
 };
 use reveille::lease::LeaseIndex;
 use reveille::script::BootKey;
-use reveille::snapshot::{self, Acquaintances as _, Publisher, Snapshot};
+use reveille::snapshot::{self, Acquaintances as _, Publisher, Settings, Snapshot, compile};
+use reveille::standalone::read_text;
 use reveille::status::Table;
 use reveille::telemetry::Meter;
 use reveille::timeline::{
-    BootEvent, BootId, Chronicle, Fact, Introductions, PhoneState, Purpose, StoryLine, Transfer,
+    BootEvent, BootId, Chronicle, Fact, Introductions, PhoneState, Purpose, Release, StoryLine,
+    Transfer,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -783,6 +788,95 @@ fn hears_the_system_that_was_booted_call_back() {
 }
 
 #[test]
+fn gives_an_answer_file_for_its_boots_token_alone() {
+    const MANIFESTS: &str = r#"
+apiVersion: reveille.dev/v1alpha1
+kind: Subnet
+metadata: {name: lab}
+spec: {mode: Server, cidr: 64.0.0.0/2, interface: lo}
+---
+apiVersion: reveille.dev/v1alpha1
+kind: BootProfile
+metadata: {name: debian}
+spec:
+  default: true
+  linux: {kernel: {path: linux}}
+  config:
+  - {name: meta-data, template: "id: {{ machine.mac }}\n"}
+  - {name: user-data, template: "key {{ secrets.join.token }}\n", secretRefs: [{name: join}]}
+  - {name: broken, template: "{{ params.none }}"}
+"#;
+    let key = BootKey::new([7; 32]);
+    let number = clock::now().0;
+    let boot = BootId { mac: MAC, number };
+    let token = key.token(boot).unwrap();
+    let told = Introductions::with_key(key);
+    let secrets = tempfile::tempdir().unwrap();
+    let folder = secrets.path().to_owned();
+    let mut server = Server::with(|config| {
+        config.told = told;
+        config.answer_files = AnswerFiles::new(Secrets::Folder(folder), Secrets::None);
+    });
+    let inputs = read_text(Path::new("m.yaml"), MANIFESTS).inputs;
+    let settings = Settings {
+        http_port: 80,
+        loaders: BTreeMap::new(),
+        autoexec: BTreeSet::new(),
+        own_addresses: Vec::new(),
+        held: Arc::default(),
+    };
+    server
+        .publisher
+        .publish(compile(2, &inputs, &settings).snapshot);
+    let folder = format!("/reveille/machines/{}/config", MAC.hyphenated());
+    let said = |reply: Reply| (reply.status, String::from_utf8(reply.body).unwrap());
+    let meta = server.get(&format!("{folder}/{token}/meta-data"));
+    assert_eq!(meta.header("cache-control"), Some("no-store"));
+    assert_eq!(said(meta), (200, format!("id: {MAC}\n")));
+    let released = Fact::Released(Release {
+        boot,
+        name: "meta-data".to_owned(),
+        address: Ipv4Addr::LOCALHOST,
+        bytes: 22,
+    });
+    assert_eq!(server.event(), released);
+    // The Secret comes late: the machine is told to ask again, and then has it.
+    let user = format!("{folder}/user-data?token={token}");
+    let early = server.get(&user);
+    assert_eq!(early.header("retry-after"), Some("5"));
+    let waits = "secret-or-config-map-missing\n".to_owned();
+    assert_eq!(said(early), (503, waits));
+    assert!(matches!(server.event(), Fact::Refused { .. }));
+    std::fs::write(secrets.path().join("join.token"), "s3cr3t\n").unwrap();
+    assert_eq!(said(server.get(&user)), (200, "key s3cr3t\n".to_owned()));
+    assert!(matches!(server.event(), Fact::Released(_)));
+    for (path, status, words) in [
+        ("broken", 500, "answer-file-template-failed\n"),
+        ("none", 404, "no-such-answer-file\n"),
+    ] {
+        let reply = server.get(&format!("{folder}/{token}/{path}"));
+        assert_eq!(said(reply), (status, words.to_owned()));
+    }
+    assert!(matches!(server.event(), Fact::Refused { .. }));
+    for (path, words) in [
+        (format!("{folder}/meta-data"), "token-missing\n"),
+        (format!("{folder}/1.00/meta-data"), "token-wrong\n"),
+    ] {
+        assert_eq!(said(server.get(&path)), (403, words.to_owned()));
+    }
+    // Once more would be once too often.
+    for _ in 1..RELEASES {
+        let reply = server.get(&format!("{folder}/{token}/meta-data"));
+        assert_eq!(reply.status, 200);
+    }
+    let reply = server.get(&format!("{folder}/{token}/meta-data"));
+    assert_eq!(
+        said(reply),
+        (403, "answer-file-given-too-often\n".to_owned())
+    );
+}
+
+#[test]
 fn tells_when_a_long_file_begins_and_what_is_not_there() {
     let mut server = Server::start();
     std::fs::write(server.tree().join("linux"), vec![0; 600_000]).unwrap();
@@ -854,6 +948,7 @@ impl Server {
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
             leases,
             told: Introductions::default(),
+            answer_files: AnswerFiles::default(),
             events: sender,
             metrics: HttpMetrics::register(&registry).unwrap(),
         };

@@ -11,6 +11,7 @@
 )]
 
 mod artifact;
+mod config;
 mod lease;
 mod machine;
 mod problem;
@@ -28,6 +29,7 @@ pub use self::artifact::{
     ArchiveFormat, ArchiveSource, Artifact, ArtifactFile, ArtifactSpec, ArtifactStatus,
     FetchStatus, MAX_ARTIFACT_FILES, MAX_MIRRORS, MAX_PICKS, OciSource, Signature,
 };
+pub use self::config::{ConfigFile, ConfigKind, MAX_CONFIGS, MAX_TEMPLATE};
 pub use self::lease::{DhcpLease, DhcpLeaseSpec};
 pub use self::machine::{
     BootPolicy, BootSpec, Interface, LocalBoot, MAX_INTERFACES, Machine, MachineSpec,

@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::BootProfileStatus;
+use super::{BootProfileStatus, ConfigFile};
 use crate::boot::Architecture;
 
 /// Most initrds that one profile may name.
@@ -113,7 +113,14 @@ pub struct BootProfileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalSource>,
 
-    /// Values for templates, as `{{ params.NAME }}`; a machine's own win.
+    /// Answer files for what is booted, each made for one machine and released
+    /// by its boot's token alone: kickstart, preseed, cloud-init, Ignition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub config: Vec<ConfigFile>,
+
+    /// Values for templates, as `{{ params.NAME }}`; they win over the
+    /// Subnet's, and a machine's own win over them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
 }
@@ -175,8 +182,9 @@ pub enum Operator {
 pub struct Loader {
     /// `Ipxe`: iPXE for the machine's architecture, then this profile's
     /// script. `Direct`: none; the firmware itself loads the program of `efi`,
-    /// by PXE or HTTP boot. `File`: the file named in `files`, and nothing
-    /// after it.
+    /// by PXE or HTTP boot. `GrubShim`: a shim and a GRUB that distributions
+    /// sign, for Secure Boot, and a `grub.cfg` that is made for the machine.
+    /// `File`: the file named in `files`, and nothing after it.
     #[serde(default)]
     pub kind: LoaderKind,
     /// Files to send instead of the usual ones, by architecture; paths in the
@@ -199,6 +207,9 @@ pub enum LoaderKind {
     Ipxe,
     /// None: the firmware loads what is booted.
     Direct,
+    /// `shimx64.efi` or `shimaa64.efi`, which loads `grubx64.efi` or
+    /// `grubaa64.efi` from the same folder.
+    GrubShim,
     /// A file that needs nothing from us afterwards.
     File,
 }

@@ -1,5 +1,6 @@
 //! `Subnet`: where machines boot.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use kube::CustomResource;
@@ -113,6 +114,11 @@ pub struct SubnetSpec {
     /// by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_profile_ref: Option<NameRef>,
+
+    /// Values for templates of what boots here, as `{{ params.NAME }}`; those
+    /// of the profile and of the machine win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
 }
 
 /// What Reveille does on a Subnet.

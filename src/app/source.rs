@@ -169,5 +169,6 @@ fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> prometheus:
         problems,
         SnapshotMetrics::register(&parts.registry)?,
         parts.shelf.clone(),
-    ))
+    )
+    .with_spent(parts.spent.clone()))
 }

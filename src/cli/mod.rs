@@ -16,6 +16,7 @@ pub mod operator;
 pub mod probe;
 pub mod rbac;
 pub mod reference;
+pub mod render;
 pub mod serve;
 mod service;
 pub mod settings;
@@ -50,6 +51,8 @@ pub enum Command {
     Operator(Box<operator::OperatorArgs>),
     /// Find every mistake in manifests.
     Check(check::CheckArgs),
+    /// Show what a machine would be sent: its script, or an answer file.
+    Render(render::RenderArgs),
     /// Say whether the running service can serve boots, and what is wrong.
     Status(status::StatusArgs),
     /// Show the running service's machines, boots, leases, Subnets and profiles.
@@ -92,6 +95,7 @@ impl Cli {
             Command::Serve(args) => args.run(),
             Command::Operator(args) => args.run(),
             Command::Check(args) => args.run(&mut out),
+            Command::Render(args) => args.run(&mut out),
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),

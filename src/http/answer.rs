@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::{Body, FileSource, Reading, Source};
 use super::delivery::{Content, Delivery, Exchange, Kind, Outbox};
+use super::media;
 use super::range::{Conditions, Selection, Version, select};
 use super::refusal::Refusal;
-use super::{media, phone_home};
 use crate::files::OpenedFile;
 
-/// Seconds after which a client may ask again while there is no snapshot.
+/// Seconds after which a client may ask again for what is not there yet.
 const RETRY_SECONDS: &str = "5";
 
 /// What is sent: all but what the connection adds.
@@ -59,20 +59,11 @@ impl Answer {
         answer.status =
             StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         answer.reason = Some(reason);
-        match refusal {
-            Refusal::Method | Refusal::PhoneHome(phone_home::Refused::Method) => {
-                answer.put(ALLOW, "GET, HEAD")
-            }
-            Refusal::NoSnapshot => answer.put(RETRY_AFTER, RETRY_SECONDS),
-            Refusal::Target(_)
-            | Refusal::Route(_)
-            | Refusal::PhoneHome(_)
-            | Refusal::NotFound
-            | Refusal::NotReadable
-            | Refusal::ListingOff
-            | Refusal::ReadFailed
-            | Refusal::OtherVersion
-            | Refusal::BehindEnd => {}
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            answer.put(ALLOW, "GET, HEAD");
+        }
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.put(RETRY_AFTER, RETRY_SECONDS);
         }
         answer
     }

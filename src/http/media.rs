@@ -28,6 +28,7 @@ pub fn content_type_for(purpose: Purpose, name: &str) -> String {
         | Purpose::Waiting
         | Purpose::Kernel
         | Purpose::Initrd
+        | Purpose::Config
         | Purpose::Other => content_type(name),
     }
 }

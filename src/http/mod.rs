@@ -8,6 +8,7 @@
 
 pub mod admin;
 mod answer;
+mod answer_files;
 mod body;
 mod boot_key;
 mod delivery;
@@ -21,14 +22,16 @@ mod metrics;
 pub mod phone_home;
 pub mod range;
 pub mod refusal;
+pub mod release;
 pub mod route;
 pub mod server;
 pub mod target;
 mod wire;
 
 pub use self::admin::{AdminConfig, AdminServer, AdminSocket, Approve, Readiness};
+pub use self::answer_files::AnswerFiles;
 pub use self::body::{CHUNK, FEW_FILES, SMALL_CHUNK};
-pub use self::boot_key::{KEY_FILE, boot_key};
+pub use self::boot_key::{KEY_FILE, boot_key, shared_boot_key};
 pub use self::door::{
     CONNECTIONS, CONNECTIONS_PER_CLIENT, DRAIN_TIMEOUT, HEAD_TIMEOUT, Limits, STALL_TIMEOUT,
 };

@@ -3,7 +3,7 @@
 //! Core: names and status codes.
 
 use super::target::BadTarget;
-use super::{phone_home, route};
+use super::{phone_home, release, route};
 
 /// A refusal of a request: its name is the body of the answer, the log field
 /// and the metric's label.
@@ -19,6 +19,8 @@ pub enum Refusal {
     PhoneHome(phone_home::Refused),
     /// What `route` refuses.
     Route(route::Refused),
+    /// What `release` refuses.
+    AnswerFile(release::Refused),
     /// 404: nothing is there.
     NotFound,
     /// 403: it is there, but must not be read or leads out of the root.
@@ -43,6 +45,7 @@ impl Refusal {
             Self::Target(bad) => bad.as_str(),
             Self::PhoneHome(refused) => refused.as_str(),
             Self::Route(refused) => refused.as_str(),
+            Self::AnswerFile(refused) => refused.as_str(),
             Self::NotFound => "not-found",
             Self::NotReadable => "not-readable",
             Self::ListingOff => "listing-is-off",
@@ -61,6 +64,7 @@ impl Refusal {
             Self::Target(_) => 400,
             Self::PhoneHome(refused) => refused.status(),
             Self::Route(refused) => refused.status(),
+            Self::AnswerFile(refused) => refused.status(),
             Self::NotFound => 404,
             Self::NotReadable | Self::ListingOff => 403,
             Self::ReadFailed => 500,

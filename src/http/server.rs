@@ -24,6 +24,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
+use super::answer_files::AnswerFiles;
 use super::body::{Body, Reading};
 use super::delivery::{Content, Exchange, Kind, Sinks};
 use super::discs::Discs;
@@ -35,6 +36,7 @@ use super::metrics::HttpMetrics;
 use super::phone_home;
 use super::range::Conditions;
 use super::refusal::Refusal;
+use super::release::{Granted, without_token};
 use super::route::{Route, route};
 use super::target::{Format, decode_path, format};
 use crate::boot::MacAddress;
@@ -44,7 +46,7 @@ use crate::files::{ArtifactPath, Roots};
 use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
-use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome};
+use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome, Purpose, Release};
 
 /// For the body of a call to come: it has 4 KiB at most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,6 +68,8 @@ pub struct HttpConfig {
     pub leases: LeaseIndex,
     /// What machines told of themselves lately.
     pub told: Introductions,
+    /// Makes their answer files.
+    pub answer_files: AnswerFiles,
     /// The road to the timeline.
     pub events: EventSender,
     /// The counters, shared with other doors.
@@ -86,6 +90,7 @@ struct Boot {
     roots: Arc<Roots>,
     leases: LeaseIndex,
     told: Introductions,
+    answer_files: AnswerFiles,
     sinks: Arc<Sinks>,
     listing: bool,
     zone: TimeZone,
@@ -108,6 +113,7 @@ impl HttpServer {
             roots,
             leases,
             told,
+            answer_files,
             events,
             metrics,
         } = config;
@@ -123,6 +129,7 @@ impl HttpServer {
                 discs: Discs::default(),
             }),
             told,
+            answer_files,
             listing,
             zone: files::local_zone(),
             reading: Reading::default(),
@@ -184,7 +191,7 @@ impl Boot {
             peer: caller.ends.peer,
             mac: self.machine_at(caller.ends.peer),
             method: head.method.clone(),
-            path: head.uri.path().to_owned(),
+            path: without_token(head.uri.path()),
             generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
             _in_flight: self.sinks.metrics.begin(),
         };
@@ -210,7 +217,8 @@ impl Boot {
             return Err(Refusal::Method);
         }
         let snapshot = snapshot.ok_or(Refusal::NoSnapshot)?;
-        exchange.path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
+        let path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
+        exchange.path = without_token(&path);
         let server = reached_at(caller.ends.local);
         let asking = script::Caller {
             address: ipv4(caller.ends.peer),
@@ -218,9 +226,9 @@ impl Boot {
             told: &self.told,
         };
         let query = head.uri.query();
-        let route =
-            route(snapshot, asking, server, &exchange.path, query).map_err(Refusal::Route)?;
+        let route = route(snapshot, asking, server, &path, query).map_err(Refusal::Route)?;
         match route {
+            Route::Config(granted) => self.answer_file(&granted, exchange).await,
             Route::Text {
                 name,
                 body,
@@ -255,6 +263,32 @@ impl Boot {
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
         }
+    }
+
+    /// Makes an answer file, and tells the timeline that it was given away.
+    async fn answer_file(&self, granted: &Granted, exchange: &Exchange) -> Result<Answer, Refusal> {
+        let file = &granted.file;
+        let text = self.answer_files.text(granted).await;
+        let fact = match &text {
+            Ok(text) => Fact::Released(Release {
+                boot: granted.boot,
+                name: file.name.clone(),
+                address: ipv4(exchange.peer),
+                bytes: text.len() as u64,
+            }),
+            Err(refused) => Fact::Refused {
+                purpose: Purpose::Config,
+                name: file.name.clone(),
+                reason: refused.as_str(),
+            },
+        };
+        if exchange.method == Method::GET {
+            let (mac, at) = (granted.boot.mac, clock::now());
+            self.sinks.events.emit(BootEvent { mac, at, fact });
+        }
+        let text = text.map_err(Refusal::AnswerFile)?;
+        let kind = Kind::Content(Purpose::Config);
+        Ok(Answer::made(kind, file.kind.media(), text))
     }
 
     /// Hears the call of a system that was booted.

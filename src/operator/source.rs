@@ -214,7 +214,7 @@ impl Source {
             *read = Some(now);
             Some(())
         });
-        let changed = self.settings.as_ref() != Some(&settings);
+        let changed = self.settings.as_ref() != Some(&settings) || self.press.is_stale();
         self.settings = Some(settings);
         if self.published && (edited.is_some() || changed) {
             self.publish(edited.is_some());

@@ -85,6 +85,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         loaders: settings.loaders.clone(),
         autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
+        spent: Arc::new(inputs.spent.clone()),
         incomplete: inputs.incomplete,
         artifacts,
         artifacts_refused,

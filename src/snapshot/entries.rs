@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub loaders: BTreeMap<Architecture, String>,
     /// The architectures whose loader runs `autoexec.ipxe`.
     pub autoexec: BTreeSet<Architecture>,
+    /// The greatest `boot.generation` that each machine has used up.
+    pub spent: Arc<BTreeMap<ObjectName, i64>>,
     /// Whether manifests are missing that may name any machine.
     pub incomplete: bool,
     /// The port of our HTTP service, for URLs.

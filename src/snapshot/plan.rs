@@ -56,6 +56,8 @@ pub enum Verdict {
 pub enum LocalReason {
     /// Its `boot.policy` is `Local`.
     Policy,
+    /// Its `boot.policy` is `Once`, and a boot of this generation got to its end.
+    Spent,
     /// Its interface has `netboot: false`.
     Interface,
     /// Its profile is `local`.
@@ -90,6 +92,8 @@ pub enum NoLoader {
     LoaderMissing,
     /// The profile boots an EFI program, and its firmware is a BIOS.
     SourceNeedsUefi,
+    /// The profile's loader is shim, which there is for x64 and ARM64 UEFI.
+    NoShim,
     /// The profile boots a disc in memory, which UEFI HTTP boot alone can.
     SourceNeedsHttpBoot,
 }
@@ -115,6 +119,7 @@ impl Snapshot {
             (Some(machine), _) if machine.spec().boot.policy == BootPolicy::Local => {
                 Verdict::Local(LocalReason::Policy)
             }
+            (Some(machine), _) if self.is_spent(machine) => Verdict::Local(LocalReason::Spent),
             _ if interface.is_some_and(|interface| !interface.netboot) => {
                 Verdict::Local(LocalReason::Interface)
             }
@@ -133,6 +138,13 @@ impl Snapshot {
             rule,
             verdict,
         }
+    }
+
+    /// Whether the machine boots once, and did.
+    fn is_spent(&self, machine: &MachineEntry) -> bool {
+        let boot = machine.spec().boot;
+        let spent = self.spent.get(&machine.name);
+        boot.policy == BootPolicy::Once && spent.is_some_and(|spent| *spent >= boot.generation)
     }
 
     fn choose(
@@ -206,6 +218,13 @@ impl Snapshot {
             Some(file) => Some(file),
             None if profile.spec.loader.kind == LoaderKind::File => {
                 return Err(NoLoader::ArchitectureNotInProfile);
+            }
+            None if profile.spec.loader.kind == LoaderKind::GrubShim => {
+                let shim = architecture.shim_file().ok_or(NoLoader::NoShim)?;
+                return Ok(LoaderChoice {
+                    file: shim.to_owned(),
+                    architecture,
+                });
             }
             None => self.loaders.get(&architecture),
         };
@@ -294,6 +313,7 @@ impl LocalReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Policy => "policy-local",
+            Self::Spent => "once-is-spent",
             Self::Interface => "interface-not-netboot",
             Self::Profile => "profile-local",
             Self::ProfileMissing => "profile-missing",
@@ -315,6 +335,7 @@ impl NoLoader {
             Self::ArchitectureNotInProfile => "architecture-not-in-profile",
             Self::LoaderMissing => "loader-missing",
             Self::SourceNeedsUefi => "source-needs-uefi",
+            Self::NoShim => "no-shim-for-architecture",
             Self::SourceNeedsHttpBoot => "source-needs-http-boot",
         }
     }

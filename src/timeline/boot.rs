@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::observe::Known;
-use super::progress::Progress;
+use super::progress::{Leaves, Progress};
 use super::word::{Word, Words};
 use crate::boot::{Architecture, Client, ClientKind, MacAddress, Transport, Uuid};
 use crate::clock::Millis;
@@ -84,6 +84,11 @@ pub struct Boot {
     pub stages_left_out: u32,
     /// What went wrong lately.
     pub trouble: Vec<Trouble>,
+    /// The `boot.generation` of a machine that boots once, as its boot began.
+    #[serde(skip)]
+    pub once: Option<i64>,
+    /// The same, once this boot has used it up.
+    pub consumed: Option<i64>,
     /// What is still to come.
     #[serde(skip)]
     pub(super) progress: Progress,
@@ -134,6 +139,9 @@ pub enum Stage {
     Iso,
     /// Everything was sent.
     HandOff,
+    /// An answer file was given to what was booted; it says which, and to what
+    /// address.
+    Config,
     /// The system that was booted called back.
     PhonedHome,
     /// The machine was told to boot its disk.
@@ -241,6 +249,8 @@ impl Boot {
             stages: Vec::new(),
             stages_left_out: 0,
             trouble: Vec::new(),
+            once: None,
+            consumed: None,
             progress: Progress::new(at),
         };
         boot.know(known, words);
@@ -252,6 +262,8 @@ impl Boot {
         if let Some(name) = &known.name {
             self.name(name, words);
             self.known_by = known.known_by;
+            // As it began: a greater one in between is for the next boot.
+            self.once = self.once.or(known.once);
         }
         if let Some(profile) = &known.profile {
             self.profile = Some(words.word(profile));
@@ -314,6 +326,28 @@ impl Boot {
         u32::try_from(self.duration_ms()).unwrap_or(u32::MAX)
     }
 
+    /// Uses up the generation of a machine that boots once, where `result` says
+    /// that it is done. A script of somebody's own or another server's is seen
+    /// to leave, and not what it boots: that counts when the system calls back.
+    pub(super) fn consume(&mut self, result: BootResult) {
+        let is_done = match result {
+            BootResult::PhonedHome => true,
+            BootResult::HandedOff => match self.progress.leaves {
+                Leaves::Linux | Leaves::Efi | Leaves::Iso => true,
+                Leaves::Loader | Leaves::Script | Leaves::Chain => false,
+            },
+            BootResult::Running
+            | BootResult::Chained
+            | BootResult::LocalBoot
+            | BootResult::Stalled
+            | BootResult::Restarted
+            | BootResult::Failed => false,
+        };
+        if is_done {
+            self.consumed = self.consumed.or(self.once);
+        }
+    }
+
     /// Adds a stage; of very many, those in the middle go.
     pub(super) fn push(&mut self, record: StageRecord) {
         if self.stages.len() >= FIRST_STAGES + LAST_STAGES {
@@ -349,6 +383,7 @@ impl Stage {
             Self::Efi => "efi",
             Self::Iso => "iso",
             Self::HandOff => "hand-off",
+            Self::Config => "config",
             Self::PhonedHome => "phoned-home",
             Self::LocalBoot => "local-boot",
         }

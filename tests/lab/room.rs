@@ -20,6 +20,9 @@ const ACCOUNT: Duration = Duration::from_secs(10);
 /// The folder of manifests that boot more than Linux.
 const SOURCES: &str = "sources";
 
+/// The folder of manifests that boot by a signed shim and GRUB.
+const SECURE_BOOT: &str = "secure-boot";
+
 /// The room, furnished, with the server ready.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -39,6 +42,12 @@ impl Room {
         std::fs::create_dir_all(&tree)?;
         std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
         std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
+        if let (true, Some(signed)) = (manifests.ends_with(SECURE_BOOT), &assets.signed) {
+            for name in ["shimx64.efi", "grubx64.efi"] {
+                let to = folder.join("artifacts").join(name);
+                std::fs::copy(signed.join(name), to).context("signed loaders")?;
+            }
+        }
         if manifests.ends_with(SOURCES) {
             other_sources(&assets, &folder.join("artifacts"))?;
         }
@@ -77,6 +86,21 @@ impl Room {
             self.server.alive()?;
             sleep(TICK);
         }
+    }
+
+    /// Waits until the server's account of the machine's last boot has `stage`.
+    pub(crate) fn wait_for_stage(&mut self, mac: &str, stage: &str) -> Result<()> {
+        let mut waited = Duration::ZERO;
+        while waited < LIMIT {
+            let boots = Boot::of(Boot::list(&get("/boots")?)?, mac);
+            if boots.last().is_some_and(|boot| boot.at(stage).is_some()) {
+                return Ok(());
+            }
+            self.server.alive()?;
+            sleep(TICK);
+            waited += TICK;
+        }
+        bail!("the boot of {mac} did not come to {stage}")
     }
 
     /// The server's account of a machine: its boots, once there is one and all have ended with

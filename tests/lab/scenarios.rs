@@ -1,6 +1,7 @@
 //! What the lab proves, one scenario after the other.
 
 use std::path::Path;
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +10,8 @@ use crate::boots::Boot;
 use crate::room::Room;
 use crate::support::assets::Assets;
 use crate::support::disk;
-use crate::support::machine::{AWAKE, Firmware, Machine, PROMISE, expect_command_line};
+use crate::support::machine::{AWAKE, Firmware, Machine, PROMISE, Running, expect_command_line};
+use crate::support::server::get;
 
 /// Resident memory of the server that we promise, after a few boots.
 pub(crate) const MEMORY: u64 = 40 << 20;
@@ -33,6 +35,8 @@ enum Expected {
     Linux { loader: Option<&'static str> },
     /// The disk boots.
     Disk,
+    /// Linux boots once, in spite of a power cut, and the disk ever after.
+    Once,
     /// What is no plain kernel wakes up.
     Source(Source),
 }
@@ -49,6 +53,9 @@ struct Source {
     result: &'static str,
 }
 
+/// How long it may take until a boot that is over counts at the next one.
+const ONCE_SETTLES: Duration = Duration::from_secs(3);
+
 /// Where Debian's package `ipxe` has its loaders.
 const SYSTEM_LOADERS: &str = "/usr/lib/ipxe";
 
@@ -63,7 +70,7 @@ pub(crate) const FIRST_LIGHT: [Machine; 3] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 16] = [
+pub(crate) const ALL: [Scenario; 18] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -82,6 +89,31 @@ pub(crate) const ALL: [Scenario; 16] = [
             ..machine("uefi-disk", "52:54:00:00:00:06", Firmware::UefiPxe)
         },
         expected: Expected::Disk,
+        system_loaders: false,
+    },
+    Scenario {
+        name: "once",
+        manifests: "tests/lab/manifests/once",
+        machine: Machine {
+            disk: true,
+            ..machine("once", "52:54:00:00:00:22", Firmware::Bios)
+        },
+        expected: Expected::Once,
+        system_loaders: false,
+    },
+    Scenario {
+        name: "secure-boot",
+        manifests: "tests/lab/manifests/secure-boot",
+        machine: machine("secure-boot", "52:54:00:00:00:21", Firmware::SecureBoot),
+        expected: Expected::Source(linux(
+            (
+                "secure-boot",
+                "console=ttyS0 hostname=secure-boot reveille.mac=52:54:00:00:00:21",
+            ),
+            &[
+                "Offer", "Ack", "Loader", "Script", "Kernel", "Initrd", "HandOff",
+            ],
+        )),
         system_loaders: false,
     },
     Scenario {
@@ -288,6 +320,7 @@ impl Scenario {
                 lines.extend(memory(&room)?);
                 Ok(lines)
             }
+            Expected::Once => self.once(&mut room, running),
             Expected::Source(source) => {
                 let (said, after) = room.wait_for(&mut running, source.says)?;
                 if let Some((name, line)) = source.linux {
@@ -315,6 +348,29 @@ impl Scenario {
                 Ok(lines)
             }
         }
+    }
+
+    /// Power is cut before the boot's end, and after it.
+    fn once(self, room: &mut Room, running: Running) -> Result<Vec<String>> {
+        room.wait_for_stage(self.machine.mac, "Script")?;
+        drop(running);
+        let mut running = room.power_on(self.machine)?;
+        let (said, after) = room.wait_for(&mut running, AWAKE)?;
+        expect_command_line(&said, self.machine.name, &command_line(self.machine))?;
+        drop(running);
+        sleep(ONCE_SETTLES);
+        let mut running = room.power_on(self.machine)?;
+        room.wait_for(&mut running, disk::MARKER)?;
+        let boots = Boot::of(Boot::list(&get("/boots")?)?, self.machine.mac);
+        let results: Vec<&str> = boots.iter().map(|boot| boot.result.as_str()).collect();
+        ensure!(
+            results == ["Restarted", "HandedOff", "LocalBoot"],
+            "the boots ended as {results:?}"
+        );
+        let awake = seconds(after);
+        let mut lines = vec![format!("cut, awake after {awake}, and then at its disk")];
+        lines.extend(memory(room)?);
+        Ok(lines)
     }
 
     fn expect_linux(self, boot: &Boot, loader: Option<&str>) -> Result<()> {

@@ -309,6 +309,31 @@ installer() {
   say "debian-installer-12-netboot-amd64 is not here; its scenario is skipped"
 }
 
+# === Secure Boot ===
+
+# Debian's shim and GRUB as it signs them, under the names that firmware and shim ask for.
+fetch_signed() {
+  local folder=$1
+  say "fetching Debian's signed shim and GRUB"
+  download shim-signed "$folder" &&
+    install -m 644 "$folder/unpacked/usr/lib/shim/shimx64.efi.signed" "$folder/shimx64.efi" &&
+    rm -rf "$folder/unpacked" &&
+    download grub-efi-amd64-signed "$folder" &&
+    install -m 644 "$folder/unpacked/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed" "$folder/grubx64.efi" &&
+    rm -rf "$folder/unpacked"
+}
+
+# The folder, or nothing where they do not come; the scenario is skipped then.
+signed() {
+  local version
+  version=$(candidate shim-signed)_$(candidate grub-efi-amd64-signed)
+  if [[ -e /usr/share/OVMF/OVMF_VARS_4M.ms.fd ]] && keep "signed-${version//[^A-Za-z0-9.+~-]/_}" fetch_signed; then
+    newest 'signed-*'
+    return
+  fi
+  say "shim and GRUB did not come; the scenario of Secure Boot is skipped"
+}
+
 # === network loaders ===
 
 # Bookworm's iPXE is of 2019; the next release has autoexec.ipxe, HTTPS and other architectures. It is
@@ -365,6 +390,7 @@ initrd=$(initrd)
 uki=$(uki "$kernel" "$initrd")
 iso=$(iso "$kernel" "$initrd")
 installer=$(installer)
+signed=$(signed)
 loaders=$(loaders)
 cat <<OUT
 kernel=$kernel
@@ -372,6 +398,7 @@ initrd=$initrd
 uki=$uki
 iso=$iso
 installer=$installer
+signed=$signed
 loaders=$loaders
 ovmf_code=/usr/share/OVMF/OVMF_CODE_4M.fd
 ovmf_vars=/usr/share/OVMF/OVMF_VARS_4M.fd

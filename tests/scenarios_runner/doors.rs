@@ -5,7 +5,7 @@ use reveille::http::media::content_type;
 use reveille::http::range::{Conditions, Selection, Version, select};
 use reveille::http::route::{self, Route, route};
 use reveille::http::target::decode_path;
-use reveille::script::Caller;
+use reveille::script::{Caller, SecretValues, Values, render_config};
 use reveille::tftp::resolve::{Content, resolve};
 use reveille::timeline::Purpose;
 
@@ -89,6 +89,12 @@ impl Stage {
                     self.told.insert(mac, told, self.now());
                 }
                 Sent::Text(body, purpose)
+            }
+            Route::Config(granted) => {
+                let (file, context) = (&granted.file, &granted.context);
+                let hidden = SecretValues::Hidden;
+                let text = render_config(file, context, hidden, &Values::new());
+                Sent::Text(text.map_err(|error| error.to_string())?, Purpose::Config)
             }
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reveille::api::Severity;
@@ -15,10 +16,11 @@ use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
 use reveille::lease::{Authority, LeaseState, LeaseTable, Shares, SilentReason};
 use reveille::script::BootKey;
-use reveille::snapshot::{Acquaintances as _, Identity, Settings, Snapshot, compile};
+use reveille::snapshot::{Acquaintances as _, Identity, ObjectName, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 use reveille::timeline::{
-    BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline, Transfer,
+    Boot, BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline,
+    Transfer,
 };
 
 use super::book::{Call, ReplyWant, Role, Standing, Step, TransferSeen, World};
@@ -28,7 +30,8 @@ use super::packet::{Packet, build, take_apart};
 
 /// When scenarios begin.
 const START: Millis = Millis::from_secs(1_760_000_000);
-const PURPOSES: [Purpose; 8] = [
+const PURPOSES: [Purpose; 9] = [
+    Purpose::Config,
     Purpose::Loader,
     Purpose::Script,
     Purpose::LocalScript,
@@ -84,7 +87,7 @@ impl Stage {
             autoexec: new.copied().collect(),
             loaders,
             own_addresses: vec![world.server],
-            held: std::sync::Arc::default(),
+            held: Arc::default(),
         };
         Ok(Self {
             snapshot: compile(1, &loaded.inputs, &settings).snapshot,
@@ -299,9 +302,24 @@ impl Stage {
     /// Folds an event in, as the keeper does.
     fn observe(&mut self, event: &BootEvent, known: &Known) {
         for note in self.timeline.observe(event, known) {
-            if let Note::Started(boot) = note {
-                self.told.began(boot.id);
+            match note {
+                Note::Started(boot) => self.told.began(boot.id),
+                Note::Ended(boot) | Note::PhonedHome(boot) => self.spend(&boot),
+                Note::Stage(..) | Note::Trouble(..) => {}
             }
+        }
+    }
+
+    /// Has a machine that boots once boot its disk from now on, as the keeper and
+    /// the press do.
+    fn spend(&mut self, boot: &Boot) {
+        let names = boot.namespace.as_deref().zip(boot.machine.as_deref());
+        if let (Some((namespace, name)), Some(generation)) = (names, boot.consumed) {
+            let name = ObjectName {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            Arc::make_mut(&mut self.snapshot.spent).insert(name, generation);
         }
     }
 

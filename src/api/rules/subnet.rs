@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
 use super::syntax::{is_cidr, is_time, mac_pattern};
-use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, quoted, rule, rule_of};
+use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, params, quoted, rule, rule_of};
 
 /// The longest name of an interface that is looked at; what is longer than any
 /// is told so.
@@ -36,6 +36,7 @@ pub(in crate::api) fn subnet() -> Vec<At> {
         name_ref("defaultProfileRef", "BootProfile"),
     ];
     all.extend(atomic);
+    all.extend(params());
     all.extend(hosts);
     all
 }

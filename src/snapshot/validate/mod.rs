@@ -4,6 +4,7 @@
 //! fields mean together. Core: pure, and total.
 
 mod artifact;
+mod config;
 mod machine;
 mod profile;
 mod subnet;

@@ -61,31 +61,9 @@ const FIELDS: &[Planned] = &[
     ),
     field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
     field(
-        Kind::BootProfile,
-        "/spec/config",
-        "put answer files into the artifact tree and name them in `args`",
-    ),
-    value(
-        Kind::BootProfile,
-        "/spec/loader/kind",
-        "GrubShim",
-        "use `File` and name the shim in `files`",
-    ),
-    field(
         Kind::Machine,
         "/spec/options",
         "remove it; the Subnet says what machines are told",
-    ),
-    field(
-        Kind::Machine,
-        "/spec/boot/generation",
-        "remove it; `policy` says whether it boots",
-    ),
-    value(
-        Kind::Machine,
-        "/spec/boot/policy",
-        "Once",
-        "use `Always`, and `Local` once it is installed",
     ),
 ];
 

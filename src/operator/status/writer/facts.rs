@@ -152,6 +152,7 @@ impl Writer {
             latest: latest.as_ref(),
             uuid: uuid.flatten(),
             lease,
+            consumed: sight.snapshot.spent.get(&name).copied(),
             now: timestamp(clock::now())?,
         });
         let conditions = (&*old.conditions, &*status.conditions);

@@ -9,7 +9,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -42,7 +42,7 @@ use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
-use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
+use crate::tftp::{TftpConfig, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
@@ -321,7 +321,7 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         HttpServer::bind(config.clone())
             .map_err(|error| bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
     };
-    let first = bound(Table::Tcp, at, &bind)?;
+    let first = bound(Table::Tcp, SocketAddr::V4(at), &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
         None => SocketAddr::V4(at),
@@ -331,13 +331,12 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
 }
 
 fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.tftp;
+    let (at, settings) = (parts.config.tftp, &parts.config.tftp_args);
     let config = TftpConfig {
         listen: at,
-        limits: TftpLimits {
-            drain: TFTP_DRAIN,
-            ..TftpLimits::default()
-        },
+        from: settings.answer_from(),
+        naming: settings.naming(),
+        limits: settings.limits(TFTP_DRAIN),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
@@ -352,7 +351,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     let first = bound(Table::Udp, at, &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
-        None => SocketAddr::V4(at),
+        None => at,
     };
     serve_bound(supervisor, "tftp", first, bind, TftpServer::run);
     Ok(address)
@@ -362,11 +361,11 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
 /// and tries again, and the others serve.
 fn bound<S>(
     table: Table,
-    at: SocketAddrV4,
+    at: SocketAddr,
     bind: impl Fn() -> Result<S, String>,
 ) -> anyhow::Result<Option<S>> {
     bind().map(Some).or_else(|words| {
-        let error = try_bind(table, SocketAddr::V4(at)).err();
+        let error = try_bind(table, at).err();
         match error.map(|error| error.kind()) {
             Some(io::ErrorKind::PermissionDenied) => Ok(None),
             _ => Err(anyhow::Error::msg(words)),
@@ -428,7 +427,10 @@ fn start_dhcp(
     links: Links,
 ) {
     let listeners = Listeners {
-        doors: [("HTTP", *config.http.ip()), ("TFTP", *config.tftp.ip())],
+        doors: [
+            ("HTTP", IpAddr::V4(*config.http.ip())),
+            ("TFTP", config.tftp.ip()),
+        ],
         supervisor: supervisor.clone(),
         story: engine.tools.story.clone(),
         queue,
@@ -450,7 +452,7 @@ struct Listeners {
     story: Story,
     links: Links,
     /// Where the services listen that machines are sent to.
-    doors: [(&'static str, Ipv4Addr); 2],
+    doors: [(&'static str, IpAddr); 2],
 }
 
 impl Listeners {
@@ -493,7 +495,7 @@ impl Listeners {
                 supervisor.settled(&name);
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
                 for (service, at) in doors {
-                    if !at.is_unspecified() && at != link.address {
+                    if !at.is_unspecified() && at != IpAddr::V4(link.address) {
                         tracing::warn!(
                             subnet,
                             "machines are told to use {service} at {}, but it listens on {at} only",

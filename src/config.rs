@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::discover::DiscoverArgs;
 use crate::telemetry::{LogFormat, LogTarget};
+use crate::tftp::TftpArgs;
 
 /// Settings of the service. Each flag has an environment variable.
 #[derive(Clone, Debug, Args)]
@@ -101,14 +102,18 @@ pub struct ServiceConfig {
     )]
     pub http: SocketAddrV4,
 
-    /// Where TFTP listens.
+    /// Where TFTP listens. [::]:69 takes IPv6 and IPv4.
     #[arg(
         long,
         env = "REVEILLE_TFTP",
         value_name = "ADDRESS:PORT",
         default_value = "0.0.0.0:69"
     )]
-    pub tftp: SocketAddrV4,
+    pub tftp: SocketAddr,
+
+    /// Settings of TFTP.
+    #[command(flatten)]
+    pub tftp_args: TftpArgs,
 
     /// Where /healthz, /readyz, /metrics, /status and the tables are, for reading
     /// only. Not for machines: keep it on a trusted address.

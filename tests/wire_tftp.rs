@@ -11,7 +11,8 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,12 +22,13 @@ use std::time::Duration;
 
 use reveille::boot::{MacAddress, Transport};
 use reveille::events;
-use reveille::files::Roots;
+use reveille::files::{ArtifactPath, Roots};
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Publisher, Snapshot};
 use reveille::telemetry::Meter;
 use reveille::tftp::wire::{self, ErrorCode, Options, Packet};
-use reveille::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
+use reveille::tftp::resolve::Naming;
+use reveille::tftp::{AnswerFrom, TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use reveille::timeline::{BootEvent, Fact};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -404,23 +406,201 @@ fn limits_the_transfers_of_one_client_and_of_all() {
     let clients = [at(11), at(11), at(12)];
     let (mine, others) = (at(11), at(13));
     let ask = |client: &Client| client.ask(service.address, "file", &NONE);
-    for client in &clients[..2] {
+    // A client that has answered keeps its place.
+    let begin = |client: &Client| {
         ask(client);
-        client.receive();
+        let (_, tid) = client.receive();
+        client.send(tid, &wire::ack(1));
+        client.receive()
+    };
+    for client in &clients[..2] {
+        begin(client);
     }
     ask(&mine);
     assert_eq!(mine.receive_error(), (0, "client-busy".to_owned()));
     ask(&clients[2]);
     let first = clients[2].receive();
+    clients[2].send(first.1, &wire::ack(1));
+    let second = clients[2].receive();
     ask(&others);
     assert_eq!(others.receive_error(), (0, "busy".to_owned()));
-    assert!(clients[2].finish(first).is_ok());
+    clients[2].send(first.1, b"\0\x05\0\0enough\0");
+    drop(second);
     service.wait_for("reveille_tftp_active_transfers", "", 2);
     ask(&others);
     assert!(matches!(
         Packet::decode(&others.receive().0),
         Ok(Packet::Data { .. })
     ));
+}
+
+#[test]
+fn requests_with_forged_senders_give_way() {
+    let limits = TftpLimits {
+        transfers: 20,
+        per_client: 4,
+        ..TftpLimits::default()
+    };
+    let service = Service::with(limits, Some(Snapshot::default()));
+    let content = service.file("file", 3000);
+    let at = |last| Client::at(Ipv4Addr::new(127, 0, 0, last));
+    // Nobody behind these ever answers.
+    let forged: Vec<Client> = (0..40).map(|i| at(20 + i % 10)).collect();
+    for client in &forged {
+        client.ask(service.address, "file", &PROBE);
+        client.receive();
+    }
+    service.wait_for("reveille_tftp_active_transfers", "", 20);
+    service.wait_for("reveille_tftp_transfers_total", "crowded-out", 20);
+    // Neither a stranger nor the machine whose address is forged is kept out.
+    for last in [50, 21] {
+        let got = at(last).fetch(service.address, "file", &PROBE);
+        assert_eq!(got, Ok(content.clone()), "{last}");
+    }
+    assert_eq!(service.metric("reveille_tftp_refused_total", "busy"), None);
+}
+
+#[test]
+fn a_transfer_has_an_end_whatever_the_client_does() {
+    let mut limits = TftpLimits::default();
+    limits.transfer.longest = Duration::from_millis(200);
+    let service = Service::with(limits, Some(Snapshot::default()));
+    service.file("file", 100_000);
+    let client = Client::new();
+    client.ask(service.address, "file", &NONE);
+    let mut block = 0;
+    loop {
+        let (packet, tid) = client.receive();
+        match Packet::decode(&packet).unwrap() {
+            Packet::Data { .. } => block += 1,
+            Packet::Error { text, .. } => {
+                assert_eq!(text, b"deadline-passed");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+        client.send(tid, &wire::ack(block));
+    }
+    assert!(block > 3, "{block}");
+    service.wait_for("reveille_tftp_transfers_total", "deadline-passed", 1);
+}
+
+// === ports and addresses ===
+
+#[test]
+fn answers_from_the_port_that_was_asked() {
+    let service = Service::build(|config| config.from = AnswerFrom::SamePort);
+    let content = service.file("file", 400_000);
+    let options = Options {
+        windowsize: Some(16),
+        ..PROBE
+    };
+    thread::scope(|scope| {
+        for options in [NONE, PROBE, options] {
+            let (service, content) = (&service, &content);
+            scope.spawn(move || {
+                let client = Client::new();
+                // Nobody else's packets get in.
+                client.socket.connect(service.address).unwrap();
+                client.socket.send(&wire::read_request(b"file", &options)).unwrap();
+                let got = client.finish_connected();
+                assert!(got.as_ref() == Ok(content), "{options:?}");
+            });
+        }
+    });
+    let client = Client::new();
+    client.ask(service.address, "missing", &NONE);
+    assert_eq!(client.receive().1, service.address);
+    client.send(service.address, &wire::ack(7));
+    client.hears_nothing();
+    service.wait_for("reveille_tftp_ignored_total", "no-request", 1);
+    service.wait_for("reveille_tftp_transfers_total", "complete", 3);
+}
+
+#[test]
+fn answers_from_a_range_of_ports() {
+    let ports = free_ports(3);
+    let service = Service::build(|config| config.from = AnswerFrom::Ports(ports.clone()));
+    let content = service.file("file", 3000);
+    let clients: Vec<Client> = (0..3).map(|_| Client::new()).collect();
+    let mut used = Vec::new();
+    for client in &clients {
+        client.ask(service.address, "file", &NONE);
+        used.push(client.receive().1.port());
+    }
+    used.sort_unstable();
+    assert_eq!(used, ports.clone().collect::<Vec<_>>());
+    // There is none left, not even to say so from.
+    let late = Client::new();
+    late.ask(service.address, "file", &NONE);
+    service.wait_for("reveille_tftp_refused_total", "no-socket", 1);
+    drop(clients);
+    service.wait_for("reveille_tftp_active_transfers", "", 0);
+    assert_eq!(service.fetch("file", &NONE), Ok(content));
+}
+
+#[test]
+fn serves_ipv6_and_ipv4_at_one_socket() {
+    for from in [AnswerFrom::AnyPort, AnswerFrom::SamePort] {
+        let mut service = Service::build(|config| {
+            config.listen = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+            config.from = from.clone();
+        });
+        let content = service.file("file", 400_000);
+        for address in [IpAddr::from(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()] {
+            service.address.set_ip(address);
+            let client = Client::at(address);
+            let options = Options {
+                windowsize: Some(16),
+                ..PROBE
+            };
+            for options in [NONE, options] {
+                let got = client.fetch(service.address, "file", &options);
+                assert!(got.as_ref() == Ok(&content), "{from:?} {address}");
+            }
+            client.ask(service.address, "missing", &NONE);
+            let refused = (1, "not-found".to_owned());
+            assert_eq!(client.receive_error(), refused, "{from:?} {address}");
+        }
+        // What is made for a machine has URLs with an IPv4 address.
+        let client = Client::at(Ipv6Addr::LOCALHOST);
+        service.address.set_ip(Ipv6Addr::LOCALHOST.into());
+        client.ask(service.address, "autoexec.ipxe", &NONE);
+        assert_eq!(client.receive_error(), (2, "network-unknown".to_owned()));
+    }
+}
+
+// === names ===
+
+#[test]
+fn finds_names_in_other_places_and_in_any_case() {
+    let path = |name| ArtifactPath::parse(name).unwrap();
+    let service = Service::build(|config| {
+        config.naming = Naming {
+            views: Some(path("own")),
+            aliases: [(path("bootx64.efi"), path("boot/ipxe.efi"))].into(),
+        };
+    });
+    let efi = service.file("boot/ipxe.efi", 700);
+    let common = service.file("grub.cfg", 10);
+    let own = service.file("own/127.0.0.9/grub.cfg", 20);
+    let pi = service.file("config.txt", 30);
+    let bcd = service.file("Boot/Fonts/BCD", 40);
+    for (name, want) in [
+        ("bootx64.efi", &efi),
+        ("grub.cfg", &common),
+        ("1a2b3c4d/config.txt", &pi),
+        ("\\boot\\FONTS\\bcd", &bcd),
+        ("Boot/IPXE.EFI", &efi),
+    ] {
+        assert_eq!(service.fetch(name, &NONE).as_ref(), Ok(want), "{name}");
+    }
+    let machine = Client::at(Ipv4Addr::new(127, 0, 0, 9));
+    let got = machine.fetch(service.address, "grub.cfg", &NONE);
+    assert_eq!(got, Ok(own));
+    let got = machine.fetch(service.address, "config.txt", &NONE);
+    assert_eq!(got, Ok(pi));
 }
 
 #[test]
@@ -484,12 +664,9 @@ fn tells_clients_when_it_cannot_wait_for_them() {
 #[test]
 fn an_address_that_is_taken_fails_at_once() {
     let service = Service::start();
-    let SocketAddr::V4(taken) = service.address else {
-        panic!("IPv4")
-    };
     let _guard = service.runtime.enter();
     let mut config = config(&service.tree(), TftpLimits::default()).config;
-    config.listen = taken;
+    config.listen = service.address;
     let error = TftpServer::bind(config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
 }
@@ -553,6 +730,18 @@ fn run(command: &str) -> Option<Output> {
     }
 }
 
+/// So many ports in a row that nobody has.
+fn free_ports(count: u16) -> RangeInclusive<u16> {
+    (0..1000_u16)
+        .map(|i| 20_000 + i * 7)
+        .map(|first| first..=first + count - 1)
+        .find(|ports| {
+            let free = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+            ports.clone().all(free)
+        })
+        .unwrap()
+}
+
 // === a service ===
 
 struct Service {
@@ -588,7 +777,9 @@ fn config(tree: &Path, limits: TftpLimits) -> Parts {
     let registry = Meter::default();
     let (sender, events) = events::queue(&registry).unwrap();
     let config = TftpConfig {
-        listen: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        from: AnswerFrom::AnyPort,
+        naming: Naming::default(),
         limits,
         snapshots,
         roots: Arc::new(Roots::new(Some(tree.to_owned()), vec![], vec![])),
@@ -611,10 +802,19 @@ impl Service {
     }
 
     fn with(limits: TftpLimits, snapshot: Option<Snapshot>) -> Self {
+        Self::made(snapshot, |config| config.limits = limits)
+    }
+
+    fn build(change: impl FnOnce(&mut TftpConfig)) -> Self {
+        Self::made(Some(Snapshot::default()), change)
+    }
+
+    fn made(snapshot: Option<Snapshot>, change: impl FnOnce(&mut TftpConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).unwrap();
-        let parts = config(&tree, limits);
+        let mut parts = config(&tree, TftpLimits::default());
+        change(&mut parts.config);
         if let Some(snapshot) = snapshot {
             parts.publisher.publish(snapshot);
         }
@@ -705,8 +905,8 @@ impl Client {
         Self::at(Ipv4Addr::LOCALHOST)
     }
 
-    fn at(address: Ipv4Addr) -> Self {
-        let socket = UdpSocket::bind((address, 0)).unwrap();
+    fn at(address: impl Into<IpAddr>) -> Self {
+        let socket = UdpSocket::bind((address.into(), 0)).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
         Self { socket }
     }
@@ -763,6 +963,14 @@ impl Client {
     ) -> Result<Vec<u8>, (u16, String)> {
         self.ask(server, name, options);
         self.finish(self.receive())
+    }
+
+    /// The same where the socket takes packets of the server's own port only.
+    fn finish_connected(&self) -> Result<Vec<u8>, (u16, String)> {
+        let peer = self.socket.peer_addr().unwrap();
+        let (packet, tid) = self.receive();
+        assert_eq!(tid, peer);
+        self.finish((packet, tid))
     }
 
     /// Goes on from the first packet to the end.

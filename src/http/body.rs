@@ -1,7 +1,7 @@
 //! The body of an answer: nothing, bytes, or a part of a file read on the way.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use rustix::io::ReadWriteFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::delivery::{Delivery, Ended, Outbox};
 use super::range::Part;
+use crate::files::read_cached;
 
 /// Bytes that are read at once, on a thread that may block, while few files
 /// are on their way. Bigger reads cost less CPU for each byte; past 1 MiB there
@@ -102,7 +102,7 @@ impl FileSource {
         if self.chunk.is_none()
             && let Some(bytes) = read_cached(&self.file, self.next, self.at_most(CACHED_CHUNK))
         {
-            return Poll::Ready(Ok(self.advance(bytes)));
+            return Poll::Ready(Ok(self.advance(bytes.into())));
         }
         let (next, size) = (self.next, self.at_most(self.reading.chunk()));
         let chunk = self.chunk.get_or_insert_with(|| {
@@ -131,18 +131,6 @@ impl Drop for FileSource {
     fn drop(&mut self) {
         self.reading.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Up to `size` bytes at `offset`, at least one, where that needs no waiting
-/// for the disk. `None` also where the file system cannot tell, and at the end
-/// of the file, which [`read_at`] makes sure of: kernels 5.9 and 5.10 say so
-/// for pages that are on their way.
-fn read_cached(file: &File, offset: u64, size: usize) -> Option<Bytes> {
-    let mut buffer = vec![0; size];
-    let mut parts = [IoSliceMut::new(&mut buffer)];
-    let read = rustix::io::preadv2(file, &mut parts, offset, ReadWriteFlags::NOWAIT).ok()?;
-    buffer.truncate(read);
-    (read > 0).then(|| buffer.into())
 }
 
 /// Reads up to `size` bytes at `offset`; at least one.

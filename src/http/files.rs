@@ -1,12 +1,9 @@
 //! Looks up what a path names: a file, or a folder to show. Blocks.
 
-use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use rustix::fs::Dir;
 
 use super::listing::{Entry, Folder, MAX_ENTRIES, is_shown};
 use super::refusal::Refusal;
@@ -39,7 +36,8 @@ pub(super) fn find(roots: &Roots, path: ArtifactPath, listing: bool) -> Result<F
     if !listing {
         return Err(Refusal::ListingOff);
     }
-    let names = names(roots, &path, folder.as_ref()).map_err(|error| refused(&error, &path))?;
+    let names = roots.names(&path, folder.as_ref(), MAX_ENTRIES, is_shown);
+    let names = names.map_err(|error| refused(&error, &path))?;
     let entries = names.iter().filter_map(|name| entry(roots, &path, name));
     let folder = Folder::new(path.clone(), entries.collect());
     if folder.is_cut() {
@@ -65,52 +63,10 @@ fn refused(error: &io::Error, path: &ArtifactPath) -> Refusal {
     Refusal::ReadFailed
 }
 
-/// The names in a folder that may be shown, one more than are shown at most.
-/// The root has those of the further roots and of the loaders, too.
-fn names(
-    roots: &Roots,
-    path: &ArtifactPath,
-    folder: Option<&File>,
-) -> io::Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    if path.is_root() {
-        names.extend(roots.named().iter().map(|(name, _)| name.clone()));
-        for loaders in roots.loaders() {
-            names.extend(loader_names(loaders));
-        }
-    }
-    if let Some(folder) = folder {
-        for entry in Dir::read_from(folder)? {
-            if names.len() > MAX_ENTRIES {
-                break;
-            }
-            // Names that are not UTF-8 cannot be asked for, so they are not shown.
-            if let Ok(name) = entry?.file_name().to_str()
-                && is_shown(name)
-            {
-                names.insert(name.to_owned());
-            }
-        }
-    }
-    Ok(names)
-}
-
-/// The files of a loader folder; none where it cannot be read, as at a request.
-fn loader_names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let files = entries.flatten().filter(|entry| !entry.path().is_dir());
-    files
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .take(MAX_ENTRIES)
-        .collect()
-}
-
 /// The entry of a name, opened as a request would: what a request would not
 /// get, because it leads out of the root or must not be read, is not shown.
 fn entry(roots: &Roots, folder: &ArtifactPath, name: &str) -> Option<Entry> {
-    let path = ArtifactPath::parse(&format!("{folder}/{name}")).ok()?;
+    let path = folder.join(name).ok()?;
     let opened = roots.open(&path).ok()?;
     Some(Entry {
         name: name.to_owned(),

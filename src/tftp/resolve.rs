@@ -1,8 +1,10 @@
 //! What a TFTP name means.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::api::LoaderKind;
+use crate::boot::MacAddress;
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{AUTOEXEC_NAME, Caller, NoScript, Urls, bootstrap, script_for};
 use crate::snapshot::Snapshot;
@@ -13,8 +15,8 @@ use crate::timeline::Purpose;
 pub enum Content {
     /// A file of the roots.
     File {
-        /// Where it is.
-        path: ArtifactPath,
+        /// Where it may be: the first of these that is there is sent.
+        paths: Vec<ArtifactPath>,
         /// What it is for.
         purpose: Purpose,
     },
@@ -27,6 +29,17 @@ pub enum Content {
         /// What it is for.
         purpose: Purpose,
     },
+}
+
+/// How names are taken, as the settings say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// The folder whose folders are single machines' own: what is in one of
+    /// them, named by a MAC address (`52-54-00-12-34-56`) or an IP address,
+    /// that machine sees before the common tree.
+    pub views: Option<ArtifactPath>,
+    /// Names that stand for files of another name.
+    pub aliases: BTreeMap<ArtifactPath, ArtifactPath>,
 }
 
 /// Why a name is refused; the client gets an ERROR packet with the same words.
@@ -55,12 +68,14 @@ impl Refused {
 /// Decides what `name` means for `caller`, which reached us at `server`.
 ///
 /// Names come as firmware sends them: `\` is a slash, bytes that are no UTF-8
-/// (junk that shim 15.8 and some ROMs stick to a name) end it.
+/// (junk that shim 15.8 and some ROMs stick to a name) end it. A Raspberry Pi
+/// puts its serial number in front.
 ///
 /// # Errors
 /// [`Refused`] names why the client gets an ERROR packet.
 pub fn resolve(
     snapshot: &Snapshot,
+    naming: &Naming,
     caller: Caller<'_>,
     server: Ipv4Addr,
     name: &[u8],
@@ -79,13 +94,48 @@ pub fn resolve(
     if path.file_name() == AUTOEXEC_NAME {
         return autoexec(snapshot, caller, server);
     }
-    let purpose = purpose(snapshot, &path);
-    Ok(Content::File { path, purpose })
+    let path = naming.aliases.get(&path).cloned().unwrap_or(path);
+    let common = without_serial(&path);
+    let purpose = purpose(snapshot, common.as_ref().unwrap_or(&path));
+    let own = naming.own(&path, caller);
+    let paths = own.chain([path.clone()]).chain(common).collect();
+    Ok(Content::File { paths, purpose })
+}
+
+// === impl Naming ===
+
+impl Naming {
+    /// Where `path` is in the views of `caller`.
+    fn own(
+        &self,
+        path: &ArtifactPath,
+        caller: Caller<'_>,
+    ) -> impl Iterator<Item = ArtifactPath> + use<> {
+        let by_mac = caller.mac.map(|mac| mac.hyphenated());
+        let names = by_mac.into_iter().chain([caller.address.to_string()]);
+        let (views, path) = (self.views.clone(), path.clone());
+        let inside = move |name| ArtifactPath::parse(&format!("{}/{name}/{path}", views.as_ref()?)).ok();
+        names.filter_map(inside)
+    }
+}
+
+/// `path` without the part that a Raspberry Pi puts in front: the last eight
+/// digits of its serial number, or its MAC address (`TFTP_PREFIX` of its
+/// EEPROM). It would ask for that itself, some thirty times, after a refusal.
+fn without_serial(path: &ArtifactPath) -> Option<ArtifactPath> {
+    let (first, rest) = path.split_first()?;
+    let is_serial = first.len() == 8 && first.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_mac = first.len() == 17 && first.parse::<MacAddress>().is_ok();
+    ((is_serial || is_mac) && !rest.is_root()).then_some(rest)
 }
 
 /// The machine's own script where the leases tell who asks, else one that
 /// fetches it by MAC address. Answered at once either way: iPXE waits for it.
 fn autoexec(snapshot: &Snapshot, caller: Caller<'_>, server: Ipv4Addr) -> Result<Content, Refused> {
+    // A client that came by IPv6 has no URL to go on with.
+    if server.is_unspecified() {
+        return Err(Refused::Script(NoScript::NetworkUnknown));
+    }
     let urls = Urls {
         server,
         port: snapshot.http_port,
@@ -123,4 +173,65 @@ fn purpose(snapshot: &Snapshot, path: &ArtifactPath) -> Purpose {
         .filter_map(|profile| profile.spec.efi.as_ref())
         .any(|efi| is(&efi.file.path));
     if direct { Purpose::Efi } else { Purpose::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::Introductions;
+
+    fn path(name: &str) -> ArtifactPath {
+        ArtifactPath::parse(name).unwrap()
+    }
+
+    fn paths(naming: &Naming, name: &str) -> Vec<String> {
+        let caller = Caller {
+            address: Ipv4Addr::new(192, 0, 2, 7),
+            mac: Some("52:54:00:12:34:56".parse().unwrap()),
+            told: &Introductions::default(),
+        };
+        let server = Ipv4Addr::new(192, 0, 2, 1);
+        let content = resolve(&Snapshot::default(), naming, caller, server, name.as_bytes());
+        let Ok(Content::File { paths, .. }) = content else {
+            panic!("{name} is no file");
+        };
+        paths.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn looks_in_the_machines_own_folders_first() {
+        let naming = Naming {
+            views: Some(path("by-machine")),
+            ..Naming::default()
+        };
+        let want = [
+            "by-machine/52-54-00-12-34-56/grub/grub.cfg",
+            "by-machine/192.0.2.7/grub/grub.cfg",
+            "grub/grub.cfg",
+        ];
+        assert_eq!(paths(&naming, "/grub/grub.cfg"), want);
+        assert_eq!(paths(&Naming::default(), "/grub/grub.cfg"), ["grub/grub.cfg"]);
+    }
+
+    #[test]
+    fn takes_one_name_for_another() {
+        let aliases = BTreeMap::from([(path("boot/x64.efi"), path("ipxe.efi"))]);
+        let naming = Naming {
+            aliases,
+            ..Naming::default()
+        };
+        assert_eq!(paths(&naming, "\\boot\\x64.efi"), ["ipxe.efi"]);
+        assert_eq!(paths(&naming, "x64.efi"), ["x64.efi"]);
+    }
+
+    #[test]
+    fn a_raspberry_pi_finds_its_files_with_its_serial_and_without() {
+        let none = Naming::default();
+        let want = ["1a2b3c4d/start4.elf", "start4.elf"];
+        assert_eq!(paths(&none, "1a2b3c4d/start4.elf"), want);
+        let want = ["dc-a6-32-01-02-03/config.txt", "config.txt"];
+        assert_eq!(paths(&none, "dc-a6-32-01-02-03/config.txt"), want);
+        assert_eq!(paths(&none, "1a2b3c4/start4.elf"), ["1a2b3c4/start4.elf"]);
+        assert_eq!(paths(&none, "1a2b3c4d"), ["1a2b3c4d"]);
+    }
 }

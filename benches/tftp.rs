@@ -24,8 +24,8 @@ use reveille::files::Roots;
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Snapshot};
 use reveille::telemetry::Meter;
+use reveille::tftp::resolve::{Naming, Uploads};
 use reveille::tftp::wire::{self, Options, Packet};
-use reveille::tftp::resolve::Naming;
 use reveille::tftp::{AnswerFrom, TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,7 @@ fn start_ours(runtime: &Runtime, dir: &Path) -> SocketAddr {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         from: AnswerFrom::AnyPort,
         naming: Naming::default(),
+        uploads: Uploads::default(),
         limits: TftpLimits::default(),
         snapshots,
         roots: Arc::new(Roots::new(Some(dir.to_owned()), vec![], vec![])),

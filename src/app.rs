@@ -33,7 +33,7 @@ use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
-use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
+use crate::http::{HttpConfig, HttpMetrics, HttpServer, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
@@ -305,11 +305,11 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
 }
 
 fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.http;
+    let (at, settings) = (parts.config.http, &parts.config.http_args);
     let config = HttpConfig {
         listen: at,
-        listing: !parts.config.no_listing,
-        limits: Limits::default(),
+        listing: settings.listing(),
+        limits: settings.limits(),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
@@ -336,6 +336,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         listen: at,
         from: settings.answer_from(),
         naming: settings.naming(),
+        uploads: settings.uploads(),
         limits: settings.limits(TFTP_DRAIN),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::discover::DiscoverArgs;
+use crate::http::HttpArgs;
 use crate::telemetry::{LogFormat, LogTarget};
 use crate::tftp::TftpArgs;
 
@@ -130,9 +131,9 @@ pub struct ServiceConfig {
     #[arg(long, env = "REVEILLE_ADMIN_SOCKET", value_name = "PATH")]
     pub admin_socket: Option<PathBuf>,
 
-    /// Answer a request for a folder with 404 instead of a listing.
-    #[arg(long, env = "REVEILLE_NO_LISTING")]
-    pub no_listing: bool,
+    /// Settings of HTTP.
+    #[command(flatten)]
+    pub http_args: HttpArgs,
 
     /// Settings of discovery.
     #[command(flatten)]

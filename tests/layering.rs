@@ -28,6 +28,7 @@ const CORE: &[&str] = &[
     "lease/transfer.rs",
     "script",
     "snapshot",
+    "tftp/refuse.rs",
     "tftp/resolve.rs",
 ];
 const CORE_TOO: &[&str] = &[
@@ -79,7 +80,10 @@ const CORE_TOO: &[&str] = &[
     "status/overview.rs",
     "status/phase.rs",
     "status/rows.rs",
+    "tftp/intake.rs",
+    "tftp/netascii.rs",
     "tftp/transfer.rs",
+    "tftp/transfer/blocks.rs",
     "tftp/wire.rs",
     "timeline",
 ];

@@ -26,8 +26,8 @@ use reveille::files::{ArtifactPath, Roots};
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Publisher, Snapshot};
 use reveille::telemetry::Meter;
+use reveille::tftp::resolve::{Naming, Uploads};
 use reveille::tftp::wire::{self, ErrorCode, Options, Packet};
-use reveille::tftp::resolve::Naming;
 use reveille::tftp::{AnswerFrom, TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use reveille::timeline::{BootEvent, Fact};
 use tokio::runtime::Runtime;
@@ -503,7 +503,10 @@ fn answers_from_the_port_that_was_asked() {
                 let client = Client::new();
                 // Nobody else's packets get in.
                 client.socket.connect(service.address).unwrap();
-                client.socket.send(&wire::read_request(b"file", &options)).unwrap();
+                client
+                    .socket
+                    .send(&wire::read_request(b"file", &options))
+                    .unwrap();
                 let got = client.finish_connected();
                 assert!(got.as_ref() == Ok(content), "{options:?}");
             });
@@ -548,7 +551,10 @@ fn serves_ipv6_and_ipv4_at_one_socket() {
             config.from = from.clone();
         });
         let content = service.file("file", 400_000);
-        for address in [IpAddr::from(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()] {
+        for address in [
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+            Ipv4Addr::LOCALHOST.into(),
+        ] {
             service.address.set_ip(address);
             let client = Client::at(address);
             let options = Options {
@@ -671,6 +677,211 @@ fn an_address_that_is_taken_fails_at_once() {
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
 }
 
+// === writing ===
+
+/// A service that takes files of 1 MiB in `in`, 3 MiB in all.
+fn takes_files(change: impl FnOnce(&mut Uploads)) -> Service {
+    let service = Service::build(|config| {
+        config.uploads = Uploads {
+            folders: vec![ArtifactPath::parse("in").unwrap()],
+            largest: 1 << 20,
+            quota: 3 << 20,
+            replace: false,
+        };
+        change(&mut config.uploads);
+    });
+    fs::create_dir(service.tree().join("in")).unwrap();
+    service
+}
+
+/// The names in the folder of uploads, drafts too.
+fn written(service: &Service) -> Vec<String> {
+    let entries = fs::read_dir(service.tree().join("in")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn takes_files_where_it_was_told_to() {
+    let service = takes_files(|_| {});
+    let content: Vec<u8> = (0..=250).cycle().take(400_000).collect();
+    let window = Options {
+        windowsize: Some(16),
+        ..PROBE
+    };
+    for (name, options) in [("in/a", NONE), ("\\in\\b", PROBE), ("in/c", window)] {
+        let options = Options {
+            tsize: options.tsize.map(|_| 400_000),
+            ..options
+        };
+        let put = Client::new().put(service.address, name, &content, &options);
+        assert_eq!(put, Ok(()), "{name}");
+    }
+    // A multiple of the block size ends in an empty block.
+    let even = Client::new().put(service.address, "in/even", &content[..1024], &NONE);
+    assert_eq!(even, Ok(()));
+    service.wait_for("reveille_tftp_uploads_total", "complete", 4);
+    service.wait_for("reveille_tftp_received_bytes_total", "", 1_201_024);
+    assert_eq!(written(&service), ["a", "b", "c", "even"]);
+    for name in ["in/a", "in/b", "in/c"] {
+        assert!(
+            fs::read(service.tree().join(name)).unwrap() == content,
+            "{name}"
+        );
+    }
+    assert_eq!(
+        service.fetch("in/even", &NONE),
+        Ok(content[..1024].to_vec())
+    );
+}
+
+#[test]
+fn says_why_a_file_is_not_taken() {
+    let service = takes_files(|uploads| uploads.quota = 1_200_000);
+    service.file("in/old", 100_000);
+    let put = |name: &str, len: usize, options: &Options| {
+        Client::new().put(service.address, name, &vec![7; len], options)
+    };
+    let refused = |code, words: &str| Err((code, words.to_owned()));
+    let tsize = |bytes| Options {
+        tsize: Some(bytes),
+        ..NONE
+    };
+    assert_eq!(put("in/old", 1, &NONE), refused(6, "file-exists"));
+    assert_eq!(put("a", 1, &NONE), refused(2, "folder-takes-no-files"));
+    assert_eq!(put("in/../a", 1, &NONE), refused(2, "path-escapes-root"));
+    assert_eq!(put("in/none/a", 1, &NONE), refused(1, "not-found"));
+    assert_eq!(
+        put("in/long", 1, &tsize(2 << 20)),
+        refused(3, "file-too-long")
+    );
+    assert_eq!(put("in/long", 1 << 21, &NONE), refused(3, "file-too-long"));
+    service.file("in/more", 1_000_000);
+    assert_eq!(put("in/full", 1, &tsize(200_000)), refused(3, "quota-full"));
+    assert_eq!(put("in/full", 200_000, &NONE), refused(3, "file-too-long"));
+    assert_eq!(written(&service), ["more", "old"]);
+    let off = Service::start();
+    let put = Client::new().put(off.address, "in/a", b"x", &NONE);
+    assert_eq!(put, refused(2, "write-request"));
+}
+
+#[test]
+fn a_file_is_replaced_where_that_is_allowed_and_whole_or_not_at_all() {
+    let mut limits = hasty();
+    limits.transfer.patience = Duration::from_millis(300);
+    let service = Service::build(|config| {
+        config.limits = limits;
+        config.uploads = Uploads {
+            folders: vec![ArtifactPath::parse("in").unwrap()],
+            largest: 1 << 20,
+            quota: 3 << 20,
+            replace: true,
+        };
+    });
+    service.file("in/old", 1000);
+    // This client is switched off behind its first block.
+    let client = Client::new();
+    client.send(service.address, b"\0\x02in/old\0octet\0");
+    let (_, tid) = client.receive();
+    client.send(tid, &[&wire::data_header(1)[..], &[7; 512]].concat());
+    service.wait_for("reveille_tftp_uploads_total", "timed-out", 1);
+    assert_eq!(written(&service), ["old"]);
+    assert_eq!(fs::read(service.tree().join("in/old")).unwrap().len(), 1000);
+    let put = Client::new().put(service.address, "in/old", b"new", &NONE);
+    assert_eq!(put, Ok(()));
+    assert_eq!(fs::read(service.tree().join("in/old")).unwrap(), b"new");
+}
+
+#[test]
+fn a_full_disk_is_refused_by_name() {
+    // A disk of its own needs root.
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: a disk of its own needs root");
+        return;
+    };
+    let service = Service::build(|config| {
+        config.roots = Arc::new(Roots::new(Some(disk.0.path().to_owned()), vec![], vec![]));
+        config.uploads = Uploads {
+            folders: vec![ArtifactPath::parse("in").unwrap()],
+            largest: 64 << 20,
+            quota: 64 << 20,
+            replace: false,
+        };
+    });
+    let options = Options {
+        blksize: Some(1468),
+        windowsize: Some(32),
+        ..NONE
+    };
+    let put = Client::new().put(service.address, "in/a", &vec![7; 4 << 20], &options);
+    assert_eq!(put, Err((3, "disk-full".to_owned())));
+    let left = fs::read_dir(disk.0.path().join("in")).unwrap().count();
+    assert_eq!(left, 0);
+    // Nobody else is disturbed.
+    fs::write(disk.0.path().join("file"), "x").unwrap();
+    assert_eq!(service.fetch("file", &NONE), Ok(b"x".to_vec()));
+}
+
+/// A disk of 1 MiB.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        let mounted = mount
+            .arg(dir.path())
+            .output()
+            .is_ok_and(|o| o.status.success());
+        mounted.then(|| {
+            fs::create_dir(dir.path().join("in")).unwrap();
+            Self(dir)
+        })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        assert!(unmounted.unwrap().success());
+    }
+}
+
+#[test]
+fn real_clients_write_their_files() {
+    let service = takes_files(|_| {});
+    let from = service.dir.path().join("upload");
+    let content: Vec<u8> = b"one line\n".repeat(10_000);
+    fs::write(&from, &content).unwrap();
+    let port = service.address.port().to_string();
+    for (n, command) in [
+        "curl -sS -T FROM tftp://HOST:PORT/in/NAME",
+        "atftp --option blksize~1428 --option windowsize~8 -p -l FROM -r in/NAME HOST PORT",
+        "busybox tftp -p -l FROM -r in/NAME HOST PORT",
+        "tftp -m octet HOST PORT -c put FROM in/NAME",
+        // What tftp-hpa does unless it is told otherwise.
+        "tftp -m netascii HOST PORT -c put FROM in/NAME",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("file{n}");
+        let command = command.replace("HOST", "127.0.0.1").replace("PORT", &port);
+        let command = command
+            .replace("FROM", from.to_str().unwrap())
+            .replace("NAME", &name);
+        let Some(output) = run(&command) else {
+            continue;
+        };
+        assert!(output.status.success(), "{command}: {output:?}");
+        let got = fs::read(service.tree().join("in").join(&name)).unwrap_or_default();
+        assert!(got == content, "{command}: {} bytes, {output:?}", got.len());
+    }
+}
+
 // === clients that people have ===
 
 /// What people type to get `boot/vmlinuz`; HOST, PORT and OUT are filled in.
@@ -780,6 +991,7 @@ fn config(tree: &Path, limits: TftpLimits) -> Parts {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         from: AnswerFrom::AnyPort,
         naming: Naming::default(),
+        uploads: Uploads::default(),
         limits,
         snapshots,
         roots: Arc::new(Roots::new(Some(tree.to_owned()), vec![], vec![])),
@@ -963,6 +1175,46 @@ impl Client {
     ) -> Result<Vec<u8>, (u16, String)> {
         self.ask(server, name, options);
         self.finish(self.receive())
+    }
+
+    /// Writes a file, window by window.
+    fn put(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        content: &[u8],
+        options: &Options,
+    ) -> Result<(), (u16, String)> {
+        let mut request = wire::read_request(name.as_bytes(), options);
+        request[1] = 2;
+        self.send(server, &request);
+        let (mut blksize, mut windowsize) = (512, 1);
+        let mut acked = 0_usize;
+        loop {
+            let (packet, tid) = self.receive();
+            match Packet::decode(&packet).unwrap() {
+                Packet::OptionAck(options) => {
+                    blksize = options.blksize.unwrap_or(512).into();
+                    windowsize = options.windowsize.unwrap_or(1).into();
+                }
+                Packet::Ack { block } => acked = block.into(),
+                Packet::Error { code, text } => {
+                    return Err((code, String::from_utf8(text.to_vec()).unwrap()));
+                }
+                other => panic!("{other:?}"),
+            }
+            let last = content.len() / blksize + 1;
+            if acked == last {
+                return Ok(());
+            }
+            for block in (acked + 1)..=(acked + windowsize).min(last) {
+                let from = (block - 1) * blksize;
+                let part = &content[from..(from + blksize).min(content.len())];
+                let mut packet = wire::data_header(block.try_into().unwrap()).to_vec();
+                packet.extend(part);
+                self.send(tid, &packet);
+            }
+        }
     }
 
     /// The same where the socket takes packets of the server's own port only.

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::delivery::{Delivery, Ended, Outbox};
 use super::range::Part;
+use super::spans::{self, Spans};
 use crate::files::read_cached;
 
 /// Bytes that are read at once, on a thread that may block, while few files
@@ -98,7 +99,20 @@ impl FileSource {
     /// The next chunk: at once from the page cache, else read where blocking
     /// is allowed. What boots is mostly in the cache, and handing a small file
     /// to another thread costs more than reading it.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    ///
+    /// A long part that is in the cache is not read at all where `spans` send it.
+    fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        spans: Option<&Spans>,
+    ) -> Poll<io::Result<Bytes>> {
+        if let Some(spans) = spans.filter(|_| self.chunk.is_none() && self.left >= spans::LEAST) {
+            let len = self.at_most(spans::MOST);
+            if spans::is_cached(&self.file, self.next, len) {
+                let stand_in = spans.push(&self.file, self.next, len);
+                return Poll::Ready(Ok(self.advance(stand_in)));
+            }
+        }
         if self.chunk.is_none()
             && let Some(bytes) = read_cached(&self.file, self.next, self.at_most(CACHED_CHUNK))
         {
@@ -208,7 +222,7 @@ impl http_body::Body for Body {
             source if source.left() == 0 => return Poll::Ready(None),
             Source::Nothing => return Poll::Ready(None),
             Source::Bytes(bytes) => std::mem::take(bytes),
-            Source::File(file) => match ready!(file.poll_chunk(cx)) {
+            Source::File(file) => match ready!(file.poll_chunk(cx, this.outbox.spans())) {
                 Ok(bytes) => bytes,
                 Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
             },
@@ -236,7 +250,7 @@ impl Drop for Body {
         if self.source.left() == 0 {
             self.outbox.push(delivery);
         } else {
-            delivery.report(Ended::Broken);
+            delivery.report(self.outbox.broken());
         }
     }
 }

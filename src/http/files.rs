@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use super::listing::{Entry, Folder, MAX_ENTRIES, is_shown};
+use super::listing::{Entry, Folder, MAX_ENTRIES, Shown, is_shown};
 use super::refusal::Refusal;
 use crate::files::{ArtifactPath, OpenedFile, Roots};
 
@@ -21,11 +21,11 @@ pub(super) enum Found {
     Folder(Folder),
 }
 
-/// Looks `path` up; reads it if it is a folder and `listing` is on.
+/// Looks `path` up; reads it if it is a folder that is `shown`.
 ///
 /// # Errors
 /// [`Refusal`] says why there is nothing to send.
-pub(super) fn find(roots: &Roots, path: ArtifactPath, listing: bool) -> Result<Found, Refusal> {
+pub(super) fn find(roots: &Roots, path: ArtifactPath, shown: &Shown) -> Result<Found, Refusal> {
     let folder = match roots.open(&path) {
         Ok(opened) if !opened.is_dir => return Ok(Found::File(opened)),
         Ok(opened) => Some(opened.file),
@@ -33,7 +33,7 @@ pub(super) fn find(roots: &Roots, path: ArtifactPath, listing: bool) -> Result<F
         Err(error) if path.is_root() && error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(refused(&error, &path)),
     };
-    if !listing {
+    if !shown.shows(&path) {
         return Err(Refusal::ListingOff);
     }
     let names = roots.names(&path, folder.as_ref(), MAX_ENTRIES, is_shown);
@@ -99,16 +99,17 @@ fn zone_file(path: &Path) -> Option<TimeZone> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::target::View;
 
     fn path(name: &str) -> ArtifactPath {
         ArtifactPath::parse(name).unwrap()
     }
 
     fn shown(roots: &Roots, name: &str) -> Vec<String> {
-        let Ok(Found::Folder(folder)) = find(roots, path(name), true) else {
+        let Ok(Found::Folder(folder)) = find(roots, path(name), &Shown::AllBut(Vec::new())) else {
             panic!("{name} is no folder");
         };
-        let json: serde_json::Value = serde_json::from_str(&folder.json()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&folder.json(&View::default())).unwrap();
         let entries = json.as_array().unwrap().iter();
         entries
             .map(|e| e["name"].as_str().unwrap().to_owned())
@@ -142,17 +143,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("../..", dir.path().join("out")).unwrap();
         let roots = Roots::new(Some(dir.path().to_owned()), Vec::new(), Vec::new());
-        for (name, listing, want) in [
-            ("none", true, Refusal::NotFound),
-            ("out", true, Refusal::NotReadable),
-            ("", false, Refusal::ListingOff),
-            (&"a".repeat(300), true, Refusal::NotFound),
+        let all = Shown::AllBut(Vec::new());
+        for (name, shown, want) in [
+            ("none", &all, Refusal::NotFound),
+            ("out", &all, Refusal::NotReadable),
+            ("", &Shown::None, Refusal::ListingOff),
+            (&"a".repeat(300), &all, Refusal::NotFound),
         ] {
-            assert_eq!(
-                find(&roots, path(name), listing).unwrap_err(),
-                want,
-                "{name}"
-            );
+            assert_eq!(find(&roots, path(name), shown).unwrap_err(), want, "{name}");
         }
     }
 

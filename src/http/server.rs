@@ -29,14 +29,14 @@ use super::delivery::{Content, Exchange, Kind, Sinks};
 use super::discs::Discs;
 use super::door::{Caller, Door, Limits};
 use super::files::{self, Found};
-use super::listing::Folder;
+use super::listing::{Folder, Shown};
 use super::media;
 use super::metrics::HttpMetrics;
 use super::phone_home;
 use super::range::Conditions;
 use super::refusal::Refusal;
 use super::route::{Route, route};
-use super::target::{Format, decode_path, format};
+use super::target::{Format, decode_path, view};
 use crate::boot::MacAddress;
 use crate::clock;
 use crate::events::EventSender;
@@ -54,8 +54,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct HttpConfig {
     /// Where it listens; port 0 takes any. IPv4: so are the addresses in scripts.
     pub listen: SocketAddrV4,
-    /// Whether folders are shown.
-    pub listing: bool,
+    /// Which folders are shown.
+    pub listing: Shown,
     /// What it bears.
     pub limits: Limits,
     /// The table that answers come from.
@@ -87,7 +87,7 @@ struct Boot {
     leases: LeaseIndex,
     told: Introductions,
     sinks: Arc<Sinks>,
-    listing: bool,
+    listing: Arc<Shown>,
     zone: TimeZone,
     reading: Reading,
 }
@@ -123,7 +123,7 @@ impl HttpServer {
                 discs: Discs::default(),
             }),
             told,
-            listing,
+            listing: Arc::new(listing),
             zone: files::local_zone(),
             reading: Reading::default(),
         };
@@ -303,8 +303,8 @@ impl Boot {
         content: Content,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
-        let (roots, listing) = (Arc::clone(&self.roots), self.listing);
-        let found = spawn_blocking(move || files::find(&roots, path, listing)).await;
+        let (roots, listing) = (Arc::clone(&self.roots), Arc::clone(&self.listing));
+        let found = spawn_blocking(move || files::find(&roots, path, &listing)).await;
         Ok(match found.map_err(|_| Refusal::ReadFailed)?? {
             Found::File(opened) => {
                 let size = opened.len;
@@ -317,10 +317,12 @@ impl Boot {
 
     fn folder(&self, folder: &Folder, head: &Parts) -> Answer {
         let accept = joined(&head.headers, &ACCEPT);
-        match format(head.uri.query(), accept.as_deref()) {
-            Format::Html => Answer::made(Kind::Listing, media::HTML, folder.html(&self.zone)),
-            Format::Json => Answer::made(Kind::Listing, media::JSON, folder.json()),
-        }
+        let view = view(head.uri.query(), accept.as_deref());
+        let (media, body) = match view.format {
+            Format::Html => (media::HTML, folder.html(&self.zone, &view)),
+            Format::Json => (media::JSON, folder.json(&view)),
+        };
+        Answer::made(Kind::Listing, media, body)
     }
 
     fn machine_at(&self, peer: SocketAddr) -> Option<MacAddress> {

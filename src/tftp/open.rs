@@ -4,9 +4,9 @@ use std::io::{self, Read};
 
 use tracing::warn;
 
+use super::netascii::to_netascii;
 use super::refuse::Refusal;
 use super::source::Source;
-use super::wire::to_netascii;
 use crate::files::{ArtifactPath, OpenedFile, Roots};
 
 /// Longest file that is translated to netascii, in bytes: it is held in memory,

@@ -115,6 +115,10 @@ impl Served {
             | Outcome::Replaced
             | Outcome::Truncated
             | Outcome::ReadFailed
+            | Outcome::TooLong
+            | Outcome::Exists
+            | Outcome::DiskFull
+            | Outcome::WriteFailed
             | Outcome::SocketFailed
             | Outcome::Stopped => line!(warn, "transfer failed"),
         }

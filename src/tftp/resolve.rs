@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::refuse::Refusal;
 use crate::api::LoaderKind;
 use crate::boot::MacAddress;
 use crate::files::{ArtifactPath, BadPath};
@@ -40,6 +41,19 @@ pub struct Naming {
     pub views: Option<ArtifactPath>,
     /// Names that stand for files of another name.
     pub aliases: BTreeMap<ArtifactPath, ArtifactPath>,
+}
+
+/// Who may write what: nobody anything, unless folders are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uploads {
+    /// Folders of the artifact tree in which clients may make files.
+    pub folders: Vec<ArtifactPath>,
+    /// Most bytes of one file.
+    pub largest: u64,
+    /// Most bytes that the files of a folder have together.
+    pub quota: u64,
+    /// Whether a file that is there is replaced.
+    pub replace: bool,
 }
 
 /// Why a name is refused; the client gets an ERROR packet with the same words.
@@ -80,6 +94,43 @@ pub fn resolve(
     server: Ipv4Addr,
     name: &[u8],
 ) -> Result<Content, Refused> {
+    let path = path_of(name)?;
+    if path.file_name() == AUTOEXEC_NAME {
+        return autoexec(snapshot, caller, server);
+    }
+    let path = naming.aliases.get(&path).cloned().unwrap_or(path);
+    let common = without_serial(&path);
+    let purpose = purpose(snapshot, common.as_ref().unwrap_or(&path));
+    let own = naming.own(&path, caller);
+    let paths = own.chain([path.clone()]).chain(common).collect();
+    Ok(Content::File { paths, purpose })
+}
+
+/// Decides whether a client may write a file called `name`: the folder that
+/// takes it, and its path.
+///
+/// # Errors
+/// Why it may not.
+pub fn resolve_upload(
+    uploads: &Uploads,
+    name: &[u8],
+) -> Result<(ArtifactPath, ArtifactPath), Refusal> {
+    if uploads.folders.is_empty() {
+        return Err(Refusal::Write);
+    }
+    let path = path_of(name).map_err(Refusal::Name)?;
+    let takes = |folder: &&ArtifactPath| {
+        let inside = path.as_str().strip_prefix(folder.as_str());
+        inside.is_some_and(|inside| inside.len() > 1 && inside.starts_with('/'))
+    };
+    // Hidden names are ours: drafts.
+    let hidden = path.file_name().starts_with('.');
+    let folder = uploads.folders.iter().find(takes).filter(|_| !hidden);
+    let folder = folder.ok_or(Refusal::WriteElsewhere)?.clone();
+    Ok((folder, path))
+}
+
+fn path_of(name: &[u8]) -> Result<ArtifactPath, Refused> {
     let text = match std::str::from_utf8(name) {
         Ok(text) => text,
         Err(error) => {
@@ -91,15 +142,7 @@ pub fn resolve(
     if path.is_root() {
         return Err(Refused::EmptyName);
     }
-    if path.file_name() == AUTOEXEC_NAME {
-        return autoexec(snapshot, caller, server);
-    }
-    let path = naming.aliases.get(&path).cloned().unwrap_or(path);
-    let common = without_serial(&path);
-    let purpose = purpose(snapshot, common.as_ref().unwrap_or(&path));
-    let own = naming.own(&path, caller);
-    let paths = own.chain([path.clone()]).chain(common).collect();
-    Ok(Content::File { paths, purpose })
+    Ok(path)
 }
 
 // === impl Naming ===
@@ -114,7 +157,8 @@ impl Naming {
         let by_mac = caller.mac.map(|mac| mac.hyphenated());
         let names = by_mac.into_iter().chain([caller.address.to_string()]);
         let (views, path) = (self.views.clone(), path.clone());
-        let inside = move |name| ArtifactPath::parse(&format!("{}/{name}/{path}", views.as_ref()?)).ok();
+        let inside =
+            move |name| ArtifactPath::parse(&format!("{}/{name}/{path}", views.as_ref()?)).ok();
         names.filter_map(inside)
     }
 }
@@ -191,7 +235,13 @@ mod tests {
             told: &Introductions::default(),
         };
         let server = Ipv4Addr::new(192, 0, 2, 1);
-        let content = resolve(&Snapshot::default(), naming, caller, server, name.as_bytes());
+        let content = resolve(
+            &Snapshot::default(),
+            naming,
+            caller,
+            server,
+            name.as_bytes(),
+        );
         let Ok(Content::File { paths, .. }) = content else {
             panic!("{name} is no file");
         };
@@ -210,7 +260,10 @@ mod tests {
             "grub/grub.cfg",
         ];
         assert_eq!(paths(&naming, "/grub/grub.cfg"), want);
-        assert_eq!(paths(&Naming::default(), "/grub/grub.cfg"), ["grub/grub.cfg"]);
+        assert_eq!(
+            paths(&Naming::default(), "/grub/grub.cfg"),
+            ["grub/grub.cfg"]
+        );
     }
 
     #[test]
@@ -222,6 +275,34 @@ mod tests {
         };
         assert_eq!(paths(&naming, "\\boot\\x64.efi"), ["ipxe.efi"]);
         assert_eq!(paths(&naming, "x64.efi"), ["x64.efi"]);
+    }
+
+    #[test]
+    fn takes_files_in_named_folders_only() {
+        let folders = vec![path("in"), path("logs/boot")];
+        let uploads = Uploads {
+            folders,
+            ..Uploads::default()
+        };
+        let refused = |name: &str| {
+            let resolved = resolve_upload(&uploads, name.as_bytes());
+            resolved.err().map(Refusal::as_str)
+        };
+        for (name, why) in [
+            ("in/a", None),
+            ("\\in\\sub\\a", None),
+            ("/logs/boot/a.txt", None),
+            ("in", Some("folder-takes-no-files")),
+            ("inner/a", Some("folder-takes-no-files")),
+            ("logs/a", Some("folder-takes-no-files")),
+            ("in/.upload-1-1", Some("folder-takes-no-files")),
+            ("in/../a", Some("path-escapes-root")),
+            ("", Some("name-empty")),
+        ] {
+            assert_eq!(refused(name), why, "{name}");
+        }
+        let off = resolve_upload(&Uploads::default(), b"in/a").unwrap_err();
+        assert_eq!(off, Refusal::Write);
     }
 
     #[test]

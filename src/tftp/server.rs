@@ -19,10 +19,11 @@ use tracing::{debug, error, info};
 
 use super::metrics::TftpMetrics;
 use super::refuse::Refusal;
-use super::resolve::Naming;
+use super::resolve::{Naming, Uploads};
 use super::session::{Session, Shared, Stop};
 use super::socket::{Listener, Ports, Received, WAITING};
 use super::transfer::{Limits, MAX_WINDOWSIZE, Outcome};
+use super::upload::Promised;
 use super::wire::{MAX_BLKSIZE, MIN_BLKSIZE, Packet, Request};
 use crate::events::EventSender;
 use crate::files::Roots;
@@ -51,6 +52,8 @@ pub struct TftpConfig {
     pub from: AnswerFrom,
     /// How names are taken.
     pub naming: Naming,
+    /// Who may write what.
+    pub uploads: Uploads,
     /// What strangers may take.
     pub limits: TftpLimits,
     /// The snapshots.
@@ -113,6 +116,13 @@ pub struct TftpServer {
     peers: BTreeMap<Id, SocketAddr>,
     /// The transfer that each client port has.
     active: BTreeMap<SocketAddr, Active>,
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Read,
+    Write,
 }
 
 /// What the loop knows of a transfer.
@@ -180,6 +190,7 @@ impl TftpServer {
             listen,
             from,
             naming,
+            uploads,
             limits,
             snapshots,
             roots,
@@ -200,6 +211,8 @@ impl TftpServer {
             limits: limits.transfer.clone(),
             blksize: limits.blksize,
             naming,
+            uploads,
+            promised: Promised::default(),
             listener: Arc::clone(&listener),
             ports: match from {
                 AnswerFrom::AnyPort => Ports::Any,
@@ -250,21 +263,14 @@ impl TftpServer {
     }
 
     fn on_datagram(&mut self, received: &Received) {
-        let Received {
-            datagram,
-            peer,
-            local,
-        } = received;
+        let Received { datagram, peer, .. } = received;
         if peer.port() == 0 {
             // Nobody can be answered there.
             return self.ignore(*peer, "peer-port-zero");
         }
         match Packet::decode(datagram) {
-            Ok(Packet::Read(request)) => self.on_read(&request, received),
-            Ok(Packet::Write(request)) => {
-                let refusal = Refusal::Write;
-                self.shared.refuse(*local, *peer, request.name, refusal);
-            }
+            Ok(Packet::Read(request)) => self.on_request(&request, received, Wants::Read),
+            Ok(Packet::Write(request)) => self.on_request(&request, received, Wants::Write),
             Ok(
                 Packet::Data { .. }
                 | Packet::Ack { .. }
@@ -293,10 +299,10 @@ impl TftpServer {
         self.shared.metrics.ignored(reason);
     }
 
-    /// Lets a read request in. From a port that has a transfer, the same
+    /// Lets a request in. From a port that has a transfer, the same
     /// request is a repetition as long as the client has not answered (its own
     /// timer was faster than ours); anything else replaces the transfer.
-    fn on_read(&mut self, request: &Request<'_>, received: &Received) {
+    fn on_request(&mut self, request: &Request<'_>, received: &Received, wants: Wants) {
         let peer = received.peer;
         if let Some(active) = self.active.get_mut(&peer) {
             let answered = active.answered.load(Ordering::Relaxed);
@@ -310,7 +316,7 @@ impl TftpServer {
             let _ = replaced.stop.send(Stop::Replaced);
         }
         match self.make_room_for(peer.ip()) {
-            Ok(()) => self.start(request, received),
+            Ok(()) => self.start(request, received, wants),
             Err(refusal) => {
                 let shared = &self.shared;
                 shared.refuse(received.local, peer, request.name, refusal);
@@ -355,7 +361,7 @@ impl TftpServer {
         true
     }
 
-    fn start(&mut self, request: &Request<'_>, received: &Received) {
+    fn start(&mut self, request: &Request<'_>, received: &Received, wants: Wants) {
         let peer = received.peer;
         let answered = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = oneshot::channel();
@@ -372,7 +378,11 @@ impl TftpServer {
             answered: Arc::clone(&answered),
             stop: stopped,
         };
-        let task = self.tasks.spawn(session.serve()).id();
+        let task = match wants {
+            Wants::Read => self.tasks.spawn(session.serve()),
+            Wants::Write => self.tasks.spawn(session.take_in()),
+        };
+        let task = task.id();
         self.peers.insert(task, peer);
         let active = Active {
             task,
@@ -416,6 +426,10 @@ impl TftpServer {
                 | Outcome::Replaced
                 | Outcome::Truncated
                 | Outcome::ReadFailed
+                | Outcome::TooLong
+                | Outcome::Exists
+                | Outcome::DiskFull
+                | Outcome::WriteFailed
                 | Outcome::SocketFailed
                 | Outcome::Stopped,
             )

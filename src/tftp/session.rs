@@ -16,10 +16,11 @@ use super::metrics::TftpMetrics;
 use super::open::{Opened, open_file};
 use super::refuse::Refusal;
 use super::report::Served;
-use super::resolve::{Content, Naming, resolve};
+use super::resolve::{Content, Naming, Uploads, resolve};
 use super::socket::{Listener, PeerSocket, Ports, is_unreachable};
 use super::source::Source;
 use super::transfer::{Limits, Outcome, Step, Transfer};
+use super::upload::Promised;
 use super::wire::{self, DATA_HEADER, ErrorCode, Mode, Options};
 use crate::boot::MacAddress;
 use crate::clock;
@@ -47,11 +48,13 @@ pub(super) struct Shared {
     /// The largest block that the settings ask for, where they do.
     pub(super) blksize: Option<u16>,
     pub(super) naming: Naming,
+    pub(super) uploads: Uploads,
+    pub(super) promised: Promised,
     pub(super) listener: Arc<Listener>,
     pub(super) ports: Ports,
 }
 
-/// A read request that was let in.
+/// A request that was let in.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
@@ -184,7 +187,7 @@ impl Session {
         Some(outcome)
     }
 
-    fn connect(&mut self) -> Result<PeerSocket, Refusal> {
+    pub(super) fn connect(&mut self) -> Result<PeerSocket, Refusal> {
         let (shared, local, peer) = (&self.shared, self.local, self.peer);
         if let Some(packets) = self.packets.take() {
             let listener = Arc::clone(&shared.listener);
@@ -282,7 +285,7 @@ impl Run {
             step = tokio::select! {
                 received = self.socket.receive(&mut datagram) => match received {
                     Ok(len) => self.on_packet(datagram.get(..len).unwrap_or_default()),
-                    Err(error) => Step::End(socket_trouble(&self.transfer, &error)),
+                    Err(error) => Step::End(socket_trouble(&error, self.transfer.on_unreachable())),
                 },
                 () = &mut wake => {
                     wake.as_mut().reset(deadline);
@@ -332,7 +335,7 @@ impl Run {
             }
             Step::End(outcome) => return Err(outcome),
         };
-        sent.map_err(|error| socket_trouble(&self.transfer, &error))
+        sent.map_err(|error| socket_trouble(&error, self.transfer.on_unreachable()))
     }
 
     async fn stopped(&self, stop: Stop) -> Step {
@@ -365,9 +368,11 @@ impl Run {
     }
 }
 
-fn socket_trouble(transfer: &Transfer, error: &io::Error) -> Outcome {
+/// How a transfer ends that a socket cannot go on with; `gone` where nobody is
+/// at the far end.
+pub(super) fn socket_trouble(error: &io::Error, gone: Outcome) -> Outcome {
     if is_unreachable(error) {
-        return transfer.on_unreachable();
+        return gone;
     }
     warn!(target: "reveille::tftp", %error, "socket failed");
     Outcome::SocketFailed

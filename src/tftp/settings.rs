@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 
-use super::resolve::Naming;
+use super::resolve::{Naming, Uploads};
 use super::server::{AnswerFrom, TRANSFERS, TftpLimits};
 use super::transfer::{Limits, MAX_WINDOWSIZE, Rollover};
 use super::wire::{MAX_BLKSIZE, MIN_BLKSIZE};
@@ -113,6 +113,39 @@ pub struct TftpArgs {
         value_parser = parse_alias
     )]
     pub tftp_aliases: Vec<(ArtifactPath, ArtifactPath)>,
+
+    /// A folder of the artifact tree in which TFTP clients may make files, and
+    /// below it; may be given several times. Default: none, nobody writes.
+    #[arg(
+        long,
+        env = "REVEILLE_TFTP_UPLOADS",
+        value_name = "PATH",
+        value_delimiter = ':',
+        value_parser = parse_path
+    )]
+    pub tftp_uploads: Vec<ArtifactPath>,
+
+    /// Most bytes of one file that a TFTP client writes.
+    #[arg(
+        long,
+        env = "REVEILLE_TFTP_UPLOAD_BYTES",
+        value_name = "BYTES",
+        default_value_t = 64 << 20
+    )]
+    pub tftp_upload_bytes: u64,
+
+    /// Most bytes that the files of a folder of uploads have together.
+    #[arg(
+        long,
+        env = "REVEILLE_TFTP_UPLOAD_QUOTA",
+        value_name = "BYTES",
+        default_value_t = 1 << 30
+    )]
+    pub tftp_upload_quota: u64,
+
+    /// Let TFTP clients replace files in the folders of uploads.
+    #[arg(long, env = "REVEILLE_TFTP_UPLOAD_REPLACE")]
+    pub tftp_upload_replace: bool,
 }
 
 /// What follows block 65535.
@@ -133,7 +166,9 @@ impl TftpArgs {
     #[must_use]
     pub fn limits(&self, drain: Duration) -> TftpLimits {
         TftpLimits {
-            transfers: self.tftp_transfers.clamp(*TRANSFERS.start(), *TRANSFERS.end()),
+            transfers: self
+                .tftp_transfers
+                .clamp(*TRANSFERS.start(), *TRANSFERS.end()),
             per_client: self.tftp_transfers_per_client,
             drain,
             blksize: self.tftp_blksize,
@@ -168,6 +203,17 @@ impl TftpArgs {
             aliases,
         }
     }
+
+    /// Who may write what.
+    #[must_use]
+    pub fn uploads(&self) -> Uploads {
+        Uploads {
+            folders: self.tftp_uploads.clone(),
+            largest: self.tftp_upload_bytes,
+            quota: self.tftp_upload_quota,
+            replace: self.tftp_upload_replace,
+        }
+    }
 }
 
 /// Reads `FIRST-LAST`.
@@ -190,7 +236,9 @@ fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 fn parse_path(text: &str) -> Result<ArtifactPath, String> {
     let path = ArtifactPath::parse(text).map_err(|error| format!("`{text}`: {error}"))?;
     if path.is_root() {
-        return Err(format!("`{text}` names the whole tree; name a folder in it"));
+        return Err(format!(
+            "`{text}` names the whole tree; name a folder in it"
+        ));
     }
     Ok(path)
 }

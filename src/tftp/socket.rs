@@ -148,12 +148,7 @@ impl Listener {
         self.socket.async_io(Interest::WRITABLE, send).await
     }
 
-    fn send_now(
-        &self,
-        (local, peer): Ends,
-        packets: &[u8],
-        size: Option<u16>,
-    ) -> io::Result<()> {
+    fn send_now(&self, (local, peer): Ends, packets: &[u8], size: Option<u16>) -> io::Result<()> {
         let (from_v4, from_v6) = (in_pktinfo_of(local), in6_pktinfo_of(local));
         let from = if self.v6 {
             ControlMessage::Ipv6PacketInfo(&from_v6)
@@ -250,7 +245,12 @@ impl Ports {
 
     /// Sends one packet from `local` to `peer` and forgets it. Never waits:
     /// where the kernel has no room the packet is lost, as it may be on the way.
-    pub(super) fn send_once(&self, listener: &Listener, road: Ends, packet: &[u8]) -> io::Result<()> {
+    pub(super) fn send_once(
+        &self,
+        listener: &Listener,
+        road: Ends,
+        packet: &[u8],
+    ) -> io::Result<()> {
         match self {
             Self::Single => listener.send_now(road, packet, None),
             Self::Any | Self::Range { .. } => {

@@ -10,7 +10,7 @@ mod blocks;
 use std::time::Duration;
 
 pub use self::blocks::{Block, Blocks, Rollover};
-use super::wire::{self, DEFAULT_BLKSIZE, MIN_BLKSIZE, Options, Packet, Unreadable};
+use super::wire::{self, DEFAULT_BLKSIZE, ErrorCode, MIN_BLKSIZE, Options, Packet, Unreadable};
 
 /// Largest window, in blocks, that [`Limits`] can allow. Block numbers wrap at
 /// 65536: a window has to stay far below to tell old ACKs from new ones.
@@ -153,6 +153,14 @@ pub enum Outcome {
     Truncated,
     /// The file could not be read.
     ReadFailed,
+    /// The client wrote more than it may.
+    TooLong,
+    /// A file of the name was made while the client wrote its own.
+    Exists,
+    /// The disk is full.
+    DiskFull,
+    /// The file could not be written.
+    WriteFailed,
     /// Packets cannot be sent or received.
     SocketFailed,
     /// The server stops.
@@ -317,12 +325,7 @@ impl Transfer {
         if self.option_ack.is_some() && self.may_be_probe {
             return Outcome::Probe;
         }
-        let text = String::from_utf8_lossy(text);
-        let printable = text.chars().filter(|c| !c.is_control());
-        Outcome::ClientError {
-            code,
-            text: printable.take(MAX_ERROR_TEXT).collect(),
-        }
+        client_error(code, text)
     }
 
     fn on_ack(&mut self, now: Duration, block: u16) -> Step {
@@ -494,7 +497,7 @@ impl Limits {
     }
 
     /// Largest window for a block size, in blocks.
-    fn window(&self, blksize: u16) -> u16 {
+    pub(super) fn window(&self, blksize: u16) -> u16 {
         let fitting = self.window_bytes / u32::from(blksize.max(MIN_BLKSIZE));
         let fitting = u16::try_from(fitting).unwrap_or(u16::MAX);
         fitting.min(self.windowsize).clamp(1, MAX_WINDOWSIZE)
@@ -520,7 +523,39 @@ impl Ignored {
 
 // === impl Outcome ===
 
+/// The client ended it, with these words.
+pub(super) fn client_error(code: u16, text: &[u8]) -> Outcome {
+    let text = String::from_utf8_lossy(text);
+    let printable = text.chars().filter(|c| !c.is_control());
+    Outcome::ClientError {
+        code,
+        text: printable.take(MAX_ERROR_TEXT).collect(),
+    }
+}
+
 impl Outcome {
+    /// The code by which a client that writes is told; `None` where it knows,
+    /// or nobody listens.
+    #[must_use]
+    pub const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::TooLong | Self::DiskFull => Some(ErrorCode::DiskFull),
+            Self::Exists => Some(ErrorCode::FileExists),
+            Self::WriteFailed | Self::Overdue | Self::Stopped => Some(ErrorCode::Undefined),
+            Self::Complete
+            | Self::Probe
+            | Self::Unconfirmed
+            | Self::ClientError { .. }
+            | Self::TimedOut
+            | Self::CrowdedOut
+            | Self::Unreachable
+            | Self::Replaced
+            | Self::Truncated
+            | Self::ReadFailed
+            | Self::SocketFailed => None,
+        }
+    }
+
     /// Its name in log lines and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -536,6 +571,10 @@ impl Outcome {
             Self::Replaced => "replaced",
             Self::Truncated => "truncated",
             Self::ReadFailed => "read-failed",
+            Self::TooLong => "file-too-long",
+            Self::Exists => "file-exists",
+            Self::DiskFull => "disk-full",
+            Self::WriteFailed => "write-failed",
             Self::SocketFailed => "socket-failed",
             Self::Stopped => "stopped",
         }

@@ -38,7 +38,7 @@ pub struct Block {
 impl Rollover {
     /// A block's number on the wire; blocks count from 1, and 0 is the ACK of
     /// the options.
-    pub(super) const fn wire(self, block: u64) -> u16 {
+    pub(in crate::tftp) const fn wire(self, block: u64) -> u16 {
         let number = match (self, block) {
             (Self::Zero, _) | (Self::One, 0) => block,
             (Self::One, block) => (block - 1) % 0xffff + 1,
@@ -49,7 +49,7 @@ impl Rollover {
 
     /// How many blocks the number `number` lies ahead of block `acked`. What
     /// lies behind it comes out as much: more than any window has.
-    pub(super) fn ahead(self, acked: u64, number: u16) -> u64 {
+    pub(in crate::tftp) fn ahead(self, acked: u64, number: u16) -> u64 {
         let from = self.wire(acked);
         match self {
             Self::Zero => number.wrapping_sub(from).into(),

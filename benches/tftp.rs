@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use async_tftp::server::TftpServerBuilder;
 use reveille::events;
 use reveille::files::Roots;
+use reveille::governor::{Governor, GovernorMetrics};
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Snapshot};
 use reveille::telemetry::Meter;
@@ -69,6 +70,7 @@ fn start_ours(runtime: &Runtime, dir: &Path) -> SocketAddr {
         from: AnswerFrom::AnyPort,
         naming: Naming::default(),
         uploads: Uploads::default(),
+        governor: Governor::new(0, GovernorMetrics::register(&Meter::default()).unwrap()),
         limits: TftpLimits::default(),
         snapshots,
         roots: Arc::new(Roots::new(Some(dir.to_owned()), vec![], vec![])),

@@ -33,6 +33,7 @@ use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
+use crate::governor::{Governor, GovernorMetrics};
 use crate::http::{HttpConfig, HttpMetrics, HttpServer, boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
@@ -107,6 +108,7 @@ struct Parts {
     told: Introductions,
     events: events::EventSender,
     boots: Boots,
+    governor: Governor,
     usages: Usages,
     links: Links,
     heard: Heard,
@@ -159,7 +161,9 @@ impl App {
             Some(store) => roots.with_store(store.trees(), shelf.clone()),
             None => roots,
         };
+        let governor = GovernorMetrics::register(&registry)?;
         let mut parts = Parts {
+            governor: Governor::new(config.transfers_per_link, governor),
             registry,
             snapshots,
             roots: Arc::new(roots),
@@ -310,6 +314,7 @@ fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         listen: at,
         listing: settings.listing(),
         limits: settings.limits(),
+        governor: parts.governor.clone(),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
@@ -337,6 +342,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         from: settings.answer_from(),
         naming: settings.naming(),
         uploads: settings.uploads(),
+        governor: parts.governor.clone(),
         limits: settings.limits(TFTP_DRAIN),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::discover::DiscoverArgs;
+use crate::governor::TRANSFERS_PER_LINK;
 use crate::http::HttpArgs;
 use crate::telemetry::{LogFormat, LogTarget};
 use crate::tftp::TftpArgs;
@@ -134,6 +135,16 @@ pub struct ServiceConfig {
     /// Settings of HTTP.
     #[command(flatten)]
     pub http_args: HttpArgs,
+
+    /// Large transfers, by TFTP and HTTP together, at a time on one link; the
+    /// others wait for their turn. 0: as many as come.
+    #[arg(
+        long,
+        env = "REVEILLE_TRANSFERS_PER_LINK",
+        value_name = "COUNT",
+        default_value_t = TRANSFERS_PER_LINK
+    )]
+    pub transfers_per_link: usize,
 
     /// Settings of discovery.
     #[command(flatten)]

@@ -17,6 +17,7 @@ const CORE: &[&str] = &[
     "dhcp/reply.rs",
     "dhcp/request.rs",
     "files/path.rs",
+    "governor/line.rs",
     "http/listing.rs",
     "http/range.rs",
     "http/route.rs",

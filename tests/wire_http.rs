@@ -25,6 +25,7 @@ use prometheus::TextEncoder;
 use reveille::boot::{MacAddress, Transport};
 use reveille::events;
 use reveille::files::{ArtifactPath, Roots};
+use reveille::governor::{Governor, GovernorMetrics};
 use reveille::http::{
     AdminConfig, AdminServer, AdminSocket, HttpConfig, HttpMetrics, HttpServer, Limits, Shown,
 };
@@ -960,6 +961,7 @@ impl Server {
             listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
             listing: Shown::AllBut(Vec::new()),
             limits: Limits::default(),
+            governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),
             snapshots,
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
             leases,

@@ -23,6 +23,7 @@ use std::time::Duration;
 use reveille::boot::{MacAddress, Transport};
 use reveille::events;
 use reveille::files::{ArtifactPath, Roots};
+use reveille::governor::{Governor, GovernorMetrics};
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Publisher, Snapshot};
 use reveille::telemetry::Meter;
@@ -992,6 +993,7 @@ fn config(tree: &Path, limits: TftpLimits) -> Parts {
         from: AnswerFrom::AnyPort,
         naming: Naming::default(),
         uploads: Uploads::default(),
+        governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),
         limits,
         snapshots,
         roots: Arc::new(Roots::new(Some(tree.to_owned()), vec![], vec![])),

@@ -229,6 +229,9 @@ impl http_body::Body for Body {
         };
         if let Some(delivery) = &mut this.delivery {
             delivery.sent += chunk.len() as u64;
+            if let Some(turn) = &delivery.turn {
+                turn.moved(chunk.len() as u64);
+            }
         }
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }

@@ -13,6 +13,7 @@ use super::spans::Spans;
 use crate::boot::{MacAddress, Transport};
 use crate::clock;
 use crate::events::EventSender;
+use crate::governor::Turn;
 use crate::timeline::{BootEvent, Fact, Introductions, Purpose, Transfer};
 
 /// Where reports go.
@@ -92,6 +93,8 @@ pub(super) struct Delivery {
     pub(super) content: Option<Content>,
     /// Bytes of body that were handed on.
     pub(super) sent: u64,
+    /// Its turn on the link, where it has one.
+    pub(super) turn: Option<Turn>,
 }
 
 /// Answers whose last byte was handed to hyper but may not have left yet.

@@ -41,10 +41,11 @@ use crate::boot::MacAddress;
 use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
+use crate::governor::{Bears, Busy, Governor};
 use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
-use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome};
+use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome, Purpose};
 
 /// For the body of a call to come: it has 4 KiB at most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +59,8 @@ pub struct HttpConfig {
     pub listing: Shown,
     /// What it bears.
     pub limits: Limits,
+    /// Whose turn it is on a link.
+    pub governor: Governor,
     /// The table that answers come from.
     pub snapshots: Reader,
     /// The files.
@@ -90,6 +93,7 @@ struct Boot {
     listing: Arc<Shown>,
     zone: TimeZone,
     reading: Reading,
+    governor: Governor,
 }
 
 // === impl HttpServer ===
@@ -104,6 +108,7 @@ impl HttpServer {
             listen,
             listing,
             limits,
+            governor,
             snapshots,
             roots,
             leases,
@@ -126,6 +131,7 @@ impl HttpServer {
             listing: Arc::new(listing),
             zone: files::local_zone(),
             reading: Reading::default(),
+            governor,
         };
         Ok(Self {
             door,
@@ -251,6 +257,12 @@ impl Boot {
                     machine,
                 };
                 let found = self.look_up(path, content.clone(), head).await;
+                let found = match found {
+                    Ok(answer) if head.method == Method::GET => {
+                        self.in_turn(answer, purpose, caller).await
+                    }
+                    found => found,
+                };
                 // The boot that wanted it is told that it got nothing.
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
@@ -313,6 +325,19 @@ impl Boot {
             }
             Found::Folder(folder) => self.folder(&folder, head),
         })
+    }
+
+    /// Has an answer wait for its turn on the link.
+    async fn in_turn(
+        &self,
+        answer: Answer,
+        purpose: Purpose,
+        caller: &Caller,
+    ) -> Result<Answer, Refusal> {
+        let ends = (caller.ends.local.ip(), caller.ends.peer.ip());
+        let turn = self.governor.turn(ends, answer.bytes(), Bears::of(purpose));
+        let turn = turn.await.map_err(|Busy| Refusal::Busy)?;
+        Ok(answer.with_turn(turn))
     }
 
     fn folder(&self, folder: &Folder, head: &Parts) -> Answer {

@@ -27,6 +27,7 @@ use super::upload::Promised;
 use super::wire::{MAX_BLKSIZE, MIN_BLKSIZE, Packet, Request};
 use crate::events::EventSender;
 use crate::files::Roots;
+use crate::governor::Governor;
 use crate::lease::LeaseIndex;
 use crate::snapshot::Reader;
 use crate::timeline::Introductions;
@@ -54,6 +55,8 @@ pub struct TftpConfig {
     pub naming: Naming,
     /// Who may write what.
     pub uploads: Uploads,
+    /// Whose turn it is on a link.
+    pub governor: Governor,
     /// What strangers may take.
     pub limits: TftpLimits,
     /// The snapshots.
@@ -191,6 +194,7 @@ impl TftpServer {
             from,
             naming,
             uploads,
+            governor,
             limits,
             snapshots,
             roots,
@@ -212,6 +216,7 @@ impl TftpServer {
             blksize: limits.blksize,
             naming,
             uploads,
+            governor,
             promised: Promised::default(),
             listener: Arc::clone(&listener),
             ports: match from {

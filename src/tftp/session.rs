@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +27,7 @@ use crate::boot::MacAddress;
 use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
+use crate::governor::{Bears, Governor, Turn};
 use crate::lease::LeaseIndex;
 use crate::script::Caller;
 use crate::snapshot::Reader;
@@ -49,6 +51,7 @@ pub(super) struct Shared {
     pub(super) blksize: Option<u16>,
     pub(super) naming: Naming,
     pub(super) uploads: Uploads,
+    pub(super) governor: Governor,
     pub(super) promised: Promised,
     pub(super) listener: Arc<Listener>,
     pub(super) ports: Ports,
@@ -94,6 +97,8 @@ struct Run {
     served: Served,
     transfer: Transfer,
     started: Instant,
+    /// Its turn on the link, where it has one.
+    turn: Option<Turn>,
     /// The packets of a window; kept for the next one.
     packets: Vec<u8>,
 }
@@ -154,12 +159,14 @@ impl Session {
     /// Serves the request to its end. `None` where it was refused.
     pub(super) async fn serve(mut self) -> Option<Outcome> {
         let opened = self.open().await;
+        let len = opened.as_ref().map_or(0, |(served, ..)| served.len);
+        let turn = self.turn(len).await;
         // Whatever came of it, the client has gone on: an answer now would be
         // taken for one to its next request.
-        if self.stop.try_recv().is_ok() {
+        let (Ok(turn), Err(TryRecvError::Empty)) = (turn, self.stop.try_recv()) else {
             self.shared.metrics.ignored("request-replaced");
             return None;
-        }
+        };
         let connected = opened.and_then(|opened| Ok((opened, self.connect()?)));
         let ((served, source, limits), socket) = match connected {
             Ok(connected) => connected,
@@ -179,12 +186,24 @@ impl Session {
             transfer,
             started: served.started,
             served,
+            turn,
             packets: Vec::new(),
         };
         let outcome = run.play(first).await;
         run.served
             .report(&run.shared, self.peer, &run.transfer, &outcome);
         Some(outcome)
+    }
+
+    /// Waits for a turn on the link, no longer than firmware bears it.
+    /// `Err` where it was told to stop meanwhile.
+    async fn turn(&mut self, len: u64) -> Result<Option<Turn>, Stop> {
+        let ends = (self.local, self.peer.ip());
+        let turn = self.shared.governor.turn(ends, len, Bears::ToGo);
+        tokio::select! {
+            turn = turn => Ok(turn.unwrap_or_default()),
+            stop = &mut self.stop => Err(stop.unwrap_or(Stop::Shutdown)),
+        }
     }
 
     pub(super) fn connect(&mut self) -> Result<PeerSocket, Refusal> {
@@ -320,6 +339,9 @@ impl Run {
             Step::Blocks(blocks) => {
                 if let Err(error) = self.source.packets(&blocks, &mut self.packets).await {
                     return Err(self.source_trouble(&error).await);
+                }
+                if let Some(turn) = &self.turn {
+                    turn.moved(self.packets.len() as u64);
                 }
                 let size = usize::from(blocks.blksize()) + DATA_HEADER;
                 self.socket.send_all(&self.packets, size).await

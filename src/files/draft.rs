@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, openat, openat2, renameat_with, statat,
@@ -15,6 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::ArtifactPath;
+use crate::clock::{self, Millis};
 
 /// How the name of a file begins that is not whole yet; a listing does not show
 /// it.
@@ -22,7 +23,7 @@ const DRAFT: &str = ".upload-";
 
 /// The age from which a draft is one that a killed process left behind: no
 /// transfer takes as long.
-const STALE: Duration = Duration::from_secs(2 * 24 * 3600);
+const STALE_MILLIS: u64 = 2 * 24 * 3600 * 1000;
 
 /// Most entries that are counted of a folder of uploads, and how deep.
 const MOST_ENTRIES: usize = 100_000;
@@ -146,16 +147,11 @@ fn count(folder: &Path, depth: usize, left: &mut usize) -> Option<u64> {
 }
 
 fn is_stale(name: &str, metadata: &fs::Metadata) -> bool {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the age of a file is told by the clock"
-    )]
-    let now = SystemTime::now();
-    let age = metadata
-        .modified()
-        .ok()
-        .and_then(|at| now.duration_since(at).ok());
-    name.starts_with(DRAFT) && age.is_some_and(|age| age > STALE)
+    let changed = metadata.modified().ok();
+    let changed = changed.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    // One from before any clock is old, too.
+    let changed = Millis::from_secs(changed.unwrap_or_default().as_secs());
+    name.starts_with(DRAFT) && clock::now().since(changed) > STALE_MILLIS
 }
 
 #[cfg(test)]

@@ -223,10 +223,8 @@ impl Boot {
             mac: exchange.mac,
             told: &self.told,
         };
-        let query = head.uri.query();
-        let route =
-            route(snapshot, asking, server, &exchange.path, query).map_err(Refusal::Route)?;
-        match route {
+        let (path, query) = (&exchange.path, head.uri.query());
+        match route(snapshot, asking, server, path, query).map_err(Refusal::Route)? {
             Route::Text {
                 name,
                 body,
@@ -256,12 +254,9 @@ impl Boot {
                     size: 0,
                     machine,
                 };
-                let found = self.look_up(path, content.clone(), head).await;
-                let found = match found {
-                    Ok(answer) if head.method == Method::GET => {
-                        self.in_turn(answer, purpose, caller).await
-                    }
-                    found => found,
+                let found = match self.look_up(path, content.clone(), head).await {
+                    Ok(answer) => self.in_turn(answer, purpose, head, caller).await,
+                    refused => refused,
                 };
                 // The boot that wanted it is told that it got nothing.
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
@@ -327,13 +322,17 @@ impl Boot {
         })
     }
 
-    /// Has an answer wait for its turn on the link.
+    /// Has an answer with content wait for its turn on the link.
     async fn in_turn(
         &self,
         answer: Answer,
         purpose: Purpose,
+        head: &Parts,
         caller: &Caller,
     ) -> Result<Answer, Refusal> {
+        if head.method != Method::GET {
+            return Ok(answer);
+        }
         let ends = (caller.ends.local.ip(), caller.ends.peer.ip());
         let turn = self.governor.turn(ends, answer.bytes(), Bears::of(purpose));
         let turn = turn.await.map_err(|Busy| Refusal::Busy)?;

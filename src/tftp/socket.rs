@@ -138,7 +138,7 @@ impl Listener {
         Ok(Received {
             datagram,
             peer,
-            local: local.unwrap_or(unspecified(peer)),
+            local: local.unwrap_or_else(|| unspecified(peer)),
         })
     }
 

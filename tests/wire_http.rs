@@ -3,10 +3,11 @@
 //! Needs no root; ports are the kernel's choice.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "the lints know test functions, not what they call"
+    reason = "the lints know test functions, not what they call; one test times an answer"
 )]
 
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use prometheus::TextEncoder;
 use reveille::boot::{MacAddress, Transport};
@@ -397,6 +398,33 @@ fn a_client_that_takes_nothing_is_cut() {
     assert!(!transfer.complete && transfer.bytes < transfer.size);
     server.wait_for_metric("reveille_http_cut_total{reason=\"connection-broken\"} 1");
     server.wait_for_metric("reveille_http_connections{door=\"boot\"} 0");
+}
+
+#[test]
+fn large_files_have_turns_and_who_takes_nothing_holds_up_nobody() {
+    let server = Server::with(|config| {
+        let metrics = GovernorMetrics::register(&Meter::default()).unwrap();
+        config.governor = Governor::new(1, metrics);
+    });
+    let content: Vec<u8> = (0..=250).cycle().take(64 << 20).collect();
+    std::fs::write(server.tree().join("initrd"), &content).unwrap();
+    let ask = "GET /initrd HTTP/1.1\r\n\r\n";
+    // One turn after the other on one connection.
+    let mut first = server.connect();
+    for _ in 0..2 {
+        assert!(first.ask(ask).body == content);
+    }
+    let mut stuck = server.connect();
+    stuck.send(ask);
+    stuck.head();
+    // What is small waits for nobody, nor does HEAD.
+    assert_eq!(server.get("/hello.txt").status, 200);
+    first.send("HEAD /initrd HTTP/1.1\r\n\r\n");
+    assert_eq!(first.reply(true).status, 200);
+    let began = Instant::now();
+    assert!(first.ask(ask).body == content);
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(900), "{waited:?}");
 }
 
 #[test]

@@ -487,6 +487,31 @@ fn a_transfer_has_an_end_whatever_the_client_does() {
     service.wait_for("reveille_tftp_transfers_total", "deadline-passed", 1);
 }
 
+#[test]
+fn firmware_waits_for_its_turn_and_goes_before_it_would_give_up() {
+    let service = Service::build(|config| {
+        let metrics = GovernorMetrics::register(&Meter::default()).unwrap();
+        config.governor = Governor::new(1, metrics);
+    });
+    let content = service.file("loader", 300_000);
+    service.file("menu", 300);
+    let first = Client::new();
+    first.ask(service.address, "loader", &PROBE);
+    let begun = first.receive();
+    let second = Client::new();
+    second.ask(service.address, "loader", &PROBE);
+    second.hears_nothing();
+    // Meanwhile it asks again, as firmware does.
+    second.ask(service.address, "loader", &PROBE);
+    assert!(service.fetch("menu", &NONE).is_ok());
+    assert_eq!(first.finish(begun), Ok(content.clone()));
+    assert_eq!(second.finish(second.receive()), Ok(content.clone()));
+    // This one keeps its turn and moves nothing.
+    first.ask(service.address, "loader", &PROBE);
+    first.receive();
+    assert_eq!(second.fetch(service.address, "loader", &PROBE), Ok(content));
+}
+
 // === ports and addresses ===
 
 #[test]

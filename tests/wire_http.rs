@@ -593,20 +593,21 @@ fn a_request_that_two_servers_could_read_in_two_ways_ends_the_connection() {
         assert_eq!(client.rest(), b"", "{head}");
     }
     // A body that nobody reads is never taken for the next request.
-    for head in [
-        "GET /hello.txt HTTP/1.1\r\nContent-Length: 36\r\n\r\n",
-        "GET /hello.txt HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n24\r\n",
+    let body = "GET /missing HTTP/1.1\r\nHost: evil\r\n\r\n";
+    for (header, body) in [
+        (format!("Content-Length: {}", body.len()), body.to_owned()),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+        ),
     ] {
         let mut client = server.connect();
-        let reply = client.ask(&format!(
-            "{head}GET /missing HTTP/1.1\r\nHost: evil\r\n\r\n"
-        ));
-        assert_eq!((reply.status, reply.text()), (200, HELLO), "{head}");
-        let rest = client.rest();
-        let rest = String::from_utf8_lossy(&rest);
-        assert!(!rest.contains("404"), "{head}: {rest}");
+        let head = format!("GET /hello.txt HTTP/1.1\r\n{header}\r\n\r\n");
+        let reply = client.ask(&format!("{head}{body}"));
+        assert_eq!((reply.status, reply.text()), (200, HELLO), "{header}");
+        let next = client.ask("GET /hello.txt HTTP/1.1\r\n\r\n");
+        assert_eq!((next.status, next.text()), (200, HELLO), "{header}");
     }
-    server.wait_for_metric("reveille_http_connections{door=\"boot\"} 0");
 }
 
 #[test]

@@ -618,13 +618,13 @@ fn finds_names_in_other_places_and_in_any_case() {
     let common = service.file("grub.cfg", 10);
     let own = service.file("own/127.0.0.9/grub.cfg", 20);
     let pi = service.file("config.txt", 30);
-    let bcd = service.file("Boot/Fonts/BCD", 40);
+    let bcd = service.file("Windows/Fonts/BCD", 40);
     for (name, want) in [
         ("bootx64.efi", &efi),
         ("grub.cfg", &common),
         ("1a2b3c4d/config.txt", &pi),
-        ("\\boot\\FONTS\\bcd", &bcd),
-        ("Boot/IPXE.EFI", &efi),
+        ("\\windows\\FONTS\\bcd", &bcd),
+        ("BOOT/IPXE.EFI", &efi),
     ] {
         assert_eq!(service.fetch(name, &NONE).as_ref(), Ok(want), "{name}");
     }

@@ -288,8 +288,14 @@ impl Run {
         }
     }
 
-    /// Tells the client why it is over, where it does not know.
-    async fn ended(&self, outcome: Outcome) -> Outcome {
+    /// Removes what is not whole, then tells the client why it is over, where
+    /// it does not know.
+    async fn ended(&mut self, outcome: Outcome) -> Outcome {
+        if let Some(draft) = self.writing.draft.take()
+            && let Err(fault) = spawn_blocking(move || drop(draft)).await
+        {
+            warn!(target: "reveille::tftp", error = %fault, "draft not removed");
+        }
         if let Some(code) = outcome.code() {
             let packet = wire::error(code, outcome.as_str());
             if let Err(error) = self.socket.send(&packet).await {

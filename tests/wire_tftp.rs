@@ -1160,7 +1160,13 @@ impl Client {
 
     fn receive(&self) -> (Vec<u8>, SocketAddr) {
         let mut buffer = vec![0; 65_536];
-        let (len, from) = self.socket.recv_from(&mut buffer).expect("a packet");
+        let (len, from) = loop {
+            match self.socket.recv_from(&mut buffer) {
+                // A process that was stopped and goes on: signal(7).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("a packet"),
+            }
+        };
         buffer.truncate(len);
         (buffer, from)
     }

@@ -319,16 +319,16 @@ mod tests {
     fn repeats_itself_and_gives_up() {
         let (mut intake, first) = start(&WINDOW, 1000);
         let mut sent = 0;
-        let ended = loop {
-            let now = intake.deadline();
-            match intake.on_timeout(now) {
-                Take::Send(packet) => assert_eq!(packet, first),
-                step => break (now, step),
-            }
+        let mut now = intake.deadline();
+        let mut step = intake.on_timeout(now);
+        while let Take::Send(packet) = step {
+            assert_eq!(packet, first);
             sent += 1;
-        };
+            now = intake.deadline();
+            step = intake.on_timeout(now);
+        }
         let patience = Limits::default().patience;
-        assert_eq!(ended, (patience, Take::End(Outcome::TimedOut)));
+        assert_eq!((now, step), (patience, Take::End(Outcome::TimedOut)));
         assert!((3..10).contains(&sent), "{sent}");
     }
 

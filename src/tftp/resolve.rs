@@ -102,7 +102,7 @@ pub fn resolve(
     let common = without_serial(&path);
     let purpose = purpose(snapshot, common.as_ref().unwrap_or(&path));
     let own = naming.own(&path, caller);
-    let paths = own.chain([path.clone()]).chain(common).collect();
+    let paths = own.chain([path]).chain(common).collect();
     Ok(Content::File { paths, purpose })
 }
 

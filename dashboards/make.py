@@ -272,6 +272,15 @@ def wire():
             ("sum(reveille_tftp_active_transfers{S})", "TFTP transfers"),
             ("sum(reveille_http_in_flight_requests{S})", "HTTP requests"),
             ("sum by (door) (reveille_http_connections{S})", "HTTP connections: {{door}}"))
+    d.lines("Turns on a link", "Large transfers by TFTP and HTTP: those that go, and the queue of those that wait.", "short",
+            ("sum(reveille_transfers_going{S})", "go"),
+            ("sum(reveille_transfers_waiting{S})", "wait"))
+    d.lines("What became of turns", "Per second. `told-to-come-back` got 503; `does-not-count` moved next to nothing.", "cps",
+            ("sum by (outcome) (rate(reveille_transfer_turns_total{S}[W]))", "{{outcome}}"))
+    d.lines("Wait for a turn", "Of those that waited: nine of ten waited less.", "s",
+            (quantile(0.9, "", "reveille_transfer_wait_seconds"), "wait"))
+    d.lines("Uploads", "Files that clients wrote by TFTP.", "cps",
+            ("sum by (outcome) (rate(reveille_tftp_uploads_total{S}[W]))", "{{outcome}}"))
     d.row("HTTP")
     d.lines("Requests by kind and status", "Per second.", "reqps",
             ("sum by (kind, code) (rate(reveille_http_requests_total{S}[W]))", "{{kind}} {{code}}"))

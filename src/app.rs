@@ -9,7 +9,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,8 +33,9 @@ use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
+use crate::governor::{Governor, GovernorMetrics};
 use crate::http::{
-    AnswerFiles, HttpConfig, HttpMetrics, HttpServer, Limits, boot_key, shared_boot_key,
+    AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, shared_boot_key,
 };
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
@@ -45,7 +46,7 @@ use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
-use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
+use crate::tftp::{TftpConfig, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
@@ -113,6 +114,7 @@ struct Parts {
     spent: Spent,
     events: events::EventSender,
     boots: Boots,
+    governor: Governor,
     usages: Usages,
     links: Links,
     heard: Heard,
@@ -165,7 +167,9 @@ impl App {
             Some(store) => roots.with_store(store.trees(), shelf.clone()),
             None => roots,
         };
+        let governor = GovernorMetrics::register(&registry)?;
         let mut parts = Parts {
+            governor: Governor::new(config.transfers_per_link, governor),
             registry,
             snapshots,
             roots: Arc::new(roots),
@@ -329,11 +333,12 @@ fn bind_http(
     supervisor: &Supervisor,
     answer_files: AnswerFiles,
 ) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.http;
+    let (at, settings) = (parts.config.http, &parts.config.http_args);
     let config = HttpConfig {
         listen: at,
-        listing: !parts.config.no_listing,
-        limits: Limits::default(),
+        listing: settings.listing(),
+        limits: settings.limits(),
+        governor: parts.governor.clone(),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
@@ -346,7 +351,7 @@ fn bind_http(
         HttpServer::bind(config.clone())
             .map_err(|error| bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
     };
-    let first = bound(Table::Tcp, at, &bind)?;
+    let first = bound(Table::Tcp, SocketAddr::V4(at), &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
         None => SocketAddr::V4(at),
@@ -356,13 +361,14 @@ fn bind_http(
 }
 
 fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.tftp;
+    let (at, settings) = (parts.config.tftp, &parts.config.tftp_args);
     let config = TftpConfig {
         listen: at,
-        limits: TftpLimits {
-            drain: TFTP_DRAIN,
-            ..TftpLimits::default()
-        },
+        from: settings.answer_from(),
+        naming: settings.naming(),
+        uploads: settings.uploads(),
+        governor: parts.governor.clone(),
+        limits: settings.limits(TFTP_DRAIN),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
@@ -377,7 +383,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     let first = bound(Table::Udp, at, &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
-        None => SocketAddr::V4(at),
+        None => at,
     };
     serve_bound(supervisor, "tftp", first, bind, TftpServer::run);
     Ok(address)
@@ -387,11 +393,11 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
 /// and tries again, and the others serve.
 fn bound<S>(
     table: Table,
-    at: SocketAddrV4,
+    at: SocketAddr,
     bind: impl Fn() -> Result<S, String>,
 ) -> anyhow::Result<Option<S>> {
     bind().map(Some).or_else(|words| {
-        let error = try_bind(table, SocketAddr::V4(at)).err();
+        let error = try_bind(table, at).err();
         match error.map(|error| error.kind()) {
             Some(io::ErrorKind::PermissionDenied) => Ok(None),
             _ => Err(anyhow::Error::msg(words)),
@@ -459,7 +465,10 @@ fn start_dhcp(
     links: Links,
 ) {
     let listeners = Listeners {
-        doors: [("HTTP", *config.http.ip()), ("TFTP", *config.tftp.ip())],
+        doors: [
+            ("HTTP", IpAddr::V4(*config.http.ip())),
+            ("TFTP", config.tftp.ip()),
+        ],
         supervisor: supervisor.clone(),
         story: engine.tools.story.clone(),
         queue,
@@ -481,7 +490,7 @@ struct Listeners {
     story: Story,
     links: Links,
     /// Where the services listen that machines are sent to.
-    doors: [(&'static str, Ipv4Addr); 2],
+    doors: [(&'static str, IpAddr); 2],
 }
 
 impl Listeners {
@@ -524,7 +533,7 @@ impl Listeners {
                 supervisor.settled(&name);
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
                 for (service, at) in doors {
-                    if !at.is_unspecified() && at != link.address {
+                    if !at.is_unspecified() && at != IpAddr::V4(link.address) {
                         tracing::warn!(
                             subnet,
                             "machines are told to use {service} at {}, but it listens on {at} only",

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::discover::DiscoverArgs;
+use crate::governor::TRANSFERS_PER_LINK;
+use crate::http::HttpArgs;
 use crate::telemetry::{LogFormat, LogTarget};
+use crate::tftp::TftpArgs;
 
 /// Settings of the service. Each flag has an environment variable.
 #[derive(Clone, Debug, Args)]
@@ -112,14 +115,18 @@ pub struct ServiceConfig {
     )]
     pub http: SocketAddrV4,
 
-    /// Where TFTP listens.
+    /// Where TFTP listens. [::]:69 takes IPv6 and IPv4.
     #[arg(
         long,
         env = "REVEILLE_TFTP",
         value_name = "ADDRESS:PORT",
         default_value = "0.0.0.0:69"
     )]
-    pub tftp: SocketAddrV4,
+    pub tftp: SocketAddr,
+
+    /// Settings of TFTP.
+    #[command(flatten)]
+    pub tftp_args: TftpArgs,
 
     /// Where /healthz, /readyz, /metrics, /status and the tables are, for reading
     /// only. Not for machines: keep it on a trusted address.
@@ -136,9 +143,19 @@ pub struct ServiceConfig {
     #[arg(long, env = "REVEILLE_ADMIN_SOCKET", value_name = "PATH")]
     pub admin_socket: Option<PathBuf>,
 
-    /// Answer a request for a folder with 404 instead of a listing.
-    #[arg(long, env = "REVEILLE_NO_LISTING")]
-    pub no_listing: bool,
+    /// Settings of HTTP.
+    #[command(flatten)]
+    pub http_args: HttpArgs,
+
+    /// Large transfers, by TFTP and HTTP together, at a time on one link; the
+    /// others wait for their turn. 0: as many as come.
+    #[arg(
+        long,
+        env = "REVEILLE_TRANSFERS_PER_LINK",
+        value_name = "COUNT",
+        default_value_t = TRANSFERS_PER_LINK
+    )]
+    pub transfers_per_link: usize,
 
     /// Settings of discovery.
     #[command(flatten)]

@@ -33,6 +33,7 @@
 //! | [`loaders`] | the iPXE loaders, and how those of the image get onto the volume |
 //! | [`artifact`] | what boots machines: fetched once, verified, kept, served by generation |
 //! | [`files`] | the files that boot machines, confined to their roots |
+//! | [`governor`] | so many large transfers at a time on a link, the others in a fair queue |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
 //! | `traces` (feature `otlp`) | boots as OpenTelemetry traces |
@@ -52,6 +53,7 @@ pub mod dhcp;
 pub mod discover;
 pub mod events;
 pub mod files;
+pub mod governor;
 pub mod http;
 pub mod lease;
 pub mod loaders;

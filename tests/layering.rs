@@ -17,6 +17,7 @@ const CORE: &[&str] = &[
     "dhcp/reply.rs",
     "dhcp/request.rs",
     "files/path.rs",
+    "governor/line.rs",
     "http/listing.rs",
     "http/range.rs",
     "http/route.rs",
@@ -28,6 +29,7 @@ const CORE: &[&str] = &[
     "lease/transfer.rs",
     "script",
     "snapshot",
+    "tftp/refuse.rs",
     "tftp/resolve.rs",
 ];
 const CORE_TOO: &[&str] = &[
@@ -82,7 +84,10 @@ const CORE_TOO: &[&str] = &[
     "status/overview.rs",
     "status/phase.rs",
     "status/rows.rs",
+    "tftp/intake.rs",
+    "tftp/netascii.rs",
     "tftp/transfer.rs",
+    "tftp/transfer/blocks.rs",
     "tftp/wire.rs",
     "timeline",
 ];

@@ -217,7 +217,7 @@ fn claim(config: &ServiceConfig) -> anyhow::Result<()> {
     let mut denied: Option<String> = None;
     for (table, what, address) in [
         (Table::Tcp, "HTTP", SocketAddr::V4(config.http)),
-        (Table::Udp, "TFTP", SocketAddr::V4(config.tftp)),
+        (Table::Udp, "TFTP", config.tftp),
         (Table::Tcp, "the admin port", config.admin),
     ] {
         let Err(error) = try_bind(table, address) else {

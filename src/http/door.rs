@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::Outbox;
 use super::listen::{Ends, Listen, bind_tcp};
 use super::metrics::HttpMetrics;
+use super::spans::TakesFiles;
 use super::wire::Wire;
 
 /// Connections of one door. At 256 KiB a transfer that is 256 MiB of chunks;
@@ -251,7 +252,11 @@ impl<L: Listen> Door<L> {
         };
         let caller = Caller {
             ends,
-            outbox: Outbox::default(),
+            outbox: if L::TAKES_FILES {
+                Outbox::with_spans()
+            } else {
+                Outbox::default()
+            },
         };
         Some((slot, caller))
     }
@@ -305,7 +310,7 @@ async fn talk<I, E, S, B>(
     cancel: CancellationToken,
 ) -> Option<&'static str>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + TakesFiles + Unpin,
     E: Display,
     S: Service<Request<Incoming>, Response = Response<B>>,
     S::Error: Into<BoxError>,
@@ -317,6 +322,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES)
+        // What it is to write it must not copy: `spans`.
+        .writev(true)
         // Small programs look for `Content-Length` in just this case.
         .title_case_headers(true)
         // Small programs close their side once they have asked.

@@ -15,6 +15,8 @@ use rustix::fs::Mode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
+use super::spans::TakesFiles;
+
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: u32 = 1024;
 
@@ -28,11 +30,14 @@ const SOCKET_MODE: u32 = 0o660;
 /// Something that connections come from.
 pub(super) trait Listen: Send + Sync + 'static {
     /// A connection.
-    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Io: AsyncRead + AsyncWrite + TakesFiles + Unpin + Send + 'static;
     /// Who is at its ends.
     type Ends: Clone + fmt::Debug + fmt::Display + Send + Sync + 'static;
     /// What counts as one client.
     type Client: Copy + Eq + Hash + fmt::Debug + Send + 'static;
+
+    /// Whether files can go into a connection as they are, without a copy.
+    const TAKES_FILES: bool;
 
     /// The next connection; `None` where its client is gone already.
     fn accept(&self) -> impl Future<Output = io::Result<Option<(Self::Io, Self::Ends)>>> + Send;
@@ -84,6 +89,7 @@ impl Listen for TcpListener {
     type Io = TcpStream;
     type Ends = Ends;
     type Client = IpAddr;
+    const TAKES_FILES: bool = true;
 
     async fn accept(&self) -> io::Result<Option<(TcpStream, Ends)>> {
         let (stream, peer) = Self::accept(self).await?;
@@ -204,6 +210,7 @@ impl Listen for LocalListener {
     type Io = UnixStream;
     type Ends = User;
     type Client = u32;
+    const TAKES_FILES: bool = false;
 
     async fn accept(&self) -> io::Result<Option<(UnixStream, User)>> {
         let (stream, _) = self.listener.accept().await?;

@@ -3,8 +3,8 @@
 //!
 //! `route`, `range`, `target`, `media`, `listing`, `phone_home` and `refusal` are core: they
 //! decide. `listen` binds, `door` accepts connections; `server` and `admin` stand behind one
-//! each; `files` looks up, `answer` and `body` send, `wire` watches the bytes
-//! leave, `delivery` reports the end, and `discs` counts what is read of discs.
+//! each; `files` looks up, `answer` and `body` send, `spans` has files sent by the
+//! kernel, `wire` watches the bytes leave, `delivery` reports the end, and `discs` counts what is read of discs.
 
 pub mod admin;
 mod answer;
@@ -25,6 +25,8 @@ pub mod refusal;
 pub mod release;
 pub mod route;
 pub mod server;
+mod settings;
+mod spans;
 pub mod target;
 mod wire;
 
@@ -36,5 +38,7 @@ pub use self::door::{
     CONNECTIONS, CONNECTIONS_PER_CLIENT, DRAIN_TIMEOUT, HEAD_TIMEOUT, Limits, STALL_TIMEOUT,
 };
 pub use self::listen::SOCKET_PATH_BYTES;
+pub use self::listing::Shown;
 pub use self::metrics::HttpMetrics;
 pub use self::server::{HttpConfig, HttpServer};
+pub use self::settings::HttpArgs;

@@ -13,6 +13,8 @@ pub enum Refusal {
     Method,
     /// 503: there is no snapshot yet; the client may come back.
     NoSnapshot,
+    /// 503: too many large transfers on the link; the client may come back.
+    Busy,
     /// 400: the path cannot be read.
     Target(BadTarget),
     /// What `phone_home` refuses.
@@ -42,6 +44,7 @@ impl Refusal {
         match self {
             Self::Method => "method-not-allowed",
             Self::NoSnapshot => "no-snapshot",
+            Self::Busy => "busy",
             Self::Target(bad) => bad.as_str(),
             Self::PhoneHome(refused) => refused.as_str(),
             Self::Route(refused) => refused.as_str(),
@@ -60,7 +63,7 @@ impl Refusal {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Method => 405,
-            Self::NoSnapshot => 503,
+            Self::NoSnapshot | Self::Busy => 503,
             Self::Target(_) => 400,
             Self::PhoneHome(refused) => refused.status(),
             Self::Route(refused) => refused.status(),

@@ -30,7 +30,7 @@ use super::delivery::{Content, Exchange, Kind, Sinks};
 use super::discs::Discs;
 use super::door::{Caller, Door, Limits};
 use super::files::{self, Found};
-use super::listing::Folder;
+use super::listing::{Folder, Shown};
 use super::media;
 use super::metrics::HttpMetrics;
 use super::phone_home;
@@ -38,11 +38,12 @@ use super::range::Conditions;
 use super::refusal::Refusal;
 use super::release::{Granted, without_token};
 use super::route::{Route, route};
-use super::target::{Format, decode_path, format};
+use super::target::{Format, decode_path, view};
 use crate::boot::MacAddress;
 use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
+use crate::governor::{Bears, Busy, Governor};
 use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
@@ -56,10 +57,12 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct HttpConfig {
     /// Where it listens; port 0 takes any. IPv4: so are the addresses in scripts.
     pub listen: SocketAddrV4,
-    /// Whether folders are shown.
-    pub listing: bool,
+    /// Which folders are shown.
+    pub listing: Shown,
     /// What it bears.
     pub limits: Limits,
+    /// Whose turn it is on a link.
+    pub governor: Governor,
     /// The table that answers come from.
     pub snapshots: Reader,
     /// The files.
@@ -92,9 +95,10 @@ struct Boot {
     told: Introductions,
     answer_files: AnswerFiles,
     sinks: Arc<Sinks>,
-    listing: bool,
+    listing: Arc<Shown>,
     zone: TimeZone,
     reading: Reading,
+    governor: Governor,
 }
 
 // === impl HttpServer ===
@@ -109,6 +113,7 @@ impl HttpServer {
             listen,
             listing,
             limits,
+            governor,
             snapshots,
             roots,
             leases,
@@ -130,9 +135,10 @@ impl HttpServer {
             }),
             told,
             answer_files,
-            listing,
+            listing: Arc::new(listing),
             zone: files::local_zone(),
             reading: Reading::default(),
+            governor,
         };
         Ok(Self {
             door,
@@ -258,7 +264,10 @@ impl Boot {
                     size: 0,
                     machine,
                 };
-                let found = self.look_up(path, content.clone(), head).await;
+                let found = match self.look_up(path, content.clone(), head).await {
+                    Ok(answer) => self.in_turn(answer, purpose, head, caller).await,
+                    refused => refused,
+                };
                 // The boot that wanted it is told that it got nothing.
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
@@ -337,8 +346,8 @@ impl Boot {
         content: Content,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
-        let (roots, listing) = (Arc::clone(&self.roots), self.listing);
-        let found = spawn_blocking(move || files::find(&roots, path, listing)).await;
+        let (roots, listing) = (Arc::clone(&self.roots), Arc::clone(&self.listing));
+        let found = spawn_blocking(move || files::find(&roots, path, &listing)).await;
         Ok(match found.map_err(|_| Refusal::ReadFailed)?? {
             Found::File(opened) => {
                 let size = opened.len;
@@ -349,12 +358,31 @@ impl Boot {
         })
     }
 
+    /// Has an answer with content wait for its turn on the link.
+    async fn in_turn(
+        &self,
+        answer: Answer,
+        purpose: Purpose,
+        head: &Parts,
+        caller: &Caller,
+    ) -> Result<Answer, Refusal> {
+        if head.method != Method::GET {
+            return Ok(answer);
+        }
+        let ends = (caller.ends.local.ip(), caller.ends.peer.ip());
+        let turn = self.governor.turn(ends, answer.bytes(), Bears::of(purpose));
+        let turn = turn.await.map_err(|Busy| Refusal::Busy)?;
+        Ok(answer.with_turn(turn))
+    }
+
     fn folder(&self, folder: &Folder, head: &Parts) -> Answer {
         let accept = joined(&head.headers, &ACCEPT);
-        match format(head.uri.query(), accept.as_deref()) {
-            Format::Html => Answer::made(Kind::Listing, media::HTML, folder.html(&self.zone)),
-            Format::Json => Answer::made(Kind::Listing, media::JSON, folder.json()),
-        }
+        let view = view(head.uri.query(), accept.as_deref());
+        let (media, body) = match view.format {
+            Format::Html => (media::HTML, folder.html(&self.zone, &view)),
+            Format::Json => (media::JSON, folder.json(&view)),
+        };
+        Answer::made(Kind::Listing, media, body)
     }
 
     fn machine_at(&self, peer: SocketAddr) -> Option<MacAddress> {

@@ -95,12 +95,7 @@ impl Entries {
 
     /// Takes out what layers below `layer` have in `name`, and itself where
     /// asked, the deepest first: a folder is empty when its turn comes.
-    pub(super) fn take_lower(
-        &mut self,
-        name: &EntryName,
-        itself: bool,
-        layer: usize,
-    ) -> Vec<Node> {
+    pub(super) fn take_lower(&mut self, name: &EntryName, itself: bool, layer: usize) -> Vec<Node> {
         let mut gone: Vec<EntryName> = self
             .inside(name)
             .filter(|(_, node)| node.layer < layer)

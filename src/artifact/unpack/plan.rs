@@ -412,8 +412,7 @@ impl<'a> Plan<'a> {
             Whiteout::Of(folder, _) | Whiteout::Opaque(folder) => folder,
             Whiteout::Ignored => return Ok(act),
         };
-        let Found::Folder(folder) = self.entries.resolve(folder)
-        else {
+        let Found::Folder(folder) = self.entries.resolve(folder) else {
             return Ok(act);
         };
         match white {
@@ -487,7 +486,8 @@ impl<'a> Plan<'a> {
         let left_out = match found {
             Found::File(of) => {
                 self.places.take(&placed.to, Stands::File)?;
-                if let Some(What::File { here, from }) = self.entries.get(&of).map(|node| &node.what)
+                if let Some(What::File { here, from }) =
+                    self.entries.get(&of).map(|node| &node.what)
                 {
                     match here {
                         Some(here) => rest.names.push((here.clone(), placed.to)),
@@ -522,6 +522,4 @@ impl<'a> Plan<'a> {
             | LeftOut::Special(_) => Err(Refused::DeadLink { entry, target }),
         }
     }
-
-
 }

@@ -128,6 +128,17 @@ impl Tries {
         }
     }
 
+    /// What they say of `identity`: nothing where they were for another
+    /// manifest, such as one that was taken back.
+    #[must_use]
+    pub fn about(self, identity: &str) -> Self {
+        if self.identity == identity {
+            self
+        } else {
+            Self::default()
+        }
+    }
+
     /// Whether it is stuck: it failed several times, or for good.
     #[must_use]
     pub const fn is_stalled(&self) -> bool {
@@ -265,6 +276,8 @@ mod tests {
             Step::Wait(_)
         ));
         assert_eq!(step(&new, None, &failed, Millis(1)), Step::Fetch);
+        assert_eq!(failed.clone().about(&old.identity()), failed);
+        assert_eq!(failed.clone().about(&new.identity()), Tries::default());
         let again = failed.failed(&new.identity(), failure(None), (Millis(0), 0));
         assert_eq!(again.failures, 1);
     }

@@ -385,6 +385,11 @@ fn what_fails_is_said_what_is_there_is_served_and_all_comes_in_the_end() {
     service.serves("there", generation, "linux", &content());
     service.again();
     service.serves("there", generation, "linux", &content());
+    // A manifest that is taken back leaves no failure behind.
+    service.says("there", &["answers 500"]);
+    service.artifact("there", &file("/late", ""));
+    assert_eq!(service.arrives("there"), generation);
+    assert_eq!(service.row("there").unwrap()["reason"], Value::Null);
     is_well.store(true, Ordering::SeqCst);
     for (name, ..) in troubles {
         let generation = service.arrives(name);
@@ -424,7 +429,7 @@ fn a_registry_that_wants_a_pause_gets_it() {
     let service = Service::start(&address.to_string());
     let image = format!("{address}/boot/test:v1");
     service.artifact("busy", &json!({"oci": {"image": image}}));
-    service.says("busy", &["429"]);
+    service.says("busy", &["wants to be asked less often, again in 3 s"]);
     for (path, bytes) in entries() {
         let generation = service.arrives("busy");
         service.serves("busy", generation, path, &bytes);

@@ -92,7 +92,10 @@ pub(super) fn boots(site: &mut Site) -> Result<Vec<String>> {
         &format!("oci: {{image: \"{image}\"}}, secretRef: {{name: registry}}"),
     )?;
     let secrets = secrets.display().to_string();
-    let launch = || Ok(site.launch()?.with(&["--secrets", &secrets]));
+    let launch = || {
+        site.launch()
+            .map(|launch| launch.with(&["--secrets", &secrets]))
+    };
     let server = launch()?.start()?;
     let mac = MACHINE.mac.replace(':', "-");
     script_says(&mac, "answers 503")?;
@@ -195,7 +198,10 @@ pub(super) fn volume(site: &mut Site) -> Result<Vec<String>> {
     let small = pattern(2 << 20);
     let file = |path: &str| format!("files: [{{path: linux, url: \"http://{web}{path}\"}}]");
     artifact(site, "small", &file("/small"))?;
-    let launch = || Ok(site.launch()?.with(&["--artifact-store", &place]));
+    let launch = || {
+        site.launch()
+            .map(|launch| launch.with(&["--artifact-store", &place]))
+    };
     let server = launch()?.start()?;
     arrives("small")?;
     let mut lines = Vec::new();

@@ -98,10 +98,11 @@ pub(super) fn boots(site: &mut Site) -> Result<Vec<String>> {
     };
     let server = launch()?.start()?;
     let mac = MACHINE.mac.replace(':', "-");
-    script_says(&mac, "answers 503")?;
+    script_says(&mac, "Artifact web is being fetched")?;
 
     let mut running = MACHINE.power_on(&site.assets, &site.folder)?;
-    let screen = wait_for(&mut running, "next try in 5 s")?;
+    let screen = wait_for(&mut running, "Reveille: Artifact")?;
+    ensure!(screen.contains("next try in 5 s"), "its screen: {screen}");
     is_open.store(true, Ordering::SeqCst);
     let opened = running.uptime();
     let said = wait_for(&mut running, AWAKE)?;

@@ -432,7 +432,9 @@ fn other_than(name: &str, default: &Value) -> Option<Value> {
         ".service.externalTrafficPolicy" => json!("Cluster"),
         ".network.dnsPolicy" => json!("Default"),
         ".manifestsConfigMap" | ".persistence.existingClaim" | ".image.tag" => json!("other"),
-        ".artifacts.hostPath" | ".persistence.hostPath" => json!("/other"),
+        ".artifacts.hostPath" | ".artifacts.store.hostPath" | ".persistence.hostPath" => {
+            json!("/other")
+        }
         ".fullnameOverride" => json!("other"),
         ".ports.tftp" => json!(6969),
         ".podSecurityContext" | ".securityContext" => json!({"runAsUser": 1}),
@@ -553,6 +555,20 @@ const REFUSED: &[(&str, &str)] = &[
         "artifacts.existingClaim=x,artifacts.hostPath=/x",
         "leave one empty",
     ),
+    (
+        "artifacts.store.existingClaim=x,artifacts.store.hostPath=/x",
+        "leave one empty",
+    ),
+    (
+        "kind=StatefulSet,artifacts.store.existingClaim=x",
+        "a store has one owner",
+    ),
+    ("artifacts.graceSeconds=soon", "got string, want integer"),
+    (
+        "artifacts.plainRegistries[0]=http://x",
+        "does not match pattern",
+    ),
+    ("artifacts.files[0]=x", "does not match pattern"),
     ("network.hostNetwork=false", "set network.multus"),
     ("network.multus[0].name=x", "set network.hostNetwork: false"),
     (

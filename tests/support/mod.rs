@@ -10,6 +10,8 @@ pub(crate) mod ipxe;
 pub(crate) mod machine;
 pub(crate) mod ns;
 pub(crate) mod process;
+pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod wait;
+pub(crate) mod web;

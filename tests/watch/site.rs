@@ -107,6 +107,11 @@ spec:
     args: ['reveille.home={{ boot.phone_home }}']
 ---
 apiVersion: reveille.dev/v1alpha1
+kind: Artifact
+metadata: {name: nowhere}
+spec: {files: [{path: linux, url: 'http://127.0.0.1:1/linux'}]}
+---
+apiVersion: reveille.dev/v1alpha1
 kind: Machine
 metadata: {name: m1}
 spec:

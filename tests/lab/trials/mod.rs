@@ -1,6 +1,7 @@
 //! What a night can bring: crashes, edits, missing cards, full disks, strangers. Each trial is the real
 //! program in a room of its own, without machines.
 
+mod artifacts;
 mod bad_state;
 mod clients;
 mod discovery;
@@ -35,12 +36,19 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 13] = [
+pub(crate) const ALL: [Trial; 17] = [
+    trial(
+        "artifacts-boot",
+        &["docker-registry", "openssl"],
+        artifacts::boots,
+    ),
+    trial("artifacts-volume", &[], artifacts::volume),
     trial(
         "leases-survive-kill",
         &["perfdhcp"],
         kill::leases_survive_kill,
     ),
+    trial("artifacts-unpack", &[], artifacts::unpacks),
     trial("interface-comes-later", &[], interfaces::comes_later),
     trial("hot-reload", &["curl"], reload::hot_reload),
     trial("bad-state", &[], bad_state::heals),
@@ -49,6 +57,7 @@ pub(crate) const ALL: [Trial; 13] = [
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
     trial("discovery", &[], discovery::waits_for_approval),
+    trial("arm64-loader", &[], artifacts::arm64),
     trial("port-taken", &[], ports::taken),
     trial(
         "unprivileged",

@@ -6,6 +6,7 @@ mod artifacts;
 mod discovery;
 mod metrics;
 mod source;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +20,7 @@ use anyhow::Context as _;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::admin::{AdminSources, bind_admin};
+use self::admin::{AdminSources, Doors, bind_admin};
 use self::discovery::Ears;
 pub use self::metrics::metrics;
 use self::source::{Sources, Started};
@@ -44,6 +45,7 @@ use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
+use crate::tls::{Handshakes, TlsMetrics};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -90,6 +92,8 @@ impl Manifests {
 pub struct Addresses {
     /// HTTP for machines.
     pub http: SocketAddr,
+    /// HTTPS for machines, where it is on.
+    pub https: Option<SocketAddr>,
     /// TFTP.
     pub tftp: SocketAddr,
     /// The admin port.
@@ -112,6 +116,8 @@ struct Parts {
     heard: Heard,
     shelf: Shelf,
     artifacts: Board,
+    http: HttpMetrics,
+    tls: TlsMetrics,
 }
 
 /// What is known of boots, shared by the timeline and the admin doors.
@@ -160,7 +166,6 @@ impl App {
             None => roots,
         };
         let mut parts = Parts {
-            registry,
             snapshots,
             roots: Arc::new(roots),
             loaders: Loaders::new(seeded, counts),
@@ -173,6 +178,9 @@ impl App {
             heard: Heard::default(),
             shelf,
             artifacts: Board::default(),
+            http: HttpMetrics::register(&registry)?,
+            tls: TlsMetrics::register(&registry)?,
+            registry,
             config,
         };
         let scrub = artifacts::start(&parts, &supervisor, store, &manifests)?;
@@ -196,6 +204,7 @@ impl App {
         let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
         let http = bind_http(&parts, &supervisor)?;
+        let https = bind_https(&parts, &supervisor)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
@@ -206,7 +215,7 @@ impl App {
             chronicle: chronicle.clone(),
         };
         let sources = AdminSources {
-            doors: (http, tftp),
+            doors: Doors { http, https, tftp },
             source: origin,
             timeline: timeline.clone(),
             problems,
@@ -247,7 +256,12 @@ impl App {
             supervisor,
             faults,
             shutdown,
-            addresses: Addresses { http, tftp, admin },
+            addresses: Addresses {
+                http,
+                https,
+                tftp,
+                admin,
+            },
             store,
         })
     }
@@ -305,28 +319,47 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
 }
 
 fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.http;
+    bind_web(parts, supervisor, ("http", "HTTP"), parts.config.http, None)
+}
+
+/// HTTPS; `None` where it is off.
+fn bind_https(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<Option<SocketAddr>> {
+    let Some((at, tls)) = parts.config.tls.https.zip(tls::boot(parts, supervisor)?) else {
+        return Ok(None);
+    };
+    bind_web(parts, supervisor, ("https", "HTTPS"), at, Some(tls)).map(Some)
+}
+
+/// A port of HTTP for machines; its service's name, and its name for people.
+fn bind_web(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    (name, shown): (&'static str, &'static str),
+    at: SocketAddrV4,
+    tls: Option<Handshakes>,
+) -> anyhow::Result<SocketAddr> {
     let config = HttpConfig {
         listen: at,
         listing: !parts.config.no_listing,
         limits: Limits::default(),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
+        tls,
         leases: parts.leases.clone(),
         told: parts.told.clone(),
         events: parts.events.clone(),
-        metrics: HttpMetrics::register(&parts.registry)?,
+        metrics: parts.http.clone(),
     };
     let bind = move || {
         HttpServer::bind(config.clone())
-            .map_err(|error| bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
+            .map_err(|error| bind_error(Table::Tcp, shown, at, at.port(), &error))
     };
     let first = bound(Table::Tcp, at, &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
         None => SocketAddr::V4(at),
     };
-    serve_bound(supervisor, "http", first, bind, HttpServer::run);
+    serve_bound(supervisor, name, first, bind, HttpServer::run);
     Ok(address)
 }
 

@@ -605,7 +605,7 @@ fn the_admin_port_changes_nothing_and_the_socket_approves() {
     let path = folder.path().join("admin.sock");
     let (port, socket) = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let port = AdminServer::bind(listen, config.clone()).unwrap();
+        let port = AdminServer::bind(listen, None, config.clone()).unwrap();
         (port, AdminSocket::bind(&path, false, config).unwrap())
     });
     let address = port.local_addr().unwrap();
@@ -699,7 +699,7 @@ fn the_admin_port_says_how_it_is() {
     let ready = Arc::new(AtomicBool::new(false));
     let admin = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
-        AdminServer::bind(listen, admin_config(&registry, &ready)).unwrap()
+        AdminServer::bind(listen, None, admin_config(&registry, &ready)).unwrap()
     });
     let address = admin.local_addr().unwrap();
     let cancel = CancellationToken::new();
@@ -852,6 +852,7 @@ impl Server {
             limits: Limits::default(),
             snapshots,
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
+            tls: None,
             leases,
             told: Introductions::default(),
             events: sender,

@@ -291,6 +291,10 @@ def wire():
     d.lines("Cut and full", "Answers that ended early, and times that new connections had to wait.", "cps",
             ("sum by (reason) (rate(reveille_http_cut_total{S}[W]))", "{{reason}}"),
             ("sum by (door) (rate(reveille_http_full_total{S}[W]))", "full: {{door}}"))
+    d.lines("TLS handshakes", "By how they ended; a reason that is not `complete` stands in the log with its cure.", "ops",
+            ("sum by (door, result) (rate(reveille_tls_handshakes_total{S}[W]))", "{{door}} {{result}}"))
+    d.lines("Certificates", "Time until the certificate of a door runs out.", "s",
+            ("min by (door) (reveille_tls_certificate_expiry_timestamp_seconds{S}) - time()", "{{door}}"))
     return d
 
 

@@ -6,6 +6,7 @@ mod artifacts;
 mod discovery;
 mod metrics;
 mod source;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +20,7 @@ use anyhow::Context as _;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::admin::{AdminSources, bind_admin};
+use self::admin::{AdminSources, Doors, bind_admin};
 use self::discovery::Ears;
 pub use self::metrics::metrics;
 use self::source::{Sources, Started};
@@ -48,6 +49,7 @@ use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
+use crate::tls::{Handshakes, TlsMetrics};
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
 
@@ -96,6 +98,8 @@ impl Manifests {
 pub struct Addresses {
     /// HTTP for machines.
     pub http: SocketAddr,
+    /// HTTPS for machines, where it is on.
+    pub https: Option<SocketAddr>,
     /// TFTP.
     pub tftp: SocketAddr,
     /// The admin port.
@@ -120,6 +124,8 @@ struct Parts {
     heard: Heard,
     shelf: Shelf,
     artifacts: Board,
+    http: HttpMetrics,
+    tls: TlsMetrics,
 }
 
 /// What is known of boots, shared by the timeline and the admin doors.
@@ -170,7 +176,6 @@ impl App {
         let governor = GovernorMetrics::register(&registry)?;
         let mut parts = Parts {
             governor: Governor::new(config.transfers_per_link, governor),
-            registry,
             snapshots,
             roots: Arc::new(roots),
             loaders: Loaders::new(seeded, counts),
@@ -184,6 +189,9 @@ impl App {
             heard: Heard::default(),
             shelf,
             artifacts: Board::default(),
+            http: HttpMetrics::register(&registry)?,
+            tls: TlsMetrics::register(&registry)?,
+            registry,
             config,
         };
         let scrub = artifacts::start(&parts, &supervisor, store, &manifests)?;
@@ -204,7 +212,8 @@ impl App {
         };
         let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
-        let http = bind_http(&parts, &supervisor, answer_files)?;
+        let http = bind_http(&parts, &supervisor, answer_files.clone())?;
+        let https = bind_https(&parts, &supervisor, answer_files)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
@@ -215,7 +224,7 @@ impl App {
             chronicle: chronicle.clone(),
         };
         let sources = AdminSources {
-            doors: (http, tftp),
+            doors: Doors { http, https, tftp },
             source: origin,
             timeline: timeline.clone(),
             problems,
@@ -256,7 +265,12 @@ impl App {
             supervisor,
             faults,
             shutdown,
-            addresses: Addresses { http, tftp, admin },
+            addresses: Addresses {
+                http,
+                https,
+                tftp,
+                admin,
+            },
             store,
         })
     }
@@ -331,9 +345,34 @@ fn token_key(config: &ServiceConfig) -> anyhow::Result<BootKey> {
 fn bind_http(
     parts: &Parts,
     supervisor: &Supervisor,
+    files: AnswerFiles,
+) -> anyhow::Result<SocketAddr> {
+    let at = parts.config.http;
+    bind_web(parts, supervisor, ("http", "HTTP"), at, None, files)
+}
+
+/// HTTPS; `None` where it is off.
+fn bind_https(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    files: AnswerFiles,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some((at, tls)) = parts.config.tls.https.zip(tls::boot(parts, supervisor)?) else {
+        return Ok(None);
+    };
+    bind_web(parts, supervisor, ("https", "HTTPS"), at, Some(tls), files).map(Some)
+}
+
+/// A port of HTTP for machines; its service's name, and its name for people.
+fn bind_web(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    (name, shown): (&'static str, &'static str),
+    at: SocketAddrV4,
+    tls: Option<Handshakes>,
     answer_files: AnswerFiles,
 ) -> anyhow::Result<SocketAddr> {
-    let (at, settings) = (parts.config.http, &parts.config.http_args);
+    let settings = &parts.config.http_args;
     let config = HttpConfig {
         listen: at,
         listing: settings.listing(),
@@ -341,22 +380,23 @@ fn bind_http(
         governor: parts.governor.clone(),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
+        tls,
         leases: parts.leases.clone(),
         told: parts.told.clone(),
         answer_files,
         events: parts.events.clone(),
-        metrics: HttpMetrics::register(&parts.registry)?,
+        metrics: parts.http.clone(),
     };
     let bind = move || {
         HttpServer::bind(config.clone())
-            .map_err(|error| bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
+            .map_err(|error| bind_error(Table::Tcp, shown, at, at.port(), &error))
     };
     let first = bound(Table::Tcp, SocketAddr::V4(at), &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
         None => SocketAddr::V4(at),
     };
-    serve_bound(supervisor, "http", first, bind, HttpServer::run);
+    serve_bound(supervisor, name, first, bind, HttpServer::run);
     Ok(address)
 }
 

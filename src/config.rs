@@ -115,6 +115,10 @@ pub struct ServiceConfig {
     )]
     pub http: SocketAddrV4,
 
+    /// Settings of TLS.
+    #[command(flatten)]
+    pub tls: TlsConfig,
+
     /// Where TFTP listens. [::]:69 takes IPv6 and IPv4.
     #[arg(
         long,
@@ -176,6 +180,40 @@ pub struct ServiceConfig {
     #[cfg(feature = "otlp")]
     #[arg(long, env = "REVEILLE_TRACES_TO", value_name = "URL", value_parser = crate::traces::parse_url)]
     pub traces_to: Option<String>,
+}
+
+/// Settings of TLS.
+#[derive(Clone, Debug, Args)]
+pub struct TlsConfig {
+    /// Where HTTPS listens, such as 0.0.0.0:443; nowhere without it.
+    #[arg(long, env = "REVEILLE_HTTPS", value_name = "ADDRESS:PORT")]
+    pub https: Option<SocketAddrV4>,
+
+    /// A folder with tls.crt and tls.key, as a Secret is mounted, or other pairs of
+    /// NAME.crt and NAME.key; looked at again when it changes. May be given several
+    /// times. Without one an authority of our own signs, which is made in the state
+    /// folder: `reveille ca` prints its certificate.
+    #[arg(
+        long = "tls",
+        env = "REVEILLE_TLS",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
+    pub folders: Vec<PathBuf>,
+
+    /// A folder with the admin port's certificate, which then speaks TLS only.
+    #[arg(long, env = "REVEILLE_ADMIN_TLS", value_name = "DIR")]
+    pub admin_tls: Option<PathBuf>,
+
+    /// A file with the authorities (PEM) that sign the certificates of those who may
+    /// ask the admin port for more than /healthz and /readyz.
+    #[arg(
+        long,
+        env = "REVEILLE_ADMIN_CLIENT_CA",
+        value_name = "FILE",
+        requires = "admin_tls"
+    )]
+    pub admin_client_ca: Option<PathBuf>,
 }
 
 /// Settings of log lines.

@@ -28,6 +28,7 @@
 //! | [`snapshot`] | compiles them into the table; whether a machine boots, and what |
 //! | [`boot`] | the words: MAC addresses, architectures, clients |
 //! | [`dhcp`], [`tftp`], [`http`] | the doors, each a core and a shell |
+//! | [`tls`] | whose certificate the doors show |
 //! | [`script`] | what iPXE is told |
 //! | [`lease`] | who has which address, on disk before it is promised |
 //! | [`loaders`] | the iPXE loaders, and how those of the image get onto the volume |
@@ -70,5 +71,6 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod tftp;
 pub mod timeline;
+pub mod tls;
 #[cfg(feature = "otlp")]
 pub mod traces;

@@ -751,7 +751,7 @@ fn the_admin_port_changes_nothing_and_the_socket_approves() {
     let path = folder.path().join("admin.sock");
     let (port, socket) = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let port = AdminServer::bind(listen, config.clone()).unwrap();
+        let port = AdminServer::bind(listen, None, config.clone()).unwrap();
         (port, AdminSocket::bind(&path, false, config).unwrap())
     });
     let address = port.local_addr().unwrap();
@@ -845,7 +845,7 @@ fn the_admin_port_says_how_it_is() {
     let ready = Arc::new(AtomicBool::new(false));
     let admin = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
-        AdminServer::bind(listen, admin_config(&registry, &ready)).unwrap()
+        AdminServer::bind(listen, None, admin_config(&registry, &ready)).unwrap()
     });
     let address = admin.local_addr().unwrap();
     let cancel = CancellationToken::new();
@@ -1088,6 +1088,7 @@ impl Server {
             governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),
             snapshots,
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
+            tls: None,
             leases,
             told: Introductions::default(),
             answer_files: AnswerFiles::default(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Parts, Timeline, serve_bound};
+use super::{Parts, Timeline, serve_bound, tls};
 use crate::artifact::keep::ScrubAsk;
 use crate::clock;
 use crate::dhcp::server::{Ask, listener_name};
@@ -19,10 +19,18 @@ use crate::status::{Board, Listening, Problems, Source};
 use crate::supervisor::{State, Supervisor};
 use crate::telemetry::Meter;
 
+/// Where machines are served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doors {
+    pub(super) http: SocketAddr,
+    pub(super) https: Option<SocketAddr>,
+    pub(super) tftp: SocketAddr,
+}
+
 /// What the admin doors tell of besides what all services share.
 pub(super) struct AdminSources {
-    /// Where HTTP and TFTP listen.
-    pub(super) doors: (SocketAddr, SocketAddr),
+    /// Where machines are served.
+    pub(super) doors: Doors,
     /// The boots.
     pub(super) timeline: Timeline,
     /// Where the manifests come from.
@@ -46,17 +54,23 @@ pub(super) fn bind_admin(
     sources: AdminSources,
 ) -> anyhow::Result<SocketAddr> {
     let at = parts.config.admin;
-    let (http, tftp) = sources.doors;
+    let Doors { http, https, tftp } = sources.doors;
     let listening = Arc::new(OnceLock::new());
     let config = admin_config(parts, supervisor, sources, Arc::clone(&listening))?;
     let (port, path) = (config.clone(), parts.config.admin_socket());
+    let tls = tls::admin(parts, supervisor)?;
     let bind = move || {
-        AdminServer::bind(at, port.clone())
+        AdminServer::bind(at, tls.clone(), port.clone())
             .map_err(|error| bind_error(Table::Tcp, "the admin port", at, at.port(), &error))
     };
     let first = bind().map_err(anyhow::Error::msg)?;
     let admin = first.local_addr()?;
-    listening.get_or_init(|| Listening { http, tftp, admin });
+    listening.get_or_init(|| Listening {
+        http,
+        https,
+        tftp,
+        admin,
+    });
     serve_bound(supervisor, "admin", first, bind, AdminServer::run);
 
     // The lock of the lease database says that the state folder is ours.

@@ -2,6 +2,7 @@
 
 pub mod approve;
 pub mod artifacts;
+pub mod ca;
 pub mod check;
 pub mod completions;
 pub mod crds;
@@ -67,6 +68,8 @@ pub enum Command {
     Approve(approve::ApproveArgs),
     /// Show the loader of each architecture and where it is from.
     Loaders(loaders::LoadersArgs),
+    /// Print the certificate of the authority that signs for HTTPS.
+    Ca(ca::CaArgs),
     /// Fetch, list or verify artifacts.
     Artifacts(artifacts::ArtifactsArgs),
     /// Show, export or import leases while the service is stopped.
@@ -103,6 +106,7 @@ impl Cli {
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),
+            Command::Ca(args) => args.run(&mut out),
             Command::Artifacts(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),

@@ -105,6 +105,7 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
     let addresses = app.addresses();
     tracing::info!(
         http = %addresses.http,
+        https = addresses.https.map(tracing::field::display),
         tftp = %addresses.tftp,
         admin = %addresses.admin,
         admin_socket = %socket.display(),

@@ -30,6 +30,7 @@ use super::delivery::{Content, Exchange, Kind, Sinks};
 use super::discs::Discs;
 use super::door::{Caller, Door, Limits};
 use super::files::{self, Found};
+use super::listen::TlsListener;
 use super::listing::{Folder, Shown};
 use super::media;
 use super::metrics::HttpMetrics;
@@ -48,6 +49,7 @@ use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
 use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome, Purpose, Release};
+use crate::tls::Handshakes;
 
 /// For the body of a call to come: it has 4 KiB at most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +69,8 @@ pub struct HttpConfig {
     pub snapshots: Reader,
     /// The files.
     pub roots: Arc<Roots>,
+    /// TLS; plain HTTP without.
+    pub tls: Option<Handshakes>,
     /// Which machine has which address.
     pub leases: LeaseIndex,
     /// What machines told of themselves lately.
@@ -79,11 +83,18 @@ pub struct HttpConfig {
     pub metrics: HttpMetrics,
 }
 
-/// The server, bound.
+/// The server, bound: one port, with TLS or without.
 #[derive(Debug)]
 pub struct HttpServer {
-    door: Door,
+    door: BootDoor,
     boot: Arc<Boot>,
+}
+
+/// The door of a server.
+#[derive(Debug)]
+enum BootDoor {
+    Plain(Door),
+    Tls(Door<TlsListener>),
 }
 
 /// What every request needs.
@@ -116,13 +127,18 @@ impl HttpServer {
             governor,
             snapshots,
             roots,
+            tls,
             leases,
             told,
             answer_files,
             events,
             metrics,
         } = config;
-        let door = Door::bind("boot", SocketAddr::V4(listen), limits, metrics.clone())?;
+        let (at, counts) = (SocketAddr::V4(listen), metrics.clone());
+        let door = match tls {
+            None => BootDoor::Plain(Door::bind("boot", at, limits, counts)?),
+            Some(tls) => BootDoor::Tls(Door::bind_tls("boot-tls", at, tls, limits, counts)?),
+        };
         let boot = Boot {
             snapshots,
             roots,
@@ -151,7 +167,10 @@ impl HttpServer {
     /// # Errors
     /// Where the kernel does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.door.local_addr()
+        match &self.door {
+            BootDoor::Plain(door) => door.local_addr(),
+            BootDoor::Tls(door) => door.local_addr(),
+        }
     }
 
     /// Serves until `cancel`; then no new connection is taken, answers in
@@ -164,15 +183,18 @@ impl HttpServer {
         // Its own token: a broken listener must end this door alone.
         let cancel = cancel.child_token();
         let stopping = cancel.clone();
-        door.run(cancel, move |caller| {
+        let serve = move |caller: Caller| {
             let (boot, stopping) = (Arc::clone(&boot), stopping.clone());
             service_fn(move |request| {
                 let (boot, caller) = (Arc::clone(&boot), caller.clone());
                 let stopping = stopping.is_cancelled();
                 async move { Ok::<_, Infallible>(boot.serve(request, caller, stopping).await) }
             })
-        })
-        .await
+        };
+        match door {
+            BootDoor::Plain(door) => door.run(cancel, serve).await,
+            BootDoor::Tls(door) => door.run(cancel, serve).await,
+        }
     }
 }
 

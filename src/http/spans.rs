@@ -17,6 +17,7 @@ use bytes::Bytes;
 use rustix::fs::sendfile;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::files::read_cached;
 
@@ -50,14 +51,16 @@ struct Span {
 /// A stream that may take parts of files.
 pub(super) trait TakesFiles {
     /// Sends up to `count` bytes of `file` from `offset` on, which moves; how
-    /// many it were.
+    /// many it were. Most streams take none.
     fn poll_file(
         &self,
-        cx: &mut Context<'_>,
-        file: &File,
-        offset: &mut u64,
-        count: usize,
-    ) -> Poll<io::Result<usize>>;
+        _cx: &mut Context<'_>,
+        _file: &File,
+        _offset: &mut u64,
+        _count: usize,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 }
 
 // === impl Spans ===
@@ -145,14 +148,7 @@ impl TakesFiles for TcpStream {
 }
 
 /// The Unix socket carries no files of trees.
-impl TakesFiles for UnixStream {
-    fn poll_file(
-        &self,
-        _: &mut Context<'_>,
-        _: &File,
-        _: &mut u64,
-        _: usize,
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
-    }
-}
+impl TakesFiles for UnixStream {}
+
+/// What is to be encrypted has to be copied.
+impl TakesFiles for TlsStream<TcpStream> {}

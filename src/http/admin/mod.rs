@@ -1,7 +1,7 @@
 //! The admin doors: is it alive, is it ready, what does it count, who boots.
 //!
-//! Two doors with one set of answers. The TCP port asks nobody who they are,
-//! so nothing there changes anything. The Unix socket is for those who may
+//! Two doors with one set of answers. The TCP port asks nobody who they are
+//! (unless client certificates are wanted), so nothing there changes anything. The Unix socket is for those who may
 //! open its file; only there a machine can be approved.
 
 mod log;
@@ -13,7 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path as PathOf, Query, State};
+use axum::extract::{Path as PathOf, Query, Request, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -25,8 +26,8 @@ use prometheus::TextEncoder;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::door::{Door, Limits};
-use super::listen::{LocalListener, User};
+use super::door::{Caller, Door, Limits};
+use super::listen::{LocalListener, TlsListener, User};
 use super::media;
 use super::metrics::HttpMetrics;
 use crate::boot::MacAddress;
@@ -34,6 +35,7 @@ use crate::snapshot::Reader;
 use crate::status::Table;
 use crate::telemetry::{self, Meter};
 use crate::timeline::Chronicle;
+use crate::tls::Handshakes;
 
 /// What `/` says.
 const INDEX: &str = "\
@@ -111,8 +113,24 @@ pub struct AdminConfig {
 /// The admin server, bound.
 #[derive(Debug)]
 pub struct AdminServer {
-    door: Door,
+    door: AdminDoor,
     config: AdminConfig,
+}
+
+/// TLS at the admin port.
+#[derive(Clone, Debug)]
+pub struct AdminTls {
+    /// Makes the handshakes.
+    pub handshakes: Handshakes,
+    /// Whether all but health wants a client certificate.
+    pub certified: bool,
+}
+
+/// The door of the admin server.
+#[derive(Debug)]
+enum AdminDoor {
+    Plain(Door),
+    Tls(Door<TlsListener>, bool),
 }
 
 /// The admin server at a Unix socket, bound.
@@ -146,6 +164,8 @@ enum Refused {
     NotNow,
     /// The text is no level of a part.
     BadLevel,
+    /// The client showed no certificate.
+    NoCertificate,
 }
 
 impl fmt::Debug for AdminConfig {
@@ -163,11 +183,23 @@ impl AdminServer {
     ///
     /// # Errors
     /// Where the address cannot be bound.
-    pub fn bind(listen: SocketAddr, config: AdminConfig) -> io::Result<Self> {
-        Ok(Self {
-            door: Door::bind("admin", listen, config.limits, config.metrics.clone())?,
-            config,
-        })
+    pub fn bind(
+        listen: SocketAddr,
+        tls: Option<AdminTls>,
+        config: AdminConfig,
+    ) -> io::Result<Self> {
+        let (limits, metrics) = (config.limits, config.metrics.clone());
+        let door = match tls {
+            None => AdminDoor::Plain(Door::bind("admin", listen, limits, metrics)?),
+            Some(AdminTls {
+                handshakes,
+                certified,
+            }) => {
+                let door = Door::bind_tls("admin-tls", listen, handshakes, limits, metrics)?;
+                AdminDoor::Tls(door, certified)
+            }
+        };
+        Ok(Self { door, config })
     }
 
     /// The address that was bound.
@@ -175,7 +207,10 @@ impl AdminServer {
     /// # Errors
     /// Where the kernel does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.door.local_addr()
+        match &self.door {
+            AdminDoor::Plain(door) => door.local_addr(),
+            AdminDoor::Tls(door, _) => door.local_addr(),
+        }
     }
 
     /// Serves until `cancel`, then drains.
@@ -187,11 +222,33 @@ impl AdminServer {
         // Its own token: a broken listener must end this door alone.
         let cancel = cancel.child_token();
         let router = Sources::new(config, &cancel, INDEX.to_owned()).router();
-        door.run(cancel, move |_caller| {
-            TowerToHyperService::new(router.clone())
-        })
-        .await
+        match door {
+            AdminDoor::Plain(door) => {
+                let serve = move |_| TowerToHyperService::new(router.clone());
+                door.run(cancel, serve).await
+            }
+            AdminDoor::Tls(door, wanted) => {
+                let serve = move |caller: Caller| {
+                    let router = if wanted && !caller.certified {
+                        router.clone().layer(from_fn(health_only))
+                    } else {
+                        router.clone()
+                    };
+                    TowerToHyperService::new(router)
+                };
+                door.run(cancel, serve).await
+            }
+        }
     }
+}
+
+/// Answers a client that showed no certificate where one is wanted: kubelet
+/// has none, and asks whether we live.
+async fn health_only(request: Request, next: Next) -> Response {
+    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+        return next.run(request).await;
+    }
+    Refused::NoCertificate.answer("show a certificate that the authority in --admin-client-ca signed")
 }
 
 // === impl AdminSocket ===
@@ -379,6 +436,7 @@ impl Refused {
             Self::NotApproved => "not-approved",
             Self::NotNow => "not-now",
             Self::BadLevel => "bad-level",
+            Self::NoCertificate => "no-client-certificate",
         }
     }
 
@@ -387,6 +445,7 @@ impl Refused {
             Self::NotFound | Self::NoMachine => StatusCode::NOT_FOUND,
             Self::BadMac | Self::BadLevel => StatusCode::BAD_REQUEST,
             Self::NotApproved => StatusCode::CONFLICT,
+            Self::NoCertificate => StatusCode::FORBIDDEN,
             Self::NotNow => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -1,6 +1,6 @@
 //! One interface: hears packets and hands requests on to the engine.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::Ignored;
-use super::destination::SERVER_PORT;
+use super::destination::{BOOT_PORT, SERVER_PORT};
 use super::request::{MAX_PACKET, Request, RequestKind};
-use super::socket::DhcpSocket;
+use super::socket::{DhcpSocket, Received};
 use super::story::Story;
-use crate::api::Cidr;
+use crate::api::{Cidr, Mode};
 use crate::clock::{self, Millis};
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::SubnetEntry;
@@ -38,6 +38,8 @@ pub struct Incoming {
     pub(super) arrived: Instant,
     /// Whether it came to our address alone.
     pub(super) unicast: bool,
+    /// Who sent it.
+    pub(super) from: SocketAddrV4,
     pub(super) door: Arc<Door>,
 }
 
@@ -45,7 +47,17 @@ pub struct Incoming {
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) subnet: String,
+    pub(super) port: Port,
     pub(super) socket: DhcpSocket,
+}
+
+/// The ports that machines ask at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Port {
+    /// 67: DHCP.
+    Dhcp,
+    /// 4011: PXE boot servers.
+    Boot,
 }
 
 /// What a listener serves.
@@ -59,26 +71,68 @@ pub struct Listener {
     pub cidr: Cidr,
     /// The address that is ours where the interface has several.
     pub preferred: Option<Ipv4Addr>,
+    /// Its port.
+    pub port: Port,
 }
 
-/// The name of the service that listens on `subnet` (`namespace/name`).
+/// The name of the service that listens on `subnet` (`namespace/name`) for DHCP.
 #[must_use]
 pub fn listener_name(subnet: &str) -> String {
-    format!("dhcp@{subnet}")
+    Port::Dhcp.service(subnet)
+}
+
+/// The names of the services that may listen on `subnet`: DHCP, which always
+/// does, and PXE boot servers' port.
+#[must_use]
+pub fn listener_names(subnet: &str) -> [String; 2] {
+    [Port::Dhcp, Port::Boot].map(|port| port.service(subnet))
+}
+
+// === impl Port ===
+
+impl Port {
+    /// The name of the service that listens at it on `subnet` (`namespace/name`).
+    #[must_use]
+    pub fn service(self, subnet: &str) -> String {
+        match self {
+            Self::Dhcp => format!("dhcp@{subnet}"),
+            Self::Boot => format!("pxe@{subnet}"),
+        }
+    }
+
+    const fn number(self) -> u16 {
+        match self {
+            Self::Dhcp => SERVER_PORT,
+            Self::Boot => BOOT_PORT,
+        }
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Dhcp => "DHCP",
+            Self::Boot => "PXE boot service",
+        }
+    }
 }
 
 // === impl Listener ===
 
 impl Listener {
-    /// The listener that `subnet` needs.
-    #[must_use]
-    pub fn of(subnet: &SubnetEntry) -> Self {
-        Self {
+    /// The listeners that `subnet` needs. Where Reveille lends the addresses
+    /// itself, its offers say all, and nobody asks at the boot server's port.
+    pub fn of(subnet: &SubnetEntry) -> impl Iterator<Item = Self> {
+        let ports: &[Port] = match subnet.spec.mode {
+            Mode::Server => &[Port::Dhcp],
+            Mode::Proxy => &[Port::Dhcp, Port::Boot],
+            Mode::Disabled => &[],
+        };
+        ports.iter().map(|port| Self {
             subnet: subnet.key.clone(),
             interface: subnet.spec.interface.clone(),
             cidr: subnet.spec.cidr,
             preferred: subnet.spec.next_server,
-        }
+            port: *port,
+        })
     }
 
     /// Hears requests until `token` is cancelled. `bound` is called once the
@@ -95,12 +149,13 @@ impl Listener {
         token: CancellationToken,
     ) -> anyhow::Result<()> {
         let link = find_link(&self.interface, self.cidr, self.preferred)?;
-        let socket = DhcpSocket::bind(link.clone()).map_err(|error| {
-            let what = format!("DHCP on {}", link.name);
-            let address = format!("0.0.0.0:{SERVER_PORT}");
-            anyhow::Error::msg(bind_error(Table::Udp, &what, address, SERVER_PORT, &error))
+        let port = self.port.number();
+        let socket = DhcpSocket::bind(link.clone(), port).map_err(|error| {
+            let what = format!("{} on {}", self.port.what(), link.name);
+            let address = format!("0.0.0.0:{port}");
+            anyhow::Error::msg(bind_error(Table::Udp, &what, address, port, &error))
         })?;
-        if !socket.can_unicast() {
+        if self.port == Port::Dhcp && !socket.can_unicast() {
             tracing::warn!(
                 interface = link.name,
                 "no raw socket (CAP_NET_RAW): replies to machines without an address are broadcast"
@@ -109,6 +164,7 @@ impl Listener {
         bound(&link);
         let door = Arc::new(Door {
             subnet: self.subnet.clone(),
+            port: self.port,
             socket,
         });
         let mut look = interval(LOOK_EVERY);
@@ -122,9 +178,9 @@ impl Listener {
                     anyhow::ensure!(now == link, "interface {} changed", link.name);
                 }
                 received = door.socket.receive(&mut buffer) => {
-                    let (length, unicast) = received?;
-                    let packet = buffer.get(..length).unwrap_or_default();
-                    hand_on(packet, unicast, &door, &queue, &story);
+                    let received = received?;
+                    let packet = buffer.get(..received.length).unwrap_or_default();
+                    hand_on(packet, received, &door, &queue, &story);
                 }
             }
         }
@@ -134,7 +190,7 @@ impl Listener {
 /// Reads a packet and hands it to the engine.
 fn hand_on(
     packet: &[u8],
-    unicast: bool,
+    how: Received,
     door: &Arc<Door>,
     queue: &mpsc::Sender<Incoming>,
     story: &Story,
@@ -163,7 +219,8 @@ fn hand_on(
         request,
         received: clock::now(),
         arrived: Instant::now(),
-        unicast,
+        unicast: how.unicast,
+        from: how.from,
         door: Arc::clone(door),
     };
     if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {

@@ -59,7 +59,11 @@ impl Outgoing {
             packet,
             kind: reply.kind,
             asked: incoming.request.kind,
-            address: reply.yiaddr,
+            address: if reply.yiaddr.is_unspecified() {
+                incoming.request.ciaddr
+            } else {
+                reply.yiaddr
+            },
             destination: reply.destination,
             arrived: incoming.arrived,
             client: incoming.request.client,

@@ -14,9 +14,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
-use super::listener::Incoming;
+use super::listener::{Incoming, Port};
+use super::neighbours::Neighbours;
 use super::outgoing::Outgoing;
 use super::probe::{NotProbed, Probed, Prober};
+use super::proxy::Neighbour;
 use super::replica::Replica;
 use super::reply::ReplyKind;
 use super::request::{Request, RequestKind};
@@ -26,7 +28,8 @@ use crate::clock::{self, Millis};
 use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{
-    Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError, Usages,
+    Authority, Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable, SilentReason,
+    StoreError, Usages,
 };
 use crate::snapshot::{Identity, Reader};
 use crate::timeline::{BootEvent, Fact, Introductions, RecentLoaders};
@@ -52,6 +55,8 @@ pub struct Engine {
     pub table: LeaseTable,
     /// What ties it to other replicas.
     pub replica: Replica,
+    /// Machines with addresses of other servers.
+    pub neighbours: Neighbours,
     /// What it works with.
     pub tools: Tools,
 }
@@ -137,6 +142,7 @@ impl Engine {
             request,
             received,
             unicast,
+            from,
             door,
             ..
         } = incoming;
@@ -152,6 +158,7 @@ impl Engine {
             subnet: &door.subnet,
             server: door.socket.link().address,
             unicast: *unicast,
+            boot_port: (door.port == Port::Boot).then_some(*from),
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
             told: &self.tools.told,
             authority,
@@ -177,6 +184,9 @@ impl Engine {
             .story
             .tell(*received, request, &decision, &self.tools.told);
         self.tools.tell_choice(*received, request, &decision);
+        if let Some(neighbour) = decision.neighbour {
+            self.meet(*received, neighbour);
+        }
         let sightings = &self.tools.sightings;
         sightings.offer(*received, &snapshot, request, &decision);
         let changes = std::mem::take(&mut decision.changes);
@@ -203,6 +213,23 @@ impl Engine {
         if !durable.is_empty() {
             self.tools.commit(durable, waiting);
         }
+    }
+
+    /// Has the other doors know a machine whose address another server lends.
+    /// What we lent ourselves is known better.
+    fn meet(&mut self, now: Millis, (mac, address): Neighbour) {
+        let lent = |address: &Ipv4Addr| {
+            let lease = self.table.get(*address);
+            lease.is_some_and(|lease| lease.state == LeaseState::Bound)
+        };
+        if lent(&address) {
+            return;
+        }
+        let forgotten = self.neighbours.learn(now, (mac, address));
+        for address in forgotten.iter().filter(|address| !lent(address)) {
+            self.tools.index.remove(*address);
+        }
+        self.tools.index.insert(address, mac);
     }
 
     /// Lets offers go whose address nobody has, and drops the others.
@@ -272,12 +299,22 @@ pub(super) fn durable(changes: &[Change]) -> Vec<Change> {
 // === impl Tools ===
 
 impl Tools {
-    /// Tells the timeline of a machine that chose another server.
+    /// Tells the timeline of a machine that chose another server, or took the
+    /// address of the one that we stand beside and does as we say.
     fn tell_choice(&self, at: Millis, request: &Request, decision: &Decision) {
-        let chose = Outcome::Ignored(Ignored::Lease(SilentReason::ChoseAnotherServer));
         let client = request.client;
-        if let Some(mac) = client.mac.filter(|_| decision.outcome == chose) {
-            let fact = Fact::ChoseAnother { client };
+        let fact = match (&decision.outcome, &decision.boot) {
+            (Outcome::Ignored(Ignored::Lease(SilentReason::ChoseAnotherServer)), _) => {
+                Fact::ChoseAnother { client }
+            }
+            (Outcome::Ignored(Ignored::LeasedElsewhere), Some(boot)) => Fact::Ack {
+                client,
+                address: request.requested().unwrap_or(Ipv4Addr::UNSPECIFIED),
+                next: boot.next.clone(),
+            },
+            _ => return,
+        };
+        if let Some(mac) = client.mac {
             self.events.emit(BootEvent { mac, at, fact });
         }
     }

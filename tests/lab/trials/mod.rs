@@ -2,6 +2,7 @@
 //! program in a room of its own, without machines.
 
 mod bad_state;
+mod beside;
 mod clients;
 mod discovery;
 mod drain;
@@ -35,7 +36,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 13] = [
+pub(crate) const ALL: [Trial; 14] = [
     trial(
         "leases-survive-kill",
         &["perfdhcp"],
@@ -48,6 +49,7 @@ pub(crate) const ALL: [Trial; 13] = [
     trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
+    trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("port-taken", &[], ports::taken),
     trial(

@@ -72,7 +72,7 @@ pub(super) fn dnsmasq(site: &mut Site) -> Result<Vec<String>> {
     let malformed = malformed(site)?;
     Ok(vec![
         format!(
-            "{lent} is of the other server; BIOS, UEFI and 4011 are answered, before and after it was killed"
+            "{lent} is of the other server; offers and 4011 are ours; it was killed, and ours went on"
         ),
         malformed,
     ])

@@ -28,8 +28,10 @@ use crate::artifact::keep::Board;
 use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
+use crate::dhcp::listener::{Incoming, Listener, Port, QUEUE, listener_name};
 use crate::dhcp::metrics::DhcpMetrics;
-use crate::dhcp::server::{Engine, Incoming, Listener, QUEUE, Tools, listener_name};
+use crate::dhcp::neighbours::Neighbours;
+use crate::dhcp::server::{Engine, Tools};
 use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
@@ -247,6 +249,7 @@ impl App {
             asks,
             table,
             replica,
+            neighbours: Neighbours::default(),
             tools: Tools {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
@@ -539,16 +542,16 @@ impl Listeners {
         let mut running: BTreeMap<String, (Listener, DropGuard)> = BTreeMap::new();
         loop {
             if let Some(snapshot) = snapshots.current() {
-                let wanted: BTreeMap<String, Listener> = snapshot
-                    .subnets
-                    .iter()
-                    .map(|subnet| (subnet.key.clone(), Listener::of(subnet)))
+                let listeners = snapshot.subnets.iter().flat_map(Listener::of);
+                let wanted: BTreeMap<String, Listener> = listeners
+                    .map(|listener| (listener.port.service(&listener.subnet), listener))
                     .collect();
-                running.retain(|key, (listener, _)| wanted.get(key) == Some(listener));
-                self.links.retain(|key| running.contains_key(key));
-                for (key, listener) in wanted {
-                    running.entry(key).or_insert_with_key(|key| {
-                        let stop = self.start(key, listener.clone()).drop_guard();
+                running.retain(|name, (listener, _)| wanted.get(name) == Some(listener));
+                self.links
+                    .retain(|subnet| running.contains_key(&listener_name(subnet)));
+                for (name, listener) in wanted {
+                    running.entry(name).or_insert_with_key(|name| {
+                        let stop = self.start(name, listener.clone()).drop_guard();
                         (listener, stop)
                     });
                 }
@@ -561,16 +564,21 @@ impl Listeners {
         Ok(())
     }
 
-    fn start(&self, subnet: &str, listener: Listener) -> CancellationToken {
-        let name = listener_name(subnet);
+    fn start(&self, name: &str, listener: Listener) -> CancellationToken {
+        let name = name.to_owned();
         let this = self.clone();
         let doors = self.doors;
         self.supervisor.service(name.clone(), move |token| {
             let (supervisor, name) = (this.supervisor.clone(), name.clone());
             let (subnet, links) = (listener.subnet.clone(), this.links.clone());
+            let port = listener.port;
             let bound = move |link: &crate::net::Link| {
-                links.set(&subnet, link.clone());
                 supervisor.settled(&name);
+                if port == Port::Boot {
+                    tracing::info!(subnet, interface = link.name, address = %link.address, "the PXE boot service (UDP 4011) serves");
+                    return;
+                }
+                links.set(&subnet, link.clone());
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
                 for (service, at) in doors {
                     if !at.is_unspecified() && at != IpAddr::V4(link.address) {

@@ -335,6 +335,7 @@ fn sighted(
         now: START,
         subnet,
         server: Ipv4Addr::new(192, 0, 2, 1),
+        boot_port: None,
         unicast: false,
         loader_sent: false,
     };

@@ -50,8 +50,10 @@ use super::{Cidr, Lifetime, NameRef, SubnetStatus};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubnetSpec {
     /// What Reveille does here. `Server` answers DHCP and hands out addresses;
-    /// `Disabled` keeps the object and serves nothing. There is no default:
-    /// the wrong one breaks a network.
+    /// `Proxy` stands beside a DHCP server that hands them out, and tells
+    /// machines what to boot (ProxyDHCP, UDP 4011), so it takes no `pools`;
+    /// `Disabled` keeps the object and serves nothing. There is no default: the
+    /// wrong one breaks a network.
     pub mode: Mode,
 
     /// The IPv4 network, such as `10.33.0.0/16`.
@@ -126,6 +128,8 @@ pub struct SubnetSpec {
 pub enum Mode {
     /// Answers DHCP: addresses and boot.
     Server,
+    /// Answers machines that boot, beside another server that lends addresses.
+    Proxy,
     /// Serves nothing.
     Disabled,
 }

@@ -10,8 +10,9 @@ use super::discovery::{self, Ears};
 use super::{Manifests, Parts};
 use crate::api::Kind;
 use crate::clock;
+use crate::dhcp::listener::listener_names;
 use crate::dhcp::replica::Replica;
-use crate::dhcp::server::{Ask, listener_name};
+use crate::dhcp::server::Ask;
 use crate::http::Approve;
 use crate::operator::{self, Cluster, Leads, World};
 use crate::press::{Press, SnapshotMetrics};
@@ -112,7 +113,7 @@ fn cluster(
         links: parts.links.clone(),
         heard: parts.heard.clone(),
         supervisor: supervisor.clone(),
-        listener: listener_name,
+        listeners: listener_names,
         roots: Arc::clone(&parts.roots),
         artifacts: parts.artifacts.clone(),
         shelf: parts.shelf.clone(),

@@ -1,12 +1,15 @@
 //! Where a reply goes (RFC 2131 section 4.1).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::request::Request;
 use crate::boot::MacAddress;
 
 /// The port of DHCP servers and relays.
 pub const SERVER_PORT: u16 = 67;
+/// The port of PXE boot servers, which ProxyDHCP answers at (PXE 2.1 section
+/// 2.2.3).
+pub const BOOT_PORT: u16 = 4011;
 /// The port of DHCP clients.
 pub const CLIENT_PORT: u16 = 68;
 
@@ -25,6 +28,10 @@ pub enum Destination {
         /// The address in the frame's.
         mac: MacAddress,
     },
+    /// To where the request came from, address and port: a boot server's
+    /// answer (PXE 2.1 section 2.2.5). Firmware that asks from port 4011 does
+    /// not hear what is sent to port 68.
+    Asker(SocketAddrV4),
     /// To everyone on the link.
     Broadcast,
 }
@@ -60,6 +67,7 @@ impl Destination {
             Self::Relay(_) => "relay",
             Self::Client(_) => "client",
             Self::Hardware { .. } => "hardware",
+            Self::Asker(_) => "asker",
             Self::Broadcast => "broadcast",
         }
     }

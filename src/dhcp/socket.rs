@@ -40,12 +40,23 @@ pub struct DhcpSocket {
     frames: Option<OwnedFd>,
 }
 
+/// A packet that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its length.
+    pub length: usize,
+    /// Whether it came to our address alone instead of to everyone.
+    pub unicast: bool,
+    /// Who sent it.
+    pub from: SocketAddrV4,
+}
+
 impl DhcpSocket {
-    /// Binds port 67 on `link`.
+    /// Binds `port` on `link`.
     ///
     /// # Errors
     /// The kernel's, for the port or the interface.
-    pub fn bind(link: Link) -> io::Result<Self> {
+    pub fn bind(link: Link, port: u16) -> io::Result<Self> {
         let udp = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         // Each interface has a socket of its own on the same port.
         udp.set_reuse_address(true)?;
@@ -55,7 +66,7 @@ impl DhcpSocket {
         udp.bind_device(Some(link.name.as_bytes()))?;
         // A smaller buffer than asked for is no reason not to serve.
         let _ = udp.set_recv_buffer_size(RECEIVE_BUFFER);
-        udp.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT).into())?;
+        udp.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
         let frames = socket(
             AddressFamily::Packet,
             SockType::Datagram,
@@ -82,18 +93,17 @@ impl DhcpSocket {
         self.frames.is_some()
     }
 
-    /// Waits for a packet: its length, and whether it came to our address
-    /// alone instead of to everyone.
+    /// Waits for a packet.
     ///
     /// # Errors
     /// The kernel's: the interface is gone, say.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.udp
             .async_io(Interest::READABLE, || self.receive_now(buffer))
             .await
     }
 
-    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = cmsg_space!(in_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.udp.as_raw_fd();
@@ -102,7 +112,12 @@ impl DhcpSocket {
         let unicast = message.cmsgs()?.any(|control| {
             matches!(control, ControlMessageOwned::Ipv4PacketInfo(info) if info.ipi_addr.s_addr == own)
         });
-        Ok((message.bytes, unicast))
+        let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        Ok(Received {
+            length: message.bytes,
+            unicast,
+            from: message.address.map_or(nobody, Into::into),
+        })
     }
 
     /// Sends a reply.
@@ -110,16 +125,17 @@ impl DhcpSocket {
     /// # Errors
     /// The kernel's. A full queue is one: the client asks again.
     pub fn send(&self, packet: &[u8], destination: Destination) -> io::Result<()> {
-        let (address, port) = match destination {
-            Destination::Relay(address) => (address, SERVER_PORT),
-            Destination::Client(address) => (address, CLIENT_PORT),
-            Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
+        let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
+        let to = match destination {
+            Destination::Relay(address) => SocketAddrV4::new(address, SERVER_PORT),
+            Destination::Client(address) => SocketAddrV4::new(address, CLIENT_PORT),
+            Destination::Asker(asker) => asker,
+            Destination::Broadcast => everyone,
             Destination::Hardware { address, mac } => match &self.frames {
                 Some(frames) => return self.send_frame(frames, packet, address, mac),
-                None => (Ipv4Addr::BROADCAST, CLIENT_PORT),
+                None => everyone,
             },
         };
-        let to = SocketAddrV4::new(address, port);
         self.sender.send_to(packet, to).map(|_| ())
     }
 

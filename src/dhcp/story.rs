@@ -73,6 +73,9 @@ impl Story {
             Outcome::Ignored(ignored) => {
                 self.count(request.kind.as_str(), outcome);
                 self.hear_server(now, request, decision, *ignored);
+                if *ignored == Ignored::NothingToBoot {
+                    self.tell_unbootable(now, request, decision);
+                }
                 self.tell_silence(now, request, decision, *ignored);
             }
             Outcome::Reply(reply) if reply.kind == ReplyKind::Nak => {
@@ -84,15 +87,27 @@ impl Story {
 
     /// Another server that a machine chose.
     fn hear_server(&self, now: Millis, request: &Request, decision: &Decision, why: Ignored) {
-        let chose_another = matches!(
-            why,
-            Ignored::OtherServer | Ignored::Lease(SilentReason::ChoseAnotherServer)
-        );
+        let wanted = why == Ignored::LeasedElsewhere;
+        let chose_another = wanted
+            || matches!(
+                why,
+                Ignored::OtherServer | Ignored::Lease(SilentReason::ChoseAnotherServer)
+            );
         let named = decision.subnet.as_deref().zip(request.server_id());
         let Some((subnet, server)) = named.filter(|_| chose_another) else {
             return;
         };
-        if self.heard.server(subnet, server, now) {
+        if !self.heard.server(subnet, server, now) {
+            return;
+        }
+        if wanted {
+            tracing::info!(
+                target: "reveille::dhcp",
+                subnet,
+                %server,
+                "a DHCP server lends the addresses here; we tell machines what to boot"
+            );
+        } else {
             tracing::warn!(
                 target: "reveille::dhcp",
                 subnet,

@@ -39,7 +39,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
 fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
     let served: Vec<(&Subnet, ObjectRef)> = subnets
         .iter()
-        .filter(|subnet| subnet.spec.mode == Mode::Server)
+        .filter(|subnet| subnet.spec.mode != Mode::Disabled)
         .map(|subnet| (subnet, ObjectRef::of(Kind::Subnet, &subnet.metadata)))
         .collect();
     let mut interfaces: BTreeMap<&str, &ObjectRef> = BTreeMap::new();

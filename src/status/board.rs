@@ -12,7 +12,8 @@ use super::{
 };
 use crate::artifact::store::Shelf;
 use crate::clock::{self, Millis};
-use crate::dhcp::server::{Ask, listener_name};
+use crate::dhcp::listener::listener_names;
+use crate::dhcp::server::Ask;
 use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
 use crate::loaders::Loaders;
@@ -189,9 +190,10 @@ impl Board {
 
 /// Why DHCP is not served on `subnet`, where it is not.
 fn trouble(services: &BTreeMap<String, State>, subnet: &str) -> Option<String> {
-    match services.get(&listener_name(subnet)) {
-        Some(State::Up) => None,
-        Some(State::Down(cause)) => Some(cause.clone()),
-        None => Some("it is not served yet".to_owned()),
+    let [dhcp, boot] = listener_names(subnet);
+    match (services.get(&dhcp), services.get(&boot)) {
+        (Some(State::Down(cause)), _) | (_, Some(State::Down(cause))) => Some(cause.clone()),
+        (Some(State::Up), Some(State::Up) | None) => None,
+        (None, _) => Some("it is not served yet".to_owned()),
     }
 }

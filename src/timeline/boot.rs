@@ -285,7 +285,10 @@ impl Boot {
     }
 
     pub(super) fn meet(&mut self, client: &Client, address: Ipv4Addr) {
-        self.address = Some(address);
+        // A proxy's offer brings none.
+        if !address.is_unspecified() {
+            self.address = Some(address);
+        }
         self.uuid = self.uuid.or(client.uuid);
         if self.architecture.is_none() {
             self.architecture = client.architecture();

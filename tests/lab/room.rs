@@ -10,6 +10,7 @@ use crate::boots::Boot;
 use crate::ns;
 use crate::scenarios::project;
 use crate::support::assets::Assets;
+use crate::support::foreign::{self, Foreign};
 use crate::support::machine::{LIMIT, Machine, Running};
 use crate::support::server::{Launch, Server, get};
 pub(crate) use crate::support::wait::TICK;
@@ -30,13 +31,35 @@ pub(crate) struct Room {
     assets: Assets,
     folder: PathBuf,
     capture: Option<std::process::Child>,
+    /// Somebody else's DHCP server, where there is one.
+    _foreign: Option<Foreign>,
 }
 
 impl Room {
     /// Furnishes the room and starts the server on a folder of manifests; `log` says which lines the
     /// server writes.
     pub(crate) fn open(manifests: &Path, assets: Assets, folder: &Path, log: &str) -> Result<Self> {
+        Self::open_beside(None, manifests, assets, folder, log)
+    }
+
+    /// The same in a network where somebody else's DHCP server lends the addresses.
+    pub(crate) fn open_beside(
+        foreign: Option<foreign::Kind>,
+        manifests: &Path,
+        assets: Assets,
+        folder: &Path,
+        log: &str,
+    ) -> Result<Self> {
+        if foreign.is_some() {
+            ns::own_run(folder)?;
+        }
         ns::furnish()?;
+        let foreign = foreign.map(|kind| {
+            let mut foreign = Foreign::plug(kind, folder)?;
+            foreign.start()?;
+            anyhow::Ok(foreign)
+        });
+        let foreign = foreign.transpose()?;
         let capture = ns::capture(&folder.join("capture.pcap"));
         let tree = folder.join("artifacts/linux");
         std::fs::create_dir_all(&tree)?;
@@ -57,6 +80,7 @@ impl Room {
             assets,
             folder: folder.to_owned(),
             capture,
+            _foreign: foreign,
         })
     }
 

@@ -10,8 +10,10 @@ use crate::boots::Boot;
 use crate::room::Room;
 use crate::support::assets::Assets;
 use crate::support::disk;
+use crate::support::foreign::{self, Kind::Dnsmasq, Kind::Kea};
 use crate::support::machine::{AWAKE, Firmware, Machine, PROMISE, Running, expect_command_line};
 use crate::support::server::get;
+use crate::support::setup;
 
 /// Resident memory of the server that we promise, after a few boots.
 pub(crate) const MEMORY: u64 = 40 << 20;
@@ -26,6 +28,8 @@ pub(crate) struct Scenario {
     expected: Expected,
     /// Whether the system's own loaders are served; on Debian 12 they are of 2019.
     system_loaders: bool,
+    /// Who lends the addresses, where it is not us.
+    beside: Option<foreign::Kind>,
 }
 
 /// How it must end.
@@ -66,11 +70,20 @@ pub(crate) const FIRST_LIGHT: [Machine; 3] = [
     machine("uefi-http", "52:54:00:00:00:03", Firmware::UefiHttp),
 ];
 
+/// The machines of `examples/proxy`.
+const PROXY: [Machine; 5] = [
+    machine("bios-pxe", "52:54:00:00:00:21", Firmware::Bios),
+    machine("uefi-pxe", "52:54:00:00:00:22", Firmware::UefiPxe),
+    machine("uefi-http", "52:54:00:00:00:23", Firmware::UefiHttp),
+    machine("bios-chained", "52:54:00:00:00:24", Firmware::Bios),
+    machine("uefi-disk", "52:54:00:00:00:25", Firmware::UefiPxe),
+];
+
 /// Where their manifests are.
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 18] = [
+pub(crate) const ALL: [Scenario; 26] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -80,6 +93,7 @@ pub(crate) const ALL: [Scenario; 18] = [
         },
         expected: Expected::Disk,
         system_loaders: true,
+        beside: None,
     },
     Scenario {
         name: "uefi-disk",
@@ -90,6 +104,7 @@ pub(crate) const ALL: [Scenario; 18] = [
         },
         expected: Expected::Disk,
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "once",
@@ -100,6 +115,7 @@ pub(crate) const ALL: [Scenario; 18] = [
         },
         expected: Expected::Once,
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "secure-boot",
@@ -115,6 +131,7 @@ pub(crate) const ALL: [Scenario; 18] = [
             ],
         )),
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "rom-replaced",
@@ -124,6 +141,7 @@ pub(crate) const ALL: [Scenario; 18] = [
             loader: Some("undionly"),
         },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "bios-pxe",
@@ -131,6 +149,7 @@ pub(crate) const ALL: [Scenario; 18] = [
         machine: FIRST_LIGHT[0],
         expected: Expected::Linux { loader: None },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "uefi-pxe",
@@ -140,6 +159,7 @@ pub(crate) const ALL: [Scenario; 18] = [
             loader: Some(".efi"),
         },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "uefi-http",
@@ -149,6 +169,7 @@ pub(crate) const ALL: [Scenario; 18] = [
             loader: Some(".efi"),
         },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "bios-disk",
@@ -159,6 +180,25 @@ pub(crate) const ALL: [Scenario; 18] = [
         },
         expected: Expected::Disk,
         system_loaders: false,
+        beside: None,
+    },
+    beside("proxy-bios-dnsmasq", Dnsmasq, PROXY[0], None),
+    beside("proxy-bios-kea", Kea, PROXY[0], None),
+    beside("proxy-uefi-dnsmasq", Dnsmasq, PROXY[1], Some(".efi")),
+    beside("proxy-uefi-kea", Kea, PROXY[1], Some(".efi")),
+    beside("proxy-http-dnsmasq", Dnsmasq, PROXY[2], Some(".efi")),
+    beside("proxy-http-kea", Kea, PROXY[2], Some(".efi")),
+    beside("proxy-undionly", Dnsmasq, PROXY[3], Some("undionly")),
+    Scenario {
+        name: "proxy-disk",
+        manifests: "examples/proxy",
+        machine: Machine {
+            disk: true,
+            ..PROXY[4]
+        },
+        expected: Expected::Disk,
+        system_loaders: false,
+        beside: Some(Dnsmasq),
     },
     source(
         "iso-by-http",
@@ -248,6 +288,23 @@ pub(crate) const ALL: [Scenario; 18] = [
     ),
 ];
 
+/// One of [`PROXY`]'s machines, whose address is lent by somebody else.
+const fn beside(
+    name: &'static str,
+    beside: foreign::Kind,
+    machine: Machine,
+    loader: Option<&'static str>,
+) -> Scenario {
+    Scenario {
+        name,
+        manifests: "examples/proxy",
+        machine,
+        expected: Expected::Linux { loader },
+        system_loaders: false,
+        beside: Some(beside),
+    }
+}
+
 /// What Debian's installer prints first.
 const INSTALLER: &str = "Starting system log daemon";
 
@@ -263,6 +320,7 @@ const fn source(
         machine: machine(name, mac, firmware),
         expected: Expected::Source(source),
         system_loaders: false,
+        beside: None,
     }
 }
 
@@ -297,12 +355,19 @@ pub(crate) fn command_line(machine: Machine) -> String {
 }
 
 impl Scenario {
+    /// The program that it needs and that is not here.
+    pub(crate) fn lacks(self) -> Option<&'static str> {
+        let program = self.beside.map(foreign::Kind::program);
+        program.filter(|program| !setup::is_here(program))
+    }
+
     /// Runs behind the walls; says what was seen, in lines.
     pub(crate) fn run(self, mut assets: Assets, folder: &Path) -> Result<Vec<String>> {
         if self.system_loaders {
             assets.loaders = SYSTEM_LOADERS.into();
         }
-        let mut room = Room::open(&project(self.manifests), assets, folder, "info")?;
+        let manifests = project(self.manifests);
+        let mut room = Room::open_beside(self.beside, &manifests, assets, folder, "info")?;
         let mut running = room.power_on(self.machine)?;
         match self.expected {
             Expected::Linux { loader } => {

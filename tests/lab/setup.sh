@@ -60,6 +60,8 @@ dhclient isc-dhcp-client
 dhcpcd   dhcpcd-base
 perfdhcp kea-admin
 curl     curl
+dnsmasq  dnsmasq-base
+kea-dhcp4 kea-dhcp4-server
 atftp    atftp
 setpriv  util-linux
 docker-registry docker-registry

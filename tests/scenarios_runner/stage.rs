@@ -174,6 +174,7 @@ impl Stage {
             now: self.now,
             subnet: &self.subnet,
             server: self.server,
+            boot_port: step.boot_port,
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             loader_sent: step.loader_sent,
             told: &self.told,
@@ -192,9 +193,14 @@ impl Stage {
             let got = probe.map_or_else(|| "none".to_owned(), |(at, _)| at.to_string());
             same("probe", want, &got)?;
         }
+        if let Some(want) = &step.neighbour {
+            let heard = decision.neighbour;
+            let got = heard.map_or_else(|| "none".to_owned(), |(mac, at)| format!("{mac} {at}"));
+            same("neighbour", want, &got)?;
+        }
         match (&decision.outcome, &step.reply) {
             (Outcome::Ignored(ignored), _) => {
-                self.tell_silence(&request, *ignored);
+                self.tell_silence(&request, &decision, *ignored);
                 silence(step, *ignored)
             }
             (Outcome::Reply(reply), None) => {
@@ -221,7 +227,8 @@ impl Stage {
         let Some(mac) = request.client.mac else {
             return;
         };
-        let (client, address) = (request.client, reply.yiaddr);
+        let own = Some(reply.yiaddr).filter(|address| !address.is_unspecified());
+        let (client, address) = (request.client, own.unwrap_or(request.ciaddr));
         let next = decision.boot.as_ref().map(|boot| boot.next.clone());
         let fact = match reply.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
@@ -239,14 +246,27 @@ impl Stage {
 
     /// Tells the timeline of a machine that chose another server, as the engine
     /// does.
-    fn tell_silence(&mut self, request: &Request, ignored: Ignored) {
+    fn tell_silence(&mut self, request: &Request, decision: &Decision, ignored: Ignored) {
         let client = request.client;
-        if let Some(mac) = client.mac
-            && ignored == Ignored::Lease(SilentReason::ChoseAnotherServer)
-        {
-            let (at, fact) = (self.now, Fact::ChoseAnother { client });
-            self.observe(&BootEvent { mac, at, fact }, &Known::default());
-        }
+        let Some(mac) = client.mac else { return };
+        let (fact, known) = match (ignored, &decision.boot) {
+            (Ignored::Lease(SilentReason::ChoseAnotherServer), _) => {
+                (Fact::ChoseAnother { client }, Known::default())
+            }
+            (Ignored::LeasedElsewhere, Some(boot)) => {
+                let address = request.requested().unwrap_or(Ipv4Addr::UNSPECIFIED);
+                let next = boot.next.clone();
+                let fact = Fact::Ack {
+                    client,
+                    address,
+                    next,
+                };
+                (fact, self.known(mac, address))
+            }
+            _ => return,
+        };
+        let at = self.now;
+        self.observe(&BootEvent { mac, at, fact }, &known);
     }
 
     /// What the manifests say of a machine, as the keeper asks them.
@@ -462,6 +482,7 @@ fn check_reply(want: &ReplyWant, got: &Packet, destination: Destination) -> Resu
         Destination::Relay(address) => format!("relay {address}"),
         Destination::Client(address) => format!("client {address}"),
         Destination::Hardware { address, mac } => format!("hardware {address} {mac}"),
+        Destination::Asker(asker) => format!("asker {asker}"),
         Destination::Broadcast => "broadcast".to_owned(),
     };
     let ReplyWant {

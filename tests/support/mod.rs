@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod dhcp;
 pub(crate) mod disk;
 pub(crate) mod firmware;
+pub(crate) mod foreign;
 pub(crate) mod ipxe;
 pub(crate) mod machine;
 pub(crate) mod ns;

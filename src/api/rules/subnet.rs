@@ -13,7 +13,7 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     let atomic = ["routers", "dns.servers", "ntp"].map(|path| at(path).list(List::Atomic));
     let hosts = ["routers[]", "dns.servers[]", "ntp[]", "nextServer"].map(host);
     let mut all = vec![
-        at("").rule(inside()),
+        at("").rule(inside()).rule(lends()),
         at("cidr").rule(rule(
             &format!(
                 "!({}) || !self.matches('^(0|127|22[4-9]|23[0-9]|24[0-9]|25[0-5])[.]')",
@@ -68,6 +68,15 @@ fn inside() -> ValidationRule {
         &format!(
             "%({outside}[0])% is no address of a host in %(self.cidr)%; keep the pool inside the network"
         ),
+    )
+}
+
+/// A proxy has nothing to lend.
+fn lends() -> ValidationRule {
+    rule_of(
+        "pools",
+        "self.mode != 'Proxy' || !has(self.pools) || self.pools.size() == 0",
+        "a proxy lends no addresses; remove `pools`, or write `mode: Server`",
     )
 }
 

@@ -28,12 +28,6 @@ pub(super) const REPLACING: [&str; 1] = ["interfaceSelector"];
 const OTHER_SOURCE: &str = "write the menu as an iPXE script in `script`";
 
 const FIELDS: &[Planned] = &[
-    value(
-        Kind::Subnet,
-        "/spec/mode",
-        "Proxy",
-        "let Reveille be the DHCP server (`Server`), or set `Disabled`",
-    ),
     field(
         Kind::Subnet,
         "/spec/relays",

@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod bad_state;
+mod beside;
 mod clients;
 mod discovery;
 mod drain;
@@ -36,7 +37,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 17] = [
+pub(crate) const ALL: [Trial; 18] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -56,6 +57,7 @@ pub(crate) const ALL: [Trial; 17] = [
     trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
+    trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("arm64-loader", &[], artifacts::arm64),
     trial("port-taken", &[], ports::taken),

@@ -188,7 +188,14 @@ impl Writer {
 
     fn listener(&self, key: &str) -> Listening {
         let services = self.sources.supervisor.health();
-        match services.get(&(self.sources.listener)(key)) {
+        let [dhcp, boot] = (self.sources.listeners)(key);
+        // A proxy that nobody can ask at UDP 4011 boots no UEFI machine.
+        if let Some(State::Down(cause)) = services.get(&boot)
+            && cause != "it starts"
+        {
+            return Listening::Down(cause.clone());
+        }
+        match services.get(&dhcp) {
             None => Listening::Starting,
             Some(State::Up) => match self.sources.links.of(key) {
                 Some(link) => Listening::On(link),

@@ -1,0 +1,253 @@
+//! One interface: hears packets and hands requests on to the engine.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::decide::Ignored;
+use super::destination::{BOOT_PORT, SERVER_PORT};
+use super::request::{MAX_PACKET, Request, RequestKind};
+use super::socket::{DhcpSocket, Received};
+use super::story::Story;
+use crate::api::{Cidr, Mode};
+use crate::clock::{self, Millis};
+use crate::net::{Link, Table, bind_error, find_link};
+use crate::snapshot::SubnetEntry;
+
+/// Requests that may wait for the engine. It takes some 10 µs for each, so
+/// none waits longer than some 10 ms; what does not fit is asked again.
+pub const QUEUE: usize = 1024;
+/// Places in the queue that DISCOVERs leave to everything else. Who sends a
+/// REQUEST is half through; were both refused alike, most exchanges that are
+/// begun under load would come to nothing.
+const KEPT_FREE: usize = QUEUE / 2;
+/// How often a listener looks whether its interface is still as it was.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A request on its way to the engine.
+#[derive(Debug)]
+pub struct Incoming {
+    pub(super) request: Request,
+    pub(super) received: Millis,
+    /// The same, exactly and by a clock that nobody sets.
+    pub(super) arrived: Instant,
+    /// Whether it came to our address alone.
+    pub(super) unicast: bool,
+    /// Who sent it.
+    pub(super) from: SocketAddrV4,
+    pub(super) door: Arc<Door>,
+}
+
+/// The interface that a request came by.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) subnet: String,
+    pub(super) port: Port,
+    pub(super) socket: DhcpSocket,
+}
+
+/// The ports that machines ask at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Port {
+    /// 67: DHCP.
+    Dhcp,
+    /// 4011: PXE boot servers.
+    Boot,
+}
+
+/// What a listener serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The Subnet, as `namespace/name`.
+    pub subnet: String,
+    /// Its interface, as the manifest names it.
+    pub interface: String,
+    /// Its network.
+    pub cidr: Cidr,
+    /// The address that is ours where the interface has several.
+    pub preferred: Option<Ipv4Addr>,
+    /// Its port.
+    pub port: Port,
+}
+
+/// The name of the service that listens on `subnet` (`namespace/name`) for DHCP.
+#[must_use]
+pub fn listener_name(subnet: &str) -> String {
+    Port::Dhcp.service(subnet)
+}
+
+/// The names of the services that may listen on `subnet`: DHCP, which always
+/// does, and PXE boot servers' port.
+#[must_use]
+pub fn listener_names(subnet: &str) -> [String; 2] {
+    [Port::Dhcp, Port::Boot].map(|port| port.service(subnet))
+}
+
+// === impl Port ===
+
+impl Port {
+    /// The name of the service that listens at it on `subnet` (`namespace/name`).
+    #[must_use]
+    pub fn service(self, subnet: &str) -> String {
+        match self {
+            Self::Dhcp => format!("dhcp@{subnet}"),
+            Self::Boot => format!("pxe@{subnet}"),
+        }
+    }
+
+    const fn number(self) -> u16 {
+        match self {
+            Self::Dhcp => SERVER_PORT,
+            Self::Boot => BOOT_PORT,
+        }
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Dhcp => "DHCP",
+            Self::Boot => "PXE boot service",
+        }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The listeners that `subnet` needs. Where Reveille lends the addresses
+    /// itself, its offers say all, and nobody asks at the boot server's port.
+    pub fn of(subnet: &SubnetEntry) -> impl Iterator<Item = Self> {
+        let ports: &[Port] = match subnet.spec.mode {
+            Mode::Server => &[Port::Dhcp],
+            Mode::Proxy => &[Port::Dhcp, Port::Boot],
+            Mode::Disabled => &[],
+        };
+        ports.iter().map(|port| Self {
+            subnet: subnet.key.clone(),
+            interface: subnet.spec.interface.clone(),
+            cidr: subnet.spec.cidr,
+            preferred: subnet.spec.next_server,
+            port: *port,
+        })
+    }
+
+    /// Hears requests until `token` is cancelled. `bound` is called once the
+    /// interface is served.
+    ///
+    /// # Errors
+    /// Expected trouble: the interface is absent, changed or went down, or the
+    /// port is taken.
+    pub async fn run(
+        self,
+        queue: mpsc::Sender<Incoming>,
+        story: Story,
+        bound: impl FnOnce(&Link),
+        token: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let link = find_link(&self.interface, self.cidr, self.preferred)?;
+        let port = self.port.number();
+        let socket = DhcpSocket::bind(link.clone(), port).map_err(|error| {
+            let what = format!("{} on {}", self.port.what(), link.name);
+            let address = format!("0.0.0.0:{port}");
+            anyhow::Error::msg(bind_error(Table::Udp, &what, address, port, &error))
+        })?;
+        if self.port == Port::Dhcp && !socket.can_unicast() {
+            tracing::warn!(
+                interface = link.name,
+                "no raw socket (CAP_NET_RAW): replies to machines without an address are broadcast"
+            );
+        }
+        bound(&link);
+        let door = Arc::new(Door {
+            subnet: self.subnet.clone(),
+            port: self.port,
+            socket,
+        });
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffer = vec![0; MAX_PACKET + 1];
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                _ = look.tick() => {
+                    let now = find_link(&self.interface, self.cidr, self.preferred)?;
+                    anyhow::ensure!(now == link, "interface {} changed", link.name);
+                }
+                received = door.socket.receive(&mut buffer) => {
+                    let received = received?;
+                    let packet = buffer.get(..received.length).unwrap_or_default();
+                    hand_on(packet, received, &door, &queue, &story);
+                }
+            }
+        }
+    }
+}
+
+/// Reads a packet and hands it to the engine.
+fn hand_on(
+    packet: &[u8],
+    how: Received,
+    door: &Arc<Door>,
+    queue: &mpsc::Sender<Incoming>,
+    story: &Story,
+) {
+    // The guard does not panic; a second line costs nothing.
+    let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
+    let request = match parsed {
+        Ok(Ok(request)) => request,
+        Ok(Err(malformed)) => {
+            story.count("none", Ignored::Malformed(malformed).as_str());
+            tracing::debug!(
+                subnet = door.subnet,
+                bytes = packet.len(),
+                ignored = malformed.as_str(),
+                "packet ignored"
+            );
+            return;
+        }
+        Err(_) => {
+            story.count("none", Ignored::Fault.as_str());
+            return;
+        }
+    };
+    let kind = request.kind;
+    let incoming = Incoming {
+        request,
+        received: clock::now(),
+        arrived: Instant::now(),
+        unicast: how.unicast,
+        from: how.from,
+        door: Arc::clone(door),
+    };
+    if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
+        story.count(kind.as_str(), Ignored::QueueFull.as_str());
+    }
+}
+
+/// Whether a request of this kind may queue where `free` places are left.
+const fn has_room(kind: RequestKind, free: usize) -> bool {
+    match kind {
+        RequestKind::Discover => free > KEPT_FREE,
+        RequestKind::Request
+        | RequestKind::Decline
+        | RequestKind::Release
+        | RequestKind::Inform => free > 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_conversations_are_refused_before_those_under_way() {
+        assert!(has_room(RequestKind::Discover, QUEUE));
+        assert!(!has_room(RequestKind::Discover, KEPT_FREE));
+        assert!(has_room(RequestKind::Request, KEPT_FREE));
+        assert!(!has_room(RequestKind::Request, 0));
+    }
+}

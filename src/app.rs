@@ -38,6 +38,7 @@ use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usage
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
+use crate::packets::Ring;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
@@ -200,6 +201,7 @@ impl App {
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
+        let packets = Ring::default();
         let timeline = Timeline {
             boots: parts.boots.clone(),
             metrics: BootMetrics::register(&parts.registry)?,
@@ -209,6 +211,7 @@ impl App {
             doors: (http, tftp),
             source: origin,
             timeline: timeline.clone(),
+            packets: packets.clone(),
             problems,
             approve,
             ask,
@@ -223,6 +226,7 @@ impl App {
             seldom: Seldom::default(),
             heard: parts.heard.clone(),
             chronicle,
+            packets,
         };
         let engine = Engine {
             queue: requests,

@@ -36,6 +36,7 @@
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
 //! | [`status`] | how things are, as tables for people |
+//! | [`packets`] | DHCP packets for people: read, kept per machine, captured |
 //! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
@@ -56,6 +57,7 @@ pub mod lease;
 pub mod loaders;
 pub mod net;
 pub mod operator;
+pub mod packets;
 pub mod press;
 pub mod privileges;
 pub mod probe;

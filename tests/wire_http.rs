@@ -29,6 +29,7 @@ use reveille::http::{
     AdminConfig, AdminServer, AdminSocket, HttpConfig, HttpMetrics, HttpServer, Limits,
 };
 use reveille::lease::LeaseIndex;
+use reveille::packets::Ring;
 use reveille::script::BootKey;
 use reveille::snapshot::{self, Acquaintances as _, Publisher, Snapshot};
 use reveille::status::Table;
@@ -572,6 +573,7 @@ fn admin_config(registry: &Meter, ready: &Arc<AtomicBool>) -> AdminConfig {
         scrub: Arc::new(|| Box::pin(async { Err("no store here".to_owned()) })),
         snapshots,
         chronicle: Chronicle::default(),
+        packets: Ring::default(),
         approve: Arc::new(|mac| {
             Box::pin(async move {
                 if mac == MAC {

@@ -14,6 +14,7 @@ use crate::dhcp::server::{Ask, listener_name};
 use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
 use crate::lease;
 use crate::net::{Table, bind_error};
+use crate::packets::Ring;
 use crate::snapshot::Reader;
 use crate::status::{Board, Listening, Problems, Source};
 use crate::supervisor::{State, Supervisor};
@@ -25,6 +26,8 @@ pub(super) struct AdminSources {
     pub(super) doors: (SocketAddr, SocketAddr),
     /// The boots.
     pub(super) timeline: Timeline,
+    /// The last packets of each machine.
+    pub(super) packets: Ring,
     /// Where the manifests come from.
     pub(super) source: Source,
     /// The mistakes in the manifests.
@@ -75,6 +78,7 @@ fn admin_config(
 ) -> anyhow::Result<AdminConfig> {
     let AdminSources {
         timeline,
+        packets,
         problems,
         approve,
         ask,
@@ -115,6 +119,7 @@ fn admin_config(
         show: Arc::new(move |table| Box::pin(board.clone().show(table))),
         snapshots: parts.snapshots.clone(),
         chronicle: timeline.chronicle,
+        packets,
         approve,
         scrub: Arc::new(move || Box::pin(scrubbed(scrub.clone()))),
         registry: parts.registry.clone(),

@@ -13,6 +13,7 @@ pub mod log_level;
 pub mod man;
 mod metrics;
 pub mod operator;
+pub mod packets;
 pub mod probe;
 pub mod rbac;
 pub mod reference;
@@ -56,6 +57,8 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Show the last DHCP packets of a machine, option by option.
+    Packets(packets::PacketsArgs),
     /// Show or change what the running service logs.
     LogLevel(log_level::LogLevel),
     /// Ask a server what machines ask it, and say what is wrong.
@@ -95,6 +98,7 @@ impl Cli {
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::Packets(args) => args.run(&mut out),
             Command::LogLevel(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),

@@ -62,6 +62,8 @@ pub struct Incoming {
     /// Whether it came to our address alone.
     unicast: bool,
     door: Arc<Door>,
+    /// Its bytes, for those who ask what was said.
+    bytes: Arc<[u8]>,
 }
 
 /// A wish to see every lease.
@@ -230,6 +232,7 @@ fn hand_on(
         Ok(Ok(request)) => request,
         Ok(Err(malformed)) => {
             story.count("none", Ignored::Malformed(malformed).as_str());
+            story.keep_malformed(clock::now(), door.socket.link(), packet, malformed);
             tracing::debug!(
                 subnet = door.subnet,
                 bytes = packet.len(),
@@ -250,6 +253,7 @@ fn hand_on(
         arrived: Instant::now(),
         unicast,
         door: Arc::clone(door),
+        bytes: packet.into(),
     };
     if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
         story.count(kind.as_str(), Ignored::QueueFull.as_str());
@@ -324,6 +328,7 @@ impl Engine {
             received,
             unicast,
             door,
+            bytes,
             ..
         } = incoming;
         if is_stale(request.kind, clock::now().since(*received)) {
@@ -362,6 +367,11 @@ impl Engine {
         self.tools
             .story
             .tell(*received, request, &decision, &self.tools.told);
+        let link = door.socket.link();
+        let came = (link, *unicast, Arc::clone(bytes));
+        self.tools
+            .story
+            .keep_request(*received, request, &decision, came);
         self.tools.tell_choice(*received, request, &decision);
         let sightings = &self.tools.sightings;
         sightings.offer(*received, &snapshot, request, &decision);
@@ -564,6 +574,11 @@ impl Outgoing {
         tools.story.count(self.asked.as_str(), self.kind.as_str());
         tools.story.answered(self.asked, self.arrived.elapsed());
         let Some(mac) = self.client.mac else { return };
+        let at = clock::now();
+        let link = self.door.socket.link();
+        let known = self.machine.is_some();
+        let reply = (self.kind, self.destination, self.packet.into());
+        tools.story.keep_reply(at, (mac, known), link, reply);
         let (client, address) = (self.client, self.address);
         let fact = match self.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
@@ -574,7 +589,6 @@ impl Outgoing {
             },
             ReplyKind::Nak => return,
         };
-        let at = clock::now();
         tools.events.emit(BootEvent { mac, at, fact });
     }
 }

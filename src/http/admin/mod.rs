@@ -5,6 +5,7 @@
 //! open its file; only there a machine can be approved.
 
 mod log;
+mod packets;
 
 use std::fmt;
 use std::io;
@@ -30,6 +31,7 @@ use super::listen::{LocalListener, User};
 use super::media;
 use super::metrics::HttpMetrics;
 use crate::boot::MacAddress;
+use crate::packets::Ring;
 use crate::snapshot::Reader;
 use crate::status::Table;
 use crate::telemetry::{self, Meter};
@@ -47,6 +49,8 @@ const INDEX: &str = "\
 /artifacts the artifacts and how far they are, as JSON
 /boots     the boots of the machines, as JSON
 /leases    the leases, a line of JSON each, as `reveille leases export` has them
+/machines/NAME/packets       the last DHCP packets of a machine, a line of JSON each
+/machines/NAME/packets.pcap  the same as a capture
 /log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)
 ";
 
@@ -98,6 +102,8 @@ pub struct AdminConfig {
     pub snapshots: Reader,
     /// What `/log` says.
     pub chronicle: Chronicle,
+    /// What the packets of a machine are.
+    pub packets: Ring,
     /// Approves machines.
     pub approve: Approve,
     /// Reads every artifact; what is damaged.
@@ -271,6 +277,8 @@ impl Sources {
             .route("/boots", get(boots))
             .route("/leases", get(leases))
             .route("/log", get(log::log))
+            .route("/machines/{name}/packets", get(packets::lines))
+            .route("/machines/{name}/packets.pcap", get(packets::capture))
             .route("/status", table(Table::Overview))
             .route("/machines", table(Table::Machines))
             .route("/subnets", table(Table::Subnets))

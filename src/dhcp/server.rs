@@ -1,7 +1,6 @@
-//! The DHCP loops: one listener an interface, one engine for all.
+//! The engine, one for all listeners.
 //!
-//! Listeners hear packets and hand requests on. The engine owns the lease
-//! table, decides one request after the other, and lets replies leave: offers
+//! It owns the lease table, decides one request after the other, and lets replies leave: offers
 //! and what changed nothing that must last at once, the rest after the commit.
 
 use std::net::Ipv4Addr;
@@ -15,79 +14,32 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
-use super::destination::{Destination, SERVER_PORT};
+use super::listener::Incoming;
+use super::outgoing::Outgoing;
 use super::probe::{NotProbed, Probed, Prober};
-use super::replica;
 use super::replica::Replica;
 use super::reply::ReplyKind;
-use super::request::{MAX_PACKET, Request, RequestKind};
-use super::socket::DhcpSocket;
+use super::request::{Request, RequestKind};
 use super::story::Story;
 use super::upkeep::Run;
-use crate::api::Cidr;
-use crate::boot::Client;
 use crate::clock::{self, Millis};
 use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{
     Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError, Usages,
 };
-use crate::net::{Link, Table, bind_error, find_link};
-use crate::snapshot::{Identity, Reader, SubnetEntry};
-use crate::timeline::{BootEvent, Fact, Introductions, NextStep, RecentLoaders};
+use crate::snapshot::{Identity, Reader};
+use crate::timeline::{BootEvent, Fact, Introductions, RecentLoaders};
 
-/// Requests that may wait for the engine. It takes some 10 µs for each, so
-/// none waits longer than some 10 ms; what does not fit is asked again.
-pub const QUEUE: usize = 1024;
-/// Places in the queue that DISCOVERs leave to everything else. Who sends a
-/// REQUEST is half through; were both refused alike, most exchanges that are
-/// begun under load would come to nothing.
-const KEPT_FREE: usize = QUEUE / 2;
 /// Milliseconds after which a request is not worth an answer: the most
 /// impatient clients ask again after a second, and an answer to the first
 /// question would keep the second waiting. Only a process that was held up, by
 /// a suspended host say, ever gets here.
 const STALE_MILLIS: u64 = 1000;
-/// How often a listener looks whether its interface is still as it was.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the table is swept and counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// A request on its way to the engine.
-#[derive(Debug)]
-pub struct Incoming {
-    request: Request,
-    received: Millis,
-    /// The same, exactly and by a clock that nobody sets.
-    arrived: Instant,
-    /// Whether it came to our address alone.
-    unicast: bool,
-    door: Arc<Door>,
-    /// Its bytes, for those who ask what was said.
-    bytes: Arc<[u8]>,
-}
-
 /// A wish to see every lease.
 pub type Ask = oneshot::Sender<Vec<Lease>>;
-
-/// The interface that a request came by.
-#[derive(Debug)]
-struct Door {
-    subnet: String,
-    socket: DhcpSocket,
-}
-
-/// What a listener serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// The Subnet, as `namespace/name`.
-    pub subnet: String,
-    /// Its interface, as the manifest names it.
-    pub interface: String,
-    /// Its network.
-    pub cidr: Cidr,
-    /// The address that is ours where the interface has several.
-    pub preferred: Option<Ipv4Addr>,
-}
 
 /// The engine's parts; shared by its runs, so that a fault loses no lease.
 #[derive(Debug)]
@@ -129,148 +81,6 @@ pub struct Tools {
     pub failing: Arc<AtomicBool>,
 }
 
-/// A reply that is ready to leave.
-pub(super) struct Outgoing {
-    door: Arc<Door>,
-    packet: Vec<u8>,
-    kind: ReplyKind,
-    /// What was asked.
-    asked: RequestKind,
-    address: Ipv4Addr,
-    destination: Destination,
-    /// When it was asked for.
-    arrived: Instant,
-    client: Client,
-    next: Option<NextStep>,
-    machine: Option<String>,
-    /// Asked again before it leaves, where this replica held the pools when it
-    /// was decided: the process may have been frozen meanwhile.
-    held: Option<replica::Ask>,
-}
-
-/// The name of the service that listens on `subnet` (`namespace/name`).
-#[must_use]
-pub fn listener_name(subnet: &str) -> String {
-    format!("dhcp@{subnet}")
-}
-
-// === impl Listener ===
-
-impl Listener {
-    /// The listener that `subnet` needs.
-    #[must_use]
-    pub fn of(subnet: &SubnetEntry) -> Self {
-        Self {
-            subnet: subnet.key.clone(),
-            interface: subnet.spec.interface.clone(),
-            cidr: subnet.spec.cidr,
-            preferred: subnet.spec.next_server,
-        }
-    }
-
-    /// Hears requests until `token` is cancelled. `bound` is called once the
-    /// interface is served.
-    ///
-    /// # Errors
-    /// Expected trouble: the interface is absent, changed or went down, or the
-    /// port is taken.
-    pub async fn run(
-        self,
-        queue: mpsc::Sender<Incoming>,
-        story: Story,
-        bound: impl FnOnce(&Link),
-        token: CancellationToken,
-    ) -> anyhow::Result<()> {
-        let link = find_link(&self.interface, self.cidr, self.preferred)?;
-        let socket = DhcpSocket::bind(link.clone()).map_err(|error| {
-            let what = format!("DHCP on {}", link.name);
-            let address = format!("0.0.0.0:{SERVER_PORT}");
-            anyhow::Error::msg(bind_error(Table::Udp, &what, address, SERVER_PORT, &error))
-        })?;
-        if !socket.can_unicast() {
-            tracing::warn!(
-                interface = link.name,
-                "no raw socket (CAP_NET_RAW): replies to machines without an address are broadcast"
-            );
-        }
-        bound(&link);
-        let door = Arc::new(Door {
-            subnet: self.subnet.clone(),
-            socket,
-        });
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut buffer = vec![0; MAX_PACKET + 1];
-        loop {
-            tokio::select! {
-                () = token.cancelled() => return Ok(()),
-                _ = look.tick() => {
-                    let now = find_link(&self.interface, self.cidr, self.preferred)?;
-                    anyhow::ensure!(now == link, "interface {} changed", link.name);
-                }
-                received = door.socket.receive(&mut buffer) => {
-                    let (length, unicast) = received?;
-                    let packet = buffer.get(..length).unwrap_or_default();
-                    hand_on(packet, unicast, &door, &queue, &story);
-                }
-            }
-        }
-    }
-}
-
-/// Reads a packet and hands it to the engine.
-fn hand_on(
-    packet: &[u8],
-    unicast: bool,
-    door: &Arc<Door>,
-    queue: &mpsc::Sender<Incoming>,
-    story: &Story,
-) {
-    // The guard does not panic; a second line costs nothing.
-    let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
-    let request = match parsed {
-        Ok(Ok(request)) => request,
-        Ok(Err(malformed)) => {
-            story.count("none", Ignored::Malformed(malformed).as_str());
-            story.keep_malformed(clock::now(), door.socket.link(), packet, malformed);
-            tracing::debug!(
-                subnet = door.subnet,
-                bytes = packet.len(),
-                ignored = malformed.as_str(),
-                "packet ignored"
-            );
-            return;
-        }
-        Err(_) => {
-            story.count("none", Ignored::Fault.as_str());
-            return;
-        }
-    };
-    let kind = request.kind;
-    let incoming = Incoming {
-        request,
-        received: clock::now(),
-        arrived: Instant::now(),
-        unicast,
-        door: Arc::clone(door),
-        bytes: packet.into(),
-    };
-    if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
-        story.count(kind.as_str(), Ignored::QueueFull.as_str());
-    }
-}
-
-/// Whether a request of this kind may queue where `free` places are left.
-const fn has_room(kind: RequestKind, free: usize) -> bool {
-    match kind {
-        RequestKind::Discover => free > KEPT_FREE,
-        RequestKind::Request
-        | RequestKind::Decline
-        | RequestKind::Release
-        | RequestKind::Inform => free > 0,
-    }
-}
-
 /// Whether a request is not worth an answer after so many milliseconds. A
 /// RELEASE or DECLINE is said once and gets none, so it always counts.
 const fn is_stale(kind: RequestKind, waited: u64) -> bool {
@@ -296,7 +106,7 @@ impl Engine {
         let mut prober = Prober::default();
         loop {
             // Far away where nothing waits.
-            let far = Instant::now() + LOOK_EVERY;
+            let far = Instant::now() + SWEEP_EVERY;
             let probed = prober.next().unwrap_or(far);
             tokio::select! {
                 biased;
@@ -367,11 +177,9 @@ impl Engine {
         self.tools
             .story
             .tell(*received, request, &decision, &self.tools.told);
-        let link = door.socket.link();
-        let came = (link, *unicast, Arc::clone(bytes));
-        self.tools
-            .story
-            .keep_request(*received, request, &decision, came);
+        let came = (door.socket.link(), *unicast, Arc::clone(bytes));
+        let story = &self.tools.story;
+        story.keep_request(*received, request, &decision, came);
         self.tools.tell_choice(*received, request, &decision);
         let sightings = &self.tools.sightings;
         sightings.offer(*received, &snapshot, request, &decision);
@@ -524,86 +332,9 @@ impl Tools {
     }
 }
 
-// === impl Outgoing ===
-
-impl Outgoing {
-    fn new(incoming: &Incoming, decision: Decision, held: Option<replica::Ask>) -> Option<Self> {
-        let Outcome::Reply(reply) = decision.outcome else {
-            return None;
-        };
-        let packet = match reply.encode(&incoming.request) {
-            Ok(packet) => packet,
-            Err(error) => {
-                tracing::error!(%error, "reply dropped");
-                return None;
-            }
-        };
-        Some(Self {
-            door: Arc::clone(&incoming.door),
-            packet,
-            kind: reply.kind,
-            asked: incoming.request.kind,
-            address: reply.yiaddr,
-            destination: reply.destination,
-            arrived: incoming.arrived,
-            client: incoming.request.client,
-            next: decision.boot.map(|boot| boot.next),
-            machine: decision.machine,
-            held,
-        })
-    }
-
-    fn send(self, tools: &Tools) {
-        if self.held.is_some_and(|ask| !ask().authority.judges()) {
-            let reason = SilentReason::NotHolder;
-            tools.story.count(self.asked.as_str(), reason.as_str());
-            return;
-        }
-        if let Err(error) = self.door.socket.send(&self.packet, self.destination) {
-            tools.story.metrics.send_errors.inc();
-            tracing::warn!(
-                target: "reveille::dhcp",
-                interface = self.door.socket.link().name,
-                machine = self.machine,
-                destination = self.destination.as_str(),
-                %error,
-                "reply could not be sent"
-            );
-            return;
-        }
-        tools.story.count(self.asked.as_str(), self.kind.as_str());
-        tools.story.answered(self.asked, self.arrived.elapsed());
-        let Some(mac) = self.client.mac else { return };
-        let at = clock::now();
-        let link = self.door.socket.link();
-        let known = self.machine.is_some();
-        let reply = (self.kind, self.destination, self.packet.into());
-        tools.story.keep_reply(at, (mac, known), link, reply);
-        let (client, address) = (self.client, self.address);
-        let fact = match self.kind {
-            ReplyKind::Offer => Fact::Offer { client, address },
-            ReplyKind::Ack => Fact::Ack {
-                client,
-                address,
-                next: self.next.unwrap_or(NextStep::Nothing),
-            },
-            ReplyKind::Nak => return,
-        };
-        tools.events.emit(BootEvent { mac, at, fact });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn new_conversations_are_refused_before_those_under_way() {
-        assert!(has_room(RequestKind::Discover, QUEUE));
-        assert!(!has_room(RequestKind::Discover, KEPT_FREE));
-        assert!(has_room(RequestKind::Request, KEPT_FREE));
-        assert!(!has_room(RequestKind::Request, 0));
-    }
 
     #[test]
     fn questions_grow_stale_and_farewells_do_not() {

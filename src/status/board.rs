@@ -12,7 +12,8 @@ use super::{
 };
 use crate::artifact::store::Shelf;
 use crate::clock::{self, Millis};
-use crate::dhcp::server::{Ask, listener_name};
+use crate::dhcp::listener::listener_name;
+use crate::dhcp::server::Ask;
 use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
 use crate::loaders::Loaders;

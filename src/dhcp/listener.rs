@@ -1,0 +1,200 @@
+//! One interface: hears packets and hands requests on to the engine.
+
+use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::decide::Ignored;
+use super::destination::SERVER_PORT;
+use super::request::{MAX_PACKET, Request, RequestKind};
+use super::socket::DhcpSocket;
+use super::story::Story;
+use crate::api::Cidr;
+use crate::clock::{self, Millis};
+use crate::net::{Link, Table, bind_error, find_link};
+use crate::snapshot::SubnetEntry;
+
+/// Requests that may wait for the engine. It takes some 10 µs for each, so
+/// none waits longer than some 10 ms; what does not fit is asked again.
+pub const QUEUE: usize = 1024;
+/// Places in the queue that DISCOVERs leave to everything else. Who sends a
+/// REQUEST is half through; were both refused alike, most exchanges that are
+/// begun under load would come to nothing.
+const KEPT_FREE: usize = QUEUE / 2;
+/// How often a listener looks whether its interface is still as it was.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A request on its way to the engine.
+#[derive(Debug)]
+pub struct Incoming {
+    pub(super) request: Request,
+    pub(super) received: Millis,
+    /// The same, exactly and by a clock that nobody sets.
+    pub(super) arrived: Instant,
+    /// Whether it came to our address alone.
+    pub(super) unicast: bool,
+    pub(super) door: Arc<Door>,
+    /// Its bytes, for those who ask what was said.
+    pub(super) bytes: Arc<[u8]>,
+}
+
+/// The interface that a request came by.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) subnet: String,
+    pub(super) socket: DhcpSocket,
+}
+
+/// What a listener serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The Subnet, as `namespace/name`.
+    pub subnet: String,
+    /// Its interface, as the manifest names it.
+    pub interface: String,
+    /// Its network.
+    pub cidr: Cidr,
+    /// The address that is ours where the interface has several.
+    pub preferred: Option<Ipv4Addr>,
+}
+
+/// The name of the service that listens on `subnet` (`namespace/name`).
+#[must_use]
+pub fn listener_name(subnet: &str) -> String {
+    format!("dhcp@{subnet}")
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The listener that `subnet` needs.
+    #[must_use]
+    pub fn of(subnet: &SubnetEntry) -> Self {
+        Self {
+            subnet: subnet.key.clone(),
+            interface: subnet.spec.interface.clone(),
+            cidr: subnet.spec.cidr,
+            preferred: subnet.spec.next_server,
+        }
+    }
+
+    /// Hears requests until `token` is cancelled. `bound` is called once the
+    /// interface is served.
+    ///
+    /// # Errors
+    /// Expected trouble: the interface is absent, changed or went down, or the
+    /// port is taken.
+    pub async fn run(
+        self,
+        queue: mpsc::Sender<Incoming>,
+        story: Story,
+        bound: impl FnOnce(&Link),
+        token: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let link = find_link(&self.interface, self.cidr, self.preferred)?;
+        let socket = DhcpSocket::bind(link.clone()).map_err(|error| {
+            let what = format!("DHCP on {}", link.name);
+            let address = format!("0.0.0.0:{SERVER_PORT}");
+            anyhow::Error::msg(bind_error(Table::Udp, &what, address, SERVER_PORT, &error))
+        })?;
+        if !socket.can_unicast() {
+            tracing::warn!(
+                interface = link.name,
+                "no raw socket (CAP_NET_RAW): replies to machines without an address are broadcast"
+            );
+        }
+        bound(&link);
+        let door = Arc::new(Door {
+            subnet: self.subnet.clone(),
+            socket,
+        });
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffer = vec![0; MAX_PACKET + 1];
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                _ = look.tick() => {
+                    let now = find_link(&self.interface, self.cidr, self.preferred)?;
+                    anyhow::ensure!(now == link, "interface {} changed", link.name);
+                }
+                received = door.socket.receive(&mut buffer) => {
+                    let (length, unicast) = received?;
+                    let packet = buffer.get(..length).unwrap_or_default();
+                    hand_on(packet, unicast, &door, &queue, &story);
+                }
+            }
+        }
+    }
+}
+
+/// Reads a packet and hands it to the engine.
+fn hand_on(
+    packet: &[u8],
+    unicast: bool,
+    door: &Arc<Door>,
+    queue: &mpsc::Sender<Incoming>,
+    story: &Story,
+) {
+    // The guard does not panic; a second line costs nothing.
+    let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
+    let request = match parsed {
+        Ok(Ok(request)) => request,
+        Ok(Err(malformed)) => {
+            story.count("none", Ignored::Malformed(malformed).as_str());
+            story.keep_malformed(clock::now(), door.socket.link(), packet, malformed);
+            tracing::debug!(
+                subnet = door.subnet,
+                bytes = packet.len(),
+                ignored = malformed.as_str(),
+                "packet ignored"
+            );
+            return;
+        }
+        Err(_) => {
+            story.count("none", Ignored::Fault.as_str());
+            return;
+        }
+    };
+    let kind = request.kind;
+    let incoming = Incoming {
+        request,
+        received: clock::now(),
+        arrived: Instant::now(),
+        unicast,
+        door: Arc::clone(door),
+        bytes: packet.into(),
+    };
+    if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
+        story.count(kind.as_str(), Ignored::QueueFull.as_str());
+    }
+}
+
+/// Whether a request of this kind may queue where `free` places are left.
+const fn has_room(kind: RequestKind, free: usize) -> bool {
+    match kind {
+        RequestKind::Discover => free > KEPT_FREE,
+        RequestKind::Request
+        | RequestKind::Decline
+        | RequestKind::Release
+        | RequestKind::Inform => free > 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_conversations_are_refused_before_those_under_way() {
+        assert!(has_room(RequestKind::Discover, QUEUE));
+        assert!(!has_room(RequestKind::Discover, KEPT_FREE));
+        assert!(has_room(RequestKind::Request, KEPT_FREE));
+        assert!(!has_room(RequestKind::Request, 0));
+    }
+}

@@ -36,6 +36,7 @@
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
 //! | [`status`] | how things are, as tables for people |
+//! | [`explain`] | why a machine gets what it gets, by the functions of the wire |
 //! | [`packets`] | DHCP packets for people: read, kept per machine, captured |
 //! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
@@ -51,6 +52,7 @@ pub mod config;
 pub mod dhcp;
 pub mod discover;
 pub mod events;
+pub mod explain;
 pub mod files;
 pub mod http;
 pub mod lease;

@@ -4,6 +4,7 @@
 mod admin;
 mod artifacts;
 mod discovery;
+mod explain;
 mod metrics;
 mod source;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::explain::Explainer;
 use super::{Parts, Timeline, serve_bound};
 use crate::artifact::keep::ScrubAsk;
 use crate::clock;
@@ -112,7 +113,9 @@ fn admin_config(
         started: clock::now(),
     };
     let boots = timeline.boots;
+    let explainer = Explainer::new(parts, ask.clone());
     Ok(AdminConfig {
+        explain: Arc::new(move |query| Box::pin(explainer.clone().explain(query))),
         limits: Limits::default(),
         ready: is_ready,
         boots: Arc::new(move || boots.to_json()),

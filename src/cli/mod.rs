@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod check;
 pub mod completions;
 pub mod crds;
+pub mod explain;
 pub mod get;
 pub mod leases;
 pub mod loaders;
@@ -61,6 +62,8 @@ pub enum Command {
     Packets(packets::PacketsArgs),
     /// Show or change what the running service logs.
     LogLevel(log_level::LogLevel),
+    /// Explain what a machine gets, and why.
+    Explain(Box<explain::ExplainArgs>),
     /// Ask a server what machines ask it, and say what is wrong.
     Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
@@ -100,6 +103,7 @@ impl Cli {
             Command::Log(args) => args.run(&mut out),
             Command::Packets(args) => args.run(&mut out),
             Command::LogLevel(args) => args.run(&mut out),
+            Command::Explain(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),

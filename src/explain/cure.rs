@@ -12,9 +12,7 @@ pub(super) const fn of_silence(why: Ignored) -> Option<&'static str> {
         Ignored::SubnetGone => {
             "no Subnet is served on that interface: is its manifest right, and its mode not Disabled?"
         }
-        Ignored::RelayUnknown => {
-            "add a Subnet whose cidr has the relay's address (giaddr)"
-        }
+        Ignored::RelayUnknown => "add a Subnet whose cidr has the relay's address (giaddr)",
         Ignored::Machine(Unserved::Unknown) => {
             "write a Machine with its MAC address, or set `unknownMachines: Boot` on the Subnet"
         }
@@ -49,9 +47,7 @@ const fn of_lease(why: SilentReason) -> Option<&'static str> {
         SilentReason::PoolExhausted => {
             "every address of the pools is taken: add a pool or shorten lifetimes"
         }
-        SilentReason::NoPool => {
-            "add a pool to the Subnet, or an `ip` to the Machine's interface"
-        }
+        SilentReason::NoPool => "add a pool to the Subnet, or an `ip` to the Machine's interface",
         SilentReason::ReservedAddressBusy => {
             "another machine still has the reserved address: `reveille get leases` names it"
         }
@@ -98,7 +94,9 @@ pub(super) const fn of_no_loader(why: NoLoader) -> &'static str {
         NoLoader::LoaderMissing => {
             "put the iPXE file of this architecture in the artifact tree or a --loaders folder; `reveille loaders` shows what is there"
         }
-        NoLoader::SourceNeedsUefi => "the profile boots an EFI program: switch the firmware to UEFI",
+        NoLoader::SourceNeedsUefi => {
+            "the profile boots an EFI program: switch the firmware to UEFI"
+        }
         NoLoader::SourceNeedsHttpBoot => {
             "the profile boots a disc in memory: boot by UEFI HTTP boot, or set `iso.method: SanBoot`"
         }

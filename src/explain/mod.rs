@@ -3,7 +3,7 @@
 //!
 //! Core. It makes the requests that the machine would send ([`Question`]),
 //! gives each to [`decide`](crate::dhcp::decide::decide), reads the bytes that
-//! would leave, and asks [`route`](crate::http::route) for the script. It
+//! would leave, and asks [`route`](crate::http::route::route) for the script. It
 //! decides nothing.
 
 mod cure;
@@ -121,6 +121,42 @@ pub fn explain(world: World<'_>, ask: &Ask) -> Result<Vec<Explanation>, NotExpla
     Ok(explanations.collect())
 }
 
+/// Explains a packet of a capture, that was sent to `to`. `table` changes by
+/// it, as it did on the wire.
+///
+/// # Errors
+/// [`NotExplained`]: which Subnet it came to is not known.
+pub fn packet(
+    world: World<'_>,
+    table: &mut LeaseTable,
+    subnet: Option<&str>,
+    to: Ipv4Addr,
+    packet: &[u8],
+) -> Result<Exchange, NotExplained> {
+    let subnet = match (subnet, world.snapshot.subnets.as_slice()) {
+        (Some(name), _) => named(world, name)?,
+        (None, [only]) => only,
+        (None, _) => match world.snapshot.subnet_of(to) {
+            Some(subnet) => subnet,
+            None => {
+                let words =
+                    "several Subnets are served: name the one that was captured by --subnet";
+                return Err(NotExplained(words.to_owned()));
+            }
+        },
+    };
+    let server = server(world, subnet, &mut Vec::new());
+    let arriving = Arriving {
+        packet,
+        subnet: &subnet.key,
+        server,
+        unicast: to == server,
+        // Whose iPXE it is cannot be seen: that of a boot which went well.
+        loader_sent: true,
+    };
+    Ok(exchange(world, table, arriving))
+}
+
 fn of_subnet(
     world: World<'_>,
     ask: &Ask,
@@ -183,7 +219,13 @@ fn server(world: World<'_>, subnet: &SubnetEntry, notes: &mut Vec<String>) -> Ip
     let (server, from) = match subnet.spec.next_server {
         Some(server) => (server, "its nextServer"),
         None => (
-            subnet.spec.cidr.net().hosts().next().unwrap_or(Ipv4Addr::LOCALHOST),
+            subnet
+                .spec
+                .cidr
+                .net()
+                .hosts()
+                .next()
+                .unwrap_or(Ipv4Addr::LOCALHOST),
             "the network's first",
         ),
     };
@@ -202,9 +244,15 @@ fn architectures(snapshot: &Snapshot, plan: &Plan<'_>) -> Vec<Architecture> {
         Some(named) if !named.is_empty() => named.clone(),
         _ => {
             let usual = [Architecture::X86Bios, Architecture::X64Uefi];
-            let there = usual.iter().filter(|arch| snapshot.loaders.contains_key(arch));
+            let there = usual
+                .iter()
+                .filter(|arch| snapshot.loaders.contains_key(arch));
             let there: Vec<Architecture> = there.copied().collect();
-            if there.is_empty() { usual.to_vec() } else { there }
+            if there.is_empty() {
+                usual.to_vec()
+            } else {
+                there
+            }
         }
     }
 }
@@ -222,9 +270,8 @@ fn subject<'a>(world: World<'a>, who: &str) -> Result<Subject<'a>, NotExplained>
         return of_address(world, address);
     }
     let all = &world.snapshot.machines;
-    let called = |machine: &&MachineEntry| {
-        machine.name.name == who || machine.name.to_string() == who
-    };
+    let called =
+        |machine: &&MachineEntry| machine.name.name == who || machine.name.to_string() == who;
     match all.iter().find(called) {
         Some(machine) => Ok(of_machine(machine)),
         None => {
@@ -246,7 +293,11 @@ fn of_mac(world: World<'_>, mac: MacAddress, address: Option<Ipv4Addr>) -> Subje
     let machine = world.snapshot.machines.iter().find(has);
     Subject {
         mac,
-        uuid: world.told.identity(mac).uuid.or_else(|| machine?.spec().uuid),
+        uuid: world
+            .told
+            .identity(mac)
+            .uuid
+            .or_else(|| machine?.spec().uuid),
         machine,
         address,
         notes: Vec::new(),
@@ -338,16 +389,7 @@ fn subnets<'a>(
         return subnet.map(|subnet| vec![subnet]).ok_or_else(none);
     }
     if let Some(name) = &ask.subnet {
-        let named: Vec<_> = all
-            .iter()
-            .filter(|subnet| subnet.key == *name || subnet.name.name == *name)
-            .collect();
-        if named.is_empty() {
-            let near = nearest(name, all.iter().map(|subnet| subnet.name.name.as_str()));
-            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            return Err(NotExplained(format!("no Subnet {name} is served{near}")));
-        }
-        return Ok(named);
+        return named(world, name).map(|subnet| vec![subnet]);
     }
     if let Some(address) = subject.address
         && let Some(subnet) = world.snapshot.subnet_of(address)
@@ -360,10 +402,22 @@ fn subnets<'a>(
     }
     if all.is_empty() {
         return Err(NotExplained(
-            "no Subnet is served, so no machine gets an answer; `reveille check` says why".to_owned(),
+            "no Subnet is served, so no machine gets an answer; `reveille check` says why"
+                .to_owned(),
         ));
     }
     Ok(all.iter().collect())
+}
+
+/// The Subnet of this name.
+fn named<'a>(world: World<'a>, name: &str) -> Result<&'a SubnetEntry, NotExplained> {
+    let all = &world.snapshot.subnets;
+    let called = |subnet: &&SubnetEntry| subnet.key == name || subnet.name.name == name;
+    all.iter().find(called).ok_or_else(|| {
+        let near = nearest(name, all.iter().map(|subnet| subnet.name.name.as_str()));
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        NotExplained(format!("no Subnet {name} is served{near}"))
+    })
 }
 
 /// Where it was seen or has an address; else where its object is.
@@ -376,9 +430,7 @@ fn likely<'a>(world: World<'a>, subject: &Subject<'_>) -> Vec<&'a SubnetEntry> {
     let interfaces = subject.machine.map(|machine| &machine.spec().interfaces);
     let reserved = |subnet: &SubnetEntry| {
         let mut own = interfaces.into_iter().flatten();
-        own.any(|it| {
-            it.mac == subject.mac && it.ip.is_some_and(|ip| subnet.spec.cidr.contains(ip))
-        })
+        own.any(|it| it.mac == subject.mac && it.ip.is_some_and(|ip| subnet.spec.cidr.contains(ip)))
     };
     let near = all.iter().filter(|it| reserved(it) || lent(it));
     let near: Vec<&SubnetEntry> = near.collect();

@@ -41,7 +41,10 @@ fn line(rule: Rule, profile: Option<&str>, outcome: &str, why: impl Into<String>
 fn against(plan: &Plan<'_>, rule: Rule) -> (&'static str, String) {
     match plan.rule {
         winner if winner == rule => ("won", "the first rule that applies".to_owned()),
-        Rule::None => ("lost", "the Machine has a mistake; no rule is asked".to_owned()),
+        Rule::None => (
+            "lost",
+            "the Machine has a mistake; no rule is asked".to_owned(),
+        ),
         winner => ("lost", format!("{} comes first", winner.as_str())),
     }
 }
@@ -66,11 +69,21 @@ fn profile_ref(plan: &Plan<'_>) -> RuleLine {
 fn selectors(snapshot: &Snapshot, subnet: &SubnetEntry, plan: &Plan<'_>) -> Vec<RuleLine> {
     let rule = Rule::Selector;
     let Some(machine) = plan.machine else {
-        return vec![line(rule, None, "unset", "no Machine, so no labels to match")];
+        return vec![line(
+            rule,
+            None,
+            "unset",
+            "no Machine, so no labels to match",
+        )];
     };
     let candidates = snapshot.candidates(&subnet.name.namespace, machine.labels());
     if candidates.is_empty() {
-        return vec![line(rule, None, "unset", "no BootProfile here has a machineSelector")];
+        return vec![line(
+            rule,
+            None,
+            "unset",
+            "no BootProfile here has a machineSelector",
+        )];
     }
     candidates
         .into_iter()
@@ -82,10 +95,17 @@ fn selector(plan: &Plan<'_>, candidate: &Candidate<'_>) -> RuleLine {
     let rule = Rule::Selector;
     let name = Some(candidate.profile.name.name.as_str());
     let Some((requirements, priority)) = candidate.rank else {
-        return line(rule, name, "lost", "its machineSelector does not match the labels");
+        return line(
+            rule,
+            name,
+            "lost",
+            "its machineSelector does not match the labels",
+        );
     };
     let rank = format!("matches by {requirements} of its requirements, priority {priority}");
-    let is_winner = plan.profile.is_some_and(|won| won.name == candidate.profile.name);
+    let is_winner = plan
+        .profile
+        .is_some_and(|won| won.name == candidate.profile.name);
     match plan.rule {
         Rule::Selector if is_winner => line(rule, name, "won", rank),
         Rule::Selector => {
@@ -121,7 +141,12 @@ fn subnet_default(snapshot: &Snapshot, subnet: &SubnetEntry, plan: &Plan<'_>) ->
 fn namespace_default(snapshot: &Snapshot, subnet: &SubnetEntry, plan: &Plan<'_>) -> RuleLine {
     let rule = Rule::NamespaceDefault;
     match snapshot.namespace_default(&subnet.name.namespace) {
-        None => line(rule, None, "unset", "no BootProfile here has `default: true`"),
+        None => line(
+            rule,
+            None,
+            "unset",
+            "no BootProfile here has `default: true`",
+        ),
         Some(profile) => {
             let (outcome, why) = against(plan, rule);
             line(rule, Some(called(profile)), outcome, why)

@@ -11,7 +11,7 @@ use crate::dhcp::answer::BootAnswer;
 use crate::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
 use crate::dhcp::reply::{Reply, ReplyKind};
 use crate::dhcp::request::Request;
-use crate::http::{Refused, Route, route};
+use crate::http::route::{Refused, Route, route};
 use crate::lease::LeaseTable;
 use crate::packets::options::hex;
 use crate::packets::{Decoded, Question, Role};

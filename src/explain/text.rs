@@ -15,7 +15,11 @@ impl fmt::Display for Explanation {
             write!(f, ", known by {by}")?;
         }
         writeln!(f)?;
-        writeln!(f, "on Subnet {}, by the server {}", self.subnet, self.server)?;
+        writeln!(
+            f,
+            "on Subnet {}, by the server {}",
+            self.subnet, self.server
+        )?;
         let profile = self.profile.as_deref().unwrap_or("no profile");
         let reason = self.reason.as_deref().unwrap_or_default();
         match self.verdict.as_str() {

@@ -26,7 +26,9 @@ pub mod server;
 pub mod target;
 mod wire;
 
-pub use self::admin::{AdminConfig, AdminServer, AdminSocket, Approve, Readiness};
+pub use self::admin::{
+    AdminConfig, AdminServer, AdminSocket, Approve, Explain, ExplainQuery, Readiness,
+};
 pub use self::body::{CHUNK, FEW_FILES, SMALL_CHUNK};
 pub use self::boot_key::{KEY_FILE, boot_key};
 pub use self::door::{

@@ -3,9 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{
-    EtherType, NetSlice, PacketBuilder, SlicedPacket, TransportSlice,
-};
+use etherparse::{EtherType, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use pcap_parser::pcapng::Block;
 use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
 

@@ -82,7 +82,8 @@ impl Decoded {
     #[must_use]
     pub fn read(packet: &[u8]) -> Option<Self> {
         packet.get(..HEAD - 4)?;
-        let bytes = |from: usize, length: usize| packet.get(from..from + length).unwrap_or_default();
+        let bytes =
+            |from: usize, length: usize| packet.get(from..from + length).unwrap_or_default();
         let number = |from: usize, length: usize| {
             let parts = bytes(from, length).iter();
             parts.fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
@@ -92,7 +93,11 @@ impl Decoded {
         let overload = options.get(&option::OVERLOAD).and_then(|data| data.first());
         let overload = overload.copied().unwrap_or_default();
         let field = |from: usize, length: usize, holds_options: bool| {
-            let text = if holds_options { &[] } else { bytes(from, length) };
+            let text = if holds_options {
+                &[]
+            } else {
+                bytes(from, length)
+            };
             let end = text.iter().position(|byte| *byte == 0);
             let text = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
             let text = String::from_utf8_lossy(text);
@@ -107,7 +112,10 @@ impl Decoded {
             xid: number(4, 4),
             secs: u16::try_from(number(8, 2)).unwrap_or(u16::MAX),
             broadcast: number(10, 2) & 0x8000 != 0,
-            chaddr: hardware(bytes(28, usize::try_from(number(2, 1).min(16)).unwrap_or(16))),
+            chaddr: hardware(bytes(
+                28,
+                usize::try_from(number(2, 1).min(16)).unwrap_or(16),
+            )),
             ciaddr: address(12),
             yiaddr: address(16),
             siaddr: address(20),
@@ -154,7 +162,11 @@ impl Decoded {
                 say(name, text.clone());
             }
         }
-        for field in self.options.iter().filter(|it| it.code != option::MESSAGE_TYPE) {
+        for field in self
+            .options
+            .iter()
+            .filter(|it| it.code != option::MESSAGE_TYPE)
+        {
             lines.push(format!("{:>3} {}: {}", field.code, field.name, field.value));
         }
         lines

@@ -183,7 +183,10 @@ const IPXE: &[Entry] = &[
 /// The name of an option; its number where it has none.
 #[must_use]
 pub fn name(code: u8) -> String {
-    find(OPTIONS, code).map_or_else(|| format!("option {code}"), |(_, name, _)| (*name).to_owned())
+    find(OPTIONS, code).map_or_else(
+        || format!("option {code}"),
+        |(_, name, _)| (*name).to_owned(),
+    )
 }
 
 /// What the bytes of an option say, on one line. `pxe`: the packet's vendor
@@ -241,6 +244,17 @@ pub fn hex(data: &[u8]) -> String {
         let _ = write!(all, "{byte:02x}");
         all
     })
+}
+
+/// Bytes from hex; `None` where it is none.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    let bytes = digits.chunks(2);
+    bytes
+        .map(|pair| u8::try_from(pair.iter().fold(0, |byte, digit| byte << 4 | digit)).ok())
+        .collect()
 }
 
 /// Text of a stranger: what does not print is escaped, a NUL at its end is not
@@ -416,7 +430,10 @@ mod tests {
     fn each_code_has_one_name_and_those_that_boot_machines_have_theirs() {
         for table in [OPTIONS, RELAY, PXE, IPXE] {
             for (at, (code, _, _)) in table.iter().enumerate() {
-                assert!(!table[..at].iter().any(|(other, _, _)| other == code), "{code}");
+                assert!(
+                    !table[..at].iter().any(|(other, _, _)| other == code),
+                    "{code}"
+                );
             }
         }
         assert_eq!(name(67), "boot file name");
@@ -439,12 +456,24 @@ mod tests {
             (67, b"ipxe.efi\0", "ipxe.efi"),
             (77, b"iPXE", "iPXE"),
             (77, b"\x04iPXE\x02ab", "iPXE, ab"),
-            (82, b"\x01\x04port\x05\x04\xc0\x00\x02\x00", "1 circuit: port; 5 link selection: 192.0.2.0"),
-            (93, &[0, 7, 0, 16], "7 (x64 UEFI), 16 (x64 UEFI boot from HTTP)"),
+            (
+                82,
+                b"\x01\x04port\x05\x04\xc0\x00\x02\x00",
+                "1 circuit: port; 5 link selection: 192.0.2.0",
+            ),
+            (
+                93,
+                &[0, 7, 0, 16],
+                "7 (x64 UEFI), 16 (x64 UEFI boot from HTTP)",
+            ),
             (94, &[1, 3, 16], "UNDI 3.16"),
             (119, b"\x07example\x03net\0\x01a\0", "example.net, a"),
             (119, &[0xc0, 0], "c000"),
-            (121, &[24, 10, 1, 2, 192, 0, 2, 1, 0, 192, 0, 2, 9], "10.1.2.0/24 by 192.0.2.1, 0.0.0.0/0 by 192.0.2.9"),
+            (
+                121,
+                &[24, 10, 1, 2, 192, 0, 2, 1, 0, 192, 0, 2, 9],
+                "10.1.2.0/24 by 192.0.2.1, 0.0.0.0/0 by 192.0.2.9",
+            ),
             (121, &[99, 1], "6301"),
             (175, &[176, 1, 1], "176 no ProxyDHCP: 1"),
             (12, b"a\x1b[2J", "a\\u{1b}[2J"),
@@ -453,6 +482,16 @@ mod tests {
         }
         assert_eq!(value(43, &[6, 1, 8, 255], true), "6 discovery control: 8");
         assert_eq!(value(43, &[6, 1, 8, 255], false), "060108ff");
+    }
+
+    #[test]
+    fn hex_is_read_again() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(unhex(&hex(&all)), Some(all));
+        assert_eq!(
+            (unhex("0"), unhex("0g"), unhex("")),
+            (None, None, Some(vec![]))
+        );
     }
 
     #[test]

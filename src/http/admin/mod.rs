@@ -4,6 +4,7 @@
 //! so nothing there changes anything. The Unix socket is for those who may
 //! open its file; only there a machine can be approved.
 
+mod explain;
 mod log;
 mod packets;
 
@@ -26,6 +27,7 @@ use prometheus::TextEncoder;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+pub use self::explain::ExplainQuery;
 use super::door::{Door, Limits};
 use super::listen::{LocalListener, User};
 use super::media;
@@ -51,6 +53,7 @@ const INDEX: &str = "\
 /leases    the leases, a line of JSON each, as `reveille leases export` has them
 /machines/NAME/packets       the last DHCP packets of a machine, a line of JSON each
 /machines/NAME/packets.pcap  the same as a capture
+/explain   why a machine gets what it gets (?who=MAC|UUID|IP|NAME&subnet=NAME&arch=ARCH&relay=IP)
 /log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)
 ";
 
@@ -85,6 +88,11 @@ pub type Show =
 pub type Approve =
     Arc<dyn Fn(MacAddress) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
+/// Explains what a machine gets, or what a packet is answered.
+pub type Explain = Arc<
+    dyn Fn(ExplainQuery) -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync,
+>;
+
 /// What the admin doors need.
 #[derive(Clone)]
 pub struct AdminConfig {
@@ -104,6 +112,8 @@ pub struct AdminConfig {
     pub chronicle: Chronicle,
     /// What the packets of a machine are.
     pub packets: Ring,
+    /// What `/explain` says.
+    pub explain: Explain,
     /// Approves machines.
     pub approve: Approve,
     /// Reads every artifact; what is damaged.
@@ -148,6 +158,8 @@ enum Refused {
     NoMachine,
     /// The machine cannot be approved.
     NotApproved,
+    /// There is nobody to explain, or it cannot be told where.
+    NotExplained,
     /// It cannot be shown now.
     NotNow,
     /// The text is no level of a part.
@@ -277,6 +289,7 @@ impl Sources {
             .route("/boots", get(boots))
             .route("/leases", get(leases))
             .route("/log", get(log::log))
+            .route("/explain", get(explain::explain))
             .route("/machines/{name}/packets", get(packets::lines))
             .route("/machines/{name}/packets.pcap", get(packets::capture))
             .route("/status", table(Table::Overview))
@@ -385,6 +398,7 @@ impl Refused {
             Self::BadMac => "bad-mac",
             Self::NoMachine => "no-machine",
             Self::NotApproved => "not-approved",
+            Self::NotExplained => "not-explained",
             Self::NotNow => "not-now",
             Self::BadLevel => "bad-level",
         }
@@ -392,7 +406,7 @@ impl Refused {
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::NotFound | Self::NoMachine => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoMachine | Self::NotExplained => StatusCode::NOT_FOUND,
             Self::BadMac | Self::BadLevel => StatusCode::BAD_REQUEST,
             Self::NotApproved => StatusCode::CONFLICT,
             Self::NotNow => StatusCode::SERVICE_UNAVAILABLE,

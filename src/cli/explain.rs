@@ -361,13 +361,11 @@ impl FromArgs {
         })
     }
 
-    /// The address that was named stands for the server on each Subnet that has it.
+    /// The address that was named stands for the server on every Subnet.
     fn servers(&self, snapshot: &Snapshot) -> BTreeMap<String, Ipv4Addr> {
-        let Some(server) = self.server else {
-            return BTreeMap::new();
-        };
-        let has = |cidr: crate::api::Cidr| cidr.contains(server) || snapshot.subnets.len() == 1;
-        let subnets = snapshot.subnets.iter().filter(|it| has(it.spec.cidr));
-        subnets.map(|subnet| (subnet.key.clone(), server)).collect()
+        let keys = snapshot.subnets.iter().map(|subnet| subnet.key.clone());
+        self.server
+            .map(|server| keys.map(|key| (key, server)).collect())
+            .unwrap_or_default()
     }
 }

@@ -75,6 +75,8 @@ const CORE_TOO: &[&str] = &[
     "operator/status/sight.rs",
     "operator/status/subnet.rs",
     "probe/download.rs",
+    "probe/ipxe.rs",
+    "probe/offers.rs",
     "probe/report.rs",
     "status/age.rs",
     "status/fold.rs",

@@ -62,6 +62,11 @@ perfdhcp kea-admin
 curl     curl
 atftp    atftp
 setpriv  util-linux
+tshark   tshark
+dnsmasq  dnsmasq-base
+kea-dhcp4 kea-dhcp4-server
+nginx    nginx-light
+in.tftpd tftpd-hpa
 LIST
 }
 

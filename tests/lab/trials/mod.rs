@@ -7,8 +7,10 @@ mod discovery;
 mod drain;
 mod interfaces;
 mod kill;
+mod peers;
 mod ports;
 mod privileges;
+mod probe;
 mod reload;
 mod site;
 mod slow;
@@ -35,13 +37,19 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 13] = [
+pub(crate) const ALL: [Trial; 15] = [
     trial(
         "leases-survive-kill",
         &["perfdhcp"],
         kill::leases_survive_kill,
     ),
     trial("interface-comes-later", &[], interfaces::comes_later),
+    trial("probe", &["tshark", "dnsmasq"], probe::plays_machines),
+    trial(
+        "probe-peers",
+        &["kea-dhcp4", "nginx", "in.tftpd", "dnsmasq"],
+        peers::are_probed,
+    ),
     trial("hot-reload", &["curl"], reload::hot_reload),
     trial("bad-state", &[], bad_state::heals),
     trial("real-clients", &["udhcpc", "dhclient"], clients::classic),

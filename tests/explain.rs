@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use reveille::artifact::Table;
 use reveille::boot::{Architecture, MacAddress};
 use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, Outcome, decide};
@@ -71,6 +72,8 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     compile(1, &loaded.inputs, &settings).snapshot
 });
 
+static NOTHING: LazyLock<Table> = LazyLock::new(Table::new);
+
 fn servers() -> BTreeMap<String, Ipv4Addr> {
     BTreeMap::from([
         ("default/lab".to_owned(), SERVER),
@@ -86,6 +89,7 @@ fn world<'a>(table: &'a LeaseTable, servers: &'a BTreeMap<String, Ipv4Addr>) -> 
         now: NOW,
         servers,
         authority: Authority::Sole,
+        held: &NOTHING,
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Parts;
+use crate::artifact::store::Shelf;
 use crate::clock;
 use crate::dhcp::server::Ask as AskLeases;
 use crate::explain::{self, Ask, World};
@@ -25,6 +26,7 @@ pub(super) struct Explainer {
     leases: mpsc::Sender<AskLeases>,
     told: Introductions,
     links: Links,
+    shelf: Shelf,
 }
 
 // === impl Explainer ===
@@ -36,6 +38,7 @@ impl Explainer {
             leases,
             told: parts.told.clone(),
             links: parts.links.clone(),
+            shelf: parts.shelf.clone(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Explainer {
             .filter_map(|subnet| Some((subnet.key.clone(), self.links.of(&subnet.key)?.address)))
             .collect();
         let before = table.clone();
+        let held = self.shelf.table();
         let world = World {
             snapshot: &snapshot,
             table: &before,
@@ -60,6 +64,7 @@ impl Explainer {
             servers: &servers,
             // What the one that leads would say.
             authority: Authority::Sole,
+            held: &held,
         };
         let said = match (&query.packet, &query.who) {
             (Some(packet), _) => {

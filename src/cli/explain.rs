@@ -174,8 +174,8 @@ impl ExplainArgs {
         let all: Vec<Explanation> = match self.from.read()? {
             Some(snapshot) => {
                 let table = LeaseTable::new();
-                let servers = self.from.servers(&snapshot);
-                explain::explain(world(&snapshot, &table, &servers), &ask)?
+                let (servers, held) = (self.from.servers(&snapshot), Table::new());
+                explain::explain(world(&snapshot, &table, &servers, &held), &ask)?
             }
             None => self.ask(&self.target(&ask))?,
         };
@@ -235,8 +235,8 @@ impl ExplainArgs {
             return requests.into_iter().map(ask).collect();
         };
         let (empty, mut table) = (LeaseTable::new(), LeaseTable::new());
-        let servers = self.from.servers(&snapshot);
-        let world = world(&snapshot, &empty, &servers);
+        let (servers, held) = (self.from.servers(&snapshot), Table::new());
+        let world = world(&snapshot, &empty, &servers, &held);
         let one = |request: Datagram| {
             let to = request.to.0;
             let said = explain::packet(world, &mut table, subnet, to, &request.payload)?;
@@ -288,6 +288,7 @@ fn world<'a>(
     snapshot: &'a Snapshot,
     table: &'a LeaseTable,
     servers: &'a BTreeMap<String, Ipv4Addr>,
+    held: &'a Table,
 ) -> World<'a> {
     World {
         snapshot,
@@ -296,6 +297,7 @@ fn world<'a>(
         now: clock::now(),
         servers,
         authority: Authority::Sole,
+        held,
     }
 }
 

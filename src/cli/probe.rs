@@ -1,5 +1,6 @@
 //! `reveille probe`: asks a server what machines ask it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::boot::{Architecture, MacAddress, Uuid};
-use crate::probe::{Play, Player, Report, Target, play, run};
+use crate::probe::{Play, Player, Report, Target, known, play, run};
 
 /// The exit code where nothing failed but a foreign DHCP server answered.
 const STRANGERS: u8 = 3;
@@ -159,7 +160,11 @@ impl ProbeArgs {
             report.steps = run(&self.target(server)).await;
         }
         if let Some(interface) = &self.play.interface {
-            let (steps, servers) = play(&self.play(interface)).await?;
+            let mut plan = self.play(interface);
+            if let Some(server) = &self.server {
+                plan.known = known(&self.target(server)).await;
+            }
+            let (steps, servers) = play(&plan).await?;
             report.steps.extend(steps);
             report.servers = servers;
         }
@@ -190,6 +195,7 @@ impl ProbeArgs {
             ours: self.play.ours.iter().copied().chain(named).collect(),
             also: self.play.also.clone(),
             relay_to: self.play.relay_to,
+            known: BTreeMap::new(),
             wait: Duration::from_secs(self.play.wait),
             patience: Duration::from_secs(self.timeout),
         }

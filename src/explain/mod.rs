@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::rules::RuleLine;
 pub use self::stage::{Arriving, Exchange, Script, Stage, StageUrl, exchange};
+use crate::artifact::Table;
 use crate::boot::{Architecture, MacAddress, Uuid};
 use crate::clock::Millis;
 use crate::lease::{Authority, LeaseState, LeaseTable};
@@ -47,6 +48,8 @@ pub struct World<'a> {
     pub servers: &'a BTreeMap<String, Ipv4Addr>,
     /// What this replica may give of the pools.
     pub authority: Authority,
+    /// The artifacts that are there.
+    pub held: &'a Table,
 }
 
 /// Who is asked about, and as what it asks.

@@ -77,6 +77,8 @@ pub struct StageUrl {
     pub url: String,
     /// The path in the tree, `script`, `elsewhere`, or the name of the refusal.
     pub answer: String,
+    /// The SHA-256 that it must have, where it is an Artifact's.
+    pub sha256: Option<String>,
 }
 
 /// A request as it arrives.
@@ -255,14 +257,18 @@ fn script(
         Err(refused) => (refused.as_str().to_owned(), None),
     };
     let urls = text.iter().flat_map(|text| urls(text));
-    let urls = urls.filter(|inner| *inner != url).map(|url| StageUrl {
-        answer: match asked(&url) {
+    let urls = urls.filter(|inner| *inner != url).map(|url| {
+        let answer = match asked(&url) {
             None => "elsewhere".to_owned(),
             Some(Ok(Route::File { path, .. })) => path.as_str().to_owned(),
             Some(Ok(Route::Text { purpose, .. })) => purpose.as_str().to_owned(),
             Some(Err(refused)) => refused.as_str().to_owned(),
-        },
-        url,
+        };
+        StageUrl {
+            sha256: digest(world, &answer),
+            answer,
+            url,
+        }
     });
     Some(Script {
         urls: urls.collect(),
@@ -288,6 +294,17 @@ fn fetch(
     };
     let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     Some(route(world.snapshot, caller, (server, port), &path, query))
+}
+
+/// The digest of a file of an Artifact, by the path at which it is served.
+fn digest(world: World<'_>, path: &str) -> Option<String> {
+    world.held.iter().find_map(|(name, held)| {
+        let mut files = held.files.iter();
+        let file = files.find(|(inner, _)| held.served_at(name, inner) == path);
+        // A file that was damaged and taken out has none.
+        file.map(|(_, file)| file.sha256.clone())
+            .filter(|digest| !digest.is_empty())
+    })
 }
 
 /// The URLs of a script, each once, in its order.

@@ -61,6 +61,8 @@ pub struct Play {
     pub also: Vec<Ipv4Addr>,
     /// Where a relay sends to; everyone on the link without it.
     pub relay_to: Option<Ipv4Addr>,
+    /// SHA-256 by URL or by a loader's name, as the server tells them.
+    pub known: BTreeMap<String, String>,
     /// How long offers are waited for.
     pub wait: Duration,
     /// How long each other step may take.
@@ -395,7 +397,8 @@ impl Run<'_> {
                     return Err((format!("{url} is empty"), "put the file there".to_owned()));
                 }
                 let digest = hex(&Sha256::digest(&bytes));
-                let seen = format!("{url}, {} B, sha256 {digest}", bytes.len());
+                let right = self.is_right(url, &digest)?;
+                let seen = format!("{url}, {} B, sha256 {digest}{right}", bytes.len());
                 Ok((bytes.into(), seen))
             }
             Some("http") => self.web(url, &uri, address).await,
@@ -444,6 +447,21 @@ impl Run<'_> {
             answer.bytes, answer.sha256
         );
         Ok((answer.body, seen))
+    }
+
+    /// Holds a digest against the one that the server tells of, where it does.
+    fn is_right(&self, url: &str, digest: &str) -> Result<&'static str, (String, String)> {
+        let file = url.rsplit('/').next().unwrap_or(url);
+        let known = &self.play.known;
+        match known.get(url).or_else(|| known.get(file)) {
+            None => Ok(""),
+            Some(right) if right == digest => Ok(", as the server says"),
+            Some(right) => Err((
+                format!("{url} has sha256 {digest}, and the server has {right}"),
+                "is there another server at this address, or a proxy between that changes it?"
+                    .to_owned(),
+            )),
+        }
     }
 
     /// Gives back what was taken, but for what is the host's own.

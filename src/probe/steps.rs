@@ -1,5 +1,6 @@
 //! Asks a server, step by step. Shell.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::download::{Download, Next};
 use super::report::Step;
 use super::web;
 use crate::boot::MacAddress;
+use crate::explain::Explanation;
 use crate::script::{MACHINES, SCRIPT_NAME};
 use crate::status::Overview;
 
@@ -104,6 +106,31 @@ async fn ready(target: &Target) -> Step {
             Step::failed(NAME, format!("{error:#}"), cure)
         }
     }
+}
+
+/// The digests that the server tells of: its loaders' by name and, of the
+/// machine's script, each Artifact's file by URL. Nothing where it cannot be
+/// asked: its admin port is not for everyone.
+pub async fn known(target: &Target) -> BTreeMap<String, String> {
+    let mut known = BTreeMap::new();
+    if let Ok(answer) = admin(target, "/status").await
+        && let Ok(overview) = serde_json::from_slice::<Overview>(&answer.body)
+    {
+        let loaders = overview.loaders.into_iter();
+        known.extend(loaders.map(|loader| (loader.file, loader.sha256)));
+    }
+    let Some(mac) = target.mac else {
+        return known;
+    };
+    let explained = admin(target, &format!("/explain?who={}", mac.hyphenated())).await;
+    let explained = explained.map(|answer| answer.body).unwrap_or_default();
+    let all: Vec<Explanation> = serde_json::from_slice(&explained).unwrap_or_default();
+    let stages = all.into_iter().flat_map(|one| one.stages);
+    let urls = stages
+        .filter_map(|stage| stage.script)
+        .flat_map(|it| it.urls);
+    known.extend(urls.filter_map(|it| Some((it.url, it.sha256?))));
+    known
 }
 
 /// The first loader of the server's.

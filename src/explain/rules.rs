@@ -39,14 +39,17 @@ fn line(rule: Rule, profile: Option<&str>, outcome: &str, why: impl Into<String>
 
 /// `won`, or that an earlier rule did.
 fn against(plan: &Plan<'_>, rule: Rule) -> (&'static str, String) {
-    match plan.rule {
-        winner if winner == rule => ("won", "the first rule that applies".to_owned()),
-        Rule::None => (
-            "lost",
-            "the Machine has a mistake; no rule is asked".to_owned(),
-        ),
-        winner => ("lost", format!("{} comes first", winner.as_str())),
+    let winner = plan.rule;
+    if winner == rule {
+        return ("won", "the first rule that applies".to_owned());
     }
+    let why = match winner {
+        Rule::None => "the Machine has a mistake; no rule is asked".to_owned(),
+        Rule::ProfileRef | Rule::Selector | Rule::SubnetDefault | Rule::NamespaceDefault => {
+            format!("{} comes first", winner.as_str())
+        }
+    };
+    ("lost", why)
 }
 
 fn profile_ref(plan: &Plan<'_>) -> RuleLine {
@@ -112,7 +115,7 @@ fn selector(plan: &Plan<'_>, candidate: &Candidate<'_>) -> RuleLine {
             let why = "another matches by more requirements, has a higher priority, or is older";
             line(rule, name, "lost", format!("{rank}; {why}"))
         }
-        _ => {
+        Rule::ProfileRef | Rule::SubnetDefault | Rule::NamespaceDefault | Rule::None => {
             let (outcome, why) = against(plan, rule);
             line(rule, name, outcome, format!("{rank}; {why}"))
         }

@@ -66,7 +66,6 @@ pub struct Field {
     pub hex: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
 const fn is_zero(number: &u16) -> bool {
     *number == 0
 }
@@ -197,7 +196,9 @@ mod tests {
     fn reads_whatever_comes() {
         assert_eq!(Decoded::read(&[1; 235]), None);
         for length in 236..600 {
-            let packet: Vec<u8> = (0..length).map(|at| (at * 31 % 251) as u8).collect();
+            let packet: Vec<u8> = (0..length)
+                .map(|at| u8::try_from(at * 31 % 251).unwrap())
+                .collect();
             let decoded = Decoded::read(&packet).unwrap();
             assert_eq!(decoded.bytes, length);
             let json = serde_json::to_string(&decoded).unwrap();

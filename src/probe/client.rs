@@ -216,12 +216,13 @@ impl Run<'_> {
 
     /// From what the firmware is told to the last file.
     async fn boot(&mut self, talk: &Talk, role: Role, boot: Boot, all: &mut Vec<Heard>) {
-        let boot = match boot {
-            Boot::Ask(server) => match self.ask_boot_server(role, server).await {
+        let boot = if let Boot::Ask(server) = boot {
+            match self.ask_boot_server(role, server).await {
                 Some(boot) => boot,
                 None => return,
-            },
-            boot => boot,
+            }
+        } else {
+            boot
         };
         if let Role::Ipxe(_) = role {
             return self.script(role, boot).await;

@@ -35,7 +35,7 @@ impl Heard {
         let named = self.packet.option(option::SERVER_ID);
         named
             .and_then(|id| id.parse().ok())
-            .unwrap_or(*self.from.ip())
+            .unwrap_or_else(|| *self.from.ip())
     }
 
     fn is(&self, kind: &str) -> bool {

@@ -159,12 +159,15 @@ impl Wire {
             udp.bind(&SocketAddrV4::new(at, port).into())?;
             UdpSocket::from_std(udp.into())
         };
-        bound().map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => anyhow!(
-                "UDP port {port} on {} needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW",
-                self.name
-            ),
-            _ => anyhow!("UDP port {port} on {} at {at}: {error}", self.name),
+        bound().map_err(|error| {
+            let name = &self.name;
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                anyhow!(
+                    "UDP port {port} on {name} needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW"
+                )
+            } else {
+                anyhow!("UDP port {port} on {name} at {at}: {error}")
+            }
         })
     }
 }

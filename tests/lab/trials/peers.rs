@@ -35,7 +35,7 @@ pub(super) fn are_probed(site: &mut Site) -> Result<Vec<String>> {
 
     let _web = nginx(&folder, &tree)?;
     let tftp = tftpd(&folder, &tree)?;
-    let kea = kea(&folder, true)?;
+    let kea = start_kea(&folder, true)?;
     let went = boots("bios,uefi,ipxe")?;
     let mut want = whole("bios", true);
     want.extend(whole("uefi", true));
@@ -45,8 +45,8 @@ pub(super) fn are_probed(site: &mut Site) -> Result<Vec<String>> {
     drop(kea);
 
     // A proxy beside a Kea that knows of no boots; UEFI is sent to UDP 4011.
-    let kea = self::kea(&folder, false)?;
-    let proxy = dnsmasq(&folder, &tree, true)?;
+    let kea = start_kea(&folder, false)?;
+    let proxy = start_dnsmasq(&folder, &tree, true)?;
     let went = boots("bios,uefi")?;
     ensure!(
         went.iter().all(|step| step.ends_with("pass")),
@@ -59,7 +59,7 @@ pub(super) fn are_probed(site: &mut Site) -> Result<Vec<String>> {
     seen.push("dnsmasq as a proxy beside Kea: 4011 is asked".to_owned());
     drop((kea, proxy, tftp));
 
-    let dnsmasq = dnsmasq(&folder, &tree, false)?;
+    let dnsmasq = start_dnsmasq(&folder, &tree, false)?;
     let went = boots("bios,uefi,ipxe")?;
     ensure!(went == want, "dnsmasq: {went:?}");
     seen.push("dnsmasq alone: the same".to_owned());
@@ -91,7 +91,7 @@ fn boots(clients: &str) -> Result<Vec<String>> {
 }
 
 /// Kea; with the boot files, or for addresses only.
-fn kea(folder: &Path, boots: bool) -> Result<Process> {
+fn start_kea(folder: &Path, boots: bool) -> Result<Process> {
     let class = |name: &str, test: &str, file: &str| json!({"name": name, "test": test, "boot-file-name": file, "next-server": SERVER});
     let script = format!("http://{SERVER}/boot.ipxe");
     let classes = json!([
@@ -132,7 +132,7 @@ fn kea(folder: &Path, boots: bool) -> Result<Process> {
 }
 
 /// dnsmasq: alone with everything, or as a proxy that UEFI asks at 4011.
-fn dnsmasq(folder: &Path, tree: &Path, proxy: bool) -> Result<Process> {
+fn start_dnsmasq(folder: &Path, tree: &Path, proxy: bool) -> Result<Process> {
     let log = folder.join(format!("dnsmasq-{proxy}.log"));
     let mut command = Command::new("dnsmasq");
     command

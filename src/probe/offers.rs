@@ -83,7 +83,7 @@ impl Heard {
 
 /// The offer whose address is taken: one that says what to boot before one
 /// that does not, else the first (EDK2 `PxeBcDhcp4.c`, iPXE `dhcp.c`).
-pub(super) fn lease<'a>(role: Role, heard: &'a [Heard]) -> Option<&'a Heard> {
+pub(super) fn lease(role: Role, heard: &[Heard]) -> Option<&Heard> {
     let mut offers = heard.iter().filter(|it| it.is("OFFER") && !it.is_proxy());
     let first = offers.clone().next();
     let boots = offers.find(|it| role != Role::System && it.boot().is_some());

@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(
             lines.next(),
             Some(
-                "2023-11-14 22:13:20.123 <- DISCOVER 02:00:00:00:00:09 192.0.2.2:67 > 192.0.2.1:67 on eth0, 343 B: relay-unknown"
+                "2023-11-14 22:13:20.123 <- DISCOVER 02:00:00:00:00:09 192.0.2.2:67 > 192.0.2.1:67 on eth0, 328 B: relay-unknown"
             )
         );
         assert_eq!(lines.next(), Some("    giaddr       192.0.2.2"));

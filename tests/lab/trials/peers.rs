@@ -107,11 +107,10 @@ fn start_kea(folder: &Path, boots: bool) -> Result<Process> {
             "undionly.kpxe"
         ),
     ]);
-    let config = json!({"Dhcp4": {
+    let mut config = json!({"Dhcp4": {
         "interfaces-config": {"interfaces": ["br0"]},
         "lease-database": {"type": "memfile", "persist": false},
         "multi-threading": {"enable-multi-threading": false},
-        "client-classes": if boots { classes } else { json!([]) },
         "subnet4": [{
             "subnet": "192.0.2.0/24",
             "pools": [{"pool": "192.0.2.100 - 192.0.2.120"}],
@@ -119,6 +118,10 @@ fn start_kea(folder: &Path, boots: bool) -> Result<Process> {
         }],
         "loggers": [{"name": "kea-dhcp4", "severity": "INFO", "output_options": [{"output": "stderr"}]}],
     }});
+    // It takes no empty list of them.
+    if boots {
+        config["Dhcp4"]["client-classes"] = classes;
+    }
     let path = folder.join("kea.json");
     fs::write(&path, config.to_string())?;
     let log = folder.join(format!("kea-{boots}.log"));

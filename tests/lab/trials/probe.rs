@@ -115,8 +115,7 @@ fn stranger(folder: &Path) -> Result<Process> {
     command
         .args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
         .args(["--interface=rogue", "--dhcp-range=192.0.2.230,192.0.2.239"])
-        .arg("--dhcp-leasefile")
-        .arg(&leases);
+        .arg(format!("--dhcp-leasefile={}", leases.display()));
     let mut process = Process::spawn("the stranger", command, &folder.join("rogue.log"))?;
     super::site::until("the stranger's lease file", || {
         process.alive()?;

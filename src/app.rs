@@ -4,6 +4,7 @@
 mod admin;
 mod artifacts;
 mod discovery;
+mod explain;
 mod metrics;
 mod source;
 mod tls;
@@ -44,6 +45,7 @@ use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usage
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
+use crate::packets::Ring;
 use crate::script::BootKey;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
@@ -220,6 +222,7 @@ impl App {
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
+        let packets = Ring::default();
         let timeline = Timeline {
             boots: parts.boots.clone(),
             metrics: BootMetrics::register(&parts.registry)?,
@@ -229,6 +232,7 @@ impl App {
             doors: Doors { http, https, tftp },
             source: origin,
             timeline: timeline.clone(),
+            packets: packets.clone(),
             problems,
             approve,
             ask,
@@ -243,6 +247,7 @@ impl App {
             seldom: Seldom::default(),
             heard: parts.heard.clone(),
             chronicle,
+            packets,
         };
         let engine = Engine {
             queue: requests,

@@ -39,6 +39,8 @@
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
 //! | `traces` (feature `otlp`) | boots as OpenTelemetry traces |
 //! | [`status`] | how things are, as tables for people |
+//! | [`explain`] | why a machine gets what it gets, by the functions of the wire |
+//! | [`packets`] | DHCP packets for people: read, kept per machine, captured |
 //! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
@@ -53,6 +55,7 @@ pub mod config;
 pub mod dhcp;
 pub mod discover;
 pub mod events;
+pub mod explain;
 pub mod files;
 pub mod governor;
 pub mod http;
@@ -60,6 +63,7 @@ pub mod lease;
 pub mod loaders;
 pub mod net;
 pub mod operator;
+pub mod packets;
 pub mod press;
 pub mod privileges;
 pub mod probe;

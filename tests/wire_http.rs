@@ -35,6 +35,7 @@ use reveille::http::{
     Shown,
 };
 use reveille::lease::LeaseIndex;
+use reveille::packets::Ring;
 use reveille::script::BootKey;
 use reveille::snapshot::{self, Acquaintances as _, Publisher, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
@@ -718,6 +719,8 @@ fn admin_config(registry: &Meter, ready: &Arc<AtomicBool>) -> AdminConfig {
         scrub: Arc::new(|| Box::pin(async { Err("no store here".to_owned()) })),
         snapshots,
         chronicle: Chronicle::default(),
+        packets: Ring::default(),
+        explain: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
         approve: Arc::new(|mac| {
             Box::pin(async move {
                 if mac == MAC {

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::explain::Explainer;
 use super::{Parts, Timeline, serve_bound, tls};
 use crate::artifact::keep::ScrubAsk;
 use crate::clock;
@@ -15,6 +16,7 @@ use crate::dhcp::server::Ask;
 use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
 use crate::lease;
 use crate::net::{Table, bind_error};
+use crate::packets::Ring;
 use crate::snapshot::Reader;
 use crate::status::{Board, Listening, Problems, Source};
 use crate::supervisor::{State, Supervisor};
@@ -34,6 +36,8 @@ pub(super) struct AdminSources {
     pub(super) doors: Doors,
     /// The boots.
     pub(super) timeline: Timeline,
+    /// The last packets of each machine.
+    pub(super) packets: Ring,
     /// Where the manifests come from.
     pub(super) source: Source,
     /// The mistakes in the manifests.
@@ -90,6 +94,7 @@ fn admin_config(
 ) -> anyhow::Result<AdminConfig> {
     let AdminSources {
         timeline,
+        packets,
         problems,
         approve,
         ask,
@@ -122,7 +127,9 @@ fn admin_config(
         started: clock::now(),
     };
     let boots = timeline.boots;
+    let explainer = Explainer::new(parts, ask.clone());
     Ok(AdminConfig {
+        explain: Arc::new(move |query| Box::pin(explainer.clone().explain(query))),
         limits: Limits::default(),
         ready: is_ready,
         boots: Arc::new(move || boots.to_json()),
@@ -130,6 +137,7 @@ fn admin_config(
         show: Arc::new(move |table| Box::pin(board.clone().show(table))),
         snapshots: parts.snapshots.clone(),
         chronicle: timeline.chronicle,
+        packets,
         approve,
         scrub: Arc::new(move || Box::pin(scrubbed(scrub.clone()))),
         registry: parts.registry.clone(),

@@ -6,6 +6,7 @@ pub mod ca;
 pub mod check;
 pub mod completions;
 pub mod crds;
+pub mod explain;
 pub mod get;
 pub mod leases;
 pub mod loaders;
@@ -14,6 +15,7 @@ pub mod log_level;
 pub mod man;
 mod metrics;
 pub mod operator;
+pub mod packets;
 pub mod probe;
 pub mod rbac;
 pub mod reference;
@@ -60,8 +62,12 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Show the last DHCP packets of a machine, option by option.
+    Packets(packets::PacketsArgs),
     /// Show or change what the running service logs.
     LogLevel(log_level::LogLevel),
+    /// Explain what a machine gets, and why.
+    Explain(Box<explain::ExplainArgs>),
     /// Ask a server what machines ask it, and say what is wrong.
     Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
@@ -102,7 +108,9 @@ impl Cli {
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::Packets(args) => args.run(&mut out),
             Command::LogLevel(args) => args.run(&mut out),
+            Command::Explain(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),

@@ -41,6 +41,8 @@ pub struct Incoming {
     /// Who sent it.
     pub(super) from: SocketAddrV4,
     pub(super) door: Arc<Door>,
+    /// Its bytes, for those who ask what was said.
+    pub(super) bytes: Arc<[u8]>,
 }
 
 /// The interface that a request came by.
@@ -201,6 +203,7 @@ fn hand_on(
         Ok(Ok(request)) => request,
         Ok(Err(malformed)) => {
             story.count("none", Ignored::Malformed(malformed).as_str());
+            story.keep_malformed(clock::now(), door.socket.link(), packet, malformed);
             tracing::debug!(
                 subnet = door.subnet,
                 bytes = packet.len(),
@@ -222,6 +225,7 @@ fn hand_on(
         unicast: how.unicast,
         from: how.from,
         door: Arc::clone(door),
+        bytes: packet.into(),
     };
     if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
         story.count(kind.as_str(), Ignored::QueueFull.as_str());

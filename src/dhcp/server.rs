@@ -144,6 +144,7 @@ impl Engine {
             unicast,
             from,
             door,
+            bytes,
             ..
         } = incoming;
         if is_stale(request.kind, clock::now().since(*received)) {
@@ -183,6 +184,9 @@ impl Engine {
         self.tools
             .story
             .tell(*received, request, &decision, &self.tools.told);
+        let came = (door.socket.link(), *unicast, Arc::clone(bytes));
+        let story = &self.tools.story;
+        story.keep_request(*received, request, &decision, came);
         self.tools.tell_choice(*received, request, &decision);
         if let Some(neighbour) = decision.neighbour {
             self.meet(*received, neighbour);

@@ -1,15 +1,21 @@
 //! What the engine says of its decisions: log lines and counters. Shell.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::decide::{Decision, Ignored, Outcome};
+use super::destination::{CLIENT_PORT, Destination, SERVER_PORT};
 use super::heard::{Heard, Refusal};
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
-use super::request::{Request, RequestKind};
-use crate::boot::ClientKind;
+use super::request::{Malformed, Request, RequestKind};
+use crate::boot::{ClientKind, MacAddress};
 use crate::clock::Millis;
 use crate::lease::SilentReason;
+use crate::net::Link;
+use crate::packets::decode::mac_of;
+use crate::packets::{Ring, Sighted};
 use crate::telemetry::Seldom;
 use crate::timeline::{Chronicle, Introductions, StoryLine};
 
@@ -24,6 +30,8 @@ pub struct Story {
     pub heard: Heard,
     /// Where it is kept for those who ask about a machine.
     pub chronicle: Chronicle,
+    /// The last packets of each machine.
+    pub packets: Ring,
 }
 
 impl Story {
@@ -38,6 +46,89 @@ impl Story {
         let seconds = &self.metrics.answer_seconds;
         let seconds = seconds.with_label_values(&[kind.as_str()]);
         seconds.observe(after.as_secs_f64());
+    }
+
+    /// Keeps a request and what was done about it. `came`: by which interface,
+    /// whether to our address alone, and its bytes.
+    pub(super) fn keep_request(
+        &self,
+        at: Millis,
+        request: &Request,
+        decision: &Decision,
+        came: (&Link, bool, Arc<[u8]>),
+    ) {
+        let Some(mac) = request.client.mac else {
+            return;
+        };
+        let (link, unicast, bytes) = came;
+        let outcome = match &decision.outcome {
+            Outcome::Reply(reply) => reply.kind.as_str(),
+            Outcome::Ignored(ignored) => ignored.as_str(),
+        };
+        let from = match (request.giaddr, request.ciaddr) {
+            (Ipv4Addr::UNSPECIFIED, own) => (own, CLIENT_PORT),
+            (relay, _) => (relay, SERVER_PORT),
+        };
+        let to = if unicast {
+            link.address
+        } else {
+            Ipv4Addr::BROADCAST
+        };
+        let packet = Sighted {
+            at,
+            interface: link.name.as_str().into(),
+            request: true,
+            outcome,
+            from,
+            to: (to, SERVER_PORT),
+            bytes,
+        };
+        self.packets
+            .push(mac, Some(decision.machine.is_some()), packet);
+    }
+
+    /// Keeps a packet that is no request, where it names an Ethernet address.
+    pub(super) fn keep_malformed(&self, at: Millis, link: &Link, packet: &[u8], why: Malformed) {
+        let Some(mac) = mac_of(packet) else {
+            return;
+        };
+        let packet = Sighted {
+            at,
+            interface: link.name.as_str().into(),
+            request: true,
+            outcome: why.as_str(),
+            from: (Ipv4Addr::UNSPECIFIED, CLIENT_PORT),
+            to: (Ipv4Addr::BROADCAST, SERVER_PORT),
+            bytes: packet.into(),
+        };
+        self.packets.push(mac, None, packet);
+    }
+
+    /// Keeps a reply that left for a machine, which an object names or not.
+    pub(super) fn keep_reply(
+        &self,
+        at: Millis,
+        (mac, known): (MacAddress, bool),
+        link: &Link,
+        (kind, destination, bytes): (ReplyKind, Destination, Arc<[u8]>),
+    ) {
+        let to = match destination {
+            Destination::Relay(address) => (address, SERVER_PORT),
+            Destination::Client(address) | Destination::Hardware { address, .. } => {
+                (address, CLIENT_PORT)
+            }
+            Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
+        };
+        let packet = Sighted {
+            at,
+            interface: link.name.as_str().into(),
+            request: false,
+            outcome: kind.as_str(),
+            from: (link.address, SERVER_PORT),
+            to,
+            bytes,
+        };
+        self.packets.push(mac, Some(known), packet);
     }
 
     /// The log lines of a decision, and the counter of one without a reply.

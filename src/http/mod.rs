@@ -30,7 +30,9 @@ mod spans;
 pub mod target;
 mod wire;
 
-pub use self::admin::{AdminConfig, AdminServer, AdminSocket, AdminTls, Approve, Readiness};
+pub use self::admin::{
+    AdminConfig, AdminServer, AdminSocket, AdminTls, Approve, Explain, ExplainQuery, Readiness,
+};
 pub use self::answer_files::AnswerFiles;
 pub use self::body::{CHUNK, FEW_FILES, SMALL_CHUNK};
 pub use self::boot_key::{KEY_FILE, boot_key, shared_boot_key};

@@ -1,5 +1,8 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
+use std::collections::BTreeMap;
+
+use super::select::{Candidate, candidates};
 use super::{
     DefaultProfile, Identity, KnownBy, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
@@ -145,6 +148,24 @@ impl Snapshot {
         let boot = machine.spec().boot;
         let spent = self.spent.get(&machine.name);
         boot.policy == BootPolicy::Once && spent.is_some_and(|spent| *spent >= boot.generation)
+    }
+
+    /// The profiles of a namespace that choose machines by labels, for those
+    /// who ask why.
+    #[must_use]
+    pub fn candidates(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Candidate<'_>> {
+        candidates(&self.profiles, namespace, labels)
+    }
+
+    /// The profile of a namespace that has `default: true`.
+    #[must_use]
+    pub fn namespace_default(&self, namespace: &str) -> Option<&ProfileEntry> {
+        let index = self.namespace_defaults.get(namespace)?;
+        self.profiles.get(*index)
     }
 
     fn choose(

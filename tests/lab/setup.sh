@@ -66,6 +66,9 @@ atftp    atftp
 setpriv  util-linux
 docker-registry docker-registry
 openssl  openssl
+tshark   tshark
+nginx    nginx-light
+in.tftpd tftpd-hpa
 LIST
 }
 

@@ -1,10 +1,13 @@
 //! The admin doors: is it alive, is it ready, what does it count, who boots.
 //!
-//! Two doors with one set of answers. The TCP port asks nobody who they are
-//! (unless client certificates are wanted), so nothing there changes anything. The Unix socket is for those who may
-//! open its file; only there a machine can be approved.
+//! Two doors with one set of answers. The TCP port asks nobody who they are,
+//! unless client certificates are wanted, so nothing there changes anything. The
+//! Unix socket is for those who may open its file; only there a machine can be
+//! approved.
 
+mod explain;
 mod log;
+mod packets;
 
 use std::fmt;
 use std::io;
@@ -26,11 +29,13 @@ use prometheus::TextEncoder;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+pub use self::explain::ExplainQuery;
 use super::door::{Caller, Door, Limits};
 use super::listen::{LocalListener, TlsListener, User};
 use super::media;
 use super::metrics::HttpMetrics;
 use crate::boot::MacAddress;
+use crate::packets::Ring;
 use crate::snapshot::Reader;
 use crate::status::Table;
 use crate::telemetry::{self, Meter};
@@ -49,6 +54,9 @@ const INDEX: &str = "\
 /artifacts the artifacts and how far they are, as JSON
 /boots     the boots of the machines, as JSON
 /leases    the leases, a line of JSON each, as `reveille leases export` has them
+/machines/NAME/packets       the last DHCP packets of a machine, a line of JSON each
+/machines/NAME/packets.pcap  the same as a capture
+/explain   why a machine gets what it gets (?who=MAC|UUID|IP|NAME&subnet=NAME&arch=ARCH&relay=IP)
 /log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)
 ";
 
@@ -83,6 +91,11 @@ pub type Show =
 pub type Approve =
     Arc<dyn Fn(MacAddress) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
+/// Explains what a machine gets, or what a packet is answered.
+pub type Explain = Arc<
+    dyn Fn(ExplainQuery) -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync,
+>;
+
 /// What the admin doors need.
 #[derive(Clone)]
 pub struct AdminConfig {
@@ -100,6 +113,10 @@ pub struct AdminConfig {
     pub snapshots: Reader,
     /// What `/log` says.
     pub chronicle: Chronicle,
+    /// What the packets of a machine are.
+    pub packets: Ring,
+    /// What `/explain` says.
+    pub explain: Explain,
     /// Approves machines.
     pub approve: Approve,
     /// Reads every artifact; what is damaged.
@@ -160,6 +177,8 @@ enum Refused {
     NoMachine,
     /// The machine cannot be approved.
     NotApproved,
+    /// There is nobody to explain, or it cannot be told where.
+    NotExplained,
     /// It cannot be shown now.
     NotNow,
     /// The text is no level of a part.
@@ -328,6 +347,9 @@ impl Sources {
             .route("/boots", get(boots))
             .route("/leases", get(leases))
             .route("/log", get(log::log))
+            .route("/explain", get(explain::explain))
+            .route("/machines/{name}/packets", get(packets::lines))
+            .route("/machines/{name}/packets.pcap", get(packets::capture))
             .route("/status", table(Table::Overview))
             .route("/machines", table(Table::Machines))
             .route("/subnets", table(Table::Subnets))
@@ -434,6 +456,7 @@ impl Refused {
             Self::BadMac => "bad-mac",
             Self::NoMachine => "no-machine",
             Self::NotApproved => "not-approved",
+            Self::NotExplained => "not-explained",
             Self::NotNow => "not-now",
             Self::BadLevel => "bad-level",
             Self::NoCertificate => "no-client-certificate",
@@ -442,7 +465,7 @@ impl Refused {
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::NotFound | Self::NoMachine => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoMachine | Self::NotExplained => StatusCode::NOT_FOUND,
             Self::BadMac | Self::BadLevel => StatusCode::BAD_REQUEST,
             Self::NotApproved => StatusCode::CONFLICT,
             Self::NoCertificate => StatusCode::FORBIDDEN,

@@ -66,6 +66,21 @@ pub struct LeaderConfig {
     pub retry_period: u16,
 }
 
+impl LeaderConfig {
+    /// Settings of one replica, with the times of the flags' defaults.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self {
+            replicas: 1,
+            ordinal: None,
+            lease_name: "reveille".to_owned(),
+            lease_duration: 15,
+            renew_deadline: 10,
+            retry_period: 2,
+        }
+    }
+}
+
 /// Which of how many replicas this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -9,8 +9,10 @@ mod discovery;
 mod drain;
 mod interfaces;
 mod kill;
+mod peers;
 mod ports;
 mod privileges;
+mod probe;
 mod reload;
 mod site;
 mod slow;
@@ -37,7 +39,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 18] = [
+pub(crate) const ALL: [Trial; 20] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -51,6 +53,12 @@ pub(crate) const ALL: [Trial; 18] = [
     ),
     trial("artifacts-unpack", &[], artifacts::unpacks),
     trial("interface-comes-later", &[], interfaces::comes_later),
+    trial("probe", &["tshark", "dnsmasq"], probe::plays_machines),
+    trial(
+        "probe-peers",
+        &["kea-dhcp4", "nginx", "in.tftpd", "dnsmasq"],
+        peers::are_probed,
+    ),
     trial("hot-reload", &["curl"], reload::hot_reload),
     trial("bad-state", &[], bad_state::heals),
     trial("real-clients", &["udhcpc", "dhclient"], clients::classic),

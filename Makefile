@@ -9,8 +9,7 @@ MAKEFLAGS += --no-print-directory
 # Two compilers at once: the link step of a third needs memory that small machines lack.
 export CARGO_BUILD_JOBS ?= 2
 
-# What `make test` runs beside `cargo test`; each has its setup.sh in tests/. `make edge` and `make image`
-# build releases, for two architectures, and are named by hand.
+# What `make test` runs beside `cargo test`; each has its setup.sh in tests/.
 suites := lab cluster chart watch nix
 
 # A heading for one part of `make test`.
@@ -31,6 +30,8 @@ demo: ## wake three virtual machines and tell how it went (a minute)
 .PHONY: test
 test: ## packages, check, unit and the suites, each of which names what it lacks
 	@$(call part,packages)
+	# What is started is as good when it is built in a tenth of the time; `make image` by hand makes what ships.
+	export REVEILLE_IMAGE_PROFILE=$${REVEILLE_IMAGE_PROFILE:-trial}
 	declare -A lacks=()
 	for suite in $(suites); do
 	  status=0
@@ -59,6 +60,7 @@ check: ## format, lints, documentation; warnings are errors
 	cargo fmt --check
 	$(call part,lints)
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --features otlp --lib --test traces -- -D warnings
 	$(call part,documentation)
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 
@@ -66,6 +68,7 @@ check: ## format, lints, documentation; warnings are errors
 unit: ## cargo test: no root, no network
 	@$(call part,unit)
 	cargo test
+	cargo test --features otlp --test traces
 
 .PHONY: lab
 lab: ## virtual machines boot, the night is tried; only="bios uefi-pxe" chooses by name
@@ -98,7 +101,8 @@ chart: ## the Helm chart, rendered and refused by real Helm; only="rights refuse
 	REVEILLE_CHART=1 cargo test --test chart -- $(only)
 
 .PHONY: values
-values: ## write the table of values in the chart's README anew from values.yaml
+values: ## write the table of values in the chart's README anew, and what `settings` takes
+	charts/settings.py
 	charts/readme.py
 
 .PHONY: image
@@ -109,6 +113,7 @@ image: ## the container image for amd64 and arm64, and its checks; only="amd64" 
 .PHONY: edge
 edge: ## the chart on a real node wakes a virtual machine, through upgrades and outages (root)
 	@$(call part,edge)
+	export REVEILLE_IMAGE_PROFILE=$${REVEILLE_IMAGE_PROFILE:-trial}
 	REVEILLE_EDGE=1 cargo test --test edge
 
 .PHONY: bench

@@ -12,7 +12,7 @@
 )]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -21,11 +21,13 @@ use std::time::{Duration, Instant};
 use async_tftp::server::TftpServerBuilder;
 use reveille::events;
 use reveille::files::Roots;
+use reveille::governor::{Governor, GovernorMetrics};
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Snapshot};
 use reveille::telemetry::Meter;
+use reveille::tftp::resolve::{Naming, Uploads};
 use reveille::tftp::wire::{self, Options, Packet};
-use reveille::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
+use reveille::tftp::{AnswerFrom, TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -64,7 +66,11 @@ fn start_ours(runtime: &Runtime, dir: &Path) -> SocketAddr {
     publisher.publish(Snapshot::default());
     let (sender, _events) = events::queue(&Meter::default()).unwrap();
     let config = TftpConfig {
-        listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        from: AnswerFrom::AnyPort,
+        naming: Naming::default(),
+        uploads: Uploads::default(),
+        governor: Governor::new(0, GovernorMetrics::register(&Meter::default()).unwrap()),
         limits: TftpLimits::default(),
         snapshots,
         roots: Arc::new(Roots::new(Some(dir.to_owned()), vec![], vec![])),

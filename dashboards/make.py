@@ -272,6 +272,15 @@ def wire():
             ("sum(reveille_tftp_active_transfers{S})", "TFTP transfers"),
             ("sum(reveille_http_in_flight_requests{S})", "HTTP requests"),
             ("sum by (door) (reveille_http_connections{S})", "HTTP connections: {{door}}"))
+    d.lines("Turns on a link", "Large transfers by TFTP and HTTP: those that go, and the queue of those that wait.", "short",
+            ("sum(reveille_transfers_going{S})", "go"),
+            ("sum(reveille_transfers_waiting{S})", "wait"))
+    d.lines("What became of turns", "Per second. `told-to-come-back` got 503; `does-not-count` moved next to nothing.", "cps",
+            ("sum by (outcome) (rate(reveille_transfer_turns_total{S}[W]))", "{{outcome}}"))
+    d.lines("Wait for a turn", "Of those that waited: nine of ten waited less.", "s",
+            (quantile(0.9, "", "reveille_transfer_wait_seconds"), "wait"))
+    d.lines("Uploads", "Files that clients wrote by TFTP.", "cps",
+            ("sum by (outcome) (rate(reveille_tftp_uploads_total{S}[W]))", "{{outcome}}"))
     d.row("HTTP")
     d.lines("Requests by kind and status", "Per second.", "reqps",
             ("sum by (kind, code) (rate(reveille_http_requests_total{S}[W]))", "{{kind}} {{code}}"))
@@ -282,6 +291,10 @@ def wire():
     d.lines("Cut and full", "Answers that ended early, and times that new connections had to wait.", "cps",
             ("sum by (reason) (rate(reveille_http_cut_total{S}[W]))", "{{reason}}"),
             ("sum by (door) (rate(reveille_http_full_total{S}[W]))", "full: {{door}}"))
+    d.lines("TLS handshakes", "By how they ended; a reason that is not `complete` stands in the log with its cure.", "ops",
+            ("sum by (door, result) (rate(reveille_tls_handshakes_total{S}[W]))", "{{door}} {{result}}"))
+    d.lines("Certificates", "Time until the certificate of a door runs out.", "s",
+            ("min by (door) (reveille_tls_certificate_expiry_timestamp_seconds{S}) - time()", "{{door}}"))
     return d
 
 

@@ -2,7 +2,12 @@
 # Builds the image: `image/build.sh [amd64] [arm64]`, both when none is named.
 #
 # Stdout is for programs: one `name=value` per line: the archive, its digests, the binaries. Progress goes to
-# stderr. The same commit built twice in the same folder gives the same digest.
+# stderr. The same commit built twice gives the same digest.
+#   REVEILLE_IMAGE_PROFILE   cargo's profile: `release` unless it is named. `trial` is what `make test` takes:
+#                            a tenth of the compiler's time, and its target folder lies in the cache, where a
+#                            fresh checkout finds the dependencies
+#   REVEILLE_IMAGE_FEATURES  cargo's features: `otlp`; none unless they are named
+#   REVEILLE_IMAGE_LOADERS   a folder with iPXE
 # Exit codes: 0 built; 3 something is missing that we may not add, and it is named; else a failure.
 set -euo pipefail
 export LC_ALL=C
@@ -15,15 +20,28 @@ die() { say "$1"; exit "${2:-1}"; }
 declare -A triple=([amd64]=x86_64-unknown-linux-gnu [arm64]=aarch64-unknown-linux-gnu)
 wanted=("${@:-amd64}")
 (($# > 0)) || wanted=(amd64 arm64)
-target=${CARGO_TARGET_DIR:-target}
-out=$target/image
+profile=${REVEILLE_IMAGE_PROFILE:-release}
+out=${CARGO_TARGET_DIR:-target}/image
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [[ -z $(git status --porcelain -- src Cargo.toml Cargo.lock 2>/dev/null) ]] || revision+=-dirty
 
 # Static: the image has no C library. glibc finds names by /etc/hosts and DNS without its plug-ins.
-export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=-Ctarget-feature=+crt-static
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=-Ctarget-feature=+crt-static
+flags=-Ctarget-feature=+crt-static
+if [[ $profile == release ]]; then
+  # Where it was built is not in what is shipped.
+  flags+=" --remap-path-prefix=$PWD=/reveille --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+else
+  cache=$(realpath -m "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/reveille/image")
+  CARGO_TARGET_DIR=$cache/$profile-$({ rustc -vV; cat Cargo.toml Cargo.lock; echo "$flags"; } | sha256sum | cut -c1-12)
+  export CARGO_TARGET_DIR
+  mkdir -p "$CARGO_TARGET_DIR"
+  touch "$CARGO_TARGET_DIR"
+  # Those of other versions that nobody used for a fortnight.
+  find "$cache" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf {} +
+fi
+target=${CARGO_TARGET_DIR:-target}
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags
 if [[ $(uname -m) == x86_64 ]]; then
   export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
   export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
@@ -35,7 +53,10 @@ loaders=$(tests/lab/setup.sh --check 2>/dev/null | sed -n 's/^loaders=//p') || t
 loaders=${REVEILLE_IMAGE_LOADERS:-${loaders:-/usr/lib/ipxe}}
 [[ -e $loaders/ipxe.efi ]] || die "no iPXE in $loaders; tests/lab/setup.sh fetches it, or set REVEILLE_IMAGE_LOADERS" 3
 
-mkdir -p "$out"
+mkdir -p "$out" "$target"
+# One at a time: another checkout's program would be in the same place.
+exec 9>"$target/.image-lock"
+flock 9
 builds=()
 for arch in "${wanted[@]}"; do
   to=${triple[$arch]:-}
@@ -47,12 +68,15 @@ for arch in "${wanted[@]}"; do
   [[ -d $(rustc --print sysroot)/lib/rustlib/$to ]] || rustup target add "$to" >&2 ||
     die "Rust has no $to; \`rustup target add $to\`" 3
   began=$SECONDS
-  cargo build --release --locked --bin reveille --target "$to" >&2
-  say "$arch built in $((SECONDS - began)) s"
+  cargo build --profile "$profile" --features "${REVEILLE_IMAGE_FEATURES:-}" --locked --bin reveille --target "$to" >&2
+  say "$arch built in $((SECONDS - began)) s ($profile)"
+  binary=$out/$arch/reveille
+  mkdir -p "$out/$arch"
+  cp "$target/$to/$profile/reveille" "$binary"
   version_of_loaders=$(cat "$loaders/../version" 2>/dev/null || dpkg-query -W -f '${Version}' ipxe 2>/dev/null || echo unknown)
   image/sbom.py "$to" "$version_of_loaders" >"$out/reveille-$version-$arch.cdx.json"
-  builds+=("$arch=$target/$to/release/reveille:$out/reveille-$version-$arch.cdx.json")
-  echo "binary-$arch=$target/$to/release/reveille"
+  builds+=("$arch=$binary:$out/reveille-$version-$arch.cdx.json")
+  echo "binary-$arch=$binary"
 done
 name=reveille-$version
 ((${#wanted[@]} > 1)) || name+=-${wanted[0]}

@@ -141,3 +141,7 @@ said=$(unshare --net bash -c '
   kill "$names"') || die "no network of its own"
 [[ $said == *127.0.0.2:9167* ]] || die "boot.example is not found: $said"
 echo "amd64: finds names by DNS"
+
+# === a new user's way ===
+
+tests/image/container.sh "$work/first.tar"

@@ -22,6 +22,7 @@ dockerTools.streamLayeredImage {
     Entrypoint = [ (lib.getExe reveille) ];
     ExposedPorts = {
       "67/udp" = { };
+      "4011/udp" = { };
       "69/udp" = { };
       "80/tcp" = { };
     };

@@ -4,12 +4,14 @@
 mod admin;
 mod artifacts;
 mod discovery;
+mod explain;
 mod metrics;
 mod source;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +21,7 @@ use anyhow::Context as _;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::admin::{AdminSources, bind_admin};
+use self::admin::{AdminSources, Doors, bind_admin};
 use self::discovery::Ears;
 pub use self::metrics::metrics;
 use self::source::{Sources, Started};
@@ -28,24 +30,31 @@ use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
 use crate::dhcp::limits::Rates;
-use crate::dhcp::listener::{Incoming, Listener, QUEUE, listener_name};
+use crate::dhcp::listener::{Incoming, Listener, Port, QUEUE, listener_name};
 use crate::dhcp::metrics::DhcpMetrics;
+use crate::dhcp::neighbours::Neighbours;
 use crate::dhcp::server::{Engine, Tools};
 use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
-use crate::http::{HttpConfig, HttpMetrics, HttpServer, Limits, boot_key};
+use crate::governor::{Governor, GovernorMetrics};
+use crate::http::{AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, shared_boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
+use crate::packets::Ring;
+use crate::script::BootKey;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
-use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
+use crate::tftp::{TftpConfig, TftpMetrics, TftpServer};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
+use crate::tls::{Handshakes, TlsMetrics};
+#[cfg(feature = "otlp")]
+use crate::traces::Traces;
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.
@@ -92,6 +101,8 @@ impl Manifests {
 pub struct Addresses {
     /// HTTP for machines.
     pub http: SocketAddr,
+    /// HTTPS for machines, where it is on.
+    pub https: Option<SocketAddr>,
     /// TFTP.
     pub tftp: SocketAddr,
     /// The admin port.
@@ -107,13 +118,17 @@ struct Parts {
     loaders: Loaders,
     leases: LeaseIndex,
     told: Introductions,
+    spent: Spent,
     events: events::EventSender,
     boots: Boots,
+    governor: Governor,
     usages: Usages,
     links: Links,
     heard: Heard,
     shelf: Shelf,
     artifacts: Board,
+    http: HttpMetrics,
+    tls: TlsMetrics,
 }
 
 /// What is known of boots, shared by the timeline and the admin doors.
@@ -161,13 +176,15 @@ impl App {
             Some(store) => roots.with_store(store.trees(), shelf.clone()),
             None => roots,
         };
+        let governor = GovernorMetrics::register(&registry)?;
         let mut parts = Parts {
-            registry,
+            governor: Governor::new(config.transfers_per_link, governor),
             snapshots,
             roots: Arc::new(roots),
             loaders: Loaders::new(seeded, counts),
             leases: LeaseIndex::default(),
             told: Introductions::default(),
+            spent: open_spent(&config)?,
             events: sender,
             boots: Boots::default(),
             usages: Usages::default(),
@@ -175,14 +192,15 @@ impl App {
             heard: Heard::default(),
             shelf,
             artifacts: Board::default(),
+            http: HttpMetrics::register(&registry)?,
+            tls: TlsMetrics::register(&registry)?,
+            registry,
             config,
         };
         let scrub = artifacts::start(&parts, &supervisor, store, &manifests)?;
         let (store, table, fresh) = open_leases(&parts)?;
-        let state = &parts.config.state;
-        let key = boot_key(state)
-            .with_context(|| format!("boot tokens cannot be made in {}", state.display()))?;
-        parts.told = Introductions::with_key(key);
+        parts.told = Introductions::with_key(token_key(&parts.config)?);
+        let answer_files = artifacts::answer_files(&parts.config, &manifests);
         let (ask, asks) = mpsc::channel(1);
         let metrics = DiscoveryMetrics::register(&parts.registry)?;
         let (sightings, heard) = discover::queue(metrics.clone());
@@ -197,20 +215,23 @@ impl App {
         };
         let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
-        let http = bind_http(&parts, &supervisor)?;
+        let http = bind_http(&parts, &supervisor, answer_files.clone())?;
+        let https = bind_https(&parts, &supervisor, answer_files)?;
         let tftp = bind_tftp(&parts, &supervisor)?;
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
+        let packets = Ring::default();
         let timeline = Timeline {
             boots: parts.boots.clone(),
             metrics: BootMetrics::register(&parts.registry)?,
             chronicle: chronicle.clone(),
         };
         let sources = AdminSources {
-            doors: (http, tftp),
+            doors: Doors { http, https, tftp },
             source: origin,
             timeline: timeline.clone(),
+            packets: packets.clone(),
             problems,
             approve,
             ask,
@@ -218,19 +239,21 @@ impl App {
             failing: Arc::clone(&failing),
         };
         let admin = bind_admin(&parts, &supervisor, sources)?;
-        start_timeline(&parts, &supervisor, timeline, recent.clone(), receiver);
+        start_timeline(&parts, &supervisor, timeline, recent.clone(), receiver)?;
         let (queue, requests) = mpsc::channel(QUEUE);
         let story = Story {
             metrics: DhcpMetrics::register(&parts.registry)?,
             seldom: Seldom::default(),
             heard: parts.heard.clone(),
             chronicle,
+            packets,
         };
         let engine = Engine {
             queue: requests,
             asks,
             table,
             replica,
+            neighbours: Neighbours::default(),
             tools: Tools {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
@@ -250,7 +273,12 @@ impl App {
             supervisor,
             faults,
             shutdown,
-            addresses: Addresses { http, tftp, admin },
+            addresses: Addresses {
+                http,
+                https,
+                tftp,
+                admin,
+            },
             store,
         })
     }
@@ -297,7 +325,7 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
     }
     let mut table = LeaseTable::new();
     for lease in leases {
-        let change = lease::Change::Put(lease);
+        let change = lease::Change::put(lease);
         parts.leases.apply(&change);
         table.apply(&change);
     }
@@ -307,40 +335,88 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
     Ok((store, table, fresh))
 }
 
-fn bind_http(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+/// Who booted once. The state folder is made where it is missing.
+fn open_spent(config: &ServiceConfig) -> anyhow::Result<Spent> {
+    Spent::open(&config.state).context("which machines booted once is not known")
+}
+
+/// The key of boot tokens.
+fn token_key(config: &ServiceConfig) -> anyhow::Result<BootKey> {
+    if let Some(file) = &config.boot_key {
+        return shared_boot_key(file)
+            .with_context(|| format!("{} is no key of boot tokens", file.display()));
+    }
+    let state = &config.state;
+    boot_key(state).with_context(|| format!("boot tokens cannot be made in {}", state.display()))
+}
+
+fn bind_http(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    files: AnswerFiles,
+) -> anyhow::Result<SocketAddr> {
     let at = parts.config.http;
+    bind_web(parts, supervisor, ("http", "HTTP"), at, None, files)
+}
+
+/// HTTPS; `None` where it is off.
+fn bind_https(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    files: AnswerFiles,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some((at, tls)) = parts.config.tls.https.zip(tls::boot(parts, supervisor)?) else {
+        return Ok(None);
+    };
+    bind_web(parts, supervisor, ("https", "HTTPS"), at, Some(tls), files).map(Some)
+}
+
+/// A port of HTTP for machines; its service's name, and its name for people.
+fn bind_web(
+    parts: &Parts,
+    supervisor: &Supervisor,
+    (name, shown): (&'static str, &'static str),
+    at: SocketAddrV4,
+    tls: Option<Handshakes>,
+    answer_files: AnswerFiles,
+) -> anyhow::Result<SocketAddr> {
+    let settings = &parts.config.http_args;
     let config = HttpConfig {
         listen: at,
-        listing: !parts.config.no_listing,
-        limits: Limits::default(),
+        listing: settings.listing(),
+        limits: settings.limits(),
+        governor: parts.governor.clone(),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
+        tls,
         leases: parts.leases.clone(),
         told: parts.told.clone(),
+        answer_files,
         events: parts.events.clone(),
-        metrics: HttpMetrics::register(&parts.registry)?,
+        metrics: parts.http.clone(),
     };
     let bind = move || {
         HttpServer::bind(config.clone())
-            .map_err(|error| bind_error(Table::Tcp, "HTTP", at, at.port(), &error))
+            .map_err(|error| bind_error(Table::Tcp, shown, at, at.port(), &error))
     };
-    let first = bound(Table::Tcp, at, &bind)?;
+    let first = bound(Table::Tcp, SocketAddr::V4(at), &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
         None => SocketAddr::V4(at),
     };
-    serve_bound(supervisor, "http", first, bind, HttpServer::run);
+    serve_bound(supervisor, name, first, bind, HttpServer::run);
     Ok(address)
 }
 
 fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.tftp;
+    let (at, settings) = (parts.config.tftp, &parts.config.tftp_args);
     let config = TftpConfig {
         listen: at,
-        limits: TftpLimits {
-            drain: TFTP_DRAIN,
-            ..TftpLimits::default()
-        },
+        from: settings.answer_from(),
+        naming: settings.naming(),
+        uploads: settings.uploads(),
+        governor: parts.governor.clone(),
+        limits: settings.limits(TFTP_DRAIN),
         snapshots: parts.snapshots.clone(),
         roots: Arc::clone(&parts.roots),
         leases: parts.leases.clone(),
@@ -355,7 +431,7 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
     let first = bound(Table::Udp, at, &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
-        None => SocketAddr::V4(at),
+        None => at,
     };
     serve_bound(supervisor, "tftp", first, bind, TftpServer::run);
     Ok(address)
@@ -365,11 +441,11 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
 /// and tries again, and the others serve.
 fn bound<S>(
     table: Table,
-    at: SocketAddrV4,
+    at: SocketAddr,
     bind: impl Fn() -> Result<S, String>,
 ) -> anyhow::Result<Option<S>> {
     bind().map(Some).or_else(|words| {
-        let error = try_bind(table, SocketAddr::V4(at)).err();
+        let error = try_bind(table, at).err();
         match error.map(|error| error.kind()) {
             Some(io::ErrorKind::PermissionDenied) => Ok(None),
             _ => Err(anyhow::Error::msg(words)),
@@ -408,7 +484,9 @@ fn start_timeline(
     timeline: Timeline,
     recent: RecentLoaders,
     events: mpsc::Receiver<crate::timeline::BootEvent>,
-) {
+) -> anyhow::Result<()> {
+    #[cfg(feature = "otlp")]
+    let traces = parts.config.traces_to.as_deref().map(Traces::start);
     let keeper = Arc::new(Mutex::new(Keeper {
         events,
         boots: timeline.boots,
@@ -416,11 +494,15 @@ fn start_timeline(
         recent,
         told: parts.told.clone(),
         chronicle: timeline.chronicle,
+        spent: parts.spent.clone(),
         metrics: timeline.metrics,
+        #[cfg(feature = "otlp")]
+        traces: traces.transpose()?,
     }));
     supervisor.service("timeline", move |token| {
         Keeper::run(Arc::clone(&keeper), token)
     });
+    Ok(())
 }
 
 fn start_dhcp(
@@ -431,7 +513,10 @@ fn start_dhcp(
     links: Links,
 ) {
     let listeners = Listeners {
-        doors: [("HTTP", *config.http.ip()), ("TFTP", *config.tftp.ip())],
+        doors: [
+            ("HTTP", IpAddr::V4(*config.http.ip())),
+            ("TFTP", config.tftp.ip()),
+        ],
         supervisor: supervisor.clone(),
         story: engine.tools.story.clone(),
         queue,
@@ -453,7 +538,7 @@ struct Listeners {
     story: Story,
     links: Links,
     /// Where the services listen that machines are sent to.
-    doors: [(&'static str, Ipv4Addr); 2],
+    doors: [(&'static str, IpAddr); 2],
 }
 
 impl Listeners {
@@ -462,16 +547,16 @@ impl Listeners {
         let mut running: BTreeMap<String, (Listener, DropGuard)> = BTreeMap::new();
         loop {
             if let Some(snapshot) = snapshots.current() {
-                let wanted: BTreeMap<String, Listener> = snapshot
-                    .subnets
-                    .iter()
-                    .filter_map(|subnet| Some((subnet.key.clone(), Listener::of(subnet)?)))
+                let listeners = snapshot.subnets.iter().flat_map(Listener::of);
+                let wanted: BTreeMap<String, Listener> = listeners
+                    .map(|listener| (listener.port.service(&listener.subnet), listener))
                     .collect();
-                running.retain(|key, (listener, _)| wanted.get(key) == Some(listener));
-                self.links.retain(|key| running.contains_key(key));
-                for (key, listener) in wanted {
-                    running.entry(key).or_insert_with_key(|key| {
-                        let stop = self.start(key, listener.clone()).drop_guard();
+                running.retain(|name, (listener, _)| wanted.get(name) == Some(listener));
+                self.links
+                    .retain(|subnet| running.contains_key(&listener_name(subnet)));
+                for (name, listener) in wanted {
+                    running.entry(name).or_insert_with_key(|name| {
+                        let stop = self.start(name, listener.clone()).drop_guard();
                         (listener, stop)
                     });
                 }
@@ -484,19 +569,24 @@ impl Listeners {
         Ok(())
     }
 
-    fn start(&self, subnet: &str, listener: Listener) -> CancellationToken {
-        let name = listener_name(subnet);
+    fn start(&self, name: &str, listener: Listener) -> CancellationToken {
+        let name = name.to_owned();
         let this = self.clone();
         let doors = self.doors;
         self.supervisor.service(name.clone(), move |token| {
             let (supervisor, name) = (this.supervisor.clone(), name.clone());
             let (subnet, links) = (listener.subnet.clone(), this.links.clone());
+            let port = listener.port;
             let bound = move |link: &crate::net::Link| {
-                links.set(&subnet, link.clone());
                 supervisor.settled(&name);
+                if port == Port::Boot {
+                    tracing::info!(subnet, interface = link.name, address = %link.address, "the PXE boot service (UDP 4011) serves");
+                    return;
+                }
+                links.set(&subnet, link.clone());
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCP serves");
                 for (service, at) in doors {
-                    if !at.is_unspecified() && at != link.address {
+                    if !at.is_unspecified() && at != IpAddr::V4(link.address) {
                         tracing::warn!(
                             subnet,
                             "machines are told to use {service} at {}, but it listens on {at} only",

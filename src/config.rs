@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::discover::DiscoverArgs;
+use crate::governor::TRANSFERS_PER_LINK;
+use crate::http::HttpArgs;
 use crate::telemetry::{LogFormat, LogTarget};
+use crate::tftp::TftpArgs;
 
 /// Settings of the service. Each flag has an environment variable.
 #[derive(Clone, Debug, Args)]
@@ -92,6 +95,17 @@ pub struct ServiceConfig {
     #[arg(long, env = "REVEILLE_SECRETS", value_name = "DIR")]
     pub secrets: Option<PathBuf>,
 
+    /// The folder of ConfigMaps that answer files include, where there is no
+    /// cluster: NAME/KEY.
+    #[arg(long, env = "REVEILLE_CONFIG_MAPS", value_name = "DIR")]
+    pub config_maps: Option<PathBuf>,
+
+    /// A file with 32 random bytes at least, the key of boot tokens; for
+    /// replicas that are to know each other's. Default: boot.key in the state
+    /// folder, made when it is missing.
+    #[arg(long, env = "REVEILLE_BOOT_KEY", value_name = "FILE")]
+    pub boot_key: Option<PathBuf>,
+
     /// Where HTTP listens.
     #[arg(
         long,
@@ -101,14 +115,22 @@ pub struct ServiceConfig {
     )]
     pub http: SocketAddrV4,
 
-    /// Where TFTP listens.
+    /// Settings of TLS.
+    #[command(flatten)]
+    pub tls: TlsConfig,
+
+    /// Where TFTP listens. [::]:69 takes IPv6 and IPv4.
     #[arg(
         long,
         env = "REVEILLE_TFTP",
         value_name = "ADDRESS:PORT",
         default_value = "0.0.0.0:69"
     )]
-    pub tftp: SocketAddrV4,
+    pub tftp: SocketAddr,
+
+    /// Settings of TFTP.
+    #[command(flatten)]
+    pub tftp_args: TftpArgs,
 
     /// Where /healthz, /readyz, /metrics, /status and the tables are, for reading
     /// only. Not for machines: keep it on a trusted address.
@@ -125,9 +147,19 @@ pub struct ServiceConfig {
     #[arg(long, env = "REVEILLE_ADMIN_SOCKET", value_name = "PATH")]
     pub admin_socket: Option<PathBuf>,
 
-    /// Answer a request for a folder with 404 instead of a listing.
-    #[arg(long, env = "REVEILLE_NO_LISTING")]
-    pub no_listing: bool,
+    /// Settings of HTTP.
+    #[command(flatten)]
+    pub http_args: HttpArgs,
+
+    /// Large transfers, by TFTP and HTTP together, at a time on one link; the
+    /// others wait for their turn. 0: as many as come.
+    #[arg(
+        long,
+        env = "REVEILLE_TRANSFERS_PER_LINK",
+        value_name = "COUNT",
+        default_value_t = TRANSFERS_PER_LINK
+    )]
+    pub transfers_per_link: usize,
 
     /// Settings of discovery.
     #[command(flatten)]
@@ -141,6 +173,47 @@ pub struct ServiceConfig {
     /// Settings of log lines.
     #[command(flatten)]
     pub log: LogConfig,
+
+    /// Where boots are sent as OpenTelemetry traces: a collector's OTLP over
+    /// HTTP, such as http://127.0.0.1:4318. A URL without a path means
+    /// /v1/traces.
+    #[cfg(feature = "otlp")]
+    #[arg(long, env = "REVEILLE_TRACES_TO", value_name = "URL", value_parser = crate::traces::parse_url)]
+    pub traces_to: Option<String>,
+}
+
+/// Settings of TLS.
+#[derive(Clone, Debug, Args)]
+pub struct TlsConfig {
+    /// Where HTTPS listens, such as 0.0.0.0:443; nowhere without it.
+    #[arg(long, env = "REVEILLE_HTTPS", value_name = "ADDRESS:PORT")]
+    pub https: Option<SocketAddrV4>,
+
+    /// A folder with tls.crt and tls.key, as a Secret is mounted, or other pairs of
+    /// NAME.crt and NAME.key; looked at again when it changes. May be given several
+    /// times. Without one an authority of our own signs, which is made in the state
+    /// folder: `reveille ca` prints its certificate.
+    #[arg(
+        long = "tls",
+        env = "REVEILLE_TLS",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
+    pub folders: Vec<PathBuf>,
+
+    /// A folder with the admin port's certificate, which then speaks TLS only.
+    #[arg(long, env = "REVEILLE_ADMIN_TLS", value_name = "DIR")]
+    pub admin_tls: Option<PathBuf>,
+
+    /// A file with the authorities (PEM) that sign the certificates of those who may
+    /// ask the admin port for more than /healthz and /readyz.
+    #[arg(
+        long,
+        env = "REVEILLE_ADMIN_CLIENT_CA",
+        value_name = "FILE",
+        requires = "admin_tls"
+    )]
+    pub admin_client_ca: Option<PathBuf>,
 }
 
 /// Settings of log lines.

@@ -28,14 +28,19 @@
 //! | [`snapshot`] | compiles them into the table; whether a machine boots, and what |
 //! | [`boot`] | the words: MAC addresses, architectures, clients |
 //! | [`dhcp`], [`tftp`], [`http`] | the doors, each a core and a shell |
+//! | [`tls`] | whose certificate the doors show |
 //! | [`script`] | what iPXE is told |
 //! | [`lease`] | who has which address, on disk before it is promised |
 //! | [`loaders`] | the iPXE loaders, and how those of the image get onto the volume |
 //! | [`artifact`] | what boots machines: fetched once, verified, kept, served by generation |
 //! | [`files`] | the files that boot machines, confined to their roots |
+//! | [`governor`] | so many large transfers at a time on a link, the others in a fair queue |
 //! | [`discover`] | unknown machines that become Machines and wait for approval |
 //! | [`events`], [`timeline`] | what the doors saw, folded into boots |
+//! | `traces` (feature `otlp`) | boots as OpenTelemetry traces |
 //! | [`status`] | how things are, as tables for people |
+//! | [`explain`] | why a machine gets what it gets, by the functions of the wire |
+//! | [`packets`] | DHCP packets for people: read, kept per machine, captured |
 //! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
 //! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
@@ -50,12 +55,15 @@ pub mod config;
 pub mod dhcp;
 pub mod discover;
 pub mod events;
+pub mod explain;
 pub mod files;
+pub mod governor;
 pub mod http;
 pub mod lease;
 pub mod loaders;
 pub mod net;
 pub mod operator;
+pub mod packets;
 pub mod press;
 pub mod privileges;
 pub mod probe;
@@ -67,3 +75,6 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod tftp;
 pub mod timeline;
+pub mod tls;
+#[cfg(feature = "otlp")]
+pub mod traces;

@@ -62,6 +62,7 @@ fn the_pages_made_from_the_types_are_up_to_date() {
         name: "reveille".to_owned(),
         all_namespaces: false,
         secrets: Vec::new(),
+        config_maps: Vec::new(),
     };
     args.run(&mut roles).unwrap();
     let mut schemas = Vec::new();

@@ -140,6 +140,7 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
         now,
         subnet: "default/lab",
         server: SERVER,
+        boot_port: None,
         unicast: !request.ciaddr.is_unspecified(),
         from: SocketAddrV4::new(request.giaddr, 67),
         told: &(),

@@ -335,6 +335,7 @@ fn sighted(
         now: START,
         subnet,
         server: Ipv4Addr::new(192, 0, 2, 1),
+        boot_port: None,
         unicast: false,
         from: std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
         loader_sent: false,

@@ -336,6 +336,7 @@ fn boot(timeline: &mut Timeline, number: u32, at: u64, whole: bool) {
         rule: Some("namespace-default"),
         initrds: 1,
         leaves: Leaves::Linux,
+        once: None,
     };
     let script = NextStep::Script {
         profile: "debian".to_owned(),
@@ -450,6 +451,7 @@ fn known() -> impl Strategy<Value = Known> {
         rule: profile.then_some("profile-ref"),
         initrds: 1,
         leaves,
+        once: None,
     })
 }
 

@@ -3,13 +3,14 @@
 //! Needs no root; ports are the kernel's choice.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "the lints know test functions, not what they call"
+    reason = "the lints know test functions, not what they call; one test times an answer"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -19,22 +20,30 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use prometheus::TextEncoder;
+use reveille::artifact::secrets::Secrets;
 use reveille::boot::{MacAddress, Transport};
+use reveille::clock;
 use reveille::events;
-use reveille::files::Roots;
+use reveille::files::{ArtifactPath, Roots};
+use reveille::governor::{Governor, GovernorMetrics};
+use reveille::http::release::RELEASES;
 use reveille::http::{
-    AdminConfig, AdminServer, AdminSocket, HttpConfig, HttpMetrics, HttpServer, Limits,
+    AdminConfig, AdminServer, AdminSocket, AnswerFiles, HttpConfig, HttpMetrics, HttpServer,
+    Limits, Shown,
 };
 use reveille::lease::LeaseIndex;
+use reveille::packets::Ring;
 use reveille::script::BootKey;
-use reveille::snapshot::{self, Acquaintances as _, Publisher, Snapshot};
+use reveille::snapshot::{self, Acquaintances as _, Publisher, Settings, Snapshot, compile};
+use reveille::standalone::read_text;
 use reveille::status::Table;
 use reveille::telemetry::Meter;
 use reveille::timeline::{
-    BootEvent, BootId, Chronicle, Fact, Introductions, PhoneState, Purpose, StoryLine, Transfer,
+    BootEvent, BootId, Chronicle, Fact, Introductions, PhoneState, Purpose, Release, StoryLine,
+    Transfer,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -288,7 +297,17 @@ fn folders_are_shown_without_a_redirect() {
         .connect()
         .ask("GET / HTTP/1.1\r\nAccept: application/json\r\n\r\n");
     assert!(json.text().contains("\"debian\""));
-    let closed = Server::with(|config| config.listing = false);
+    let sorted = server.get("/debian/?sort=size&order=desc&time=utc");
+    assert!(sorted.text().contains("+00:00"), "{}", sorted.text());
+    let some = Server::with(|config| {
+        let debian = ArtifactPath::parse("debian").unwrap();
+        config.listing = Shown::AllBut(vec![debian]);
+    });
+    std::fs::create_dir(some.tree().join("debian")).unwrap();
+    let reply = some.get("/debian/");
+    assert_eq!((reply.status, reply.text()), (403, "listing-is-off\n"));
+    assert_eq!(some.get("/").status, 200);
+    let closed = Server::with(|config| config.listing = Shown::None);
     let reply = closed.get("/");
     assert_eq!((reply.status, reply.text()), (403, "listing-is-off\n"));
     assert_eq!(closed.get("/hello.txt").status, 200);
@@ -389,6 +408,33 @@ fn a_client_that_takes_nothing_is_cut() {
 }
 
 #[test]
+fn large_files_have_turns_and_who_takes_nothing_holds_up_nobody() {
+    let server = Server::with(|config| {
+        let metrics = GovernorMetrics::register(&Meter::default()).unwrap();
+        config.governor = Governor::new(1, metrics);
+    });
+    let content: Vec<u8> = (0..=250).cycle().take(64 << 20).collect();
+    std::fs::write(server.tree().join("initrd"), &content).unwrap();
+    let ask = "GET /initrd HTTP/1.1\r\n\r\n";
+    // One turn after the other on one connection.
+    let mut first = server.connect();
+    for _ in 0..2 {
+        assert!(first.ask(ask).body == content);
+    }
+    let mut stuck = server.connect();
+    stuck.send(ask);
+    stuck.head();
+    // What is small waits for nobody, nor does HEAD.
+    assert_eq!(server.get("/hello.txt").status, 200);
+    first.send("HEAD /initrd HTTP/1.1\r\n\r\n");
+    assert_eq!(first.reply(true).status, 200);
+    let began = Instant::now();
+    assert!(first.ask(ask).body == content);
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(900), "{waited:?}");
+}
+
+#[test]
 fn a_client_that_leaves_did_not_get_all() {
     let mut server = Server::start();
     let file = File::create(server.tree().join("initrd")).unwrap();
@@ -414,7 +460,7 @@ fn a_head_that_never_ends_is_cut() {
     let mut big = server.connect();
     let reply = big.ask(&format!(
         "GET / HTTP/1.1\r\nX: {}\r\n\r\n",
-        "x".repeat(20_000)
+        "x".repeat(100_000)
     ));
     assert_eq!(reply.status, 431);
 }
@@ -506,6 +552,107 @@ fn many_at_once_get_what_they_asked_for() {
 }
 
 #[test]
+fn requests_in_a_row_are_answered_in_order() {
+    let server = Server::start();
+    let size = 5 << 20;
+    let content: Vec<u8> = (0..=250).cycle().take(size).collect();
+    std::fs::write(server.tree().join("initrd"), &content).unwrap();
+    let mut client = server.connect();
+    client.send(
+        "GET /initrd HTTP/1.1\r\n\r\nGET /hello.txt HTTP/1.1\r\n\r\nHEAD /initrd HTTP/1.1\r\n\r\n\
+         GET /missing HTTP/1.1\r\n\r\n\
+         GET /initrd HTTP/1.1\r\nRange: bytes=3000000-4999999\r\n\r\n",
+    );
+    assert!(client.reply(false).body == content);
+    assert_eq!(client.reply(false).text(), HELLO);
+    assert_eq!(client.reply(true).header("content-length"), Some("5242880"));
+    assert_eq!(client.reply(false).status, 404);
+    assert!(client.reply(false).body == content[3_000_000..5_000_000]);
+}
+
+#[test]
+fn a_request_that_two_servers_could_read_in_two_ways_ends_the_connection() {
+    let server = Server::start();
+    for (head, status) in [
+        (
+            "GET /hello.txt HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+            400,
+        ),
+        ("GET /hello.txt HTTP/1.1\r\nContent-Length: 5, 6\r\n", 400),
+        ("GET /hello.txt HTTP/1.1\r\nContent-Length: -1\r\n", 400),
+        (
+            "GET /hello.txt HTTP/1.1\r\nTransfer-Encoding: gzip\r\n",
+            400,
+        ),
+        (
+            "GET /hello.txt HTTP/1.0\r\nTransfer-Encoding: chunked\r\n",
+            400,
+        ),
+        ("GET /hello.txt HTTP/1.1\r\nHost : x\r\n", 400),
+        ("GET /hello.txt HTTP/1.1\r\n Host: x\r\n", 400),
+        ("GET /hello.txt HTTP/1.1\r\nA: b\0c\r\n", 400),
+        ("GET /hello.txt HTTP/3.7\r\n", 400),
+        ("GET  /hello.txt  HTTP/1.1\r\n", 400),
+    ] {
+        let mut client = server.connect();
+        let reply = client.ask(&format!("{head}\r\n"));
+        assert_eq!(reply.status, status, "{head}");
+        assert_eq!(client.rest(), b"", "{head}");
+    }
+    // A body that nobody reads is never taken for the next request.
+    let body = "GET /missing HTTP/1.1\r\nHost: evil\r\n\r\n";
+    for (header, body) in [
+        (format!("Content-Length: {}", body.len()), body.to_owned()),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+        ),
+    ] {
+        let mut client = server.connect();
+        let head = format!("GET /hello.txt HTTP/1.1\r\n{header}\r\n\r\n");
+        let reply = client.ask(&format!("{head}{body}"));
+        assert_eq!((reply.status, reply.text()), (200, HELLO), "{header}");
+        let next = client.ask("GET /hello.txt HTTP/1.1\r\n\r\n");
+        assert_eq!((next.status, next.text()), (200, HELLO), "{header}");
+    }
+}
+
+#[test]
+fn clients_that_people_have_get_their_files() {
+    let server = Server::start();
+    let content: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
+    std::fs::write(server.tree().join("initrd"), &content).unwrap();
+    let url = format!("http://{}/initrd", server.address);
+    for command in [
+        "wget -q -O OUT URL",
+        "wget -q -c -O OUT URL",
+        "busybox wget -q -O OUT URL",
+        "aria2c -q --no-conf -x 8 -s 8 -k 1M --allow-overwrite=true -d DIR -o got URL",
+        "curl -sS --noproxy * -o OUT URL",
+    ] {
+        let out = server.dir.path().join("got");
+        if command.contains(" -c ") {
+            // Half of it is there from the last time.
+            std::fs::write(&out, &content[..1 << 20]).unwrap();
+        } else {
+            let _ = std::fs::remove_file(&out);
+        }
+        let command = command
+            .replace("OUT", out.to_str().unwrap())
+            .replace("URL", &url);
+        let command = command.replace("DIR", server.dir.path().to_str().unwrap());
+        let mut words = command.split(' ');
+        let output = Command::new(words.next().unwrap()).args(words).output();
+        let Ok(output) = output else {
+            println!("skipped: {command}");
+            continue;
+        };
+        assert!(output.status.success(), "{command}: {output:?}");
+        assert!(std::fs::read(&out).unwrap() == content, "{command}");
+    }
+}
+
+#[test]
 fn curl_agrees() {
     if Command::new("curl").arg("--version").output().is_err() {
         println!("skipped: no curl");
@@ -572,6 +719,8 @@ fn admin_config(registry: &Meter, ready: &Arc<AtomicBool>) -> AdminConfig {
         scrub: Arc::new(|| Box::pin(async { Err("no store here".to_owned()) })),
         snapshots,
         chronicle: Chronicle::default(),
+        packets: Ring::default(),
+        explain: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
         approve: Arc::new(|mac| {
             Box::pin(async move {
                 if mac == MAC {
@@ -605,7 +754,7 @@ fn the_admin_port_changes_nothing_and_the_socket_approves() {
     let path = folder.path().join("admin.sock");
     let (port, socket) = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let port = AdminServer::bind(listen, config.clone()).unwrap();
+        let port = AdminServer::bind(listen, None, config.clone()).unwrap();
         (port, AdminSocket::bind(&path, false, config).unwrap())
     });
     let address = port.local_addr().unwrap();
@@ -699,7 +848,7 @@ fn the_admin_port_says_how_it_is() {
     let ready = Arc::new(AtomicBool::new(false));
     let admin = runtime.block_on(async {
         let listen = "127.0.0.1:0".parse().unwrap();
-        AdminServer::bind(listen, admin_config(&registry, &ready)).unwrap()
+        AdminServer::bind(listen, None, admin_config(&registry, &ready)).unwrap()
     });
     let address = admin.local_addr().unwrap();
     let cancel = CancellationToken::new();
@@ -783,6 +932,95 @@ fn hears_the_system_that_was_booted_call_back() {
 }
 
 #[test]
+fn gives_an_answer_file_for_its_boots_token_alone() {
+    const MANIFESTS: &str = r#"
+apiVersion: reveille.dev/v1alpha1
+kind: Subnet
+metadata: {name: lab}
+spec: {mode: Server, cidr: 64.0.0.0/2, interface: lo}
+---
+apiVersion: reveille.dev/v1alpha1
+kind: BootProfile
+metadata: {name: debian}
+spec:
+  default: true
+  linux: {kernel: {path: linux}}
+  config:
+  - {name: meta-data, template: "id: {{ machine.mac }}\n"}
+  - {name: user-data, template: "key {{ secrets.join.token }}\n", secretRefs: [{name: join}]}
+  - {name: broken, template: "{{ params.none }}"}
+"#;
+    let key = BootKey::new([7; 32]);
+    let number = clock::now().0;
+    let boot = BootId { mac: MAC, number };
+    let token = key.token(boot).unwrap();
+    let told = Introductions::with_key(key);
+    let secrets = tempfile::tempdir().unwrap();
+    let folder = secrets.path().to_owned();
+    let mut server = Server::with(|config| {
+        config.told = told;
+        config.answer_files = AnswerFiles::new(Secrets::Folder(folder), Secrets::None);
+    });
+    let inputs = read_text(Path::new("m.yaml"), MANIFESTS).inputs;
+    let settings = Settings {
+        http_port: 80,
+        loaders: BTreeMap::new(),
+        autoexec: BTreeSet::new(),
+        own_addresses: Vec::new(),
+        held: Arc::default(),
+    };
+    server
+        .publisher
+        .publish(compile(2, &inputs, &settings).snapshot);
+    let folder = format!("/reveille/machines/{}/config", MAC.hyphenated());
+    let said = |reply: Reply| (reply.status, String::from_utf8(reply.body).unwrap());
+    let meta = server.get(&format!("{folder}/{token}/meta-data"));
+    assert_eq!(meta.header("cache-control"), Some("no-store"));
+    assert_eq!(said(meta), (200, format!("id: {MAC}\n")));
+    let released = Fact::Released(Release {
+        boot,
+        name: "meta-data".to_owned(),
+        address: Ipv4Addr::LOCALHOST,
+        bytes: 22,
+    });
+    assert_eq!(server.event(), released);
+    // The Secret comes late: the machine is told to ask again, and then has it.
+    let user = format!("{folder}/user-data?token={token}");
+    let early = server.get(&user);
+    assert_eq!(early.header("retry-after"), Some("5"));
+    let waits = "secret-or-config-map-missing\n".to_owned();
+    assert_eq!(said(early), (503, waits));
+    assert!(matches!(server.event(), Fact::Refused { .. }));
+    std::fs::write(secrets.path().join("join.token"), "s3cr3t\n").unwrap();
+    assert_eq!(said(server.get(&user)), (200, "key s3cr3t\n".to_owned()));
+    assert!(matches!(server.event(), Fact::Released(_)));
+    for (path, status, words) in [
+        ("broken", 500, "answer-file-template-failed\n"),
+        ("none", 404, "no-such-answer-file\n"),
+    ] {
+        let reply = server.get(&format!("{folder}/{token}/{path}"));
+        assert_eq!(said(reply), (status, words.to_owned()));
+    }
+    assert!(matches!(server.event(), Fact::Refused { .. }));
+    for (path, words) in [
+        (format!("{folder}/meta-data"), "token-missing\n"),
+        (format!("{folder}/1.00/meta-data"), "token-wrong\n"),
+    ] {
+        assert_eq!(said(server.get(&path)), (403, words.to_owned()));
+    }
+    // Once more would be once too often.
+    for _ in 1..RELEASES {
+        let reply = server.get(&format!("{folder}/{token}/meta-data"));
+        assert_eq!(reply.status, 200);
+    }
+    let reply = server.get(&format!("{folder}/{token}/meta-data"));
+    assert_eq!(
+        said(reply),
+        (403, "answer-file-given-too-often\n".to_owned())
+    );
+}
+
+#[test]
 fn tells_when_a_long_file_begins_and_what_is_not_there() {
     let mut server = Server::start();
     std::fs::write(server.tree().join("linux"), vec![0; 600_000]).unwrap();
@@ -848,12 +1086,15 @@ impl Server {
         let registry = Meter::default();
         let mut config = HttpConfig {
             listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
-            listing: true,
+            listing: Shown::AllBut(Vec::new()),
             limits: Limits::default(),
+            governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),
             snapshots,
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
+            tls: None,
             leases,
             told: Introductions::default(),
+            answer_files: AnswerFiles::default(),
             events: sender,
             metrics: HttpMetrics::register(&registry).unwrap(),
         };

@@ -11,7 +11,8 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,12 +22,14 @@ use std::time::Duration;
 
 use reveille::boot::{MacAddress, Transport};
 use reveille::events;
-use reveille::files::Roots;
+use reveille::files::{ArtifactPath, Roots};
+use reveille::governor::{Governor, GovernorMetrics};
 use reveille::lease::LeaseIndex;
 use reveille::snapshot::{self, Publisher, Snapshot};
 use reveille::telemetry::Meter;
+use reveille::tftp::resolve::{Naming, Uploads};
 use reveille::tftp::wire::{self, ErrorCode, Options, Packet};
-use reveille::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
+use reveille::tftp::{AnswerFrom, TftpConfig, TftpLimits, TftpMetrics, TftpServer};
 use reveille::timeline::{BootEvent, Fact};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -404,23 +407,232 @@ fn limits_the_transfers_of_one_client_and_of_all() {
     let clients = [at(11), at(11), at(12)];
     let (mine, others) = (at(11), at(13));
     let ask = |client: &Client| client.ask(service.address, "file", &NONE);
-    for client in &clients[..2] {
+    // A client that has answered keeps its place.
+    let begin = |client: &Client| {
         ask(client);
-        client.receive();
+        let (_, tid) = client.receive();
+        client.send(tid, &wire::ack(1));
+        client.receive()
+    };
+    for client in &clients[..2] {
+        begin(client);
     }
     ask(&mine);
     assert_eq!(mine.receive_error(), (0, "client-busy".to_owned()));
     ask(&clients[2]);
     let first = clients[2].receive();
+    clients[2].send(first.1, &wire::ack(1));
+    let second = clients[2].receive();
     ask(&others);
     assert_eq!(others.receive_error(), (0, "busy".to_owned()));
-    assert!(clients[2].finish(first).is_ok());
+    clients[2].send(first.1, b"\0\x05\0\0enough\0");
+    drop(second);
     service.wait_for("reveille_tftp_active_transfers", "", 2);
     ask(&others);
     assert!(matches!(
         Packet::decode(&others.receive().0),
         Ok(Packet::Data { .. })
     ));
+}
+
+#[test]
+fn requests_with_forged_senders_give_way() {
+    let limits = TftpLimits {
+        transfers: 20,
+        per_client: 4,
+        ..TftpLimits::default()
+    };
+    let service = Service::with(limits, Some(Snapshot::default()));
+    let content = service.file("file", 3000);
+    let at = |last| Client::at(Ipv4Addr::new(127, 0, 0, last));
+    // Nobody behind these ever answers.
+    let forged: Vec<Client> = (0..40).map(|i| at(20 + i % 10)).collect();
+    for client in &forged {
+        client.ask(service.address, "file", &PROBE);
+        client.receive();
+    }
+    service.wait_for("reveille_tftp_active_transfers", "", 20);
+    service.wait_for("reveille_tftp_transfers_total", "crowded-out", 20);
+    // Neither a stranger nor the machine whose address is forged is kept out.
+    for last in [50, 21] {
+        let got = at(last).fetch(service.address, "file", &PROBE);
+        assert_eq!(got, Ok(content.clone()), "{last}");
+    }
+    assert_eq!(service.metric("reveille_tftp_refused_total", "busy"), None);
+}
+
+#[test]
+fn a_transfer_has_an_end_whatever_the_client_does() {
+    let mut limits = TftpLimits::default();
+    limits.transfer.longest = Duration::from_millis(200);
+    let service = Service::with(limits, Some(Snapshot::default()));
+    service.file("file", 100_000);
+    let client = Client::new();
+    client.ask(service.address, "file", &NONE);
+    let mut block = 0;
+    loop {
+        let (packet, tid) = client.receive();
+        match Packet::decode(&packet).unwrap() {
+            Packet::Data { .. } => block += 1,
+            Packet::Error { text, .. } => {
+                assert_eq!(text, b"deadline-passed");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+        client.send(tid, &wire::ack(block));
+    }
+    assert!(block > 3, "{block}");
+    service.wait_for("reveille_tftp_transfers_total", "deadline-passed", 1);
+}
+
+#[test]
+fn firmware_waits_for_its_turn_and_goes_before_it_would_give_up() {
+    let service = Service::build(|config| {
+        let metrics = GovernorMetrics::register(&Meter::default()).unwrap();
+        config.governor = Governor::new(1, metrics);
+    });
+    let content = service.file("loader", 300_000);
+    service.file("menu", 300);
+    let first = Client::new();
+    first.ask(service.address, "loader", &PROBE);
+    let begun = first.receive();
+    let second = Client::new();
+    second.ask(service.address, "loader", &PROBE);
+    second.hears_nothing();
+    // Meanwhile it asks again, as firmware does.
+    second.ask(service.address, "loader", &PROBE);
+    assert!(service.fetch("menu", &NONE).is_ok());
+    assert_eq!(first.finish(begun), Ok(content.clone()));
+    assert_eq!(second.finish(second.receive()), Ok(content.clone()));
+    // This one keeps its turn and moves nothing.
+    first.ask(service.address, "loader", &PROBE);
+    first.receive();
+    assert_eq!(second.fetch(service.address, "loader", &PROBE), Ok(content));
+}
+
+// === ports and addresses ===
+
+#[test]
+fn answers_from_the_port_that_was_asked() {
+    let service = Service::build(|config| config.from = AnswerFrom::SamePort);
+    let content = service.file("file", 400_000);
+    let options = Options {
+        windowsize: Some(16),
+        ..PROBE
+    };
+    thread::scope(|scope| {
+        for options in [NONE, PROBE, options] {
+            let (service, content) = (&service, &content);
+            scope.spawn(move || {
+                let client = Client::new();
+                // Nobody else's packets get in.
+                client.socket.connect(service.address).unwrap();
+                client
+                    .socket
+                    .send(&wire::read_request(b"file", &options))
+                    .unwrap();
+                let got = client.finish_connected();
+                assert!(got.as_ref() == Ok(content), "{options:?}");
+            });
+        }
+    });
+    let client = Client::new();
+    client.ask(service.address, "missing", &NONE);
+    assert_eq!(client.receive().1, service.address);
+    client.send(service.address, &wire::ack(7));
+    client.hears_nothing();
+    service.wait_for("reveille_tftp_ignored_total", "no-request", 1);
+    service.wait_for("reveille_tftp_transfers_total", "complete", 3);
+}
+
+#[test]
+fn answers_from_a_range_of_ports() {
+    let ports = free_ports(3);
+    let service = Service::build(|config| config.from = AnswerFrom::Ports(ports.clone()));
+    let content = service.file("file", 3000);
+    let clients: Vec<Client> = (0..3).map(|_| Client::new()).collect();
+    let mut used = Vec::new();
+    for client in &clients {
+        client.ask(service.address, "file", &NONE);
+        used.push(client.receive().1.port());
+    }
+    used.sort_unstable();
+    assert_eq!(used, ports.clone().collect::<Vec<_>>());
+    // There is none left, not even to say so from.
+    let late = Client::new();
+    late.ask(service.address, "file", &NONE);
+    service.wait_for("reveille_tftp_refused_total", "no-socket", 1);
+    drop(clients);
+    service.wait_for("reveille_tftp_active_transfers", "", 0);
+    assert_eq!(service.fetch("file", &NONE), Ok(content));
+}
+
+#[test]
+fn serves_ipv6_and_ipv4_at_one_socket() {
+    for from in [AnswerFrom::AnyPort, AnswerFrom::SamePort] {
+        let mut service = Service::build(|config| {
+            config.listen = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+            config.from = from.clone();
+        });
+        let content = service.file("file", 400_000);
+        for address in [
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+            Ipv4Addr::LOCALHOST.into(),
+        ] {
+            service.address.set_ip(address);
+            let client = Client::at(address);
+            let options = Options {
+                windowsize: Some(16),
+                ..PROBE
+            };
+            for options in [NONE, options] {
+                let got = client.fetch(service.address, "file", &options);
+                assert!(got.as_ref() == Ok(&content), "{from:?} {address}");
+            }
+            client.ask(service.address, "missing", &NONE);
+            let refused = (1, "not-found".to_owned());
+            assert_eq!(client.receive_error(), refused, "{from:?} {address}");
+        }
+        // What is made for a machine has URLs with an IPv4 address.
+        let client = Client::at(Ipv6Addr::LOCALHOST);
+        service.address.set_ip(Ipv6Addr::LOCALHOST.into());
+        client.ask(service.address, "autoexec.ipxe", &NONE);
+        assert_eq!(client.receive_error(), (2, "network-unknown".to_owned()));
+    }
+}
+
+// === names ===
+
+#[test]
+fn finds_names_in_other_places_and_in_any_case() {
+    let path = |name| ArtifactPath::parse(name).unwrap();
+    let service = Service::build(|config| {
+        config.naming = Naming {
+            views: Some(path("own")),
+            aliases: [(path("bootx64.efi"), path("boot/ipxe.efi"))].into(),
+        };
+    });
+    let efi = service.file("boot/ipxe.efi", 700);
+    let common = service.file("grub.cfg", 10);
+    let own = service.file("own/127.0.0.9/grub.cfg", 20);
+    let pi = service.file("config.txt", 30);
+    let bcd = service.file("Windows/Fonts/BCD", 40);
+    for (name, want) in [
+        ("bootx64.efi", &efi),
+        ("grub.cfg", &common),
+        ("1a2b3c4d/config.txt", &pi),
+        ("\\windows\\FONTS\\bcd", &bcd),
+        ("BOOT/IPXE.EFI", &efi),
+    ] {
+        assert_eq!(service.fetch(name, &NONE).as_ref(), Ok(want), "{name}");
+    }
+    let machine = Client::at(Ipv4Addr::new(127, 0, 0, 9));
+    let got = machine.fetch(service.address, "grub.cfg", &NONE);
+    assert_eq!(got, Ok(own));
+    let got = machine.fetch(service.address, "config.txt", &NONE);
+    assert_eq!(got, Ok(pi));
 }
 
 #[test]
@@ -484,14 +696,216 @@ fn tells_clients_when_it_cannot_wait_for_them() {
 #[test]
 fn an_address_that_is_taken_fails_at_once() {
     let service = Service::start();
-    let SocketAddr::V4(taken) = service.address else {
-        panic!("IPv4")
-    };
     let _guard = service.runtime.enter();
     let mut config = config(&service.tree(), TftpLimits::default()).config;
-    config.listen = taken;
+    config.listen = service.address;
     let error = TftpServer::bind(config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
+}
+
+// === writing ===
+
+/// A service that takes files of 1 MiB in `in`, 3 MiB in all.
+fn takes_files(change: impl FnOnce(&mut Uploads)) -> Service {
+    let service = Service::build(|config| {
+        config.uploads = Uploads {
+            folders: vec![ArtifactPath::parse("in").unwrap()],
+            largest: 1 << 20,
+            quota: 3 << 20,
+            replace: false,
+        };
+        change(&mut config.uploads);
+    });
+    fs::create_dir(service.tree().join("in")).unwrap();
+    service
+}
+
+/// The names in the folder of uploads, drafts too.
+fn written(service: &Service) -> Vec<String> {
+    let entries = fs::read_dir(service.tree().join("in")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn takes_files_where_it_was_told_to() {
+    let service = takes_files(|_| {});
+    let content: Vec<u8> = (0..=250).cycle().take(400_000).collect();
+    let window = Options {
+        windowsize: Some(16),
+        ..PROBE
+    };
+    for (name, options) in [("in/a", NONE), ("\\in\\b", PROBE), ("in/c", window)] {
+        let options = Options {
+            tsize: options.tsize.map(|_| 400_000),
+            ..options
+        };
+        let put = Client::new().put(service.address, name, &content, &options);
+        assert_eq!(put, Ok(()), "{name}");
+    }
+    // A multiple of the block size ends in an empty block.
+    let even = Client::new().put(service.address, "in/even", &content[..1024], &NONE);
+    assert_eq!(even, Ok(()));
+    service.wait_for("reveille_tftp_uploads_total", "complete", 4);
+    service.wait_for("reveille_tftp_received_bytes_total", "", 1_201_024);
+    assert_eq!(written(&service), ["a", "b", "c", "even"]);
+    for name in ["in/a", "in/b", "in/c"] {
+        assert!(
+            fs::read(service.tree().join(name)).unwrap() == content,
+            "{name}"
+        );
+    }
+    assert_eq!(
+        service.fetch("in/even", &NONE),
+        Ok(content[..1024].to_vec())
+    );
+}
+
+#[test]
+fn says_why_a_file_is_not_taken() {
+    let service = takes_files(|uploads| uploads.quota = 1_200_000);
+    service.file("in/old", 100_000);
+    let put = |name: &str, len: usize, options: &Options| {
+        Client::new().put(service.address, name, &vec![7; len], options)
+    };
+    let refused = |code, words: &str| Err((code, words.to_owned()));
+    let tsize = |bytes| Options {
+        tsize: Some(bytes),
+        ..NONE
+    };
+    assert_eq!(put("in/old", 1, &NONE), refused(6, "file-exists"));
+    assert_eq!(put("a", 1, &NONE), refused(2, "folder-takes-no-files"));
+    assert_eq!(put("in/../a", 1, &NONE), refused(2, "path-escapes-root"));
+    assert_eq!(put("in/none/a", 1, &NONE), refused(1, "not-found"));
+    assert_eq!(
+        put("in/long", 1, &tsize(2 << 20)),
+        refused(3, "file-too-long")
+    );
+    assert_eq!(put("in/long", 1 << 21, &NONE), refused(3, "file-too-long"));
+    service.file("in/more", 1_000_000);
+    assert_eq!(put("in/full", 1, &tsize(200_000)), refused(3, "quota-full"));
+    assert_eq!(put("in/full", 200_000, &NONE), refused(3, "file-too-long"));
+    assert_eq!(written(&service), ["more", "old"]);
+    let off = Service::start();
+    let put = Client::new().put(off.address, "in/a", b"x", &NONE);
+    assert_eq!(put, refused(2, "write-request"));
+}
+
+#[test]
+fn a_file_is_replaced_where_that_is_allowed_and_whole_or_not_at_all() {
+    let mut limits = hasty();
+    limits.transfer.patience = Duration::from_millis(300);
+    let service = Service::build(|config| {
+        config.limits = limits;
+        config.uploads = Uploads {
+            folders: vec![ArtifactPath::parse("in").unwrap()],
+            largest: 1 << 20,
+            quota: 3 << 20,
+            replace: true,
+        };
+    });
+    service.file("in/old", 1000);
+    // This client is switched off behind its first block.
+    let client = Client::new();
+    client.send(service.address, b"\0\x02in/old\0octet\0");
+    let (_, tid) = client.receive();
+    client.send(tid, &[&wire::data_header(1)[..], &[7; 512]].concat());
+    service.wait_for("reveille_tftp_uploads_total", "timed-out", 1);
+    assert_eq!(written(&service), ["old"]);
+    assert_eq!(fs::read(service.tree().join("in/old")).unwrap().len(), 1000);
+    let put = Client::new().put(service.address, "in/old", b"new", &NONE);
+    assert_eq!(put, Ok(()));
+    assert_eq!(fs::read(service.tree().join("in/old")).unwrap(), b"new");
+}
+
+#[test]
+fn a_full_disk_is_refused_by_name() {
+    // A disk of its own needs root.
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: a disk of its own needs root");
+        return;
+    };
+    let service = Service::build(|config| {
+        config.roots = Arc::new(Roots::new(Some(disk.0.path().to_owned()), vec![], vec![]));
+        config.uploads = Uploads {
+            folders: vec![ArtifactPath::parse("in").unwrap()],
+            largest: 64 << 20,
+            quota: 64 << 20,
+            replace: false,
+        };
+    });
+    let options = Options {
+        blksize: Some(1468),
+        windowsize: Some(32),
+        ..NONE
+    };
+    let put = Client::new().put(service.address, "in/a", &vec![7; 4 << 20], &options);
+    assert_eq!(put, Err((3, "disk-full".to_owned())));
+    let left = fs::read_dir(disk.0.path().join("in")).unwrap().count();
+    assert_eq!(left, 0);
+    // Nobody else is disturbed.
+    fs::write(disk.0.path().join("file"), "x").unwrap();
+    assert_eq!(service.fetch("file", &NONE), Ok(b"x".to_vec()));
+}
+
+/// A disk of 1 MiB.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        let mounted = mount
+            .arg(dir.path())
+            .output()
+            .is_ok_and(|o| o.status.success());
+        mounted.then(|| {
+            fs::create_dir(dir.path().join("in")).unwrap();
+            Self(dir)
+        })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        assert!(unmounted.unwrap().success());
+    }
+}
+
+#[test]
+fn real_clients_write_their_files() {
+    let service = takes_files(|_| {});
+    let from = service.dir.path().join("upload");
+    let content: Vec<u8> = b"one line\n".repeat(10_000);
+    fs::write(&from, &content).unwrap();
+    let port = service.address.port().to_string();
+    for (n, command) in [
+        "curl -sS -T FROM tftp://HOST:PORT/in/NAME",
+        "atftp --option blksize~1428 --option windowsize~8 -p -l FROM -r in/NAME HOST PORT",
+        "busybox tftp -p -l FROM -r in/NAME HOST PORT",
+        "tftp -m octet HOST PORT -c put FROM in/NAME",
+        // What tftp-hpa does unless it is told otherwise.
+        "tftp -m netascii HOST PORT -c put FROM in/NAME",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("file{n}");
+        let command = command.replace("HOST", "127.0.0.1").replace("PORT", &port);
+        let command = command
+            .replace("FROM", from.to_str().unwrap())
+            .replace("NAME", &name);
+        let Some(output) = run(&command) else {
+            continue;
+        };
+        assert!(output.status.success(), "{command}: {output:?}");
+        let got = fs::read(service.tree().join("in").join(&name)).unwrap_or_default();
+        assert!(got == content, "{command}: {} bytes, {output:?}", got.len());
+    }
 }
 
 // === clients that people have ===
@@ -553,6 +967,18 @@ fn run(command: &str) -> Option<Output> {
     }
 }
 
+/// So many ports in a row that nobody has.
+fn free_ports(count: u16) -> RangeInclusive<u16> {
+    (0..1000_u16)
+        .map(|i| 20_000 + i * 7)
+        .map(|first| first..=first + count - 1)
+        .find(|ports| {
+            let free = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+            ports.clone().all(free)
+        })
+        .unwrap()
+}
+
 // === a service ===
 
 struct Service {
@@ -588,7 +1014,11 @@ fn config(tree: &Path, limits: TftpLimits) -> Parts {
     let registry = Meter::default();
     let (sender, events) = events::queue(&registry).unwrap();
     let config = TftpConfig {
-        listen: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        from: AnswerFrom::AnyPort,
+        naming: Naming::default(),
+        uploads: Uploads::default(),
+        governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),
         limits,
         snapshots,
         roots: Arc::new(Roots::new(Some(tree.to_owned()), vec![], vec![])),
@@ -611,10 +1041,19 @@ impl Service {
     }
 
     fn with(limits: TftpLimits, snapshot: Option<Snapshot>) -> Self {
+        Self::made(snapshot, |config| config.limits = limits)
+    }
+
+    fn build(change: impl FnOnce(&mut TftpConfig)) -> Self {
+        Self::made(Some(Snapshot::default()), change)
+    }
+
+    fn made(snapshot: Option<Snapshot>, change: impl FnOnce(&mut TftpConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).unwrap();
-        let parts = config(&tree, limits);
+        let mut parts = config(&tree, TftpLimits::default());
+        change(&mut parts.config);
         if let Some(snapshot) = snapshot {
             parts.publisher.publish(snapshot);
         }
@@ -705,8 +1144,8 @@ impl Client {
         Self::at(Ipv4Addr::LOCALHOST)
     }
 
-    fn at(address: Ipv4Addr) -> Self {
-        let socket = UdpSocket::bind((address, 0)).unwrap();
+    fn at(address: impl Into<IpAddr>) -> Self {
+        let socket = UdpSocket::bind((address.into(), 0)).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
         Self { socket }
     }
@@ -721,7 +1160,13 @@ impl Client {
 
     fn receive(&self) -> (Vec<u8>, SocketAddr) {
         let mut buffer = vec![0; 65_536];
-        let (len, from) = self.socket.recv_from(&mut buffer).expect("a packet");
+        let (len, from) = loop {
+            match self.socket.recv_from(&mut buffer) {
+                // A process that was stopped and goes on: signal(7).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("a packet"),
+            }
+        };
         buffer.truncate(len);
         (buffer, from)
     }
@@ -763,6 +1208,54 @@ impl Client {
     ) -> Result<Vec<u8>, (u16, String)> {
         self.ask(server, name, options);
         self.finish(self.receive())
+    }
+
+    /// Writes a file, window by window.
+    fn put(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        content: &[u8],
+        options: &Options,
+    ) -> Result<(), (u16, String)> {
+        let mut request = wire::read_request(name.as_bytes(), options);
+        request[1] = 2;
+        self.send(server, &request);
+        let (mut blksize, mut windowsize) = (512, 1);
+        let mut acked = 0_usize;
+        loop {
+            let (packet, tid) = self.receive();
+            match Packet::decode(&packet).unwrap() {
+                Packet::OptionAck(options) => {
+                    blksize = options.blksize.unwrap_or(512).into();
+                    windowsize = options.windowsize.unwrap_or(1).into();
+                }
+                Packet::Ack { block } => acked = block.into(),
+                Packet::Error { code, text } => {
+                    return Err((code, String::from_utf8(text.to_vec()).unwrap()));
+                }
+                other => panic!("{other:?}"),
+            }
+            let last = content.len() / blksize + 1;
+            if acked == last {
+                return Ok(());
+            }
+            for block in (acked + 1)..=(acked + windowsize).min(last) {
+                let from = (block - 1) * blksize;
+                let part = &content[from..(from + blksize).min(content.len())];
+                let mut packet = wire::data_header(block.try_into().unwrap()).to_vec();
+                packet.extend(part);
+                self.send(tid, &packet);
+            }
+        }
+    }
+
+    /// The same where the socket takes packets of the server's own port only.
+    fn finish_connected(&self) -> Result<Vec<u8>, (u16, String)> {
+        let peer = self.socket.peer_addr().unwrap();
+        let (packet, tid) = self.receive();
+        assert_eq!(tid, peer);
+        self.finish((packet, tid))
     }
 
     /// Goes on from the first packet to the end.

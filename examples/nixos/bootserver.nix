@@ -26,5 +26,39 @@
         }
       ];
     };
+
+    # What boots it: fetched once by the service, verified, kept. Give each
+    # file its sha256 to pin it.
+    resources.artifacts.debian-12.spec.files =
+      let
+        from = "https://deb.debian.org/debian/dists/bookworm/main/installer-amd64/current/images/netboot/debian-installer/amd64";
+      in
+      [
+        {
+          path = "linux";
+          url = "${from}/linux";
+        }
+        {
+          path = "initrd.gz";
+          url = "${from}/initrd.gz";
+        }
+      ];
+    resources.bootprofiles.debian.spec = {
+      default = true;
+      linux = {
+        kernel.artifactRef = {
+          name = "debian-12";
+          path = "linux";
+        };
+        initrd = [
+          {
+            artifactRef = {
+              name = "debian-12";
+              path = "initrd.gz";
+            };
+          }
+        ];
+      };
+    };
   };
 }

@@ -118,7 +118,8 @@ pub struct MachineSpec {
     #[schemars(length(max = 64))]
     pub options: Vec<DhcpOption>,
 
-    /// Values for templates, as `{{ params.NAME }}`.
+    /// Values for templates, as `{{ params.NAME }}`; they win over those of the
+    /// profile and of the Subnet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
 }
@@ -173,9 +174,14 @@ pub struct Interface {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BootSpec {
-    /// `Always`: each time it asks. `Local`: it is sent to its disk.
+    /// `Always`: each time it asks. `Once`: until one boot got to its end, then
+    /// its disk. `Local`: it is sent to its disk.
     #[serde(default)]
     pub policy: BootPolicy,
+    /// Which `Once` this is: a greater number has it boot once more.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub generation: i64,
 }
 
 /// Boot policies.
@@ -184,6 +190,10 @@ pub enum BootPolicy {
     /// Boots its profile each time it asks.
     #[default]
     Always,
+    /// Boots its profile until a boot got to its end: all that the profile names
+    /// was sent whole, or the system called back. A profile of `script` or
+    /// `chain`, or with a loader of kind `File`, ends with the call alone.
+    Once,
     /// Is sent to its disk.
     Local,
 }

@@ -11,6 +11,7 @@
 )]
 
 mod artifact;
+mod config;
 mod dhcp;
 mod lease;
 mod machine;
@@ -29,6 +30,7 @@ pub use self::artifact::{
     ArchiveFormat, ArchiveSource, Artifact, ArtifactFile, ArtifactSpec, ArtifactStatus,
     FetchStatus, MAX_ARTIFACT_FILES, MAX_MIRRORS, MAX_PICKS, OciSource, Signature,
 };
+pub use self::config::{ConfigFile, ConfigKind, MAX_CONFIGS, MAX_TEMPLATE};
 pub use self::dhcp::{
     AddressRange, ClassMatch, ClientClass, DhcpOption, LeaseIdentity, RESERVED_OPTIONS,
     Reservation, Route, id_bytes, unhex,

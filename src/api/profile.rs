@@ -1,12 +1,13 @@
 //! `BootProfile`: what to boot.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootProfileStatus, DhcpOption};
+use super::{BootProfileStatus, ConfigFile, DhcpOption};
 use crate::boot::Architecture;
 
 /// Most initrds that one profile may name.
@@ -118,7 +119,14 @@ pub struct BootProfileSpec {
     #[schemars(length(max = 64))]
     pub options: Vec<DhcpOption>,
 
-    /// Values for templates, as `{{ params.NAME }}`; a machine's own win.
+    /// Answer files for what is booted, each made for one machine and released
+    /// by its boot's token alone: kickstart, preseed, cloud-init, Ignition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub config: Vec<ConfigFile>,
+
+    /// Values for templates, as `{{ params.NAME }}`; they win over the
+    /// Subnet's, and a machine's own win over them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
 }
@@ -180,8 +188,9 @@ pub enum Operator {
 pub struct Loader {
     /// `Ipxe`: iPXE for the machine's architecture, then this profile's
     /// script. `Direct`: none; the firmware itself loads the program of `efi`,
-    /// by PXE or HTTP boot. `File`: the file named in `files`, and nothing
-    /// after it.
+    /// by PXE or HTTP boot. `GrubShim`: a shim and a GRUB that distributions
+    /// sign, for Secure Boot, and a `grub.cfg` that is made for the machine.
+    /// `File`: the file named in `files`, and nothing after it.
     #[serde(default)]
     pub kind: LoaderKind,
     /// Files to send instead of the usual ones, by architecture; paths in the
@@ -204,6 +213,9 @@ pub enum LoaderKind {
     Ipxe,
     /// None: the firmware loads what is booted.
     Direct,
+    /// `shimx64.efi` or `shimaa64.efi`, which loads `grubx64.efi` or
+    /// `grubaa64.efi` from the same folder.
+    GrubShim,
     /// A file that needs nothing from us afterwards.
     File,
 }
@@ -401,21 +413,40 @@ impl BootProfileSpec {
         }
     }
 
-    /// The paths of all files that it names, in the artifact tree.
+    /// Every file that its source names.
     #[must_use]
-    pub fn files(&self) -> Vec<&str> {
-        let mut files = Vec::new();
-        match self.source() {
-            Source::Linux(linux) => {
-                files.push(linux.kernel.path.as_str());
-                files.extend(linux.initrd.iter().map(|initrd| initrd.path.as_str()));
-            }
-            Source::Efi(efi) => files.push(efi.file.path.as_str()),
-            Source::Iso(iso) => files.push(iso.file.path.as_str()),
-            Source::Chain(_) | Source::Script(_) | Source::Local | Source::Loader => {}
+    pub fn files(&self) -> Vec<FileField<'_>> {
+        let mut all = Vec::new();
+        if let Some(linux) = &self.linux {
+            all.push(FileField::of(&linux.kernel, "/spec/linux/kernel"));
+            let initrds = linux.initrd.iter().enumerate();
+            all.extend(initrds.map(|(index, initrd)| FileField {
+                pointer: format!("/spec/linux/initrd/{index}"),
+                path: &initrd.path,
+                artifact_ref: initrd.artifact_ref.as_ref(),
+                url: initrd.url.as_deref(),
+                sha256: initrd.sha256.as_deref(),
+            }));
         }
-        files.extend(self.loader.files.values().map(String::as_str));
-        files
+        if let Some(efi) = &self.efi {
+            all.push(FileField::of(&efi.file, "/spec/efi/file"));
+        }
+        if let Some(iso) = &self.iso {
+            all.push(FileField::of(&iso.file, "/spec/iso/file"));
+        }
+        all
+    }
+
+    /// The paths of [`BootProfileSpec::files`], in their order, for who puts
+    /// there what is served.
+    pub fn paths_mut(&mut self) -> Vec<&mut String> {
+        let linux = self.linux.iter_mut().flat_map(|linux| {
+            let initrds = linux.initrd.iter_mut().map(|initrd| &mut initrd.path);
+            iter::once(&mut linux.kernel.path).chain(initrds)
+        });
+        let efi = self.efi.iter_mut().map(|efi| &mut efi.file.path);
+        let iso = self.iso.iter_mut().map(|iso| &mut iso.file.path);
+        linux.chain(efi).chain(iso).collect()
     }
 }
 
@@ -441,14 +472,13 @@ fn drop_additional_properties(schema: &mut schemars::Schema) {
     schema.remove("additionalProperties");
 }
 
-/// One file that a profile names, for those that resolve it: whatever it is
-/// named by, `path` says at the end what is served.
-#[derive(Debug)]
+/// One file that a profile names.
+#[derive(Clone, Debug)]
 pub struct FileField<'a> {
     /// JSON pointer to it, such as `/spec/linux/kernel`.
     pub pointer: String,
     /// Its path in the artifact tree.
-    pub path: &'a mut String,
+    pub path: &'a str,
     /// The file of an Artifact that it is.
     pub artifact_ref: Option<&'a ArtifactRef>,
     /// Where it is fetched from.
@@ -457,40 +487,15 @@ pub struct FileField<'a> {
     pub sha256: Option<&'a str>,
 }
 
-impl BootProfileSpec {
-    /// Every file that the profile's source names.
-    pub fn files_mut(&mut self) -> Vec<FileField<'_>> {
-        let mut all = Vec::new();
-        if let Some(linux) = &mut self.linux {
-            all.push(linux.kernel.field("/spec/linux/kernel".to_owned()));
-            let initrds = linux.initrd.iter_mut().enumerate();
-            all.extend(initrds.map(|(index, initrd)| FileField {
-                pointer: format!("/spec/linux/initrd/{index}"),
-                path: &mut initrd.path,
-                artifact_ref: initrd.artifact_ref.as_ref(),
-                url: initrd.url.as_deref(),
-                sha256: initrd.sha256.as_deref(),
-            }));
-        }
-        if let Some(efi) = &mut self.efi {
-            all.push(efi.file.field("/spec/efi/file".to_owned()));
-        }
-        if let Some(iso) = &mut self.iso {
-            all.push(iso.file.field("/spec/iso/file".to_owned()));
-        }
-        all
-    }
-}
-
-impl FileSource {
-    /// The same for those that resolve it.
-    pub fn field(&mut self, pointer: String) -> FileField<'_> {
-        FileField {
-            pointer,
-            path: &mut self.path,
-            artifact_ref: self.artifact_ref.as_ref(),
-            url: self.url.as_deref(),
-            sha256: self.sha256.as_deref(),
+impl<'a> FileField<'a> {
+    /// The file that `source` names at `pointer`.
+    fn of(source: &'a FileSource, pointer: &str) -> Self {
+        Self {
+            pointer: pointer.to_owned(),
+            path: &source.path,
+            artifact_ref: source.artifact_ref.as_ref(),
+            url: source.url.as_deref(),
+            sha256: source.sha256.as_deref(),
         }
     }
 }

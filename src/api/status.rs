@@ -117,6 +117,9 @@ pub struct MachineStatus {
     /// The MAC address that it was last seen with, or its first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,
+    /// The greatest `boot.generation` that a boot with policy `Once` has used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumed_generation: Option<i64>,
     /// Its address: lent, or else reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
@@ -232,6 +235,9 @@ pub struct BootStatus {
     /// Bytes that it was sent.
     #[serde(default)]
     pub bytes: u64,
+    /// The `boot.generation` that it used up, under the policy `Once`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumed_generation: Option<i64>,
     /// What went wrong, the last thing first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

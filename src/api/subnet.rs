@@ -1,5 +1,6 @@
 //! `Subnet`: where machines boot.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use kube::CustomResource;
@@ -52,8 +53,10 @@ use super::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubnetSpec {
     /// What Reveille does here. `Server` answers DHCP and hands out addresses;
-    /// `Disabled` keeps the object and serves nothing. There is no default:
-    /// the wrong one breaks a network.
+    /// `Proxy` stands beside a DHCP server that hands them out, and tells
+    /// machines what to boot (ProxyDHCP, UDP 4011), so it takes no `pools`;
+    /// `Disabled` keeps the object and serves nothing. There is no default: the
+    /// wrong one breaks a network.
     pub mode: Mode,
 
     /// The IPv4 network, such as `10.33.0.0/16`.
@@ -162,6 +165,11 @@ pub struct SubnetSpec {
     /// by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_profile_ref: Option<NameRef>,
+
+    /// Values for templates of what boots here, as `{{ params.NAME }}`; those
+    /// of the profile and of the machine win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
 }
 
 /// What Reveille does on a Subnet.
@@ -169,6 +177,8 @@ pub struct SubnetSpec {
 pub enum Mode {
     /// Answers DHCP: addresses and boot.
     Server,
+    /// Answers machines that boot, beside another server that lends addresses.
+    Proxy,
     /// Serves nothing.
     Disabled,
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Parts, Timeline, serve_bound};
+use super::explain::Explainer;
+use super::{Parts, Timeline, serve_bound, tls};
 use crate::artifact::keep::ScrubAsk;
 use crate::clock;
 use crate::dhcp::listener::listener_name;
@@ -15,17 +16,28 @@ use crate::dhcp::server::Ask;
 use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
 use crate::lease;
 use crate::net::{Table, bind_error};
+use crate::packets::Ring;
 use crate::snapshot::Reader;
 use crate::status::{Board, Listening, Problems, Source};
 use crate::supervisor::{State, Supervisor};
 use crate::telemetry::Meter;
 
+/// Where machines are served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doors {
+    pub(super) http: SocketAddr,
+    pub(super) https: Option<SocketAddr>,
+    pub(super) tftp: SocketAddr,
+}
+
 /// What the admin doors tell of besides what all services share.
 pub(super) struct AdminSources {
-    /// Where HTTP and TFTP listen.
-    pub(super) doors: (SocketAddr, SocketAddr),
+    /// Where machines are served.
+    pub(super) doors: Doors,
     /// The boots.
     pub(super) timeline: Timeline,
+    /// The last packets of each machine.
+    pub(super) packets: Ring,
     /// Where the manifests come from.
     pub(super) source: Source,
     /// The mistakes in the manifests.
@@ -47,17 +59,23 @@ pub(super) fn bind_admin(
     sources: AdminSources,
 ) -> anyhow::Result<SocketAddr> {
     let at = parts.config.admin;
-    let (http, tftp) = sources.doors;
+    let Doors { http, https, tftp } = sources.doors;
     let listening = Arc::new(OnceLock::new());
     let config = admin_config(parts, supervisor, sources, Arc::clone(&listening))?;
     let (port, path) = (config.clone(), parts.config.admin_socket());
+    let tls = tls::admin(parts, supervisor)?;
     let bind = move || {
-        AdminServer::bind(at, port.clone())
+        AdminServer::bind(at, tls.clone(), port.clone())
             .map_err(|error| bind_error(Table::Tcp, "the admin port", at, at.port(), &error))
     };
     let first = bind().map_err(anyhow::Error::msg)?;
     let admin = first.local_addr()?;
-    listening.get_or_init(|| Listening { http, tftp, admin });
+    listening.get_or_init(|| Listening {
+        http,
+        https,
+        tftp,
+        admin,
+    });
     serve_bound(supervisor, "admin", first, bind, AdminServer::run);
 
     // The lock of the lease database says that the state folder is ours.
@@ -76,6 +94,7 @@ fn admin_config(
 ) -> anyhow::Result<AdminConfig> {
     let AdminSources {
         timeline,
+        packets,
         problems,
         approve,
         ask,
@@ -108,7 +127,9 @@ fn admin_config(
         started: clock::now(),
     };
     let boots = timeline.boots;
+    let explainer = Explainer::new(parts, ask.clone());
     Ok(AdminConfig {
+        explain: Arc::new(move |query| Box::pin(explainer.clone().explain(query))),
         limits: Limits::default(),
         ready: is_ready,
         boots: Arc::new(move || boots.to_json()),
@@ -116,6 +137,7 @@ fn admin_config(
         show: Arc::new(move |table| Box::pin(board.clone().show(table))),
         snapshots: parts.snapshots.clone(),
         chronicle: timeline.chronicle,
+        packets,
         approve,
         scrub: Arc::new(move || Box::pin(scrubbed(scrub.clone()))),
         registry: parts.registry.clone(),

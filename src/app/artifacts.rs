@@ -1,6 +1,7 @@
-//! The store of artifacts and its keeper. Shell.
+//! The store of artifacts and its keeper, and where Secrets are. Shell.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::artifact::metrics::ArtifactMetrics;
 use crate::artifact::secrets::Secrets;
 use crate::artifact::store::Store;
 use crate::config::ServiceConfig;
+use crate::http::AnswerFiles;
 use crate::supervisor::Supervisor;
 
 /// Scrubs that may be asked for at once.
@@ -36,6 +38,23 @@ pub(super) fn open(config: &ServiceConfig) -> Option<Arc<Store>> {
     }
 }
 
+/// What makes answer files, with their Secrets and ConfigMaps.
+pub(super) fn answer_files(config: &ServiceConfig, manifests: &Manifests) -> AnswerFiles {
+    AnswerFiles::new(
+        values(manifests, config.secrets.as_ref()),
+        values(manifests, config.config_maps.as_ref()),
+    )
+}
+
+/// Where Secrets or ConfigMaps are: in the cluster, else in `folder`.
+fn values(manifests: &Manifests, folder: Option<&PathBuf>) -> Secrets {
+    match (manifests, folder) {
+        (Manifests::Cluster(cluster, _), _) => Secrets::Cluster(cluster.client.clone()),
+        (Manifests::Folder(_), Some(folder)) => Secrets::Folder(folder.clone()),
+        (Manifests::Folder(_), None) => Secrets::None,
+    }
+}
+
 /// Starts the keeper; who asks for a scrub sends here.
 pub(super) fn start(
     parts: &Parts,
@@ -46,11 +65,6 @@ pub(super) fn start(
     let (ask, scrubs) = mpsc::channel(SCRUBS);
     let metrics = ArtifactMetrics::register(&parts.registry)?;
     let Some(store) = store else { return Ok(ask) };
-    let secrets = match (manifests, &parts.config.secrets) {
-        (Manifests::Cluster(cluster, _), _) => Secrets::Cluster(cluster.client.clone()),
-        (Manifests::Folder(_), Some(folder)) => Secrets::Folder(folder.clone()),
-        (Manifests::Folder(_), None) => Secrets::None,
-    };
     let tools = Tools {
         store,
         fetcher: Fetcher {
@@ -58,7 +72,7 @@ pub(super) fn start(
             max_file: 0,
             plain_registries: parts.config.artifact_plain_registries.clone(),
         },
-        secrets,
+        secrets: values(manifests, parts.config.secrets.as_ref()),
         board: parts.artifacts.clone(),
         metrics,
     };

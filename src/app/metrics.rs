@@ -15,6 +15,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::{self, Described, Meter};
 use crate::tftp::TftpMetrics;
 use crate::timeline::BootMetrics;
+use crate::tls::TlsMetrics;
 
 /// Every metric, by name. A room that has metrics of its own is registered
 /// here, too; a test finds the name of one that is not.
@@ -33,6 +34,7 @@ pub fn metrics() -> prometheus::Result<Vec<Described>> {
     LeaseMetrics::register(&meter)?;
     TftpMetrics::register(&meter)?;
     HttpMetrics::register(&meter)?;
+    TlsMetrics::register(&meter)?;
     LoaderMetrics::register(&meter)?;
     ArtifactMetrics::register(&meter)?;
     operator::register_metrics(&meter)?;

@@ -10,7 +10,7 @@ use super::discovery::{self, Ears};
 use super::{Manifests, Parts};
 use crate::api::Kind;
 use crate::clock;
-use crate::dhcp::listener::listener_name;
+use crate::dhcp::listener::listener_names;
 use crate::dhcp::replica::Replica;
 use crate::dhcp::server::Ask;
 use crate::http::Approve;
@@ -113,7 +113,7 @@ fn cluster(
         links: parts.links.clone(),
         heard: parts.heard.clone(),
         supervisor: supervisor.clone(),
-        listener: listener_name,
+        listeners: listener_names,
         roots: Arc::clone(&parts.roots),
         artifacts: parts.artifacts.clone(),
         shelf: parts.shelf.clone(),
@@ -170,5 +170,6 @@ fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> prometheus:
         problems,
         SnapshotMetrics::register(&parts.registry)?,
         parts.shelf.clone(),
-    ))
+    )
+    .with_spent(parts.spent.clone()))
 }

@@ -62,9 +62,12 @@ pub enum Step {
 pub fn step(want: &Want, held: Option<&Held>, tries: &Tries, now: Millis) -> Step {
     let identity = want.identity();
     let tries = (tries.identity == identity).then_some(tries);
+    // No wait is longer than this: what is further ahead was noted before the
+    // clock was set back, which is no reason to wait for years.
+    let longest = LONGEST_RETRY_AFTER_SECS * 1000;
     let due = tries
         .and_then(|tries| tries.next)
-        .filter(|next| now < *next);
+        .filter(|next| now < *next && next.since(now) <= longest);
     let held = held.filter(|held| held.identity == identity && is_whole(held));
     match (held, due) {
         (None, None) => Step::Fetch,
@@ -73,7 +76,7 @@ pub fn step(want: &Want, held: Option<&Held>, tries: &Tries, now: Millis) -> Ste
             None => Step::Rest,
             Some(every) => {
                 let next = Millis(held.checked).plus_secs(every.into());
-                // A clock that went back is no reason to wait for years.
+                // Here, too.
                 let is_ahead = held.checked > now.0;
                 if now >= next || is_ahead {
                     Step::Refresh
@@ -122,6 +125,17 @@ impl Tries {
         Self {
             identity: identity.to_owned(),
             ..Self::default()
+        }
+    }
+
+    /// What they say of `identity`: nothing where they were for another
+    /// manifest, such as one that was taken back.
+    #[must_use]
+    pub fn about(self, identity: &str) -> Self {
+        if self.identity == identity {
+            self
+        } else {
+            Self::default()
         }
     }
 
@@ -241,6 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_back_does_not_hold_up_the_next_try() {
+        let want = want(None, None);
+        let year = 365 * 86_400_000;
+        let tries = Tries::default().failed(&want.identity(), failure(None), (Millis(year), 0));
+        assert!(matches!(
+            step(&want, None, &tries, Millis(year)),
+            Step::Wait(_)
+        ));
+        assert_eq!(step(&want, None, &tries, Millis(5)), Step::Fetch);
+    }
+
+    #[test]
     fn another_manifest_is_tried_at_once() {
         let (old, new) = (want(None, None), want(Some(&"a".repeat(64)), None));
         let failed = Tries::default();
@@ -250,6 +276,8 @@ mod tests {
             Step::Wait(_)
         ));
         assert_eq!(step(&new, None, &failed, Millis(1)), Step::Fetch);
+        assert_eq!(failed.clone().about(&old.identity()), failed);
+        assert_eq!(failed.clone().about(&new.identity()), Tries::default());
         let again = failed.failed(&new.identity(), failure(None), (Millis(0), 0));
         assert_eq!(again.failures, 1);
     }

@@ -102,6 +102,22 @@ impl Architecture {
             Self::LoongArch64Uefi => &["ipxe-loong64.efi", "snponly-loong64.efi"],
         }
     }
+
+    /// The shim that runs here, as distributions name it; `None` where there is
+    /// none.
+    #[must_use]
+    pub const fn shim_file(self) -> Option<&'static str> {
+        match self {
+            Self::X64Uefi => Some("shimx64.efi"),
+            Self::Arm64Uefi => Some("shimaa64.efi"),
+            Self::X86Bios
+            | Self::X86Uefi
+            | Self::Arm32Uefi
+            | Self::RiscV32Uefi
+            | Self::RiscV64Uefi
+            | Self::LoongArch64Uefi => None,
+        }
+    }
 }
 
 impl FirmwareType {

@@ -53,6 +53,12 @@ impl Uuid {
         (*kind == 0 && uuid.names_one()).then_some(uuid)
     }
 
+    /// As option 97: type byte 0 and the bytes.
+    #[must_use]
+    pub fn to_option(self) -> Vec<u8> {
+        [&[0][..], &self.0].concat()
+    }
+
     /// With the first three fields in the other byte order.
     #[must_use]
     pub const fn swapped(self) -> Self {

@@ -2,9 +2,11 @@
 
 pub mod approve;
 pub mod artifacts;
+pub mod ca;
 pub mod check;
 pub mod completions;
 pub mod crds;
+pub mod explain;
 pub mod get;
 pub mod leases;
 pub mod loaders;
@@ -13,9 +15,11 @@ pub mod log_level;
 pub mod man;
 mod metrics;
 pub mod operator;
+pub mod packets;
 pub mod probe;
 pub mod rbac;
 pub mod reference;
+pub mod render;
 pub mod serve;
 mod service;
 pub mod settings;
@@ -50,20 +54,28 @@ pub enum Command {
     Operator(Box<operator::OperatorArgs>),
     /// Find every mistake in manifests.
     Check(check::CheckArgs),
+    /// Show what a machine would be sent: its script, or an answer file.
+    Render(render::RenderArgs),
     /// Say whether the running service can serve boots, and what is wrong.
     Status(status::StatusArgs),
     /// Show the running service's machines, boots, leases, Subnets and profiles.
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
+    /// Show the last DHCP packets of a machine, option by option.
+    Packets(packets::PacketsArgs),
     /// Show or change what the running service logs.
     LogLevel(log_level::LogLevel),
+    /// Explain what a machine gets, and why.
+    Explain(Box<explain::ExplainArgs>),
     /// Ask a server what machines ask it, and say what is wrong.
     Probe(probe::ProbeArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
     /// Show the loader of each architecture and where it is from.
     Loaders(loaders::LoadersArgs),
+    /// Print the certificate of the authority that signs for HTTPS.
+    Ca(ca::CaArgs),
     /// Fetch, list or verify artifacts.
     Artifacts(artifacts::ArtifactsArgs),
     /// Show, export or import leases while the service is stopped.
@@ -92,13 +104,17 @@ impl Cli {
             Command::Serve(args) => args.run(),
             Command::Operator(args) => args.run(),
             Command::Check(args) => args.run(&mut out),
+            Command::Render(args) => args.run(&mut out),
             Command::Status(args) => args.run(&mut out),
             Command::Get(args) => args.run(&mut out),
             Command::Log(args) => args.run(&mut out),
+            Command::Packets(args) => args.run(&mut out),
             Command::LogLevel(args) => args.run(&mut out),
+            Command::Explain(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),
+            Command::Ca(args) => args.run(&mut out),
             Command::Artifacts(args) => args.run(&mut out),
             Command::Leases(args) => args.run(&mut out, &subnets),
             Command::Crds(args) => args.run(&mut out),

@@ -1,24 +1,36 @@
 //! `reveille probe`: asks a server what machines ask it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use crate::boot::MacAddress;
-use crate::probe::{Target, run};
+use crate::boot::{Architecture, MacAddress, Uuid};
+use crate::probe::{Play, Player, Report, Target, known, play, run};
+
+/// The exit code where nothing failed but a foreign DHCP server answered.
+const STRANGERS: u8 = 3;
 
 /// Ask a server what machines ask it: is it ready, one file by HTTP, the same
-/// by TFTP, and a machine's script. Exit code 1 when a step fails.
+/// by TFTP, and a machine's script. With --interface, be machines: ask whoever
+/// answers DHCP there, follow the chain to kernel and initrd, and say which
+/// servers are foreign. Exit code 1 when a step fails, 3 when none does and a
+/// foreign DHCP server answered.
 #[derive(Args, Clone, Debug)]
 pub struct ProbeArgs {
     /// The server's address or name.
-    #[arg(value_name = "SERVER")]
-    server: String,
+    #[arg(value_name = "SERVER", required_unless_present = "interface")]
+    server: Option<String>,
 
-    /// The machine whose script is asked for.
+    #[command(flatten)]
+    play: PlayArgs,
+
+    /// The machine whose script is asked for, and that is played. Default at an
+    /// interface: one that stands for this host.
     #[arg(long, value_name = "MAC")]
     mac: Option<MacAddress>,
 
@@ -51,6 +63,52 @@ pub struct ProbeArgs {
     output: Output,
 }
 
+/// What is played at an interface.
+#[derive(Args, Clone, Debug)]
+struct PlayArgs {
+    /// Be machines on this interface. Needs root, or CAP_NET_BIND_SERVICE and
+    /// CAP_NET_RAW. Nothing is sent anywhere but to its link.
+    #[arg(long, short, value_name = "NAME")]
+    interface: Option<String>,
+
+    /// The machines that are played; may be given several times.
+    #[arg(
+        long = "as",
+        value_name = "CLIENT",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "bios,uefi,http,ipxe,plain",
+        requires = "interface"
+    )]
+    players: Vec<Player>,
+
+    /// The processor and firmware of the UEFI machines.
+    #[arg(long, value_name = "ARCH", default_value = "x86_64-uefi")]
+    arch: Architecture,
+
+    /// The UUID of the machine that is played.
+    #[arg(long, value_name = "UUID", requires = "interface")]
+    uuid: Option<Uuid>,
+
+    /// A DHCP or boot server that is ours; may be given several times. SERVER is
+    /// one, too. Every other that answers is foreign.
+    #[arg(long, value_name = "ADDRESS", requires = "interface")]
+    ours: Vec<Ipv4Addr>,
+
+    /// An address that is not on the link and may be asked all the same, by the
+    /// interface; may be given several times.
+    #[arg(long, value_name = "ADDRESS", requires = "interface")]
+    also: Vec<Ipv4Addr>,
+
+    /// Where the relay sends to that is played. Default: everyone on the link.
+    #[arg(long, value_name = "ADDRESS", requires = "interface")]
+    relay_to: Option<Ipv4Addr>,
+
+    /// How long offers are waited for, in seconds: every server shall be heard.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    wait: u64,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// A line a step
@@ -66,25 +124,18 @@ impl ProbeArgs {
     /// # Errors
     /// Where `out` cannot be written.
     pub fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let target = Target {
-            server: self.server.clone(),
-            admin: self.admin_host.clone(),
-            admin_port: self.admin_port,
-            http_port: self.http_port,
-            tftp_port: self.tftp_port,
-            file: self.file.clone(),
-            mac: self.mac,
-            patience: Duration::from_secs(self.timeout),
-        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("the runtime does not start")?;
-        let report = runtime.block_on(run(&target));
+        let report = runtime.block_on(self.ask())?;
         match self.output {
             Output::Text => {
                 for step in &report.steps {
                     writeln!(out, "{step}")?;
+                }
+                for server in &report.servers {
+                    writeln!(out, "{server}")?;
                 }
             }
             Output::Json => {
@@ -92,10 +143,61 @@ impl ProbeArgs {
                 writeln!(out)?;
             }
         }
-        Ok(if report.is_good() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
+        Ok(match (report.is_good(), report.has_strangers()) {
+            (false, _) => ExitCode::FAILURE,
+            (true, true) => ExitCode::from(STRANGERS),
+            (true, false) => ExitCode::SUCCESS,
         })
+    }
+
+    async fn ask(&self) -> anyhow::Result<Report> {
+        let mut report = Report {
+            server: self.server.clone(),
+            servers: Vec::new(),
+            steps: Vec::new(),
+        };
+        if let Some(server) = &self.server {
+            report.steps = run(&self.target(server)).await;
+        }
+        if let Some(interface) = &self.play.interface {
+            let mut plan = self.play(interface);
+            if let Some(server) = &self.server {
+                plan.known = known(&self.target(server)).await;
+            }
+            let (steps, servers) = play(&plan).await?;
+            report.steps.extend(steps);
+            report.servers = servers;
+        }
+        Ok(report)
+    }
+
+    fn target(&self, server: &str) -> Target {
+        Target {
+            server: server.to_owned(),
+            admin: self.admin_host.clone(),
+            admin_port: self.admin_port,
+            http_port: self.http_port,
+            tftp_port: self.tftp_port,
+            file: self.file.clone(),
+            mac: self.mac,
+            patience: Duration::from_secs(self.timeout),
+        }
+    }
+
+    fn play(&self, interface: &str) -> Play {
+        let named = self.server.as_ref().and_then(|server| server.parse().ok());
+        Play {
+            interface: interface.to_owned(),
+            players: self.play.players.clone(),
+            architecture: self.play.arch,
+            mac: self.mac,
+            uuid: self.play.uuid,
+            ours: self.play.ours.iter().copied().chain(named).collect(),
+            also: self.play.also.clone(),
+            relay_to: self.play.relay_to,
+            known: BTreeMap::new(),
+            wait: Duration::from_secs(self.play.wait),
+            patience: Duration::from_secs(self.timeout),
+        }
     }
 }

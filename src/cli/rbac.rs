@@ -29,10 +29,15 @@ pub struct RbacArgs {
     #[arg(long, short = 'A')]
     pub all_namespaces: bool,
 
-    /// A Secret of that namespace that an Artifact names by `secretRef`; may be
-    /// given several times. The operator may read these and no others.
+    /// A Secret of that namespace that an Artifact names by `secretRef`, or an
+    /// answer file by `secretRefs`; may be given several times. The operator may
+    /// read these and no others.
     #[arg(long = "secret", value_name = "NAME")]
     pub secrets: Vec<String>,
+
+    /// A ConfigMap that an answer file names by `configMapRefs`; likewise.
+    #[arg(long = "config-map", value_name = "NAME")]
+    pub config_maps: Vec<String>,
 }
 
 impl RbacArgs {
@@ -50,8 +55,9 @@ impl RbacArgs {
             writeln!(out, "#   {verbs} {resources}: {}", need.why)?;
         }
         let mut objects = rbac::manifests(&self.namespace, &self.name, self.all_namespaces)?;
-        if !self.secrets.is_empty() {
-            objects.extend(rbac::secrets(&self.namespace, &self.name, &self.secrets)?);
+        if !self.secrets.is_empty() || !self.config_maps.is_empty() {
+            let (secrets, maps) = (&self.secrets, &self.config_maps);
+            objects.extend(rbac::values(&self.namespace, &self.name, secrets, maps)?);
         }
         for object in objects {
             let text = serde_saphyr::to_string(&object).context("writing YAML")?;

@@ -105,6 +105,7 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
     let addresses = app.addresses();
     tracing::info!(
         http = %addresses.http,
+        https = addresses.https.map(tracing::field::display),
         tftp = %addresses.tftp,
         admin = %addresses.admin,
         admin_socket = %socket.display(),
@@ -217,7 +218,7 @@ fn claim(config: &ServiceConfig) -> anyhow::Result<()> {
     let mut denied: Option<String> = None;
     for (table, what, address) in [
         (Table::Tcp, "HTTP", SocketAddr::V4(config.http)),
-        (Table::Udp, "TFTP", SocketAddr::V4(config.tftp)),
+        (Table::Udp, "TFTP", config.tftp),
         (Table::Tcp, "the admin port", config.admin),
     ] {
         let Err(error) = try_bind(table, address) else {

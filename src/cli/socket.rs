@@ -45,6 +45,9 @@ pub struct SocketArgs {
     socket: Option<PathBuf>,
 }
 
+/// Takes the parts of an answer.
+type Chunks<'a> = &'a mut dyn FnMut(&[u8]) -> anyhow::Result<()>;
+
 /// A connection to the service.
 type Wire = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
 
@@ -108,12 +111,38 @@ impl SocketArgs {
         self.ask(Method::GET, target, each)
     }
 
+    /// The bytes of the answer to GET `target`.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    pub(super) fn bytes(&self, target: &str) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.run(Method::GET, target, &mut |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
     fn ask(
         &self,
         method: Method,
         target: &str,
         each: &mut dyn FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        let mut rest = Vec::new();
+        self.run(method, target, &mut |chunk| {
+            rest.extend_from_slice(chunk);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                give(&line, each)?;
+            }
+            Ok(())
+        })?;
+        give(&rest, each)
+    }
+
+    fn run(&self, method: Method, target: &str, each: Chunks<'_>) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -121,12 +150,7 @@ impl SocketArgs {
         runtime.block_on(self.talk(method, target, each))
     }
 
-    async fn talk(
-        &self,
-        method: Method,
-        target: &str,
-        each: &mut dyn FnMut(&str) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    async fn talk(&self, method: Method, target: &str, each: Chunks<'_>) -> anyhow::Result<()> {
         let path = self.path();
         let stream = UnixStream::connect(&path)
             .await
@@ -151,13 +175,13 @@ impl SocketArgs {
             .map_err(|_| silent())?
             .map_err(|error| broken("the connection", &error))?;
         if !response.status().is_success() {
-            let mut words = String::new();
-            read(wire, response, &mut |line| {
-                words.push_str(line);
+            let mut words = Vec::new();
+            read(wire, response, &mut |chunk| {
+                words.extend_from_slice(chunk);
                 Ok(())
             })
             .await?;
-            bail!("{words}");
+            bail!("{}", String::from_utf8_lossy(&words).trim());
         }
         read(wire, response, each).await
     }
@@ -175,14 +199,13 @@ async fn beside<T>(mut wire: Pin<&mut Wire>, work: impl Future<Output = T>) -> T
     work.await
 }
 
-/// Gives the lines of a body to `each`.
+/// Gives a body to `each`, part by part.
 async fn read(
     mut wire: Pin<&mut Wire>,
     response: Response<Incoming>,
-    each: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+    each: Chunks<'_>,
 ) -> anyhow::Result<()> {
     let mut body = response.into_body();
-    let mut rest = Vec::new();
     let mut ended = false;
     loop {
         let frame = if ended {
@@ -199,13 +222,9 @@ async fn read(
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| broken("its answer", &error))?;
-        rest.extend_from_slice(&frame.into_data().unwrap_or_default());
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            give(&line, each)?;
-        }
+        each(&frame.into_data().unwrap_or_default())?;
     }
-    give(&rest, each)
+    Ok(())
 }
 
 /// In words alone: a broken pipe of the service is not that of our reader,

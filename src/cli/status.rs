@@ -74,7 +74,12 @@ fn print(overview: &Overview, out: &mut impl Write) -> std::io::Result<()> {
 fn facts(overview: &Overview) -> Vec<(&'static str, String)> {
     let mut facts = vec![("manifests", manifests(overview))];
     if let Some(at) = overview.listening {
-        let words = format!("HTTP {}, TFTP {}, admin {}", at.http, at.tftp, at.admin);
+        let https = at.https.map(|https| format!(" HTTPS {https},"));
+        let https = https.unwrap_or_default();
+        let words = format!(
+            "HTTP {},{https} TFTP {}, admin {}",
+            at.http, at.tftp, at.admin
+        );
         facts.push(("listening", words));
     }
     let (all, up) = (&overview.services, overview.services.iter());

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::option;
 use super::options::{routes, wants};
+use super::pxe::Vendor;
 use super::request::Request;
 use crate::api::{LoaderKind, LocalBoot, RomIpxe};
 use crate::boot::ClientKind;
@@ -19,10 +20,21 @@ pub struct BootAnswer {
     pub file: String,
     /// What that means, for the timeline.
     pub next: NextStep,
-    /// PXE's vendor options, where the firmware itself is told what to do.
-    pub menu: Option<&'static [u8]>,
+    /// What the firmware itself is told to do, by PXE's vendor options.
+    pub vendor: Option<Vendor>,
     /// Why a client that may boot gets no file.
     pub refused: Option<NoLoader>,
+}
+
+// === impl BootAnswer ===
+
+impl BootAnswer {
+    /// Whether the client is to ask the server for a file: one that is named,
+    /// or names of its own.
+    #[must_use]
+    pub const fn names_server(&self) -> bool {
+        !self.file.is_empty() || matches!(self.vendor, Some(Vendor::RaspberryPi(_)))
+    }
 }
 
 /// What `client` is told to boot by `plan`. `loader_sent`: this machine was
@@ -40,7 +52,7 @@ pub fn boot_answer(
     let nothing = |next| BootAnswer {
         file: String::new(),
         next,
-        menu: None,
+        vendor: None,
         refused: None,
     };
     let profile = match (plan.verdict, plan.profile) {
@@ -147,7 +159,7 @@ fn ask_answer(snapshot: &Snapshot, request: &Request, urls: &Urls) -> BootAnswer
     BootAnswer {
         file,
         next,
-        menu: None,
+        vendor: None,
         refused,
     }
 }
@@ -165,10 +177,10 @@ fn local_answer(
     urls: &Urls,
 ) -> BootAnswer {
     let client = &request.client;
-    let answer = |file: String, next, menu| BootAnswer {
+    let answer = |file: String, next, vendor| BootAnswer {
         file,
         next,
-        menu,
+        vendor,
         refused: None,
     };
     let scripted = match plan.local_boot() {
@@ -182,7 +194,7 @@ fn local_answer(
         (ClientKind::Ipxe, Some(mac), _) => answer(urls.script(mac), scripted, None),
         (ClientKind::Pxe, _, Some(loader)) => answer(loader.clone(), scripted, None),
         (ClientKind::Pxe, _, None) if uefi.is_some() => {
-            answer(String::new(), NextStep::Local, Some(DISK_MENU))
+            answer(String::new(), NextStep::Local, Some(Vendor::Disk))
         }
         (ClientKind::HttpBoot, Some(mac), Some(loader)) => {
             answer(urls.file(mac, Purpose::Loader, loader), scripted, None)
@@ -193,13 +205,6 @@ fn local_answer(
         }
     }
 }
-
-/// PXE's vendor options (PXE 2.1 section 2.4) for a menu whose only item is
-/// type 0, the machine's own disk, chosen at once: discovery is off (6), the
-/// menu has one item (9), the prompt waits 0 s (10). EDK2 says "Remote boot
-/// cancelled" and goes on to its next boot entry.
-const DISK_MENU: &[u8] =
-    b"\x06\x01\x03\x09\x10\x00\x00\x0dBoot the disk\x0a\x0e\x00Boot the disk\xff";
 
 /// Whether an iPXE gets the script: a ROM's iPXE that is to be replaced gets
 /// our loader first.
@@ -232,15 +237,17 @@ pub(super) fn boot_options(
             options.insert(option::VENDOR_CLASS, b"HTTPClient".to_vec());
         }
     }
-    if let Some(menu) = answer.menu {
+    if let Some(vendor) = answer.vendor {
         options.insert(option::VENDOR_CLASS, b"PXEClient".to_vec());
-        options.insert(option::VENDOR_OPTIONS, menu.to_vec());
+        options.insert(option::VENDOR_OPTIONS, vendor.encode(next_server));
     }
     if let Some(id) = request.option(option::MACHINE_ID) {
         options.insert(option::MACHINE_ID, id.to_vec());
     }
-    if !answer.file.is_empty() {
+    if answer.names_server() {
         options.insert(option::TFTP_SERVER, next_server.to_string().into_bytes());
+    }
+    if !answer.file.is_empty() {
         options.insert(option::BOOT_FILE, answer.file.clone().into_bytes());
     }
 }

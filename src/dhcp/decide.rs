@@ -11,17 +11,23 @@ use super::destination::{Destination, destination};
 use super::networks::{key_of, networks};
 use super::option;
 use super::options::{tftp_servers, written_options};
+use super::proxy::Neighbour;
+use super::pxe::Vendor;
+use super::quirks::{self, Treatment};
 use super::relay::{RelayInfo, is_host, server_id};
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
-use crate::api::ClientClass;
+use crate::api::{ClientClass, Mode};
 use crate::clock::Millis;
 use crate::lease::{
     AllocateRequest, Answer, Authority, Change, Intent, LeaseTable, NakReason, SilentReason,
     allocate, is_first_offer, probation, wants_probe,
 };
 use crate::script::Urls;
-use crate::snapshot::{Acquaintances, Identity, Plan, Selection, Snapshot, SubnetEntry, Unserved};
+use crate::snapshot::{
+    Acquaintances, Identity, Plan, Selection, Snapshot, SubnetEntry, Unserved, Verdict,
+};
+use crate::timeline::NextStep;
 
 /// What the shell knows beside the packet.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +43,8 @@ pub struct Arrival<'a> {
     pub unicast: bool,
     /// Where it came from.
     pub from: SocketAddrV4,
+    /// Who asks, where it came by the boot server's port (UDP 4011).
+    pub boot_port: Option<SocketAddrV4>,
     /// Whether this machine was sent our loader a moment ago.
     pub loader_sent: bool,
     /// What machines told of themselves lately.
@@ -65,6 +73,8 @@ pub struct Decision {
     /// The address of an offer that should be probed before the offer leaves,
     /// and the change that is due instead when somebody answers there.
     pub probe: Option<(Ipv4Addr, Change)>,
+    /// Who was heard to have which address of another server.
+    pub neighbour: Option<Neighbour>,
 }
 
 /// A reply or a silence with a name.
@@ -110,6 +120,18 @@ pub enum Ignored {
     Stale,
     /// A fault of ours; the packet is lost, nothing else.
     Fault,
+    /// It does not boot: in a proxy's network, its addresses are not ours to
+    /// lend, and it asks for nothing else.
+    NotABootClient,
+    /// It took the address that another server lends it, as it should where we
+    /// are a proxy.
+    LeasedElsewhere,
+    /// It wants an address of a proxy.
+    LendsNothing,
+    /// A proxy that has nothing to tell this client stays out of its way.
+    NothingToBoot,
+    /// What asks the boot server's port cannot be a host.
+    AskerNoHost,
     /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
     Noted,
 }
@@ -134,20 +156,25 @@ impl Ignored {
             Self::QueueFull => "queue-full",
             Self::Stale => "stale",
             Self::Fault => "internal-fault",
+            Self::NotABootClient => "not-a-boot-client",
+            Self::LeasedElsewhere => "leased-elsewhere",
+            Self::LendsNothing => "lends-nothing",
+            Self::NothingToBoot => "nothing-to-boot",
+            Self::AskerNoHost => "asker-no-host",
             Self::Noted => "noted",
         }
     }
 }
 
 /// Everything that one decision looks at.
-struct Case<'a> {
-    snapshot: &'a Snapshot,
-    subnet: &'a SubnetEntry,
-    plan: Plan<'a>,
-    class: Option<&'a ClientClass>,
-    arrival: Arrival<'a>,
-    request: &'a Request,
-    table: &'a LeaseTable,
+pub(super) struct Case<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) subnet: &'a SubnetEntry,
+    pub(super) plan: Plan<'a>,
+    pub(super) class: Option<&'a ClientClass>,
+    pub(super) arrival: Arrival<'a>,
+    pub(super) request: &'a Request,
+    pub(super) table: &'a LeaseTable,
 }
 
 /// Decides about `request`. The caller applies the changes to `table` before
@@ -251,7 +278,7 @@ fn identity(arrival: Arrival<'_>, request: &Request) -> Identity {
 // === impl Decision ===
 
 impl Decision {
-    fn silent(ignored: Ignored) -> Self {
+    pub(super) fn silent(ignored: Ignored) -> Self {
         Self {
             outcome: Outcome::Ignored(ignored),
             changes: Vec::new(),
@@ -261,6 +288,7 @@ impl Decision {
             boot: None,
             nak: None,
             probe: None,
+            neighbour: None,
         }
     }
 
@@ -283,6 +311,12 @@ impl Case<'_> {
     fn decide(&self) -> Decision {
         if let Some(unserved) = self.subnet.ignores(&self.plan) {
             return Decision::silent(Ignored::Machine(unserved));
+        }
+        if let Some(asker) = self.arrival.boot_port {
+            return self.at_boot_port(asker);
+        }
+        if self.subnet.spec.mode == Mode::Proxy {
+            return self.beside();
         }
         if self.request.kind == RequestKind::Inform {
             return self.settings_only();
@@ -388,27 +422,55 @@ impl Case<'_> {
         self.reply(ReplyKind::Ack, Ipv4Addr::UNSPECIFIED, BTreeMap::new())
     }
 
+    /// The server of the first file.
+    pub(super) fn next_server(&self) -> Ipv4Addr {
+        self.subnet.spec.next_server.unwrap_or(self.arrival.server)
+    }
+
+    /// What the client is told to boot, at whichever door it asks.
+    pub(super) fn boot(&self) -> BootAnswer {
+        let urls = Urls {
+            server: self.arrival.server,
+            port: self.snapshot.http_port,
+        };
+        // What another server sends is not seen here: an iPXE that came from it
+        // would be sent there again for ever.
+        let elsewhere = self.next_server() != self.arrival.server;
+        let loader_sent = self.arrival.loader_sent || elsewhere;
+        let boot = boot_answer(self.snapshot, &self.plan, self.request, &urls, loader_sent);
+        match quirks::of(self.request).map(|quirk| quirk.does) {
+            Some(Treatment::RaspberryPi(text)) => self.pi_answer(text),
+            Some(Treatment::TakesFile | Treatment::AsksBootServer) | None => boot,
+        }
+    }
+
+    /// A Raspberry Pi runs no loader of ours: it asks TFTP for names of its
+    /// own, or, not being told so, goes on to its card.
+    fn pi_answer(&self, text: &'static str) -> BootAnswer {
+        let boots = matches!(self.plan.verdict, Verdict::Boot | Verdict::Tell);
+        let profile = self.plan.profile.map(|profile| profile.name.name.clone());
+        BootAnswer {
+            file: String::new(),
+            next: match profile {
+                Some(profile) if boots => NextStep::Source {
+                    profile,
+                    file: String::new(),
+                },
+                _ => NextStep::Local,
+            },
+            vendor: boots.then_some(Vendor::RaspberryPi(text)),
+            refused: None,
+        }
+    }
+
     fn reply(
         &self,
         kind: ReplyKind,
         yiaddr: Ipv4Addr,
         mut options: BTreeMap<u8, Vec<u8>>,
     ) -> Decision {
-        let urls = Urls {
-            server: self.arrival.server,
-            port: self.snapshot.http_port,
-        };
-        let next_server = self.subnet.spec.next_server.unwrap_or(self.arrival.server);
-        // What another server sends is not seen here: an iPXE that came from it
-        // would be sent there again for ever.
-        let elsewhere = next_server != self.arrival.server;
-        let boot = boot_answer(
-            self.snapshot,
-            &self.plan,
-            self.request,
-            &urls,
-            self.arrival.loader_sent || elsewhere,
-        );
+        let boot = self.boot();
+        let next_server = self.next_server();
         network_options(&mut options, self.request, self.subnet, self.hostname());
         boot_options(&mut options, self.request, &boot, next_server);
         tftp_servers(&mut options, self.request, &boot, next_server);
@@ -420,7 +482,7 @@ impl Case<'_> {
             &self.plan,
         );
         identity_options(&mut options, self.request, self.server_id());
-        let boots = !boot.file.is_empty();
+        let boots = boot.names_server();
         let reply = Reply {
             kind,
             yiaddr,
@@ -469,7 +531,7 @@ impl Case<'_> {
         server_id(self.request, self.arrival.server)
     }
 
-    fn destination(&self, yiaddr: Ipv4Addr, is_nak: bool) -> Destination {
+    pub(super) fn destination(&self, yiaddr: Ipv4Addr, is_nak: bool) -> Destination {
         destination(self.request, yiaddr, is_nak, self.arrival.from.port())
     }
 

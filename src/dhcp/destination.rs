@@ -8,6 +8,9 @@ use crate::boot::MacAddress;
 
 /// The port of DHCP servers and relays.
 pub const SERVER_PORT: u16 = 67;
+/// The port of PXE boot servers, which ProxyDHCP answers at (PXE 2.1 section
+/// 2.2.3).
+pub const BOOT_PORT: u16 = 4011;
 /// The port of DHCP clients.
 pub const CLIENT_PORT: u16 = 68;
 
@@ -26,6 +29,10 @@ pub enum Destination {
         /// The address in the frame's.
         mac: MacAddress,
     },
+    /// To where the request came from, address and port: a boot server's
+    /// answer (PXE 2.1 section 2.2.5). Firmware that asks from port 4011 does
+    /// not hear what is sent to port 68.
+    Asker(SocketAddrV4),
     /// To everyone on the link.
     Broadcast,
 }
@@ -72,6 +79,7 @@ impl Destination {
             Self::Relay(_) => "relay",
             Self::Client(_) => "client",
             Self::Hardware { .. } => "hardware",
+            Self::Asker(_) => "asker",
             Self::Broadcast => "broadcast",
         }
     }

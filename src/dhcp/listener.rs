@@ -10,11 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::Ignored;
-use super::destination::SERVER_PORT;
+use super::destination::{BOOT_PORT, SERVER_PORT};
 use super::request::{MAX_PACKET, Request, RequestKind};
 use super::socket::{DhcpSocket, Received};
 use super::story::Story;
-use crate::api::Cidr;
+use crate::api::{Cidr, Mode};
 use crate::clock::{self, Millis};
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::SubnetEntry;
@@ -42,13 +42,25 @@ pub struct Incoming {
     /// everyone.
     pub(super) to: Option<Ipv4Addr>,
     pub(super) door: Arc<Door>,
+    /// Its bytes, for those who ask what was said.
+    pub(super) bytes: Arc<[u8]>,
 }
 
 /// The interface that a request came by.
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) subnet: String,
+    pub(super) port: Port,
     pub(super) socket: DhcpSocket,
+}
+
+/// The ports that machines ask at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Port {
+    /// 67: DHCP.
+    Dhcp,
+    /// 4011: PXE boot servers.
+    Boot,
 }
 
 /// What a listener serves.
@@ -62,28 +74,75 @@ pub struct Listener {
     pub cidr: Cidr,
     /// The address that is ours where the interface has several.
     pub preferred: Option<Ipv4Addr>,
+    /// Its port.
+    pub port: Port,
 }
 
-/// The name of the service that listens on `subnet` (`namespace/name`).
+/// The name of the service that listens on `subnet` (`namespace/name`) for DHCP.
 #[must_use]
 pub fn listener_name(subnet: &str) -> String {
-    format!("dhcp@{subnet}")
+    Port::Dhcp.service(subnet)
+}
+
+/// The names of the services that may listen on `subnet`: DHCP, which always
+/// does, and PXE boot servers' port.
+#[must_use]
+pub fn listener_names(subnet: &str) -> [String; 2] {
+    [Port::Dhcp, Port::Boot].map(|port| port.service(subnet))
+}
+
+// === impl Port ===
+
+impl Port {
+    /// The name of the service that listens at it on `subnet` (`namespace/name`).
+    #[must_use]
+    pub fn service(self, subnet: &str) -> String {
+        match self {
+            Self::Dhcp => format!("dhcp@{subnet}"),
+            Self::Boot => format!("pxe@{subnet}"),
+        }
+    }
+
+    const fn number(self) -> u16 {
+        match self {
+            Self::Dhcp => SERVER_PORT,
+            Self::Boot => BOOT_PORT,
+        }
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Dhcp => "DHCP",
+            Self::Boot => "PXE boot service",
+        }
+    }
 }
 
 // === impl Listener ===
 
 impl Listener {
-    /// The listener that `subnet` needs; `None` where an older Subnet has one
-    /// on its interface, or it is reached through relays only.
-    #[must_use]
-    pub fn of(subnet: &SubnetEntry) -> Option<Self> {
-        let interface = subnet.spec.interface.clone()?;
+    /// The listeners that `subnet` needs: none where an older Subnet has one on
+    /// its interface, or it is reached through relays only. Where Reveille lends
+    /// the addresses itself, its offers say all, and nobody asks at the boot
+    /// server's port.
+    pub fn of(subnet: &SubnetEntry) -> impl Iterator<Item = Self> {
+        let ports: &[Port] = match subnet.spec.mode {
+            Mode::Server => &[Port::Dhcp],
+            Mode::Proxy => &[Port::Dhcp, Port::Boot],
+            Mode::Disabled => &[],
+        };
         let own = subnet.listener.as_ref() == Some(&subnet.key);
-        own.then(|| Self {
+        let interface = subnet.spec.interface.as_ref().filter(|_| own);
+        let all = interface.into_iter().flat_map(|interface| {
+            let each = ports.iter();
+            each.map(move |port| (interface, port))
+        });
+        all.map(|(interface, port)| Self {
             subnet: subnet.key.clone(),
-            interface,
+            interface: interface.clone(),
             cidr: subnet.spec.cidr,
             preferred: subnet.spec.next_server,
+            port: *port,
         })
     }
 
@@ -101,12 +160,13 @@ impl Listener {
         token: CancellationToken,
     ) -> anyhow::Result<()> {
         let link = find_link(&self.interface, self.cidr, self.preferred)?;
-        let socket = DhcpSocket::bind(link.clone()).map_err(|error| {
-            let what = format!("DHCP on {}", link.name);
-            let address = format!("0.0.0.0:{SERVER_PORT}");
-            anyhow::Error::msg(bind_error(Table::Udp, &what, address, SERVER_PORT, &error))
+        let port = self.port.number();
+        let socket = DhcpSocket::bind(link.clone(), port).map_err(|error| {
+            let what = format!("{} on {}", self.port.what(), link.name);
+            let address = format!("0.0.0.0:{port}");
+            anyhow::Error::msg(bind_error(Table::Udp, &what, address, port, &error))
         })?;
-        if !socket.can_unicast() {
+        if self.port == Port::Dhcp && !socket.can_unicast() {
             tracing::warn!(
                 interface = link.name,
                 "no raw socket (CAP_NET_RAW): replies to machines without an address are broadcast"
@@ -115,6 +175,7 @@ impl Listener {
         bound(&link);
         let door = Arc::new(Door {
             subnet: self.subnet.clone(),
+            port: self.port,
             socket,
         });
         let mut look = interval(LOOK_EVERY);
@@ -151,6 +212,7 @@ fn hand_on(
         Ok(Ok(request)) => request,
         Ok(Err(malformed)) => {
             story.count("none", Ignored::Malformed(malformed).as_str());
+            story.keep_malformed(clock::now(), door.socket.link(), packet, malformed);
             tracing::debug!(
                 subnet = door.subnet,
                 bytes = packet.len(),
@@ -172,6 +234,7 @@ fn hand_on(
         from: received.from,
         to: received.to,
         door: Arc::clone(door),
+        bytes: packet.into(),
     };
     if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
         story.count(kind.as_str(), Ignored::QueueFull.as_str());

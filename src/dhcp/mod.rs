@@ -1,9 +1,10 @@
 //! DHCPv4 (RFC 2131, 2132) for machines that boot (PXE 2.1, RFC 4578, UEFI 24.7).
 //!
-//! `request`, `relay`, `networks`, `classes`, `decide`, `answer`, `options`, `reply`,
-//! `destination` and `limits` are core: packets in, packets out, time as an
-//! argument. `socket`, `listener`, `probe`, `echo`, `server` and `outgoing` do
-//! the I/O; `replica` ties the engine to other replicas.
+//! `request`, `relay`, `networks`, `classes`, `decide`, `proxy`, `pxe`,
+//! `quirks`, `neighbours`, `answer`, `options`, `reply`, `destination` and
+//! `limits` are core: packets in, packets out, time as an argument. `socket`,
+//! `listener`, `probe`, `echo`, `server` and `outgoing` do the I/O; `replica`
+//! ties the engine to other replicas.
 
 pub mod answer;
 mod classes;
@@ -14,11 +15,15 @@ pub mod heard;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+pub mod neighbours;
 mod networks;
 pub mod option;
 mod options;
 mod outgoing;
 mod probe;
+pub mod proxy;
+pub mod pxe;
+pub mod quirks;
 pub mod relay;
 pub mod replica;
 pub mod reply;

@@ -93,6 +93,9 @@ fn here<'a>(
     request: &Request,
 ) -> Result<&'a SubnetEntry, Ignored> {
     let here = snapshot.subnet(arrival.subnet).ok_or(Ignored::SubnetGone)?;
+    if let Some(asker) = arrival.boot_port {
+        return Ok(snapshot.subnet_of(*asker.ip()).unwrap_or(here));
+    }
     let uses_address = match request.kind {
         RequestKind::Request => request.server_id().is_none(),
         RequestKind::Release | RequestKind::Inform => true,

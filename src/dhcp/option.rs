@@ -52,6 +52,8 @@ pub const USER_CLASS: u8 = 77;
 pub const RELAY_INFO: u8 = 82;
 /// Architecture, a list of 16-bit values.
 pub const ARCHITECTURE: u8 = 93;
+/// Network interface: a type byte and a version (RFC 4578).
+pub const NETWORK_INTERFACE: u8 = 94;
 /// Machine identifier: a type byte and a GUID.
 pub const MACHINE_ID: u8 = 97;
 /// The subnet that a client is to be served from (RFC 3011).

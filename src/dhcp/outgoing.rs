@@ -59,7 +59,11 @@ impl Outgoing {
             packet,
             kind: reply.kind,
             asked: incoming.request.kind,
-            address: reply.yiaddr,
+            address: if reply.yiaddr.is_unspecified() {
+                incoming.request.ciaddr
+            } else {
+                reply.yiaddr
+            },
             destination: reply.destination,
             arrived: incoming.arrived,
             client: incoming.request.client,
@@ -90,6 +94,12 @@ impl Outgoing {
         tools.story.count(self.asked.as_str(), self.kind.as_str());
         tools.story.answered(self.asked, self.arrived.elapsed());
         let Some(mac) = self.client.mac else { return };
+        let at = clock::now();
+        let whose = (mac, self.machine.is_some());
+        let reply = (self.kind, self.destination, self.packet.into());
+        tools
+            .story
+            .keep_reply(at, whose, self.door.socket.link(), reply);
         let (client, address) = (self.client, self.address);
         let fact = match self.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
@@ -100,7 +110,6 @@ impl Outgoing {
             },
             ReplyKind::Nak => return,
         };
-        let at = clock::now();
         tools.events.emit(BootEvent { mac, at, fact });
     }
 }

@@ -255,7 +255,7 @@ impl Request {
 /// All options of the packet: those of the option field, then, where option 52
 /// says so, those in `file` and in `sname` (RFC 2131 section 4.1); repeats are
 /// joined in that order (RFC 3396 section 7).
-fn collect_options(packet: &[u8]) -> BTreeMap<u8, Vec<u8>> {
+pub(crate) fn collect_options(packet: &[u8]) -> BTreeMap<u8, Vec<u8>> {
     const SNAME: std::ops::Range<usize> = 44..108;
     const FILE: std::ops::Range<usize> = 108..236;
     let mut options = BTreeMap::new();

@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
 use super::limits::Rates;
-use super::listener::Incoming;
+use super::listener::{Incoming, Port};
+use super::neighbours::Neighbours;
 use super::outgoing::Outgoing;
 use super::probe::{NotProbed, Probed, Prober};
+use super::proxy::Neighbour;
 use super::replica::Replica;
 use super::reply::ReplyKind;
 use super::request::{Request, RequestKind};
@@ -27,7 +29,8 @@ use crate::clock::{self, Millis};
 use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{
-    Authority, Change, Committer, Lease, LeaseIndex, LeaseTable, SilentReason, StoreError, Usages,
+    Authority, Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable, SilentReason,
+    StoreError, Usages,
 };
 use crate::snapshot::Reader;
 use crate::timeline::{BootEvent, Fact, Introductions, RecentLoaders};
@@ -40,7 +43,7 @@ const STALE_MILLIS: u64 = 1000;
 /// How often the table is swept and counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A wish to see every lease.
-pub type Ask = oneshot::Sender<Vec<Lease>>;
+pub type Ask = oneshot::Sender<Vec<Arc<Lease>>>;
 
 /// The engine's parts; shared by its runs, so that a fault loses no lease.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub struct Engine {
     pub table: LeaseTable,
     /// What ties it to other replicas.
     pub replica: Replica,
+    /// Machines with addresses of other servers.
+    pub neighbours: Neighbours,
     /// What it works with.
     pub tools: Tools,
     /// How often machines ask.
@@ -119,7 +124,7 @@ impl Engine {
                 Some(import) = this.replica.imports.recv() => this.take_over(import),
                 Some(ask) = this.asks.recv() => {
                     // Who asked may have gone.
-                    let _ = ask.send(this.table.iter().cloned().collect());
+                    let _ = ask.send(this.table.shared().collect());
                 }
                 incoming = this.queue.recv() => match incoming {
                     Some(incoming) => this.handle(&incoming, &mut prober),
@@ -142,6 +147,7 @@ impl Engine {
             from,
             to,
             door,
+            bytes,
             ..
         } = incoming;
         if is_stale(request.kind, clock::now().since(*received)) {
@@ -161,6 +167,7 @@ impl Engine {
             server: to.unwrap_or(door.socket.link().address),
             unicast: to.is_some(),
             from: *from,
+            boot_port: (door.port == Port::Boot).then_some(*from),
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
             told: &self.tools.told,
             authority,
@@ -184,7 +191,13 @@ impl Engine {
         self.tools
             .story
             .tell(*received, request, &decision, &self.tools.told);
+        let came = (door.socket.link(), to.is_some(), Arc::clone(bytes));
+        let story = &self.tools.story;
+        story.keep_request(*received, request, &decision, came);
         self.tools.tell_choice(*received, request, &decision);
+        if let Some(neighbour) = decision.neighbour {
+            self.meet(*received, neighbour);
+        }
         let sightings = &self.tools.sightings;
         sightings.offer(*received, &snapshot, request, &decision);
         let changes = std::mem::take(&mut decision.changes);
@@ -210,6 +223,23 @@ impl Engine {
         if !durable.is_empty() {
             self.tools.commit(durable, waiting);
         }
+    }
+
+    /// Has the other doors know a machine whose address another server lends.
+    /// What we lent ourselves is known better.
+    fn meet(&mut self, now: Millis, (mac, address): Neighbour) {
+        let lent = |address: &Ipv4Addr| {
+            let lease = self.table.get(*address);
+            lease.is_some_and(|lease| lease.state == LeaseState::Bound)
+        };
+        if lent(&address) {
+            return;
+        }
+        let forgotten = self.neighbours.learn(now, (mac, address));
+        for address in forgotten.iter().filter(|address| !lent(address)) {
+            self.tools.index.remove(*address);
+        }
+        self.tools.index.insert(address, mac);
     }
 
     /// Lets offers go whose address nobody has, and drops the others.
@@ -279,12 +309,22 @@ pub(super) fn durable(changes: &[Change]) -> Vec<Change> {
 // === impl Tools ===
 
 impl Tools {
-    /// Tells the timeline of a machine that chose another server.
+    /// Tells the timeline of a machine that chose another server, or took the
+    /// address of the one that we stand beside and does as we say.
     fn tell_choice(&self, at: Millis, request: &Request, decision: &Decision) {
-        let chose = Outcome::Ignored(Ignored::Lease(SilentReason::ChoseAnotherServer));
         let client = request.client;
-        if let Some(mac) = client.mac.filter(|_| decision.outcome == chose) {
-            let fact = Fact::ChoseAnother { client };
+        let fact = match (&decision.outcome, &decision.boot) {
+            (Outcome::Ignored(Ignored::Lease(SilentReason::ChoseAnotherServer)), _) => {
+                Fact::ChoseAnother { client }
+            }
+            (Outcome::Ignored(Ignored::LeasedElsewhere), Some(boot)) => Fact::Ack {
+                client,
+                address: request.requested().unwrap_or(Ipv4Addr::UNSPECIFIED),
+                next: boot.next.clone(),
+            },
+            _ => return,
+        };
+        if let Some(mac) = client.mac {
             self.events.emit(BootEvent { mac, at, fact });
         }
     }

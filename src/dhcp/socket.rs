@@ -53,11 +53,11 @@ pub struct Received {
 }
 
 impl DhcpSocket {
-    /// Binds port 67 on `link`.
+    /// Binds `port` on `link`.
     ///
     /// # Errors
     /// The kernel's, for the port or the interface.
-    pub fn bind(link: Link) -> io::Result<Self> {
+    pub fn bind(link: Link, port: u16) -> io::Result<Self> {
         let udp = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         // Each interface has a socket of its own on the same port.
         udp.set_reuse_address(true)?;
@@ -67,7 +67,7 @@ impl DhcpSocket {
         udp.bind_device(Some(link.name.as_bytes()))?;
         // A smaller buffer than asked for is no reason not to serve.
         let _ = udp.set_recv_buffer_size(RECEIVE_BUFFER);
-        udp.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT).into())?;
+        udp.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
         let frames = socket(
             AddressFamily::Packet,
             SockType::Datagram,
@@ -131,16 +131,17 @@ impl DhcpSocket {
     /// # Errors
     /// The kernel's. A full queue is one: the client asks again.
     pub fn send(&self, packet: &[u8], destination: Destination) -> io::Result<()> {
-        let (address, port) = match destination {
-            Destination::Relay(relay) => (*relay.ip(), relay.port()),
-            Destination::Client(address) => (address, CLIENT_PORT),
-            Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
+        let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
+        let to = match destination {
+            Destination::Relay(relay) => relay,
+            Destination::Client(address) => SocketAddrV4::new(address, CLIENT_PORT),
+            Destination::Asker(asker) => asker,
+            Destination::Broadcast => everyone,
             Destination::Hardware { address, mac } => match &self.frames {
                 Some(frames) => return self.send_frame(frames, packet, address, mac),
-                None => (Ipv4Addr::BROADCAST, CLIENT_PORT),
+                None => everyone,
             },
         };
-        let to = SocketAddrV4::new(address, port);
         self.sender.send_to(packet, to).map(|_| ())
     }
 

@@ -1,16 +1,22 @@
 //! What the engine says of its decisions: log lines and counters. Shell.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::decide::{Decision, Ignored, Outcome};
+use super::destination::{CLIENT_PORT, Destination, SERVER_PORT};
 use super::heard::{Heard, Refusal};
 use super::limits::MOST;
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
-use super::request::{Request, RequestKind};
-use crate::boot::ClientKind;
+use super::request::{Malformed, Request, RequestKind};
+use crate::boot::{ClientKind, MacAddress};
 use crate::clock::Millis;
 use crate::lease::SilentReason;
+use crate::net::Link;
+use crate::packets::decode::mac_of;
+use crate::packets::{Ring, Sighted};
 use crate::telemetry::Seldom;
 use crate::timeline::{Chronicle, Introductions, StoryLine};
 
@@ -25,6 +31,8 @@ pub struct Story {
     pub heard: Heard,
     /// Where it is kept for those who ask about a machine.
     pub chronicle: Chronicle,
+    /// The last packets of each machine.
+    pub packets: Ring,
 }
 
 impl Story {
@@ -39,6 +47,89 @@ impl Story {
         let seconds = &self.metrics.answer_seconds;
         let seconds = seconds.with_label_values(&[kind.as_str()]);
         seconds.observe(after.as_secs_f64());
+    }
+
+    /// Keeps a request and what was done about it. `came`: by which interface,
+    /// whether to our address alone, and its bytes.
+    pub(super) fn keep_request(
+        &self,
+        at: Millis,
+        request: &Request,
+        decision: &Decision,
+        came: (&Link, bool, Arc<[u8]>),
+    ) {
+        let Some(mac) = request.client.mac else {
+            return;
+        };
+        let (link, unicast, bytes) = came;
+        let outcome = match &decision.outcome {
+            Outcome::Reply(reply) => reply.kind.as_str(),
+            Outcome::Ignored(ignored) => ignored.as_str(),
+        };
+        let from = match (request.giaddr, request.ciaddr) {
+            (Ipv4Addr::UNSPECIFIED, own) => (own, CLIENT_PORT),
+            (relay, _) => (relay, SERVER_PORT),
+        };
+        let to = if unicast {
+            link.address
+        } else {
+            Ipv4Addr::BROADCAST
+        };
+        let packet = Sighted {
+            at,
+            interface: link.name.as_str().into(),
+            request: true,
+            outcome,
+            from,
+            to: (to, SERVER_PORT),
+            bytes,
+        };
+        self.packets
+            .push(mac, Some(decision.machine.is_some()), packet);
+    }
+
+    /// Keeps a packet that is no request, where it names an Ethernet address.
+    pub(super) fn keep_malformed(&self, at: Millis, link: &Link, packet: &[u8], why: Malformed) {
+        let Some(mac) = mac_of(packet) else {
+            return;
+        };
+        let packet = Sighted {
+            at,
+            interface: link.name.as_str().into(),
+            request: true,
+            outcome: why.as_str(),
+            from: (Ipv4Addr::UNSPECIFIED, CLIENT_PORT),
+            to: (Ipv4Addr::BROADCAST, SERVER_PORT),
+            bytes: packet.into(),
+        };
+        self.packets.push(mac, None, packet);
+    }
+
+    /// Keeps a reply that left for a machine, which an object names or not.
+    pub(super) fn keep_reply(
+        &self,
+        at: Millis,
+        (mac, known): (MacAddress, bool),
+        link: &Link,
+        (kind, destination, bytes): (ReplyKind, Destination, Arc<[u8]>),
+    ) {
+        let to = match destination {
+            Destination::Relay(to) | Destination::Asker(to) => (*to.ip(), to.port()),
+            Destination::Client(address) | Destination::Hardware { address, .. } => {
+                (address, CLIENT_PORT)
+            }
+            Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
+        };
+        let packet = Sighted {
+            at,
+            interface: link.name.as_str().into(),
+            request: false,
+            outcome: kind.as_str(),
+            from: (link.address, SERVER_PORT),
+            to,
+            bytes,
+        };
+        self.packets.push(mac, Some(known), packet);
     }
 
     /// The log lines of a decision, and the counter of one without a reply.
@@ -74,6 +165,9 @@ impl Story {
             Outcome::Ignored(ignored) => {
                 self.count(request.kind.as_str(), outcome);
                 self.hear_server(now, request, decision, *ignored);
+                if *ignored == Ignored::NothingToBoot {
+                    self.tell_unbootable(now, request, decision);
+                }
                 self.tell_silence(now, request, decision, *ignored);
             }
             Outcome::Reply(reply) if reply.kind == ReplyKind::Nak => {
@@ -100,15 +194,27 @@ impl Story {
 
     /// Another server that a machine chose.
     fn hear_server(&self, now: Millis, request: &Request, decision: &Decision, why: Ignored) {
-        let chose_another = matches!(
-            why,
-            Ignored::OtherServer | Ignored::Lease(SilentReason::ChoseAnotherServer)
-        );
+        let wanted = why == Ignored::LeasedElsewhere;
+        let chose_another = wanted
+            || matches!(
+                why,
+                Ignored::OtherServer | Ignored::Lease(SilentReason::ChoseAnotherServer)
+            );
         let named = decision.subnet.as_deref().zip(request.server_id());
         let Some((subnet, server)) = named.filter(|_| chose_another) else {
             return;
         };
-        if self.heard.server(subnet, server, now) {
+        if !self.heard.server(subnet, server, now) {
+            return;
+        }
+        if wanted {
+            tracing::info!(
+                target: "reveille::dhcp",
+                subnet,
+                %server,
+                "a DHCP server lends the addresses here; we tell machines what to boot"
+            );
+        } else {
             tracing::warn!(
                 target: "reveille::dhcp",
                 subnet,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::replica::{Import, Standing};
 use super::server::{Engine, durable};
-use crate::api::Cidr;
+use crate::api::{Cidr, Mode};
 use crate::clock::{self, Millis};
 use crate::lease::{self, Authority, Change, Home, Lease, LeaseState, Shares, StoreError, Usage};
 use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
@@ -89,6 +89,11 @@ impl Engine {
         let standing = self.replica.standing();
         self.replica.settle(now, standing.authority, &snapshot);
         self.fade(now);
+        for address in self.neighbours.forget(now) {
+            if self.table.get(address).is_none() {
+                self.tools.index.remove(address);
+            }
+        }
         self.tools.story.metrics.show_claims(&self.replica.claims);
         let durable = durable(&self.apply(now, standing.authority, changes));
         if !durable.is_empty() {
@@ -119,7 +124,11 @@ impl Engine {
     /// Shows how full the pools of `subnet` are, and whom its machines chose.
     fn gauge(&self, now: Millis, subnet: &SubnetEntry, usage: Usage) {
         let story = &self.tools.story;
-        let servers = story.heard.servers(&subnet.key, now).len();
+        // A proxy wants one to be there.
+        let servers = match subnet.spec.mode {
+            Mode::Proxy => 0,
+            Mode::Server | Mode::Disabled => story.heard.servers(&subnet.key, now).len(),
+        };
         for (gauge, value) in [
             (&story.metrics.pool, subnet.pool_addresses()),
             (&story.metrics.pool_used, usage.used.into()),

@@ -61,6 +61,25 @@ impl ArtifactPath {
         Ok(Self(parts.join("/")))
     }
 
+    /// The root.
+    #[must_use]
+    pub const fn root() -> Self {
+        Self(String::new())
+    }
+
+    /// The path of `name` in this folder.
+    ///
+    /// # Errors
+    /// Those of [`ArtifactPath::parse`].
+    pub fn join(&self, name: &str) -> Result<Self, BadPath> {
+        Self::parse(&format!("{self}/{name}"))
+    }
+
+    /// Its parts, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|part| !part.is_empty())
+    }
+
     /// The path as text, `/` between its parts.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -9,12 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::body::{Body, FileSource, Reading, Source};
 use super::delivery::{Content, Delivery, Exchange, Kind, Outbox};
+use super::media;
 use super::range::{Conditions, Selection, Version, select};
 use super::refusal::Refusal;
-use super::{media, phone_home};
 use crate::files::OpenedFile;
+use crate::governor::Turn;
 
-/// Seconds after which a client may ask again while there is no snapshot.
+/// Seconds after which a client may ask again for what is not there yet, as our
+/// scripts do.
 const RETRY_SECONDS: &str = "5";
 
 /// What is sent: all but what the connection adds.
@@ -26,6 +28,8 @@ pub(super) struct Answer {
     kind: Kind,
     reason: Option<&'static str>,
     content: Option<Content>,
+    /// Its turn on the link, where it has one.
+    turn: Option<Turn>,
 }
 
 impl Answer {
@@ -41,6 +45,7 @@ impl Answer {
             kind,
             reason: None,
             content: None,
+            turn: None,
         }
     }
 
@@ -59,20 +64,11 @@ impl Answer {
         answer.status =
             StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         answer.reason = Some(reason);
-        match refusal {
-            Refusal::Method | Refusal::PhoneHome(phone_home::Refused::Method) => {
-                answer.put(ALLOW, "GET, HEAD")
-            }
-            Refusal::NoSnapshot => answer.put(RETRY_AFTER, RETRY_SECONDS),
-            Refusal::Target(_)
-            | Refusal::Route(_)
-            | Refusal::PhoneHome(_)
-            | Refusal::NotFound
-            | Refusal::NotReadable
-            | Refusal::ListingOff
-            | Refusal::ReadFailed
-            | Refusal::OtherVersion
-            | Refusal::BehindEnd => {}
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            answer.put(ALLOW, "GET, HEAD");
+        }
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.put(RETRY_AFTER, RETRY_SECONDS);
         }
         answer
     }
@@ -118,6 +114,7 @@ impl Answer {
             kind: Kind::Content(content.purpose),
             reason: None,
             content: None,
+            turn: None,
         };
         answer.put(LAST_MODIFIED, &version.last_modified());
         answer.put(ETAG, &version.etag());
@@ -127,6 +124,17 @@ impl Answer {
     /// With the content that the timeline is told of.
     pub(super) fn telling(mut self, content: Content) -> Self {
         self.content = Some(content);
+        self
+    }
+
+    /// Bytes of its body.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.source.left()
+    }
+
+    /// With its turn on the link, which it keeps until all has left.
+    pub(super) fn with_turn(mut self, turn: Option<Turn>) -> Self {
+        self.turn = turn;
         self
     }
 
@@ -158,6 +166,7 @@ impl Answer {
             reason: self.reason,
             content: self.content,
             sent: 0,
+            turn: self.turn,
         };
         delivery.started();
         let mut response = Response::new(Body::new(self.source, delivery, outbox));

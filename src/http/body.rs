@@ -1,7 +1,7 @@
 //! The body of an answer: nothing, bytes, or a part of a file read on the way.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +9,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use rustix::io::ReadWriteFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::delivery::{Delivery, Ended, Outbox};
 use super::range::Part;
+use super::spans::{self, Spans};
+use crate::files::read_cached;
 
 /// Bytes that are read at once, on a thread that may block, while few files
 /// are on their way. Bigger reads cost less CPU for each byte; past 1 MiB there
@@ -98,11 +99,24 @@ impl FileSource {
     /// The next chunk: at once from the page cache, else read where blocking
     /// is allowed. What boots is mostly in the cache, and handing a small file
     /// to another thread costs more than reading it.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    ///
+    /// A long part that is in the cache is not read at all where `spans` send it.
+    fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        spans: Option<&Spans>,
+    ) -> Poll<io::Result<Bytes>> {
+        if let Some(spans) = spans.filter(|_| self.chunk.is_none() && self.left >= spans::LEAST) {
+            let len = self.at_most(spans::MOST);
+            if spans::is_cached(&self.file, self.next, len) {
+                let stand_in = spans.push(&self.file, self.next, len);
+                return Poll::Ready(Ok(self.advance(stand_in)));
+            }
+        }
         if self.chunk.is_none()
             && let Some(bytes) = read_cached(&self.file, self.next, self.at_most(CACHED_CHUNK))
         {
-            return Poll::Ready(Ok(self.advance(bytes)));
+            return Poll::Ready(Ok(self.advance(bytes.into())));
         }
         let (next, size) = (self.next, self.at_most(self.reading.chunk()));
         let chunk = self.chunk.get_or_insert_with(|| {
@@ -131,18 +145,6 @@ impl Drop for FileSource {
     fn drop(&mut self) {
         self.reading.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Up to `size` bytes at `offset`, at least one, where that needs no waiting
-/// for the disk. `None` also where the file system cannot tell, and at the end
-/// of the file, which [`read_at`] makes sure of: kernels 5.9 and 5.10 say so
-/// for pages that are on their way.
-fn read_cached(file: &File, offset: u64, size: usize) -> Option<Bytes> {
-    let mut buffer = vec![0; size];
-    let mut parts = [IoSliceMut::new(&mut buffer)];
-    let read = rustix::io::preadv2(file, &mut parts, offset, ReadWriteFlags::NOWAIT).ok()?;
-    buffer.truncate(read);
-    (read > 0).then(|| buffer.into())
 }
 
 /// Reads up to `size` bytes at `offset`; at least one.
@@ -220,13 +222,16 @@ impl http_body::Body for Body {
             source if source.left() == 0 => return Poll::Ready(None),
             Source::Nothing => return Poll::Ready(None),
             Source::Bytes(bytes) => std::mem::take(bytes),
-            Source::File(file) => match ready!(file.poll_chunk(cx)) {
+            Source::File(file) => match ready!(file.poll_chunk(cx, this.outbox.spans())) {
                 Ok(bytes) => bytes,
                 Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
             },
         };
         if let Some(delivery) = &mut this.delivery {
             delivery.sent += chunk.len() as u64;
+            if let Some(turn) = &delivery.turn {
+                turn.moved(chunk.len() as u64);
+            }
         }
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
@@ -248,7 +253,7 @@ impl Drop for Body {
         if self.source.left() == 0 {
             self.outbox.push(delivery);
         } else {
-            delivery.report(Ended::Broken);
+            delivery.report(self.outbox.broken());
         }
     }
 }

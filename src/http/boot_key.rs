@@ -1,8 +1,11 @@
-//! The key of boot tokens on disk: made once, kept with the leases. Shell.
+//! The key of boot tokens on disk: made once and kept with the leases, or a
+//! file of somebody's own. Shell.
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::files::write_whole;
 use crate::script::{BootKey, KEY_BYTES};
@@ -23,6 +26,29 @@ pub fn boot_key(state: &Path) -> io::Result<BootKey> {
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     write_whole(&path, 0o600, &bytes)?;
     Ok(BootKey::new(bytes))
+}
+
+/// Most bytes of somebody's own key.
+const MAX_KEY: u64 = 4096;
+
+/// The key that the file `path` of somebody's own makes: any bytes, as a Secret
+/// holds them.
+///
+/// # Errors
+/// A file that cannot be read, or is too short to be a key.
+pub fn shared_boot_key(path: &Path) -> io::Result<BootKey> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(MAX_KEY)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() < KEY_BYTES {
+        let what = format!(
+            "it has {} bytes; {KEY_BYTES} random bytes are the least: openssl rand -hex 32",
+            bytes.len()
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(BootKey::new(Sha256::digest(&bytes).into()))
 }
 
 /// The key in the file `path`; `None` where there is no such file.
@@ -69,5 +95,11 @@ mod tests {
         assert!(error.contains("remove it"), "{error}");
         fs::remove_file(&file).unwrap();
         assert_ne!(boot_key(folder.path()).unwrap().token(boot), token);
+        fs::write(&file, [7; KEY_BYTES - 1]).unwrap();
+        let error = shared_boot_key(&file).unwrap_err().to_string();
+        assert!(error.contains("31 bytes"), "{error}");
+        fs::write(&file, [7; 100]).unwrap();
+        let shared = shared_boot_key(&file).unwrap().token(boot);
+        assert_eq!(shared_boot_key(&file).unwrap().token(boot), shared);
     }
 }

@@ -2,16 +2,18 @@
 //! is told.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
 use super::discs::Discs;
 use super::metrics::{HttpMetrics, InFlight};
+use super::spans::Spans;
 use crate::boot::{MacAddress, Transport};
 use crate::clock;
 use crate::events::EventSender;
+use crate::governor::Turn;
 use crate::timeline::{BootEvent, Fact, Introductions, Purpose, Transfer};
 
 /// Where reports go.
@@ -91,17 +93,25 @@ pub(super) struct Delivery {
     pub(super) content: Option<Content>,
     /// Bytes of body that were handed on.
     pub(super) sent: u64,
+    /// Its turn on the link, where it has one.
+    pub(super) turn: Option<Turn>,
 }
 
 /// Answers whose last byte was handed to hyper but may not have left yet.
 /// Shared by the bodies of a connection and its [`Wire`](super::wire::Wire).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outbox(Arc<Mutex<Waiting>>);
+pub(super) struct Outbox {
+    waiting: Arc<Mutex<Waiting>>,
+    /// Where parts of files wait to be sent, if the connection can take them.
+    spans: Option<Spans>,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
     deliveries: Vec<Delivery>,
     closed: bool,
+    /// Why the connection has to end, where we know.
+    failed: Option<Ended>,
 }
 
 // === impl Kind ===
@@ -133,12 +143,39 @@ impl Ended {
 // === impl Outbox ===
 
 impl Outbox {
+    /// One of a connection that takes parts of files.
+    pub(super) fn with_spans() -> Self {
+        Self {
+            spans: Some(Spans::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Where parts of files wait.
+    pub(super) const fn spans(&self) -> Option<&Spans> {
+        self.spans.as_ref()
+    }
+
+    /// Says why the connection has to end.
+    pub(super) fn fail(&self, ended: Ended) {
+        self.lock().failed = Some(ended);
+    }
+
+    /// How answers end that the connection does not outlive.
+    pub(super) fn broken(&self) -> Ended {
+        self.lock().failed.unwrap_or(Ended::Broken)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps a delivery until its bytes have left.
     pub(super) fn push(&self, delivery: Delivery) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         if waiting.closed {
             drop(waiting);
-            delivery.report(Ended::Broken);
+            delivery.report(self.broken());
         } else {
             waiting.deliveries.push(delivery);
         }
@@ -154,12 +191,12 @@ impl Outbox {
     /// The connection is gone with whatever was waiting.
     pub(super) fn close(&self) {
         for delivery in self.take(true) {
-            delivery.report(Ended::Broken);
+            delivery.report(self.broken());
         }
     }
 
     fn take(&self, closed: bool) -> Vec<Delivery> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         waiting.closed |= closed;
         std::mem::take(&mut waiting.deliveries)
     }

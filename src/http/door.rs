@@ -1,12 +1,12 @@
 //! A door: the accept loop of one HTTP listener, with bounds on what stands
 //! in it, and a drain.
 //!
-//! hyper speaks HTTP/1.1 on each connection; what is answered is the caller's
-//! business. Boot clients speak nothing newer.
+//! hyper speaks HTTP on each connection; what is answered is the caller's
+//! business. Boot clients speak HTTP/1.1 at most, people's browsers HTTP/2
+//! where there is TLS.
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fmt::Display;
 use std::hash::Hash;
 use std::io;
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -26,9 +26,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::Outbox;
-use super::listen::{Ends, Listen, bind_tcp};
+use super::listen::{Ends, Listen, TlsListener, bind_tcp};
 use super::metrics::HttpMetrics;
+use super::spans::TakesFiles;
 use super::wire::Wire;
+use crate::tls::{Handshakes, Speaks};
 
 /// Connections of one door. At 256 KiB a transfer that is 256 MiB of chunks;
 /// machines beyond it wait in the kernel's queue.
@@ -51,6 +53,16 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Bytes of a request's head; iPXE's longest URL is a tenth of it. It also
 /// keeps hyper from taking a second chunk before the first has left.
 const HEAD_BYTES: usize = 16 << 10;
+
+/// The same of HTTP/2.
+const HTTP2_HEAD_BYTES: u32 = 16 << 10;
+
+/// Requests at once on a connection of HTTP/2; a browser shows a folder with a
+/// handful.
+const HTTP2_STREAMS: u32 = 32;
+
+/// Between two questions whether the other end is still there.
+const HTTP2_PING: Duration = Duration::from_secs(20);
 
 /// Before accepting again when we are out of something, such as descriptors.
 const SCARCE_PAUSE: Duration = Duration::from_millis(100);
@@ -93,6 +105,8 @@ pub(super) struct Door<L: Listen = TcpListener> {
 #[derive(Clone, Debug)]
 pub(super) struct Caller<E = Ends> {
     pub(super) ends: E,
+    /// Whether it showed a certificate that its authority signed.
+    pub(super) certified: bool,
     /// Where deliveries wait for their bytes to leave.
     pub(super) outbox: Outbox,
 }
@@ -159,6 +173,32 @@ impl Door {
     }
 }
 
+impl Door<TlsListener> {
+    /// Binds `listen` for TLS; `name` stands in log lines and metrics.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub(super) fn bind_tls(
+        name: &'static str,
+        listen: SocketAddr,
+        handshakes: Handshakes,
+        limits: Limits,
+        metrics: HttpMetrics,
+    ) -> io::Result<Self> {
+        let tcp = bind_tcp(listen)?;
+        let listener = TlsListener { tcp, handshakes };
+        Ok(Self::new(name, listener, limits, metrics))
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.tcp.local_addr()
+    }
+}
+
 impl<L: Listen> Door<L> {
     /// A door at a listener that is bound; `name` stands in log lines and metrics.
     pub(super) fn new(
@@ -182,7 +222,7 @@ impl<L: Listen> Door<L> {
     /// Where the listener itself is broken.
     pub(super) async fn run<F, S, B>(self, cancel: CancellationToken, service: F) -> io::Result<()>
     where
-        F: Fn(Caller<L::Ends>) -> S,
+        F: Fn(Caller<L::Ends>) -> S + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
@@ -190,6 +230,7 @@ impl<L: Listen> Door<L> {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
+        let service = Arc::new(service);
         let mut tasks = JoinSet::new();
         let mut full = false;
         let result = loop {
@@ -204,13 +245,13 @@ impl<L: Listen> Door<L> {
                 Some(done) = tasks.join_next() => reap(done),
                 accepted = Listen::accept(&self.listener), if !full => match accepted {
                     Ok(None) => {}
-                    Ok(Some((stream, ends))) => {
+                    Ok(Some((raw, ends))) => {
                         let Some((slot, caller)) = self.admit(ends) else { continue };
-                        let service = service(caller.clone());
-                        let talk = talk(stream, caller, service, self.limits, cancel.clone());
-                        let refused = self.metrics.refused.clone();
+                        let (service, limits) = (Arc::clone(&service), self.limits);
+                        let (refused, cancel) = (self.metrics.refused.clone(), cancel.clone());
                         tasks.spawn(async move {
-                            if let Some(reason) = talk.await {
+                            let talked = receive::<L, _, _, _>(raw, caller, &*service, limits, cancel);
+                            if let Some(reason) = talked.await {
                                 refused.with_label_values(&[reason]).inc();
                             }
                             drop(slot);
@@ -251,7 +292,12 @@ impl<L: Listen> Door<L> {
         };
         let caller = Caller {
             ends,
-            outbox: Outbox::default(),
+            certified: false,
+            outbox: if L::TAKES_FILES {
+                Outbox::with_spans()
+            } else {
+                Outbox::default()
+            },
         };
         Some((slot, caller))
     }
@@ -295,40 +341,35 @@ impl<C: Copy + Eq + Hash> Drop for Slot<C> {
     }
 }
 
-/// Speaks HTTP/1.1 on `stream` until either side ends it. The name of what
-/// came where that was no request.
-async fn talk<I, E, S, B>(
-    stream: I,
-    caller: Caller<E>,
-    service: S,
+/// Makes a connection ready and speaks HTTP on it until either side ends it.
+/// The name of what came where that was no request.
+async fn receive<L, F, S, B>(
+    raw: L::Raw,
+    mut caller: Caller<L::Ends>,
+    service: &F,
     limits: Limits,
     cancel: CancellationToken,
 ) -> Option<&'static str>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
-    E: Display,
-    S: Service<Request<Incoming>, Response = Response<B>>,
+    L: Listen,
+    F: Fn(Caller<L::Ends>) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
     S::Error: Into<BoxError>,
-    B: Body + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let wire = Wire::new(stream, caller.outbox, limits.stall_timeout);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        .max_buf_size(HEAD_BYTES)
-        // Small programs look for `Content-Length` in just this case.
-        .title_case_headers(true)
-        // Small programs close their side once they have asked.
-        .half_close(true)
-        .serve_connection(TokioIo::new(wire), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = cancel.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let opened = tokio::select! {
+        opened = L::open(raw, &caller.ends) => opened?,
+        () = cancel.cancelled() => return None,
+    };
+    caller.certified = opened.certified;
+    let service = service(caller.clone());
+    let wire = Wire::new(opened.io, caller.outbox.clone(), limits.stall_timeout);
+    let ended = match opened.speaks {
+        Speaks::Http1 => talk(wire, service, limits, cancel).await,
+        Speaks::Http2 => talk_http2(wire, service, cancel).await,
     };
     let error = ended.err()?;
     let source: &dyn Error = &error;
@@ -339,6 +380,74 @@ where
         Some(INCOMPLETE)
     } else {
         None
+    }
+}
+
+/// Speaks HTTP/1.1 until either side ends it.
+async fn talk<I, S, B>(
+    wire: Wire<I>,
+    service: S,
+    limits: Limits,
+    cancel: CancellationToken,
+) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + TakesFiles + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(HEAD_BYTES)
+        // What it is to write it must not copy: `spans`.
+        .writev(true)
+        // Small programs look for `Content-Length` in just this case.
+        .title_case_headers(true)
+        // Small programs close their side once they have asked.
+        .half_close(true)
+        .serve_connection(TokioIo::new(wire), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+/// Speaks HTTP/2 until either side ends it.
+// Limit: an answer counts as complete once hyper has all of it; a browser that
+// leaves within the last window is not noticed. No boot depends on it.
+async fn talk_http2<I, S, B>(
+    wire: Wire<I>,
+    service: S,
+    cancel: CancellationToken,
+) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + TakesFiles + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(HTTP2_HEAD_BYTES)
+        .serve_connection(TokioIo::new(wire), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     }
 }
 

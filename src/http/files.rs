@@ -1,14 +1,11 @@
 //! Looks up what a path names: a file, or a folder to show. Blocks.
 
-use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use rustix::fs::Dir;
 
-use super::listing::{Entry, Folder, MAX_ENTRIES, is_shown};
+use super::listing::{Entry, Folder, MAX_ENTRIES, Shown, is_shown};
 use super::refusal::Refusal;
 use crate::files::{ArtifactPath, OpenedFile, Roots};
 
@@ -24,11 +21,11 @@ pub(super) enum Found {
     Folder(Folder),
 }
 
-/// Looks `path` up; reads it if it is a folder and `listing` is on.
+/// Looks `path` up; reads it if it is a folder that is `shown`.
 ///
 /// # Errors
 /// [`Refusal`] says why there is nothing to send.
-pub(super) fn find(roots: &Roots, path: ArtifactPath, listing: bool) -> Result<Found, Refusal> {
+pub(super) fn find(roots: &Roots, path: ArtifactPath, shown: &Shown) -> Result<Found, Refusal> {
     let folder = match roots.open(&path) {
         Ok(opened) if !opened.is_dir => return Ok(Found::File(opened)),
         Ok(opened) => Some(opened.file),
@@ -36,10 +33,11 @@ pub(super) fn find(roots: &Roots, path: ArtifactPath, listing: bool) -> Result<F
         Err(error) if path.is_root() && error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(refused(&error, &path)),
     };
-    if !listing {
+    if !shown.shows(&path) {
         return Err(Refusal::ListingOff);
     }
-    let names = names(roots, &path, folder.as_ref()).map_err(|error| refused(&error, &path))?;
+    let names = roots.names(&path, folder.as_ref(), MAX_ENTRIES, is_shown);
+    let names = names.map_err(|error| refused(&error, &path))?;
     let entries = names.iter().filter_map(|name| entry(roots, &path, name));
     let folder = Folder::new(path.clone(), entries.collect());
     if folder.is_cut() {
@@ -65,52 +63,10 @@ fn refused(error: &io::Error, path: &ArtifactPath) -> Refusal {
     Refusal::ReadFailed
 }
 
-/// The names in a folder that may be shown, one more than are shown at most.
-/// The root has those of the further roots and of the loaders, too.
-fn names(
-    roots: &Roots,
-    path: &ArtifactPath,
-    folder: Option<&File>,
-) -> io::Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    if path.is_root() {
-        names.extend(roots.named().iter().map(|(name, _)| name.clone()));
-        for loaders in roots.loaders() {
-            names.extend(loader_names(loaders));
-        }
-    }
-    if let Some(folder) = folder {
-        for entry in Dir::read_from(folder)? {
-            if names.len() > MAX_ENTRIES {
-                break;
-            }
-            // Names that are not UTF-8 cannot be asked for, so they are not shown.
-            if let Ok(name) = entry?.file_name().to_str()
-                && is_shown(name)
-            {
-                names.insert(name.to_owned());
-            }
-        }
-    }
-    Ok(names)
-}
-
-/// The files of a loader folder; none where it cannot be read, as at a request.
-fn loader_names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let files = entries.flatten().filter(|entry| !entry.path().is_dir());
-    files
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .take(MAX_ENTRIES)
-        .collect()
-}
-
 /// The entry of a name, opened as a request would: what a request would not
 /// get, because it leads out of the root or must not be read, is not shown.
 fn entry(roots: &Roots, folder: &ArtifactPath, name: &str) -> Option<Entry> {
-    let path = ArtifactPath::parse(&format!("{folder}/{name}")).ok()?;
+    let path = folder.join(name).ok()?;
     let opened = roots.open(&path).ok()?;
     Some(Entry {
         name: name.to_owned(),
@@ -143,16 +99,17 @@ fn zone_file(path: &Path) -> Option<TimeZone> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::target::View;
 
     fn path(name: &str) -> ArtifactPath {
         ArtifactPath::parse(name).unwrap()
     }
 
     fn shown(roots: &Roots, name: &str) -> Vec<String> {
-        let Ok(Found::Folder(folder)) = find(roots, path(name), true) else {
+        let Ok(Found::Folder(folder)) = find(roots, path(name), &Shown::AllBut(Vec::new())) else {
             panic!("{name} is no folder");
         };
-        let json: serde_json::Value = serde_json::from_str(&folder.json()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&folder.json(&View::default())).unwrap();
         let entries = json.as_array().unwrap().iter();
         entries
             .map(|e| e["name"].as_str().unwrap().to_owned())
@@ -186,17 +143,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("../..", dir.path().join("out")).unwrap();
         let roots = Roots::new(Some(dir.path().to_owned()), Vec::new(), Vec::new());
-        for (name, listing, want) in [
-            ("none", true, Refusal::NotFound),
-            ("out", true, Refusal::NotReadable),
-            ("", false, Refusal::ListingOff),
-            (&"a".repeat(300), true, Refusal::NotFound),
+        let all = Shown::AllBut(Vec::new());
+        for (name, shown, want) in [
+            ("none", &all, Refusal::NotFound),
+            ("out", &all, Refusal::NotReadable),
+            ("", &Shown::None, Refusal::ListingOff),
+            (&"a".repeat(300), &all, Refusal::NotFound),
         ] {
-            assert_eq!(
-                find(&roots, path(name), listing).unwrap_err(),
-                want,
-                "{name}"
-            );
+            assert_eq!(find(&roots, path(name), shown).unwrap_err(), want, "{name}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! What a door accepts connections from: a TCP port or a Unix socket. Shell.
+//! What a door accepts connections from: a TCP port, with or without TLS, or a
+//! Unix socket. Shell.
 
 use std::fmt;
 use std::fs;
@@ -14,6 +15,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use super::spans::TakesFiles;
+use crate::tls::{Handshakes, Speaks};
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: u32 = 1024;
@@ -27,18 +32,50 @@ const SOCKET_MODE: u32 = 0o660;
 
 /// Something that connections come from.
 pub(super) trait Listen: Send + Sync + 'static {
-    /// A connection.
-    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// A connection as it is accepted.
+    type Raw: Send + 'static;
+    /// A connection that is ready for HTTP.
+    type Io: AsyncRead + AsyncWrite + TakesFiles + Unpin + Send + 'static;
     /// Who is at its ends.
     type Ends: Clone + fmt::Debug + fmt::Display + Send + Sync + 'static;
     /// What counts as one client.
     type Client: Copy + Eq + Hash + fmt::Debug + Send + 'static;
 
+    /// Whether files can go into a connection as they are, without a copy.
+    const TAKES_FILES: bool;
+
     /// The next connection; `None` where its client is gone already.
-    fn accept(&self) -> impl Future<Output = io::Result<Option<(Self::Io, Self::Ends)>>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<Option<(Self::Raw, Self::Ends)>>> + Send;
+
+    /// Makes a connection ready; `None` where that failed, which is told. Not
+    /// in the accept loop: it may wait for the client.
+    fn open(
+        raw: Self::Raw,
+        ends: &Self::Ends,
+    ) -> impl Future<Output = Option<Opened<Self::Io>>> + Send;
 
     /// The client at the other end.
     fn client(ends: &Self::Ends) -> Self::Client;
+}
+
+/// A connection that is ready for HTTP.
+#[derive(Debug)]
+pub(super) struct Opened<I> {
+    pub(super) io: I,
+    /// What was agreed on.
+    pub(super) speaks: Speaks,
+    /// Whether the client showed a certificate, which was held against its
+    /// authority.
+    pub(super) certified: bool,
+}
+
+/// A TCP port at which TLS is spoken.
+#[derive(Debug)]
+pub(super) struct TlsListener {
+    /// The port.
+    pub(super) tcp: TcpListener,
+    /// Whose certificate is shown, and to whom.
+    pub(super) handshakes: Handshakes,
 }
 
 /// The ends of a TCP connection.
@@ -81,9 +118,11 @@ pub(super) fn bind_tcp(listen: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Listen for TcpListener {
+    type Raw = TcpStream;
     type Io = TcpStream;
     type Ends = Ends;
     type Client = IpAddr;
+    const TAKES_FILES: bool = true;
 
     async fn accept(&self) -> io::Result<Option<(TcpStream, Ends)>> {
         let (stream, peer) = Self::accept(self).await?;
@@ -98,8 +137,51 @@ impl Listen for TcpListener {
         })
     }
 
+    async fn open(raw: TcpStream, _ends: &Ends) -> Option<Opened<TcpStream>> {
+        Some(Opened::plain(raw))
+    }
+
     fn client(ends: &Ends) -> IpAddr {
         ends.peer.ip()
+    }
+}
+
+// === TLS ===
+
+impl Listen for TlsListener {
+    type Raw = (TcpStream, Handshakes);
+    type Io = TlsStream<TcpStream>;
+    type Ends = Ends;
+    type Client = IpAddr;
+    const TAKES_FILES: bool = false;
+
+    async fn accept(&self) -> io::Result<Option<(Self::Raw, Ends)>> {
+        let accepted = Listen::accept(&self.tcp).await?;
+        Ok(accepted.map(|(stream, ends)| ((stream, self.handshakes.clone()), ends)))
+    }
+
+    async fn open((stream, handshakes): Self::Raw, ends: &Ends) -> Option<Opened<Self::Io>> {
+        let (io, speaks) = handshakes.make(stream, ends.peer).await?;
+        let certified = io.get_ref().1.peer_certificates().is_some();
+        Some(Opened {
+            io,
+            speaks,
+            certified,
+        })
+    }
+
+    fn client(ends: &Ends) -> IpAddr {
+        ends.peer.ip()
+    }
+}
+
+impl<I> Opened<I> {
+    const fn plain(io: I) -> Self {
+        Self {
+            io,
+            speaks: Speaks::Http1,
+            certified: false,
+        }
     }
 }
 
@@ -201,9 +283,11 @@ impl Drop for LocalListener {
 }
 
 impl Listen for LocalListener {
+    type Raw = UnixStream;
     type Io = UnixStream;
     type Ends = User;
     type Client = u32;
+    const TAKES_FILES: bool = false;
 
     async fn accept(&self) -> io::Result<Option<(UnixStream, User)>> {
         let (stream, _) = self.listener.accept().await?;
@@ -214,6 +298,10 @@ impl Listen for LocalListener {
                 None
             }
         })
+    }
+
+    async fn open(raw: UnixStream, _ends: &User) -> Option<Opened<UnixStream>> {
+        Some(Opened::plain(raw))
     }
 
     fn client(ends: &User) -> u32 {

@@ -10,11 +10,31 @@ use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::range::Version;
+use super::target::{Sort, View};
 use crate::files::ArtifactPath;
 
 /// Entries that are shown of one folder. Nobody reads more on a page, and a
 /// folder of a million files must not cost a request gigabytes.
 pub const MAX_ENTRIES: usize = 10_000;
+
+/// How the page looks: in the colours of the reader's choice, and without exact
+/// sizes where there is no room.
+const STYLE: &str = ":root { color-scheme: light dark } \
+    body { font: 1rem/1.5 system-ui, sans-serif; margin: 1rem } \
+    h1 { font-size: 1.2rem; overflow-wrap: anywhere } \
+    td, th { padding: .25rem 1.5rem .25rem 0; text-align: left; white-space: nowrap } \
+    td:first-child { white-space: normal; overflow-wrap: anywhere } \
+    .n { text-align: right; font-variant-numeric: tabular-nums } \
+    @media (max-width: 45rem) { .wide { display: none } td, th { padding-right: .7rem } }";
+
+/// Which folders are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// None.
+    None,
+    /// All but those in and below these.
+    AllBut(Vec<ArtifactPath>),
+}
 
 /// What stands for itself in a path segment of a URI: RFC 3986 section 2.3.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -44,6 +64,22 @@ pub struct Folder {
     cut: bool,
 }
 
+// === impl Shown ===
+
+impl Shown {
+    /// Whether the folder at `path` is shown.
+    #[must_use]
+    pub fn shows(&self, path: &ArtifactPath) -> bool {
+        match self {
+            Self::None => false,
+            Self::AllBut(hidden) => !hidden.iter().any(|hidden| {
+                let below = path.as_str().strip_prefix(hidden.as_str());
+                below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+            }),
+        }
+    }
+}
+
 // === impl Folder ===
 
 impl Folder {
@@ -67,19 +103,24 @@ impl Folder {
         self.cut
     }
 
-    /// The page for people, times in `zone`.
+    /// The page for people, as `view` asks; times in `zone`, or else in UTC. It
+    /// reads well on a telephone, where a machine that does not boot is looked at.
     #[must_use]
-    pub fn html(&self, zone: &TimeZone) -> String {
+    pub fn html(&self, zone: &TimeZone, view: &View) -> String {
         let title = escape(&format!("Index of {}", self.href("")));
         let mut page = format!(
-            "<!DOCTYPE html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
-             <style>td {{ padding-right: 2em }} .n {{ text-align: right }}</style>\n</head>\n\
+            "<!DOCTYPE html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
              <body>\n<h1>{title}</h1>\n<table>\n"
         );
+        columns(&mut page, view);
         if let Some(parent) = self.parent() {
             row(&mut page, &parent, "../", "", "", "");
         }
-        for entry in &self.entries {
+        let utc = TimeZone::UTC;
+        let zone = if view.utc { &utc } else { zone };
+        for entry in self.sorted(view) {
             let href = encode(&self.href(&entry.name));
             let time = local_time(entry.modified, zone);
             if entry.is_dir {
@@ -101,8 +142,8 @@ impl Folder {
     /// The list for programs, as nginx writes it (`autoindex_format json`):
     /// `name`, `type`, `mtime` and, for files, `size` in bytes.
     #[must_use]
-    pub fn json(&self) -> String {
-        let entries = self.entries.iter().map(|entry| {
+    pub fn json(&self, view: &View) -> String {
+        let entries = self.sorted(view).into_iter().map(|entry| {
             let mtime = Version::new(entry.modified, entry.size).last_modified();
             let kind = if entry.is_dir { "directory" } else { "file" };
             let mut object = serde_json::json!({
@@ -116,6 +157,23 @@ impl Folder {
             object
         });
         serde_json::Value::Array(entries.collect()).to_string() + "\n"
+    }
+
+    /// The entries in the order that `view` asks for, folders always first.
+    /// Those that are equal stand by name.
+    fn sorted(&self, view: &View) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        match view.sort {
+            Sort::Name => {}
+            Sort::Time => entries.sort_by_key(|entry| entry.modified),
+            // The size of a folder means nothing.
+            Sort::Size => entries.sort_by_key(|entry| if entry.is_dir { 0 } else { entry.size }),
+        }
+        if view.descending {
+            entries.reverse();
+        }
+        entries.sort_by_key(|entry| !entry.is_dir);
+        entries
     }
 
     /// The absolute path of `name` in this folder, not encoded. Relative links
@@ -168,13 +226,42 @@ pub fn human_size(bytes: u64) -> String {
     }
 }
 
+/// The heads of the columns, each a link that sorts by it; the one that is
+/// sorted by turns the order round.
+fn columns(page: &mut String, view: &View) {
+    let link = |sort: Sort, words: &str| {
+        let turned = View {
+            sort,
+            descending: view.sort == sort && !view.descending,
+            ..*view
+        };
+        format!("<a href=\"{}\">{words}</a>", escape(&turned.query()))
+    };
+    let other = View {
+        utc: !view.utc,
+        ..*view
+    };
+    let (zone, query) = (
+        if view.utc { "local" } else { "UTC" },
+        escape(&other.query()),
+    );
+    let _ = writeln!(
+        page,
+        "<tr><th>{}</th><th>{} (<a href=\"{query}\">{zone}</a>)</th>\
+         <th class=\"n wide\">Bytes</th><th class=\"n\">{}</th></tr>",
+        link(Sort::Name, "Name"),
+        link(Sort::Time, "Changed"),
+        link(Sort::Size, "Size"),
+    );
+}
+
 /// One line of the table; `href` is encoded, the others are plain text.
 fn row(page: &mut String, href: &str, name: &str, time: &str, exact: &str, human: &str) {
     let name = escape(name);
     let _ = writeln!(
         page,
         "<tr><td><a href=\"{href}\">{name}</a></td><td>{time}</td>\
-         <td class=\"n\">{exact}</td><td class=\"n\">{human}</td></tr>"
+         <td class=\"n wide\">{exact}</td><td class=\"n\">{human}</td></tr>"
     );
 }
 
@@ -238,7 +325,8 @@ mod tests {
     #[test]
     fn shows_names_both_sizes_and_local_time() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let page = folder("debian/13", &[entry("linux", Some(8_500_000))]).html(&zone);
+        let page =
+            folder("debian/13", &[entry("linux", Some(8_500_000))]).html(&zone, &View::default());
         assert!(page.contains("<title>Index of /debian/13/</title>"));
         assert!(page.contains("<a href=\"/debian/\">../</a>"));
         assert!(page.contains("<a href=\"/debian/13/linux\">linux</a>"));
@@ -255,7 +343,8 @@ mod tests {
             entry("a", Some(1)),
             entry("bad\nname", Some(1)),
         ];
-        let json: serde_json::Value = serde_json::from_str(&folder("", &entries).json()).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&folder("", &entries).json(&View::default())).unwrap();
         let names: Vec<_> = json
             .as_array()
             .unwrap()
@@ -267,15 +356,74 @@ mod tests {
         assert!(json[0].get("size").is_none());
         assert_eq!(json[1]["size"], 1);
         assert_eq!(json[1]["mtime"], "Wed, 08 Oct 2025 13:19:42 GMT");
-        let page = folder("", &entries).html(&TimeZone::UTC);
+        let page = folder("", &entries).html(&TimeZone::UTC, &View::default());
         assert!(page.contains("<a href=\"/z/\">z/</a>"));
         assert!(!page.contains("../") && !page.contains(".git"));
     }
 
     #[test]
+    fn sorts_as_asked_and_keeps_folders_first() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let timed = |name, size, seconds| Entry {
+            modified: at(seconds),
+            ..entry(name, size)
+        };
+        let entries = [
+            timed("a", Some(30), 2),
+            timed("b", Some(10), 3),
+            timed("c", Some(20), 1),
+            timed("d", None, 9),
+        ];
+        let folder = folder("", &entries);
+        let order = |sort, descending| -> String {
+            let view = View {
+                sort,
+                descending,
+                ..View::default()
+            };
+            let sorted = folder.sorted(&view);
+            sorted.iter().map(|entry| entry.name.as_str()).collect()
+        };
+        assert_eq!(order(Sort::Name, false), "dabc");
+        assert_eq!(order(Sort::Name, true), "dcba");
+        assert_eq!(order(Sort::Size, false), "dbca");
+        assert_eq!(order(Sort::Time, true), "dbac");
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let utc = View {
+            utc: true,
+            sort: Sort::Size,
+            ..View::default()
+        };
+        let page = folder.html(&zone, &utc);
+        assert!(page.contains("1970-01-01 00:00:02 +00:00"), "{page}");
+        assert!(page.contains("<a href=\"?sort=size&amp;order=desc&amp;time=utc\">Size</a>"));
+        assert!(page.contains("<a href=\"?sort=size\">local</a>"), "{page}");
+        let page = folder.html(&zone, &View::default());
+        assert!(page.contains("1970-01-01 02:00:02 +02:00"));
+    }
+
+    #[test]
+    fn hides_what_is_below_a_folder() {
+        let path = |name| ArtifactPath::parse(name).unwrap();
+        let shown = Shown::AllBut(vec![path("isos"), path("a/b")]);
+        for (name, want) in [
+            ("", true),
+            ("isos", false),
+            ("isos/x", false),
+            ("isos2", true),
+            ("a", true),
+            ("a/b", false),
+            ("a/bc", true),
+        ] {
+            assert_eq!(shown.shows(&path(name)), want, "{name}");
+        }
+        assert!(!Shown::None.shows(&path("")));
+    }
+
+    #[test]
     fn escapes_names_in_text_and_links() {
         let name = "<b>&\"'#?%ä.txt";
-        let page = folder("ö", &[entry(name, Some(1))]).html(&TimeZone::UTC);
+        let page = folder("ö", &[entry(name, Some(1))]).html(&TimeZone::UTC, &View::default());
         assert!(page.contains("&lt;b&gt;&amp;&quot;&#39;#?%ä.txt</a>"));
         assert!(page.contains("href=\"/%C3%B6/%3Cb%3E%26%22%27%23%3F%25%C3%A4.txt\""));
     }
@@ -294,7 +442,11 @@ mod tests {
             .collect();
         let folder = folder("", &many);
         assert!(folder.is_cut());
-        assert!(folder.html(&TimeZone::UTC).contains("only 10000 entries"));
+        assert!(
+            folder
+                .html(&TimeZone::UTC, &View::default())
+                .contains("only 10000 entries")
+        );
     }
 
     #[test]
@@ -319,15 +471,21 @@ mod tests {
             ..entry("far", Some(1))
         };
         let folder = folder("", &[far]);
-        assert!(folder.html(&TimeZone::UTC).contains("far"));
-        assert!(folder.json().contains("9999"));
+        assert!(
+            folder
+                .html(&TimeZone::UTC, &View::default())
+                .contains("far")
+        );
+        assert!(folder.json(&View::default()).contains("9999"));
     }
 
     proptest! {
         #[test]
         fn no_name_breaks_out_of_the_page(name in any::<String>()) {
-            let page = folder("x", &[entry(&name, Some(1))]).html(&TimeZone::UTC);
-            prop_assert_eq!(page.matches("<a ").count(), 1 + usize::from(is_shown(&name)));
+            let page = folder("x", &[entry(&name, Some(1))]).html(&TimeZone::UTC, &View::default());
+            let empty = folder("x", &[]).html(&TimeZone::UTC, &View::default());
+            let links = |page: &str| page.matches("<a ").count();
+            prop_assert_eq!(links(&page), links(&empty) + usize::from(is_shown(&name)));
             prop_assert!(!page.contains("<script"));
         }
     }

@@ -14,6 +14,8 @@ pub const JSON: &str = "application/json";
 
 /// The kind of lines of JSON.
 pub const JSON_LINES: &str = "application/x-ndjson";
+/// The kind of a capture of packets.
+pub const PCAP: &str = "application/vnd.tcpdump.pcap";
 
 /// The `Content-Type` of a file that is sent for `purpose`. What firmware is
 /// told to boot is said to be that, whatever its name.
@@ -28,6 +30,7 @@ pub fn content_type_for(purpose: Purpose, name: &str) -> String {
         | Purpose::Waiting
         | Purpose::Kernel
         | Purpose::Initrd
+        | Purpose::Config
         | Purpose::Other => content_type(name),
     }
 }

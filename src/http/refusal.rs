@@ -3,7 +3,7 @@
 //! Core: names and status codes.
 
 use super::target::BadTarget;
-use super::{phone_home, route};
+use super::{phone_home, release, route};
 
 /// A refusal of a request: its name is the body of the answer, the log field
 /// and the metric's label.
@@ -13,12 +13,16 @@ pub enum Refusal {
     Method,
     /// 503: there is no snapshot yet; the client may come back.
     NoSnapshot,
+    /// 503: too many large transfers on the link; the client may come back.
+    Busy,
     /// 400: the path cannot be read.
     Target(BadTarget),
     /// What `phone_home` refuses.
     PhoneHome(phone_home::Refused),
     /// What `route` refuses.
     Route(route::Refused),
+    /// What `release` refuses.
+    AnswerFile(release::Refused),
     /// 404: nothing is there.
     NotFound,
     /// 403: it is there, but must not be read or leads out of the root.
@@ -40,9 +44,11 @@ impl Refusal {
         match self {
             Self::Method => "method-not-allowed",
             Self::NoSnapshot => "no-snapshot",
+            Self::Busy => "busy",
             Self::Target(bad) => bad.as_str(),
             Self::PhoneHome(refused) => refused.as_str(),
             Self::Route(refused) => refused.as_str(),
+            Self::AnswerFile(refused) => refused.as_str(),
             Self::NotFound => "not-found",
             Self::NotReadable => "not-readable",
             Self::ListingOff => "listing-is-off",
@@ -57,10 +63,11 @@ impl Refusal {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Method => 405,
-            Self::NoSnapshot => 503,
+            Self::NoSnapshot | Self::Busy => 503,
             Self::Target(_) => 400,
             Self::PhoneHome(refused) => refused.status(),
             Self::Route(refused) => refused.status(),
+            Self::AnswerFile(refused) => refused.status(),
             Self::NotFound => 404,
             Self::NotReadable | Self::ListingOff => 403,
             Self::ReadFailed => 500,

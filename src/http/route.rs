@@ -1,6 +1,7 @@
 //! What a request path means.
 //!
 //! `/reveille/machines/MAC/…` belongs to machines: `boot.ipxe` is the script,
+//! `config/TOKEN/NAME` and `config/NAME?token=TOKEN` are answer files,
 //! `loader/PATH`, `kernel/PATH`, `initrd/PATH`, `efi/PATH` and `iso/PATH` are
 //! files of the tree on the way to one machine. Every other path is the artifact tree's.
 
@@ -8,12 +9,14 @@ use std::net::Ipv4Addr;
 
 use percent_encoding::percent_decode_str;
 
+use super::release::{self, Granted, grant};
 use crate::boot::{MAX_TAG, MacAddress, Uuid};
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
-    AUTOEXEC_NAME, Caller, DISK_NAME, MACHINES, NoScript, SCRIPT_NAME, Urls, script_for, subnet_for,
+    AUTOEXEC_NAME, CONFIG_NAME, Caller, DISK_NAME, Dialect, GRUB_NAME, MACHINES, NoScript,
+    SCRIPT_NAME, Urls, Way, may_load, purpose_of, script_for, script_in,
 };
-use crate::snapshot::{Identity, LocalReason, Snapshot, Verdict};
+use crate::snapshot::{Identity, LocalReason, Snapshot};
 use crate::timeline::Purpose;
 
 /// Bytes of a query that are read: three values of [`MAX_TAG`] characters,
@@ -45,6 +48,8 @@ pub enum Route {
         /// What it told of itself to get this, to be remembered.
         told: Option<Identity>,
     },
+    /// An answer file, still to be rendered.
+    Config(Box<Granted>),
 }
 
 /// Why a request is refused; the body of the answer says the same words.
@@ -62,6 +67,8 @@ pub enum Refused {
     Script(NoScript),
     /// 403: the machine boots its disk: it gets no kernel and no initrd.
     LocalBoot(LocalReason),
+    /// No answer file is given; 403 mostly.
+    Config(release::Refused),
 }
 
 impl Refused {
@@ -75,6 +82,7 @@ impl Refused {
             Self::Disk => "machine-boots-its-disk",
             Self::Script(reason) => reason.as_str(),
             Self::LocalBoot(reason) => reason.as_str(),
+            Self::Config(refused) => refused.as_str(),
         }
     }
 
@@ -83,8 +91,10 @@ impl Refused {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Path(_) | Self::NotAMac => 400,
+            Self::Script(NoScript::BootUnknown) => 503,
             Self::NoSuchDoor | Self::Disk | Self::Script(_) => 404,
             Self::LocalBoot(_) => 403,
+            Self::Config(refused) => refused.status(),
         }
     }
 }
@@ -119,33 +129,34 @@ pub fn route(
     if rest == SCRIPT_NAME {
         return script(snapshot, mac, caller, &urls, query);
     }
+    if rest == GRUB_NAME {
+        return grub_script(snapshot, mac, caller, &urls);
+    }
     if rest == DISK_NAME {
         return Err(Refused::Disk);
     }
     let (door, file) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
-    let purpose = match door {
-        "loader" => Purpose::Loader,
-        "kernel" => Purpose::Kernel,
-        "initrd" => Purpose::Initrd,
-        "efi" => Purpose::Efi,
-        "iso" => Purpose::Iso,
-        _ => return Err(Refused::NoSuchDoor),
-    };
+    if door == CONFIG_NAME {
+        let granted = grant(snapshot, caller, &urls, mac, file, query);
+        return granted
+            .map(Box::new)
+            .map(Route::Config)
+            .map_err(Refused::Config);
+    }
+    let purpose = purpose_of(door).ok_or(Refused::NoSuchDoor)?;
     let path = ArtifactPath::parse(file).map_err(Refused::Path)?;
     if path.file_name() == AUTOEXEC_NAME {
         return script(snapshot, mac, caller, &urls, None);
     }
     // A loader is sent all the same: its script tells the machine to go on.
-    if purpose != Purpose::Loader
-        && let Some(subnet) = subnet_for(snapshot, caller, server.0)
-    {
-        let plan = snapshot.plan(subnet, &caller.told.identity(mac));
-        if let Some(unserved) = subnet.ignores(&plan) {
-            return Err(Refused::Script(NoScript::Machine(unserved)));
-        }
-        if let Verdict::Local(reason) = plan.verdict {
-            return Err(Refused::LocalBoot(reason));
-        }
+    if purpose != Purpose::Loader {
+        may_load(snapshot, mac, caller, server.0).map_err(|refused| match refused {
+            NoScript::LocalBoot(reason) => Refused::LocalBoot(reason),
+            NoScript::Machine(_)
+            | NoScript::NetworkUnknown
+            | NoScript::ProfileHasNone
+            | NoScript::BootUnknown => Refused::Script(refused),
+        })?;
     }
     Ok(Route::File {
         path,
@@ -174,6 +185,26 @@ fn script(
         // What another machine reads is no stage of this one's boot.
         machine: Some(mac).filter(|_| speaks),
         told,
+    })
+}
+
+/// The script of a GRUB that came by HTTP.
+fn grub_script(
+    snapshot: &Snapshot,
+    mac: MacAddress,
+    caller: Caller<'_>,
+    urls: &Urls,
+) -> Result<Route, Refused> {
+    let identity = caller.told.identity(mac);
+    let dialect = Dialect::Grub(Way::Http);
+    let script = script_in(dialect, snapshot, (mac, &identity), caller, urls);
+    let script = script.map_err(Refused::Script)?;
+    Ok(Route::Text {
+        name: GRUB_NAME.to_owned(),
+        body: script.body,
+        purpose: script.purpose,
+        machine: Some(mac).filter(|_| caller.mac.is_none_or(|other| other == mac)),
+        told: None,
     })
 }
 

@@ -24,27 +24,32 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
+use super::answer_files::AnswerFiles;
 use super::body::{Body, Reading};
 use super::delivery::{Content, Exchange, Kind, Sinks};
 use super::discs::Discs;
 use super::door::{Caller, Door, Limits};
 use super::files::{self, Found};
-use super::listing::Folder;
+use super::listen::TlsListener;
+use super::listing::{Folder, Shown};
 use super::media;
 use super::metrics::HttpMetrics;
 use super::phone_home;
 use super::range::Conditions;
 use super::refusal::Refusal;
+use super::release::{Granted, without_token};
 use super::route::{Route, route};
-use super::target::{Format, decode_path, format};
+use super::target::{Format, decode_path, view};
 use crate::boot::MacAddress;
 use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
+use crate::governor::{Bears, Busy, Governor};
 use crate::lease::LeaseIndex;
 use crate::script;
 use crate::snapshot::{Reader, Snapshot};
-use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome};
+use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome, Purpose, Release};
+use crate::tls::Handshakes;
 
 /// For the body of a call to come: it has 4 KiB at most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,29 +59,42 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct HttpConfig {
     /// Where it listens; port 0 takes any. IPv4: so are the addresses in scripts.
     pub listen: SocketAddrV4,
-    /// Whether folders are shown.
-    pub listing: bool,
+    /// Which folders are shown.
+    pub listing: Shown,
     /// What it bears.
     pub limits: Limits,
+    /// Whose turn it is on a link.
+    pub governor: Governor,
     /// The table that answers come from.
     pub snapshots: Reader,
     /// The files.
     pub roots: Arc<Roots>,
+    /// TLS; plain HTTP without.
+    pub tls: Option<Handshakes>,
     /// Which machine has which address.
     pub leases: LeaseIndex,
     /// What machines told of themselves lately.
     pub told: Introductions,
+    /// Makes their answer files.
+    pub answer_files: AnswerFiles,
     /// The road to the timeline.
     pub events: EventSender,
     /// The counters, shared with other doors.
     pub metrics: HttpMetrics,
 }
 
-/// The server, bound.
+/// The server, bound: one port, with TLS or without.
 #[derive(Debug)]
 pub struct HttpServer {
-    door: Door,
+    door: BootDoor,
     boot: Arc<Boot>,
+}
+
+/// The door of a server.
+#[derive(Debug)]
+enum BootDoor {
+    Plain(Door),
+    Tls(Door<TlsListener>),
 }
 
 /// What every request needs.
@@ -86,10 +104,12 @@ struct Boot {
     roots: Arc<Roots>,
     leases: LeaseIndex,
     told: Introductions,
+    answer_files: AnswerFiles,
     sinks: Arc<Sinks>,
-    listing: bool,
+    listing: Arc<Shown>,
     zone: TimeZone,
     reading: Reading,
+    governor: Governor,
 }
 
 // === impl HttpServer ===
@@ -104,14 +124,21 @@ impl HttpServer {
             listen,
             listing,
             limits,
+            governor,
             snapshots,
             roots,
+            tls,
             leases,
             told,
+            answer_files,
             events,
             metrics,
         } = config;
-        let door = Door::bind("boot", SocketAddr::V4(listen), limits, metrics.clone())?;
+        let (at, counts) = (SocketAddr::V4(listen), metrics.clone());
+        let door = match tls {
+            None => BootDoor::Plain(Door::bind("boot", at, limits, counts)?),
+            Some(tls) => BootDoor::Tls(Door::bind_tls("boot-tls", at, tls, limits, counts)?),
+        };
         let boot = Boot {
             snapshots,
             roots,
@@ -123,9 +150,11 @@ impl HttpServer {
                 discs: Discs::default(),
             }),
             told,
-            listing,
+            answer_files,
+            listing: Arc::new(listing),
             zone: files::local_zone(),
             reading: Reading::default(),
+            governor,
         };
         Ok(Self {
             door,
@@ -138,7 +167,10 @@ impl HttpServer {
     /// # Errors
     /// Where the kernel does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.door.local_addr()
+        match &self.door {
+            BootDoor::Plain(door) => door.local_addr(),
+            BootDoor::Tls(door) => door.local_addr(),
+        }
     }
 
     /// Serves until `cancel`; then no new connection is taken, answers in
@@ -151,15 +183,18 @@ impl HttpServer {
         // Its own token: a broken listener must end this door alone.
         let cancel = cancel.child_token();
         let stopping = cancel.clone();
-        door.run(cancel, move |caller| {
+        let serve = move |caller: Caller| {
             let (boot, stopping) = (Arc::clone(&boot), stopping.clone());
             service_fn(move |request| {
                 let (boot, caller) = (Arc::clone(&boot), caller.clone());
                 let stopping = stopping.is_cancelled();
                 async move { Ok::<_, Infallible>(boot.serve(request, caller, stopping).await) }
             })
-        })
-        .await
+        };
+        match door {
+            BootDoor::Plain(door) => door.run(cancel, serve).await,
+            BootDoor::Tls(door) => door.run(cancel, serve).await,
+        }
     }
 }
 
@@ -184,7 +219,7 @@ impl Boot {
             peer: caller.ends.peer,
             mac: self.machine_at(caller.ends.peer),
             method: head.method.clone(),
-            path: head.uri.path().to_owned(),
+            path: without_token(head.uri.path()),
             generation: snapshot.as_ref().map_or(0, |snapshot| snapshot.generation),
             _in_flight: self.sinks.metrics.begin(),
         };
@@ -210,7 +245,8 @@ impl Boot {
             return Err(Refusal::Method);
         }
         let snapshot = snapshot.ok_or(Refusal::NoSnapshot)?;
-        exchange.path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
+        let path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
+        exchange.path = without_token(&path);
         let server = reached_at(caller.ends.local);
         let asking = script::Caller {
             address: ipv4(caller.ends.peer),
@@ -218,9 +254,9 @@ impl Boot {
             told: &self.told,
         };
         let query = head.uri.query();
-        let route =
-            route(snapshot, asking, server, &exchange.path, query).map_err(Refusal::Route)?;
+        let route = route(snapshot, asking, server, &path, query).map_err(Refusal::Route)?;
         match route {
+            Route::Config(granted) => self.answer_file(&granted, exchange).await,
             Route::Text {
                 name,
                 body,
@@ -250,11 +286,40 @@ impl Boot {
                     size: 0,
                     machine,
                 };
-                let found = self.look_up(path, content.clone(), head).await;
+                let found = match self.look_up(path, content.clone(), head).await {
+                    Ok(answer) => self.in_turn(answer, purpose, head, caller).await,
+                    refused => refused,
+                };
                 // The boot that wanted it is told that it got nothing.
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
         }
+    }
+
+    /// Makes an answer file, and tells the timeline that it was given away.
+    async fn answer_file(&self, granted: &Granted, exchange: &Exchange) -> Result<Answer, Refusal> {
+        let file = &granted.file;
+        let text = self.answer_files.text(granted).await;
+        let fact = match &text {
+            Ok(text) => Fact::Released(Release {
+                boot: granted.boot,
+                name: file.name.clone(),
+                address: ipv4(exchange.peer),
+                bytes: text.len() as u64,
+            }),
+            Err(refused) => Fact::Refused {
+                purpose: Purpose::Config,
+                name: file.name.clone(),
+                reason: refused.as_str(),
+            },
+        };
+        if exchange.method == Method::GET {
+            let (mac, at) = (granted.boot.mac, clock::now());
+            self.sinks.events.emit(BootEvent { mac, at, fact });
+        }
+        let text = text.map_err(Refusal::AnswerFile)?;
+        let kind = Kind::Content(Purpose::Config);
+        Ok(Answer::made(kind, file.kind.media(), text))
     }
 
     /// Hears the call of a system that was booted.
@@ -303,8 +368,8 @@ impl Boot {
         content: Content,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
-        let (roots, listing) = (Arc::clone(&self.roots), self.listing);
-        let found = spawn_blocking(move || files::find(&roots, path, listing)).await;
+        let (roots, listing) = (Arc::clone(&self.roots), Arc::clone(&self.listing));
+        let found = spawn_blocking(move || files::find(&roots, path, &listing)).await;
         Ok(match found.map_err(|_| Refusal::ReadFailed)?? {
             Found::File(opened) => {
                 let size = opened.len;
@@ -315,12 +380,31 @@ impl Boot {
         })
     }
 
+    /// Has an answer with content wait for its turn on the link.
+    async fn in_turn(
+        &self,
+        answer: Answer,
+        purpose: Purpose,
+        head: &Parts,
+        caller: &Caller,
+    ) -> Result<Answer, Refusal> {
+        if head.method != Method::GET {
+            return Ok(answer);
+        }
+        let ends = (caller.ends.local.ip(), caller.ends.peer.ip());
+        let turn = self.governor.turn(ends, answer.bytes(), Bears::of(purpose));
+        let turn = turn.await.map_err(|Busy| Refusal::Busy)?;
+        Ok(answer.with_turn(turn))
+    }
+
     fn folder(&self, folder: &Folder, head: &Parts) -> Answer {
         let accept = joined(&head.headers, &ACCEPT);
-        match format(head.uri.query(), accept.as_deref()) {
-            Format::Html => Answer::made(Kind::Listing, media::HTML, folder.html(&self.zone)),
-            Format::Json => Answer::made(Kind::Listing, media::JSON, folder.json()),
-        }
+        let view = view(head.uri.query(), accept.as_deref());
+        let (media, body) = match view.format {
+            Format::Html => (media::HTML, folder.html(&self.zone, &view)),
+            Format::Json => (media::JSON, folder.json(&view)),
+        };
+        Answer::made(Kind::Listing, media, body)
     }
 
     fn machine_at(&self, peer: SocketAddr) -> Option<MacAddress> {

@@ -14,12 +14,38 @@ pub enum BadTarget {
 }
 
 /// How a folder is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// For whom.
+    pub format: Format,
+    /// What its entries stand by.
+    pub sort: Sort,
+    /// Whether the largest, or latest, comes first.
+    pub descending: bool,
+    /// Whether times are in UTC and not in local time.
+    pub utc: bool,
+}
+
+/// For whom a folder is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// A page for people.
+    #[default]
     Html,
     /// For programs.
     Json,
+}
+
+/// What the entries of a folder stand by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// Their names, in the order of bytes.
+    #[default]
+    Name,
+    /// Their lengths.
+    Size,
+    /// When they changed last.
+    Time,
 }
 
 impl BadTarget {
@@ -53,24 +79,50 @@ pub fn decode_path(path: &str) -> Result<String, BadTarget> {
 }
 
 /// How the client wants a folder: `?format=json` or `Accept: application/json`
-/// get JSON, all else a page.
+/// get JSON, all else a page; `sort=name|size|time`, `order=desc` and `time=utc`
+/// change either. What is not understood counts as not said.
 #[must_use]
-pub fn format(query: Option<&str>, accept: Option<&str>) -> Format {
-    let asked = query
-        .unwrap_or_default()
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("format="));
+pub fn view(query: Option<&str>, accept: Option<&str>) -> View {
+    let asked = |name: &str| {
+        let pairs = query.unwrap_or_default().split('&');
+        let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
     let accepts = |wanted: &str| {
         accept.unwrap_or_default().split(',').any(|range| {
             let kind = range.split(';').next().unwrap_or_default();
             kind.trim().eq_ignore_ascii_case(wanted)
         })
     };
-    match asked {
-        Some("json") => Format::Json,
-        Some("html") => Format::Html,
-        Some(_) | None if accepts("application/json") && !accepts("text/html") => Format::Json,
-        Some(_) | None => Format::Html,
+    View {
+        format: match asked("format") {
+            Some("json") => Format::Json,
+            Some("html") => Format::Html,
+            Some(_) | None if accepts("application/json") && !accepts("text/html") => Format::Json,
+            Some(_) | None => Format::Html,
+        },
+        sort: match asked("sort") {
+            Some("size") => Sort::Size,
+            Some("time") => Sort::Time,
+            Some(_) | None => Sort::Name,
+        },
+        descending: asked("order") == Some("desc"),
+        utc: asked("time") == Some("utc"),
+    }
+}
+
+impl View {
+    /// The query that asks for this page; what is usual is left out.
+    #[must_use]
+    pub fn query(&self) -> String {
+        let sort = match self.sort {
+            Sort::Name => "sort=name",
+            Sort::Size => "sort=size",
+            Sort::Time => "sort=time",
+        };
+        let order = if self.descending { "&order=desc" } else { "" };
+        let time = if self.utc { "&time=utc" } else { "" };
+        format!("?{sort}{order}{time}")
     }
 }
 
@@ -119,7 +171,20 @@ mod tests {
             (None, Some("*/*"), Html),
             (None, Some("text/html, application/json"), Html),
         ] {
-            assert_eq!(format(query, accept), want, "{query:?} {accept:?}");
+            assert_eq!(view(query, accept).format, want, "{query:?} {accept:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_links_to_itself() {
+        for query in [
+            "",
+            "sort=size&order=desc",
+            "time=utc&sort=time",
+            "sort=x&order=y",
+        ] {
+            let seen = view(Some(query), None);
+            assert_eq!(view(seen.query().strip_prefix('?'), None), seen, "{query}");
         }
     }
 

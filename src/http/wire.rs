@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::delivery::Outbox;
+use super::delivery::{Ended, Outbox};
+use super::spans::{Spans, TakesFiles};
 
 /// A byte stream to a client. A write that makes no progress for the stall
 /// time ends it: hyper itself would wait for ever, with a chunk of the file in
@@ -54,6 +55,21 @@ impl<I> Wire<I> {
     }
 }
 
+impl<I: AsyncWrite + TakesFiles + Unpin> Wire<I> {
+    /// Writes what comes first: bytes, or the part of a file that they stand
+    /// for. `None` where they are bytes.
+    fn poll_part(&mut self, cx: &mut Context<'_>, first: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        let spans = self.outbox.spans().filter(|_| Spans::stand(first))?;
+        let sent = spans.poll_send(cx, &self.io, first.len());
+        if let Poll::Ready(Err(error)) = &sent
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            self.outbox.fail(Ended::FileShrank);
+        }
+        Some(sent)
+    }
+}
+
 impl<I> Drop for Wire<I> {
     fn drop(&mut self) {
         self.outbox.close();
@@ -70,13 +86,16 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+impl<I: AsyncWrite + TakesFiles + Unpin> AsyncWrite for Wire<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        let written = match self.poll_part(cx, buf) {
+            Some(part) => part,
+            None => Pin::new(&mut self.io).poll_write(cx, buf),
+        };
         self.watch(cx, written)
     }
 
@@ -85,7 +104,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        let written = match first.and_then(|first| self.poll_part(cx, first)) {
+            Some(part) => part,
+            None => {
+                let bytes = bufs.iter().take_while(|buf| !Spans::stand(buf)).count();
+                let bytes = bufs.get(..bytes).unwrap_or(bufs);
+                Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+            }
+        };
         self.watch(cx, written)
     }
 
@@ -97,6 +124,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         // hyper flushes when it has nothing left to write.
         if matches!(flushed, Poll::Ready(Ok(()))) {
+            if self.outbox.spans().is_some_and(|spans| !spans.is_empty()) {
+                // What stood for them left as it was: hyper has copied it.
+                return Poll::Ready(Err(io::Error::other("a part of a file was not sent")));
+            }
             self.outbox.flushed();
         }
         self.watch(cx, flushed)

@@ -113,7 +113,7 @@ pub fn is_first_offer(
 /// probe finds somebody there before the first offer.
 #[must_use]
 pub fn probation(now: Millis, request: &AllocateRequest<'_>, address: Ipv4Addr) -> Change {
-    Change::Put(Lease {
+    Change::put(Lease {
         expires: now.plus_secs(PROBATION_SECS),
         ..lease(now, request, address, LeaseState::Declined)
     })
@@ -521,7 +521,7 @@ impl Case<'_> {
             None if self.is_flooded() => return Vec::new(),
             None => fresh(),
         };
-        vec![Change::Put(Lease {
+        vec![Change::put(Lease {
             expires: until,
             ..held
         })]
@@ -540,7 +540,7 @@ impl Case<'_> {
         elsewhere
             .filter(|other| *other != address)
             .map(Change::Remove)
-            .chain(iter::once(Change::Put(bound)))
+            .chain(iter::once(Change::put(bound)))
             .collect()
     }
 
@@ -552,7 +552,7 @@ impl Case<'_> {
         if lease.is_free(self.now) {
             return Vec::new();
         }
-        vec![Change::Put(Lease {
+        vec![Change::put(Lease {
             state: LeaseState::Released,
             expires: self.now,
             ..lease.clone()

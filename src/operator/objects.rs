@@ -17,7 +17,7 @@ use crate::api::{
     Machine, MachineSpec, ObjectRef, Problem, Subnet, SubnetSpec,
 };
 use crate::boot::MacAddress;
-use crate::snapshot::{Identity, Inputs, Withheld, WithheldNames};
+use crate::snapshot::{Identity, Inputs, ObjectName, Withheld, WithheldNames};
 use crate::standalone::schema;
 
 /// The objects of a cluster as they are known here.
@@ -48,6 +48,8 @@ pub struct Info {
     pub status: Box<str>,
     /// The latest of the boots in its status, without its stages.
     pub latest: Option<Box<BootStatus>>,
+    /// The greatest `boot.generation` that its status says is used up.
+    pub consumed: Option<i64>,
 }
 
 /// An object that could be read.
@@ -255,7 +257,7 @@ impl Objects {
             {
                 if held.info == info {
                     Change::None
-                } else if held.info.created == info.created {
+                } else if held.info.created == info.created && held.info.consumed == info.consumed {
                     Change::Status
                 } else {
                     Change::World
@@ -293,7 +295,12 @@ impl Objects {
             match &held.good {
                 Some(Resource::Subnet(subnet)) => inputs.subnets.push((**subnet).clone()),
                 Some(Resource::Profile(profile)) => inputs.profiles.push((**profile).clone()),
-                Some(Resource::Machine(machine)) => inputs.machines.push(Arc::clone(machine)),
+                Some(Resource::Machine(machine)) => {
+                    inputs.machines.push(Arc::clone(machine));
+                    if let Some(generation) = held.info.consumed {
+                        inputs.spent.insert(name_of(object), generation);
+                    }
+                }
                 Some(Resource::Artifact(artifact)) => inputs.artifacts.push((**artifact).clone()),
                 None => {}
             }
@@ -329,31 +336,26 @@ impl Objects {
     /// The objects that can be served, as manifests, to be kept for the time
     /// without an API server; of the others what they are known by, so that
     /// their machines do not pass for unknown ones then.
-    #[must_use]
-    pub fn to_keep(&self) -> Vec<Box<RawValue>> {
-        let texts = self.held.iter().map(|(object, held)| {
-            // One after the other: ten thousand values are much larger than their texts.
-            serde_json::value::to_raw_value(&Kept {
-                api_version: API_VERSION,
-                kind: object.kind.as_str(),
-                metadata: KeptMetadata {
-                    name: &object.name,
-                    namespace: &object.namespace,
-                    uid: &held.info.uid,
-                    generation: held.info.generation,
-                    creation_timestamp: held.info.created,
-                    labels: &held.info.labels,
-                },
-                spec: match &held.good {
-                    Some(Resource::Subnet(subnet)) => KeptSpec::Subnet(&subnet.spec),
-                    Some(Resource::Profile(profile)) => KeptSpec::Profile(&profile.spec),
-                    Some(Resource::Machine(machine)) => KeptSpec::Machine(&machine.spec),
-                    Some(Resource::Artifact(artifact)) => KeptSpec::Artifact(&artifact.spec),
-                    None => KeptSpec::KnownBy(held.known_by.to_spec()),
-                },
-            })
-        });
-        texts.filter_map(Result::ok).collect()
+    pub fn to_keep(&self) -> impl Iterator<Item = impl Serialize> {
+        self.held.iter().map(|(object, held)| Kept {
+            api_version: API_VERSION,
+            kind: object.kind.as_str(),
+            metadata: KeptMetadata {
+                name: &object.name,
+                namespace: &object.namespace,
+                uid: &held.info.uid,
+                generation: held.info.generation,
+                creation_timestamp: held.info.created,
+                labels: &held.info.labels,
+            },
+            spec: match &held.good {
+                Some(Resource::Subnet(subnet)) => KeptSpec::Subnet(&subnet.spec),
+                Some(Resource::Profile(profile)) => KeptSpec::Profile(&profile.spec),
+                Some(Resource::Machine(machine)) => KeptSpec::Machine(&machine.spec),
+                Some(Resource::Artifact(artifact)) => KeptSpec::Artifact(&artifact.spec),
+                None => KeptSpec::KnownBy(held.known_by.to_spec()),
+            },
+        })
     }
 
     /// The objects that [`Objects::to_keep`] wrote. All kinds count as listed.
@@ -424,6 +426,7 @@ impl Arrived {
         } = object;
         let reference = ObjectRef::of(kind, &metadata);
         let status = data.as_object_mut().and_then(|data| data.remove("status"));
+        let consumed = consumed(status.as_ref());
         let (status, latest) = status_text(status);
         let info = Info {
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -432,6 +435,7 @@ impl Arrived {
             labels: metadata.labels.clone().unwrap_or_default(),
             status,
             latest,
+            consumed,
         };
         let known_by = match kind {
             Kind::Machine => KnownBy {
@@ -498,6 +502,23 @@ fn parse(
         let what = format!("the object cannot be read: {error}");
         vec![Problem::error(object, "", "BadValue", what, "")]
     })
+}
+
+fn name_of(object: &ObjectRef) -> ObjectName {
+    ObjectName {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+    }
+}
+
+/// The greatest `boot.generation` that a status says is used up: the leader's
+/// word, and each replica's of the boots that it saw.
+fn consumed(status: Option<&Value>) -> Option<i64> {
+    let status = status?;
+    let boots = status["boots"].as_array();
+    let boots = boots.into_iter().flatten();
+    let all = boots.chain([status]);
+    all.filter_map(|of| of["consumedGeneration"].as_i64()).max()
 }
 
 /// The status as text without its boots, which are each replica's own and most

@@ -163,11 +163,17 @@ pub fn manifests(namespace: &str, name: &str, all: bool) -> serde_json::Result<V
 }
 
 /// The role and binding that let the operator called `name` in `namespace` read
-/// these Secrets there, and no other: what Artifacts name by `secretRef`.
+/// these Secrets and ConfigMaps there, and no other: what Artifacts name by
+/// `secretRef`, and answer files by `secretRefs` and `configMapRefs`.
 ///
 /// # Errors
 /// None that is known: the types become JSON.
-pub fn secrets(namespace: &str, name: &str, secrets: &[String]) -> serde_json::Result<[Value; 2]> {
+pub fn values(
+    namespace: &str,
+    name: &str,
+    secrets: &[String],
+    config_maps: &[String],
+) -> serde_json::Result<[Value; 2]> {
     let metadata = ObjectMeta {
         name: Some(format!("{name}-secrets")),
         namespace: Some(namespace.to_owned()),
@@ -175,13 +181,19 @@ pub fn secrets(namespace: &str, name: &str, secrets: &[String]) -> serde_json::R
     };
     let role = Role {
         metadata: metadata.clone(),
-        rules: Some(vec![PolicyRule {
-            api_groups: Some(vec![String::new()]),
-            resources: Some(vec!["secrets".to_owned()]),
-            resource_names: Some(secrets.to_vec()),
-            verbs: vec!["get".to_owned()],
-            ..PolicyRule::default()
-        }]),
+        rules: Some(
+            [("secrets", secrets), ("configmaps", config_maps)]
+                .into_iter()
+                .filter(|(_, names)| !names.is_empty())
+                .map(|(resource, names)| PolicyRule {
+                    api_groups: Some(vec![String::new()]),
+                    resources: Some(vec![resource.to_owned()]),
+                    resource_names: Some(names.to_vec()),
+                    verbs: vec!["get".to_owned()],
+                    ..PolicyRule::default()
+                })
+                .collect(),
+        ),
     };
     let binding = RoleBinding {
         role_ref: RoleRef {
@@ -223,7 +235,8 @@ mod tests {
 
     #[test]
     fn secrets_are_allowed_by_name_only() {
-        let made = secrets("edge", "reveille", &["mirror".to_owned()]).unwrap();
+        let made = values("edge", "reveille", &["mirror".to_owned()], &[]).unwrap();
+        assert_eq!(made[0]["rules"].as_array().unwrap().len(), 1);
         let rule = &made[0]["rules"][0];
         assert_eq!(rule["verbs"], serde_json::json!(["get"]));
         assert_eq!(rule["resourceNames"], serde_json::json!(["mirror"]));

@@ -8,7 +8,7 @@
 mod metrics;
 mod summary;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
@@ -19,8 +19,9 @@ use crate::api::Problem;
 use crate::artifact::store::Shelf;
 use crate::files::Roots;
 use crate::loaders::Loaders;
-use crate::snapshot::{Compiled, Inputs, Publisher, Settings, Snapshot, compile};
+use crate::snapshot::{Compiled, Inputs, ObjectName, Publisher, Settings, Snapshot, compile};
 use crate::status::{ProblemLine, Problems};
+use crate::timeline::Spent;
 
 /// Compiles and publishes. There is one in a process.
 pub struct Press {
@@ -31,6 +32,9 @@ pub struct Press {
     metrics: SnapshotMetrics,
     loaders: Loaders,
     shelf: Shelf,
+    spent: Spent,
+    /// What of it is in what was published last.
+    printed: Arc<BTreeMap<ObjectName, i64>>,
     generation: u64,
     said: BTreeSet<String>,
     told: BTreeSet<String>,
@@ -77,10 +81,24 @@ impl Press {
             loaders,
             metrics,
             shelf,
+            spent: Spent::default(),
+            printed: Arc::default(),
             generation: 0,
             said: BTreeSet::new(),
             told: BTreeSet::new(),
         }
+    }
+
+    /// The same with the book of machines that booted once.
+    #[must_use]
+    pub fn with_spent(self, spent: Spent) -> Self {
+        Self { spent, ..self }
+    }
+
+    /// Whether a machine that boots once is done since what was published last.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        !Arc::ptr_eq(&self.printed, &self.spent.table())
     }
 
     /// What the host adds to the manifests: its loaders, addresses and
@@ -115,8 +133,13 @@ impl Press {
     ) -> Printed {
         self.generation += 1;
         let compiling = self.metrics.compile_seconds.start_timer();
-        let Compiled { snapshot, report } = compile(self.generation, inputs, settings);
+        let Compiled {
+            mut snapshot,
+            report,
+        } = compile(self.generation, inputs, settings);
         compiling.observe_duration();
+        self.printed = self.spent.table();
+        add_spent(&mut snapshot, &self.printed);
         let unread = words.own.iter().filter(|(costs, _)| *costs).count();
         self.metrics.published(&snapshot, &report, unread);
         self.say(words, &report, &snapshot);
@@ -151,5 +174,15 @@ impl Press {
         let lines = lines.into_iter();
         let lines = lines.map(|(error, text)| ProblemLine { error, text });
         self.problems.set(lines.collect());
+    }
+}
+
+/// Adds what this process saw of machines that boot once to what the source
+/// tells; the greater generation counts.
+fn add_spent(snapshot: &mut Snapshot, own: &BTreeMap<ObjectName, i64>) {
+    let spent = Arc::make_mut(&mut snapshot.spent);
+    for (name, generation) in own {
+        let known = spent.entry(name.clone()).or_insert(*generation);
+        *known = (*known).max(*generation);
     }
 }

@@ -118,9 +118,12 @@ pub(super) fn missing_files(snapshot: &Snapshot, roots: &Roots) -> Vec<String> {
 /// of those that are fetched its `pending` tells. Blocks.
 #[must_use]
 pub fn missing_of<'a>(profile: &'a ProfileEntry, roots: &Roots) -> Vec<&'a str> {
-    let mut files = profile.spec.files();
-    files.retain(|file| {
-        !is_pending(file) && !ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path))
-    });
+    let spec = &profile.spec;
+    let files = spec.files().into_iter().map(|file| file.path);
+    let loaders = spec.loader.files.values().map(String::as_str);
+    let is_there = |file: &str| ArtifactPath::parse(file).is_ok_and(|path| roots.has_file(&path));
     files
+        .chain(loaders)
+        .filter(|file| !is_pending(file) && !is_there(file))
+        .collect()
 }

@@ -1,13 +1,23 @@
 //! A client that asks a server what machines ask it, and says for each step
 //! whether it went well and what to do where it did not.
 //!
-//! `report` is what came of it and `download` a TFTP client without a
-//! socket; both are pure. `steps` asks.
+//! Two ways. [`run`] asks a server by its address: readiness, a file, a
+//! script. [`play`] is a machine on an interface: DHCP, UDP 4011, TFTP, HTTP
+//! and scripts, to whoever answers there, ours or not.
+//!
+//! `report`, `download` (TFTP without a socket), `offers` (what firmware makes
+//! of offers) and `ipxe` (what a script loads) are core; `steps`, `client`,
+//! `wire` and `web` ask.
 
+mod client;
 mod download;
+mod ipxe;
+mod offers;
 mod report;
 mod steps;
 mod web;
+mod wire;
 
-pub use self::report::{Outcome, Report, Step};
-pub use self::steps::{Target, run};
+pub use self::client::{Play, Player, play};
+pub use self::report::{DhcpServer, Outcome, Report, Step};
+pub use self::steps::{Target, known, run};

@@ -1,5 +1,6 @@
 //! Asks a server, step by step. Shell.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use super::download::{Download, Next};
-use super::report::{Report, Step};
+use super::report::Step;
 use super::web;
 use crate::boot::MacAddress;
+use crate::explain::Explanation;
 use crate::script::{MACHINES, SCRIPT_NAME};
 use crate::status::Overview;
 
@@ -41,7 +43,7 @@ pub struct Target {
 }
 
 /// Tries every step, also after one that failed. Call it within a tokio runtime.
-pub async fn run(target: &Target) -> Report {
+pub async fn run(target: &Target) -> Vec<Step> {
     let mut steps = vec![ready(target).await];
     match address(&target.server).await {
         Ok(at) => {
@@ -70,14 +72,11 @@ pub async fn run(target: &Target) -> Report {
             steps.push(Step::failed("name", format!("{error:#}"), cure));
         }
     }
-    Report {
-        server: target.server.clone(),
-        steps,
-    }
+    steps
 }
 
 /// The address of `server`; IPv4 first, which is what machines use.
-async fn address(server: &str) -> anyhow::Result<IpAddr> {
+pub(super) async fn address(server: &str) -> anyhow::Result<IpAddr> {
     if let Ok(address) = server.parse() {
         return Ok(address);
     }
@@ -109,6 +108,31 @@ async fn ready(target: &Target) -> Step {
     }
 }
 
+/// The digests that the server tells of: its loaders' by name and, of the
+/// machine's script, each Artifact's file by URL. Nothing where it cannot be
+/// asked: its admin port is not for everyone.
+pub async fn known(target: &Target) -> BTreeMap<String, String> {
+    let mut known = BTreeMap::new();
+    if let Ok(answer) = admin(target, "/status").await
+        && let Ok(overview) = serde_json::from_slice::<Overview>(&answer.body)
+    {
+        let loaders = overview.loaders.into_iter();
+        known.extend(loaders.map(|loader| (loader.file, loader.sha256)));
+    }
+    let Some(mac) = target.mac else {
+        return known;
+    };
+    let explained = admin(target, &format!("/explain?who={}", mac.hyphenated())).await;
+    let explained = explained.map(|answer| answer.body).unwrap_or_default();
+    let all: Vec<Explanation> = serde_json::from_slice(&explained).unwrap_or_default();
+    let stages = all.into_iter().flat_map(|one| one.stages);
+    let urls = stages
+        .filter_map(|stage| stage.script)
+        .flat_map(|it| it.urls);
+    known.extend(urls.filter_map(|it| Some((it.url, it.sha256?))));
+    known
+}
+
 /// The first loader of the server's.
 async fn loader(target: &Target) -> anyhow::Result<String> {
     let answer = admin(target, "/status").await?;
@@ -126,7 +150,7 @@ async fn http(target: &Target, at: IpAddr, file: &str) -> (Step, Option<Bytes>) 
     const NAME: &str = "http";
     let at = SocketAddr::new(at, target.http_port);
     let path = format!("/{}", file.trim_start_matches('/'));
-    match within(target.patience, web::get(at, &path)).await {
+    match within(target.patience, web::get(at, &path, None)).await {
         Ok(answer) if answer.status == StatusCode::OK => {
             let seen = format!("{file}, {} B from {at}", answer.body.len());
             (Step::passed(NAME, seen), Some(answer.body))
@@ -146,7 +170,7 @@ async fn http(target: &Target, at: IpAddr, file: &str) -> (Step, Option<Bytes>) 
 async fn tftp(target: &Target, at: IpAddr, file: &str, same: Option<Bytes>) -> Step {
     const NAME: &str = "tftp";
     let at = SocketAddr::new(at, target.tftp_port);
-    match within(target.patience, read(at, file)).await {
+    match within(target.patience, read(at, file, None)).await {
         Ok(bytes) if same.as_ref().is_some_and(|same| *same != bytes) => {
             let seen = format!("{file} has other bytes than by HTTP");
             Step::failed(NAME, seen, "is there another TFTP server at this address?")
@@ -163,13 +187,20 @@ async fn tftp(target: &Target, at: IpAddr, file: &str, same: Option<Bytes>) -> S
     }
 }
 
-/// Reads a file by TFTP.
-async fn read(at: SocketAddr, file: &str) -> anyhow::Result<Vec<u8>> {
+/// Reads a file by TFTP; by an interface only, where one is named.
+pub(super) async fn read(
+    at: SocketAddr,
+    file: &str,
+    device: Option<&str>,
+) -> anyhow::Result<Vec<u8>> {
     let any: IpAddr = match at {
         SocketAddr::V4(_) => [0; 4].into(),
         SocketAddr::V6(_) => [0_u16; 8].into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
     let (mut out, mut download) = Download::start(file);
     let mut to = at;
     let mut buffer = vec![0; 2048];
@@ -217,7 +248,7 @@ async fn script(target: &Target, at: IpAddr) -> Step {
     };
     let at = SocketAddr::new(at, target.http_port);
     let path = format!("/{MACHINES}/{}/{SCRIPT_NAME}", mac.hyphenated());
-    match within(target.patience, web::get(at, &path)).await {
+    match within(target.patience, web::get(at, &path, None)).await {
         Ok(answer) if answer.status == StatusCode::OK && answer.body.starts_with(b"#!ipxe") => {
             let lines = answer.body.split(|byte| *byte == b'\n').count();
             Step::passed(NAME, format!("{mac} is told {lines} lines of iPXE script"))
@@ -241,10 +272,10 @@ async fn script(target: &Target, at: IpAddr) -> Step {
 async fn admin(target: &Target, path: &str) -> anyhow::Result<web::Answer> {
     let host = target.admin.as_ref().unwrap_or(&target.server);
     let at = SocketAddr::new(address(host).await?, target.admin_port);
-    within(target.patience, web::get(at, path)).await
+    within(target.patience, web::get(at, path, None)).await
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     patience: Duration,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
@@ -253,7 +284,7 @@ async fn within<T>(
 }
 
 /// The first part of a body, as words.
-fn text(body: &[u8]) -> String {
+pub(super) fn text(body: &[u8]) -> String {
     let first = body.get(..body.len().min(400)).unwrap_or_default();
     String::from_utf8_lossy(first).trim().to_owned()
 }

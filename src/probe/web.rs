@@ -1,17 +1,20 @@
 //! One HTTP fetch, as firmware does it: one connection, no redirects. Shell.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 
-use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use anyhow::{Context as _, anyhow};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderName, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use sha2::{Digest as _, Sha256};
+use tokio::net::{TcpSocket, TcpStream};
 
-/// Most that is kept of a body.
+/// Most that is kept of a body; all of it is read and counted.
 const MOST: usize = 64 << 20;
 
 type Wire = Connection<TokioIo<TcpStream>, Empty<Bytes>>;
@@ -20,15 +23,30 @@ type Wire = Connection<TokioIo<TcpStream>, Empty<Bytes>>;
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    /// The beginning of the body; all of it up to 64 MiB.
     pub(super) body: Bytes,
+    /// Bytes that came.
+    pub(super) bytes: u64,
+    /// Bytes that were said to come.
+    pub(super) length: Option<u64>,
+    /// What it is said to be.
+    pub(super) kind: Option<String>,
+    /// Where it is said to be instead.
+    pub(super) location: Option<String>,
+    /// The body's SHA-256, in hex.
+    pub(super) sha256: String,
 }
 
-/// GET `path`.
+/// GET `path`; by an interface only, where one is named.
 ///
 /// # Errors
 /// No connection, no HTTP, or a body that ends early.
-pub(super) async fn get(at: SocketAddr, path: &str) -> anyhow::Result<Answer> {
-    let stream = TcpStream::connect(at)
+pub(super) async fn get(
+    at: SocketAddr,
+    path: &str,
+    device: Option<&str>,
+) -> anyhow::Result<Answer> {
+    let stream = connect(at, device)
         .await
         .with_context(|| format!("{at} takes no connection"))?;
     let (mut sender, wire) = http1::handshake(TokioIo::new(stream)).await?;
@@ -41,15 +59,50 @@ pub(super) async fn get(at: SocketAddr, path: &str) -> anyhow::Result<Answer> {
         )
         .body(Empty::new())?;
     let response = beside(wire.as_mut(), sender.send_request(request)).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MOST).collect();
-    match beside(wire.as_mut(), body).await {
-        Ok(body) => Ok(Answer {
-            status,
-            body: body.to_bytes(),
-        }),
-        Err(error) => bail!("the body broke off: {error}"),
+    let header = |name: HeaderName| {
+        let value = response.headers().get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    let mut answer = Answer {
+        status: response.status(),
+        body: Bytes::new(),
+        bytes: 0,
+        length: header(CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        kind: header(CONTENT_TYPE),
+        location: header(LOCATION),
+        sha256: String::new(),
+    };
+    let mut body = response.into_body();
+    let (mut kept, mut digest) = (BytesMut::new(), Sha256::new());
+    let all = async {
+        while let Some(frame) = body.frame().await {
+            let part = frame?.into_data().unwrap_or_default();
+            answer.bytes += part.len() as u64;
+            digest.update(&part);
+            let room = MOST.saturating_sub(kept.len()).min(part.len());
+            kept.extend_from_slice(part.get(..room).unwrap_or_default());
+        }
+        Ok::<(), hyper::Error>(())
+    };
+    let read = beside(wire.as_mut(), all).await;
+    read.map_err(|error| anyhow!("the body broke off: {error}"))?;
+    answer.body = kept.freeze();
+    for byte in digest.finalize() {
+        // Writing to a string cannot fail.
+        let _ = write!(answer.sha256, "{byte:02x}");
     }
+    Ok(answer)
+}
+
+async fn connect(at: SocketAddr, device: Option<&str>) -> std::io::Result<TcpStream> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
+    socket.connect(at).await
 }
 
 /// Does `work` while the connection moves its bytes.

@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
+use super::dialect::words;
 use super::source::{chain_script, efi_script, iso_script, own_script};
-use super::{Context, Urls, render};
+use super::{Context, Urls};
 use crate::api::{LinuxSource, LocalBoot, Source};
 use crate::boot::MacAddress;
 use crate::timeline::Purpose;
@@ -200,18 +201,7 @@ pub(super) fn open(script: &mut String) {
 
 /// A program's arguments, rendered and joined; the reason where they cannot be said.
 fn arguments(templates: &[String], context: &Context) -> Result<String, String> {
-    let mut words = Vec::new();
-    for template in templates {
-        let text = render(template, context).map_err(|error| error.to_string())?;
-        if text.chars().any(char::is_control) {
-            return Err(format!("argument {template} has control characters"));
-        }
-        words.extend(
-            text.split(' ')
-                .filter(|word| !word.is_empty())
-                .map(str::to_owned),
-        );
-    }
+    let words = words(templates, context)?;
     match words
         .iter()
         .find(|word| COMMAND_ENDS.contains(&word.as_str()))
@@ -228,7 +218,7 @@ pub(super) fn program_name(path: &str) -> String {
     base_name(path).replace(|c| !plain(c), "-")
 }
 
-fn base_name(path: &str) -> &str {
+pub(super) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

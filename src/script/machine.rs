@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::ipxe::waiting;
+use super::dialect::Dialect;
 use super::template::{BootContext, Context, MachineContext, ServerContext};
-use super::{Urls, ask, local, machine_script};
+use super::{Urls, ask};
 use crate::boot::MacAddress;
 use crate::snapshot::{
     Acquaintances, Identity, LocalReason, Plan, Snapshot, SubnetEntry, Unserved, Verdict,
@@ -29,6 +29,9 @@ pub struct MachineScript {
     pub body: String,
     /// Whether it boots a profile or the disk.
     pub purpose: Purpose,
+    /// Whether the boot's token stands in it: it goes to this machine alone,
+    /// and not over TFTP.
+    pub private: bool,
 }
 
 /// Why there is no script.
@@ -42,6 +45,9 @@ pub enum NoScript {
     NetworkUnknown,
     /// The profile's loader is a file that needs no script.
     ProfileHasNone,
+    /// Its profile has answer files, and no boot of it is known whose token
+    /// would release them: it asks for an address again, and then one is.
+    BootUnknown,
 }
 
 impl NoScript {
@@ -53,9 +59,14 @@ impl NoScript {
             Self::Machine(unserved) => unserved.as_str(),
             Self::NetworkUnknown => "network-unknown",
             Self::ProfileHasNone => "profile-has-no-script",
+            Self::BootUnknown => "boot-unknown",
         }
     }
 }
+
+/// What a machine shows whose script would carry a token over TFTP.
+const TOKEN_BY_TFTP: &str = "its script has a token, which is not sent over TFTP; \
+                             use a loader of kind Ipxe";
 
 /// The script for the machine that `identity` is of, asked for by `caller`.
 ///
@@ -68,36 +79,94 @@ pub fn script_for(
     caller: Caller<'_>,
     urls: &Urls,
 ) -> Result<MachineScript, NoScript> {
+    script_in(Dialect::Ipxe, snapshot, (mac, identity), caller, urls)
+}
+
+/// The same in any language.
+///
+/// # Errors
+/// [`NoScript`] says why there is none.
+pub fn script_in(
+    dialect: Dialect,
+    snapshot: &Snapshot,
+    (mac, identity): (MacAddress, &Identity),
+    caller: Caller<'_>,
+    urls: &Urls,
+) -> Result<MachineScript, NoScript> {
     let subnet = subnet_for(snapshot, caller, urls.server).ok_or(NoScript::NetworkUnknown)?;
     let plan = snapshot.plan(subnet, identity);
     if let Some(unserved) = subnet.ignores(&plan) {
         return Err(NoScript::Machine(unserved));
     }
-    if plan.verdict == Verdict::Tell {
+    if plan.verdict == Verdict::Tell && dialect == Dialect::Ipxe {
         return Ok(MachineScript {
             body: ask(urls, mac),
             purpose: Purpose::Other,
+            private: false,
         });
     }
-    let context = context(subnet, &plan, mac, caller, urls);
+    let context = context(snapshot, subnet, &plan, mac, caller, urls);
+    let waits = |reason: &str| MachineScript {
+        body: dialect.waiting(&context, urls, mac, reason),
+        purpose: Purpose::Waiting,
+        private: false,
+    };
     match (plan.verdict, plan.profile) {
-        (Verdict::Local(reason), _) => local(plan.local_boot(), &context.machine.name)
+        (Verdict::Local(reason), _) => dialect
+            .local(plan.local_boot(), &context.machine.name)
             .map(|body| MachineScript {
                 body,
                 purpose: Purpose::LocalScript,
+                private: false,
             })
             .ok_or(NoScript::LocalBoot(reason)),
-        (Verdict::Boot, Some(profile)) if !profile.pending.is_empty() => Ok(MachineScript {
-            body: waiting(&context, urls, mac, &profile.pending.join("; ")),
-            purpose: Purpose::Waiting,
-        }),
-        (Verdict::Boot | Verdict::Tell, profile) => {
-            let source = profile.map(|profile| profile.spec.source());
-            let script = source.and_then(|source| machine_script(source, &context, urls, mac));
-            let purpose = Purpose::Script;
-            let body = script.ok_or(NoScript::ProfileHasNone)?;
-            Ok(MachineScript { body, purpose })
+        (Verdict::Tell, _) => Ok(waits("its object knows it by what iPXE alone tells of it")),
+        (Verdict::Boot, Some(profile)) if !profile.pending.is_empty() => {
+            Ok(waits(&profile.pending.join("; ")))
         }
+        (Verdict::Boot, profile) => {
+            let token = token(snapshot, subnet, &plan, mac, caller);
+            let answers = profile.is_some_and(|profile| !profile.spec.config.is_empty());
+            if answers && token == Token::Unknown {
+                return Err(NoScript::BootUnknown);
+            }
+            let source = profile.map(|profile| profile.spec.source());
+            let script = source.and_then(|source| dialect.boot(source, &context, urls, mac));
+            let body = script.ok_or(NoScript::ProfileHasNone)?;
+            let private = matches!(&token, Token::Known(token) if body.contains(token.as_str()));
+            if private && !dialect.keeps_secrets() {
+                return Ok(waits(TOKEN_BY_TFTP));
+            }
+            Ok(MachineScript {
+                private,
+                purpose: Purpose::Script,
+                body,
+            })
+        }
+    }
+}
+
+/// Whether the machine with `mac` may load what it boots.
+///
+/// # Errors
+/// [`NoScript`] says why it may not.
+pub fn may_load(
+    snapshot: &Snapshot,
+    mac: MacAddress,
+    caller: Caller<'_>,
+    server: Ipv4Addr,
+) -> Result<(), NoScript> {
+    let Some(subnet) = subnet_for(snapshot, caller, server) else {
+        return Ok(());
+    };
+    let plan = snapshot.plan(subnet, &caller.told.identity(mac));
+    if let Some(unserved) = subnet.ignores(&plan) {
+        return Err(NoScript::Machine(unserved));
+    }
+    match plan.verdict {
+        // What booted once may read on, as from a disc; it gets no script any more.
+        Verdict::Boot | Verdict::Tell | Verdict::Local(LocalReason::Spent) => Ok(()),
+        Verdict::Local(reason) => Err(NoScript::LocalBoot(reason)),
     }
 }
 
@@ -114,8 +183,58 @@ pub fn subnet_for<'a>(
         .or_else(|| snapshot.subnet_of(server))
 }
 
+/// The token of a boot, for whoever asks.
+#[derive(Debug, PartialEq, Eq)]
+enum Token {
+    /// The caller is the machine, and this is it.
+    Known(String),
+    /// The caller is the machine, but no boot of it is known.
+    Unknown,
+    /// The caller is not the machine.
+    Withheld,
+}
+
+/// Whether `caller` has an address that the machine holds: lent to one of its
+/// interfaces, or reserved for one. What runs may use another card than the one
+/// that booted.
+#[must_use]
+pub fn holds(
+    snapshot: &Snapshot,
+    subnet: &SubnetEntry,
+    plan: &Plan<'_>,
+    mac: MacAddress,
+    caller: Caller<'_>,
+) -> bool {
+    let Some(tenant) = caller.mac else {
+        let interfaces = plan.machine.map(|machine| &machine.spec().interfaces);
+        let mut interfaces = interfaces.into_iter().flatten();
+        return interfaces.any(|interface| interface.ip == Some(caller.address));
+    };
+    let of = |mac| {
+        let found = snapshot.machine(&subnet.name.namespace, mac);
+        found.map(|(machine, _)| &machine.name)
+    };
+    tenant == mac || of(mac).is_some_and(|name| of(tenant) == Some(name))
+}
+
+fn token(
+    snapshot: &Snapshot,
+    subnet: &SubnetEntry,
+    plan: &Plan<'_>,
+    mac: MacAddress,
+    caller: Caller<'_>,
+) -> Token {
+    if !holds(snapshot, subnet, plan, mac, caller) {
+        return Token::Withheld;
+    }
+    let token = caller.told.boot_token(mac);
+    token.map_or(Token::Unknown, Token::Known)
+}
+
 /// What templates of this boot can name.
-fn context(
+#[must_use]
+pub fn context(
+    snapshot: &Snapshot,
     subnet: &SubnetEntry,
     plan: &Plan<'_>,
     mac: MacAddress,
@@ -128,7 +247,17 @@ fn context(
     let hostname = plan.hostname.map(str::to_owned);
     let profile = plan.profile.map(|profile| &profile.spec.params);
     let machine = plan.machine.map(|machine| &machine.spec().params);
-    let params = profile.into_iter().chain(machine).flatten();
+    let params = [Some(&subnet.spec.params), profile, machine];
+    let params = params.into_iter().flatten().flatten();
+    // Only who has the machine's address: the token says that it runs, and
+    // releases its answer files.
+    let token = match token(snapshot, subnet, plan, mac, caller) {
+        Token::Known(token) => Some(token),
+        Token::Unknown | Token::Withheld => None,
+    };
+    let configs = token.as_ref().map(|token| urls.configs(mac, token));
+    let files = plan.profile.map(|profile| &profile.spec.config);
+    let files = files.into_iter().flatten();
     Context {
         machine: MachineContext {
             hostname: hostname.unwrap_or_else(|| name.clone()),
@@ -149,12 +278,16 @@ fn context(
             http: urls.base(),
         },
         boot: BootContext {
-            // Only who has the machine's address: the token says that it runs.
-            phone_home: caller
-                .mac
-                .filter(|caller| *caller == mac)
-                .and_then(|mac| caller.told.boot_token(mac))
-                .map_or_else(String::new, |token| urls.phone_home(mac, &token)),
+            phone_home: token.map_or_else(String::new, |token| urls.phone_home(mac, &token)),
+            config: configs.clone().unwrap_or_default(),
         },
+        config: files
+            .map(|file| {
+                let url = configs
+                    .as_ref()
+                    .map(|configs| format!("{configs}{}", file.name));
+                (file.name.clone(), url.unwrap_or_default())
+            })
+            .collect(),
     }
 }

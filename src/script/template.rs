@@ -1,4 +1,5 @@
-//! Templates in kernel arguments: `hostname={{ machine.name }}`.
+//! Templates: `hostname={{ machine.name }}` in kernel arguments, and whole answer
+//! files.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +15,16 @@ const FUEL: u64 = 50_000;
 pub struct Context {
     /// `machine.*`
     pub machine: MachineContext,
-    /// `params.*`: the profile's, overlaid by the machine's.
+    /// `params.*`: the Subnet's, overlaid by the profile's, overlaid by the
+    /// machine's.
     pub params: BTreeMap<String, String>,
     /// `server.*`
     pub server: ServerContext,
     /// `boot.*`
     pub boot: BootContext,
+    /// `config.*`: the URLs of the profile's answer files, by name; empty texts
+    /// where the boot is not known.
+    pub config: BTreeMap<String, String>,
 }
 
 /// `machine.*`
@@ -57,6 +62,9 @@ pub struct BootContext {
     /// The URL that the system POSTs to once it runs; it holds the boot's
     /// token. Empty where the boot is not known.
     pub phone_home: String,
+    /// Where the profile's answer files are, with a slash at its end; empty
+    /// likewise.
+    pub config: String,
 }
 
 /// A template that does not render: why, in words.

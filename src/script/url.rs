@@ -23,6 +23,12 @@ pub const DISK_NAME: &str = "disk.efi";
 /// Where the system that was booted calls back.
 pub const PHONE_HOME_NAME: &str = "phone-home";
 
+/// The file name of a machine's `grub.cfg`.
+pub const GRUB_NAME: &str = "grub.cfg";
+
+/// Where the answer files of a machine begin.
+pub const CONFIG_NAME: &str = "config";
+
 /// What stays as it is in a path: RFC 3986's unreserved characters and `/`.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -65,6 +71,13 @@ impl Urls {
         format!("{}/{PHONE_HOME_NAME}?token={token}", self.machine(mac))
     }
 
+    /// Where the answer files of the boot with `token` begin; with a slash at
+    /// its end, as cloud-init wants it.
+    #[must_use]
+    pub fn configs(&self, mac: MacAddress, token: &str) -> String {
+        format!("{}/{CONFIG_NAME}/{token}/", self.machine(mac))
+    }
+
     /// A URL that is never there: how UEFI HTTP boot is sent to the disk.
     #[must_use]
     pub fn disk(&self, mac: MacAddress) -> String {
@@ -84,9 +97,29 @@ impl Urls {
         )
     }
 
+    /// The same file by its name, which TFTP takes as it stands.
+    #[must_use]
+    pub fn name(&self, mac: MacAddress, purpose: Purpose, path: &str) -> String {
+        let (mac, door) = (mac.hyphenated(), purpose.as_str());
+        format!("{MACHINES}/{mac}/{door}/{path}")
+    }
+
     /// Where the files of the machine with `mac` begin.
     #[must_use]
     pub fn machine(&self, mac: MacAddress) -> String {
         format!("{}/{MACHINES}/{}", self.base(), mac.hyphenated())
+    }
+}
+
+/// What the files below a machine's `door` are for.
+#[must_use]
+pub fn purpose_of(door: &str) -> Option<Purpose> {
+    match door {
+        "loader" => Some(Purpose::Loader),
+        "kernel" => Some(Purpose::Kernel),
+        "initrd" => Some(Purpose::Initrd),
+        "efi" => Some(Purpose::Efi),
+        "iso" => Some(Purpose::Iso),
+        _ => None,
     }
 }

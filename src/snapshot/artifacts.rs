@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::compile::name_of;
 use super::{ArtifactEntry, Inputs, ObjectName};
-use crate::api::{ArtifactRef, BootProfileSpec, FileField};
+use crate::api::{ArtifactRef, BootProfileSpec};
 use crate::artifact::table::PENDING;
 use crate::artifact::{Held, Origin, Table, Want};
 
@@ -134,23 +134,23 @@ pub(super) fn resolve(
     shelves: &mut Shelves<'_>,
 ) -> Vec<String> {
     let mut pending = Vec::new();
-    for file in spec.files_mut() {
-        let served = match file {
-            FileField {
-                artifact_ref: Some(artifact),
-                ..
-            } => Some(shelves.of_artifact(&profile.namespace, artifact)),
-            FileField { .. } => Want::anonymous(&file, &format!("BootProfile {profile}"))
+    let files = spec.files().into_iter();
+    let served: Vec<_> = files
+        .map(|file| match file.artifact_ref {
+            Some(artifact) => Some(shelves.of_artifact(&profile.namespace, artifact)),
+            None => Want::anonymous(&file, &format!("BootProfile {profile}"))
                 .map(|want| shelves.of_url(want)),
-        };
+        })
+        .collect();
+    for (path, served) in spec.paths_mut().into_iter().zip(served) {
         match served {
-            Some(Ok(path)) => *file.path = path,
+            Some(Ok(file)) => *path = file,
             Some(Err(reason)) => {
                 if !pending.contains(&reason) {
                     pending.push(reason);
                 }
                 // Never what stands there by chance.
-                PENDING.clone_into(file.path);
+                PENDING.clone_into(path);
             }
             None => {}
         }

@@ -88,6 +88,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
         own_addresses: settings.own_addresses.clone(),
+        spent: Arc::new(inputs.spent.clone()),
         incomplete: inputs.incomplete,
         artifacts,
         artifacts_refused,

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub autoexec: BTreeSet<Architecture>,
     /// The host's own addresses.
     pub own_addresses: Vec<Ipv4Addr>,
+    /// The greatest `boot.generation` that each machine has used up.
+    pub spent: Arc<BTreeMap<ObjectName, i64>>,
     /// Whether manifests are missing that may name any machine.
     pub incomplete: bool,
     /// The port of our HTTP service, for URLs.

@@ -10,6 +10,7 @@ use std::fmt::Debug;
 use super::{MachineEntry, Snapshot};
 use crate::api::{Cidr, Interface, MachineSpec, Reservation, id_bytes};
 use crate::boot::{MacAddress, Uuid, tag_key};
+use crate::timeline::BootId;
 
 /// What a machine tells of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,18 @@ pub trait Acquaintances: Debug + Sync {
     /// The token of the boot of `mac`, for the system that it boots; `None`
     /// where no boot is known.
     fn boot_token(&self, mac: MacAddress) -> Option<String> {
+        let _ = mac;
+        None
+    }
+
+    /// The boot of `mac` that `token` is of; `None` where it is not ours.
+    fn boot_of(&self, mac: MacAddress, token: &str) -> Option<BootId> {
+        let _ = (mac, token);
+        None
+    }
+
+    /// The boot that `mac` began last, as far as it is known here.
+    fn last_boot(&self, mac: MacAddress) -> Option<BootId> {
         let _ = mac;
         None
     }

@@ -1,9 +1,9 @@
 //! What a snapshot is compiled from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Identity;
+use super::{Identity, ObjectName};
 use crate::api::{Artifact, BootProfile, Kind, Machine, ObjectRef, Subnet};
 use crate::boot::MacAddress;
 
@@ -24,6 +24,9 @@ pub struct Inputs {
     pub withheld: Vec<Withheld>,
     /// The same by what else they are known by.
     pub withheld_names: Vec<WithheldNames>,
+    /// The greatest `boot.generation` that each machine has used up, as far as
+    /// the source tells.
+    pub spent: BTreeMap<ObjectName, i64>,
     /// Whether some of the manifests could not be read and never were: nobody
     /// knows which machines they name, so none is taken for an unknown one.
     pub incomplete: bool,

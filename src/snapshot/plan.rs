@@ -1,7 +1,9 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::select::{Candidate, candidates};
 use super::{
     DefaultProfile, Identity, KnownBy, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
@@ -65,6 +67,8 @@ pub enum Verdict {
 pub enum LocalReason {
     /// Its `boot.policy` is `Local`.
     Policy,
+    /// Its `boot.policy` is `Once`, and a boot of this generation got to its end.
+    Spent,
     /// Its interface has `netboot: false`.
     Interface,
     /// Its profile is `local`.
@@ -99,6 +103,8 @@ pub enum NoLoader {
     LoaderMissing,
     /// The profile boots an EFI program, and its firmware is a BIOS.
     SourceNeedsUefi,
+    /// The profile's loader is shim, which there is for x64 and ARM64 UEFI.
+    NoShim,
     /// The profile boots a disc in memory, which UEFI HTTP boot alone can.
     SourceNeedsHttpBoot,
 }
@@ -130,6 +136,7 @@ impl Snapshot {
             (Some(machine), _) if machine.spec().boot.policy == BootPolicy::Local => {
                 Verdict::Local(LocalReason::Policy)
             }
+            (Some(machine), _) if self.is_spent(machine) => Verdict::Local(LocalReason::Spent),
             _ if interface.is_some_and(|interface| !interface.netboot) => {
                 Verdict::Local(LocalReason::Interface)
             }
@@ -152,6 +159,31 @@ impl Snapshot {
             rule,
             verdict,
         }
+    }
+
+    /// Whether the machine boots once, and did.
+    fn is_spent(&self, machine: &MachineEntry) -> bool {
+        let boot = machine.spec().boot;
+        let spent = self.spent.get(&machine.name);
+        boot.policy == BootPolicy::Once && spent.is_some_and(|spent| *spent >= boot.generation)
+    }
+
+    /// The profiles of a namespace that choose machines by labels, for those
+    /// who ask why.
+    #[must_use]
+    pub fn candidates(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Candidate<'_>> {
+        candidates(&self.profiles, namespace, labels)
+    }
+
+    /// The profile of a namespace that has `default: true`.
+    #[must_use]
+    pub fn namespace_default(&self, namespace: &str) -> Option<&ProfileEntry> {
+        let index = self.namespace_defaults.get(namespace)?;
+        self.profiles.get(*index)
     }
 
     fn choose(
@@ -231,6 +263,13 @@ impl Snapshot {
             None if profile.spec.loader.kind == LoaderKind::File => {
                 return Err(NoLoader::ArchitectureNotInProfile);
             }
+            None if profile.spec.loader.kind == LoaderKind::GrubShim => {
+                let shim = architecture.shim_file().ok_or(NoLoader::NoShim)?;
+                return Ok(LoaderChoice {
+                    file: shim.to_owned(),
+                    architecture,
+                });
+            }
             None => self.loaders.get(&architecture),
         };
         file.map(|file| LoaderChoice {
@@ -254,9 +293,6 @@ impl ProfileEntry {
             return None;
         }
         let firmware = matches!(client.kind, ClientKind::Pxe | ClientKind::HttpBoot);
-        if !self.pending.is_empty() {
-            return None;
-        }
         match self.spec.source() {
             Source::Efi(efi) if firmware && self.spec.loader.kind == LoaderKind::Direct => {
                 Some((Purpose::Efi, efi.file.path.as_str()))
@@ -322,6 +358,7 @@ impl LocalReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Policy => "policy-local",
+            Self::Spent => "once-is-spent",
             Self::Interface => "interface-not-netboot",
             Self::Profile => "profile-local",
             Self::ProfileMissing => "profile-missing",
@@ -343,6 +380,7 @@ impl NoLoader {
             Self::ArchitectureNotInProfile => "architecture-not-in-profile",
             Self::LoaderMissing => "loader-missing",
             Self::SourceNeedsUefi => "source-needs-uefi",
+            Self::NoShim => "no-shim-for-architecture",
             Self::SourceNeedsHttpBoot => "source-needs-http-boot",
         }
     }

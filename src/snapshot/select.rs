@@ -10,6 +10,32 @@ use crate::api::{
     SelectorRequirement,
 };
 
+/// A profile with a selector, and how well it matches.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The profile.
+    pub profile: &'a ProfileEntry,
+    /// Requirements and priority; `None` where it does not match.
+    pub rank: Option<(usize, i32)>,
+}
+
+/// The profiles of `namespace` that have a selector, held against `labels`.
+pub(super) fn candidates<'a>(
+    profiles: &'a [ProfileEntry],
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Vec<Candidate<'a>> {
+    profiles
+        .iter()
+        .filter(|profile| profile.name.namespace == namespace)
+        .filter(|profile| profile.spec.machine_selector.is_some())
+        .map(|profile| Candidate {
+            profile,
+            rank: rank(&profile.spec, labels),
+        })
+        .collect()
+}
+
 /// The profile of `namespace` whose selector matches `labels` best: most
 /// requirements, then highest priority, then oldest (`profiles` is ordered).
 pub(super) fn select(

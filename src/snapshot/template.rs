@@ -6,8 +6,9 @@ use minijinja::Environment;
 
 use super::suggest;
 
-/// What a template can name; `params.` takes any name after it.
-const VARIABLES: [&str; 10] = [
+/// What a template can name; `params.` and `config.` take any name after it.
+const VARIABLES: [&str; 11] = [
+    "boot.config",
     "boot.phone_home",
     "machine.name",
     "machine.namespace",
@@ -20,8 +21,9 @@ const VARIABLES: [&str; 10] = [
     "server.http",
 ];
 /// Whole objects, and functions of the template language itself.
-const ROOTS: [&str; 8] = [
+const ROOTS: [&str; 9] = [
     "boot",
+    "config",
     "machine",
     "params",
     "server",
@@ -36,6 +38,16 @@ pub(super) type Fault = (&'static str, String, String);
 
 /// Every mistake in `source` that shows without rendering it.
 pub(super) fn check(source: &str) -> Vec<Fault> {
+    check_with(source, is_known)
+}
+
+/// The same for an answer file, which may name Secrets.
+pub(super) fn check_config(source: &str) -> Vec<Fault> {
+    let is_secret = |name: &str| name == "secrets" || name.starts_with("secrets.");
+    check_with(source, |name| is_known(name) || is_secret(name))
+}
+
+fn check_with(source: &str, is_known: impl Fn(&str) -> bool) -> Vec<Fault> {
     let environment = Environment::new();
     let template = match environment.template_from_str(source) {
         Ok(template) => template,
@@ -52,7 +64,7 @@ pub(super) fn check(source: &str) -> Vec<Fault> {
         .filter(|name| !is_known(name))
         .map(|name| {
             let cure = suggest::nearest(&name, VARIABLES).map_or_else(
-                || "templates know `machine`, `params`, `server` and `boot`".to_owned(),
+                || "templates know `machine`, `params`, `server`, `boot` and `config`".to_owned(),
                 |known| format!("did you mean `{known}`?"),
             );
             let what = format!("the template names `{name}`, which there is not");
@@ -62,7 +74,10 @@ pub(super) fn check(source: &str) -> Vec<Fault> {
 }
 
 fn is_known(name: &str) -> bool {
-    ROOTS.contains(&name) || VARIABLES.contains(&name) || name.starts_with("params.")
+    ROOTS.contains(&name)
+        || VARIABLES.contains(&name)
+        || name.starts_with("params.")
+        || name.starts_with("config.")
 }
 
 #[cfg(test)]
@@ -91,5 +106,8 @@ mod tests {
             assert_eq!(check(source)[0].0, reason, "{source}");
         }
         assert!(check("{{ machine.nam }}")[0].2.contains("machine.name"));
+        let secret = "{% include 'a/b' %}{{ secrets['join'].token }}{{ config['a.b'] }}";
+        assert_eq!(check_config(secret), []);
+        assert_eq!(check(secret)[0].0, "UnknownVariable");
     }
 }

@@ -40,7 +40,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
 fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
     let served: Vec<(&Subnet, ObjectRef)> = subnets
         .iter()
-        .filter(|subnet| subnet.spec.mode == Mode::Server)
+        .filter(|subnet| subnet.spec.mode != Mode::Disabled)
         .map(|subnet| (subnet, ObjectRef::of(Kind::Subnet, &subnet.metadata)))
         .collect();
     let mut interfaces: BTreeMap<&str, &ObjectRef> = BTreeMap::new();
@@ -193,7 +193,7 @@ fn artifacts(inputs: &Inputs, problems: &mut Vec<Problem>) {
         .collect();
     for profile in &inputs.profiles {
         let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
-        for file in profile.spec.clone().files_mut() {
+        for file in profile.spec.files() {
             let Some(artifact) = file.artifact_ref else {
                 continue;
             };

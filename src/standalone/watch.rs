@@ -200,7 +200,8 @@ impl Source {
         let is_news = edited.is_some();
         let is_change = is_news || self.discovered.has_changed().unwrap_or_default();
         self.discovered.mark_unchanged();
-        if !is_change && self.settings.as_ref() == Some(&settings) {
+        let is_same = self.settings.as_ref() == Some(&settings) && !self.press.is_stale();
+        if !is_change && is_same {
             return;
         }
         if let Some(edited) = edited {

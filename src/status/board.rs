@@ -12,7 +12,7 @@ use super::{
 };
 use crate::artifact::store::Shelf;
 use crate::clock::{self, Millis};
-use crate::dhcp::listener::listener_name;
+use crate::dhcp::listener::listener_names;
 use crate::dhcp::server::Ask;
 use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
@@ -86,13 +86,13 @@ impl Board {
             .map_err(|error| format!("the table cannot be made: {error}"))?
     }
 
-    async fn ask_leases(&self) -> Option<Vec<Lease>> {
+    async fn ask_leases(&self) -> Option<Vec<Arc<Lease>>> {
         let (answer, leases) = oneshot::channel();
         self.leases.send(answer).await.ok()?;
         leases.await.ok()
     }
 
-    fn rows(&self, table: Table, leases: Option<&[Lease]>) -> Result<Value, String> {
+    fn rows(&self, table: Table, leases: Option<&[Arc<Lease>]>) -> Result<Value, String> {
         let now = clock::now();
         let current = self.snapshots.current();
         if table == Table::Overview {
@@ -137,7 +137,7 @@ impl Board {
         &self,
         now: Millis,
         snapshot: &Snapshot,
-        leases: Option<&[Lease]>,
+        leases: Option<&[Arc<Lease>]>,
     ) -> Vec<MachineRow> {
         self.boots.with(|timeline| {
             machines(&Facts {
@@ -153,12 +153,12 @@ impl Board {
         &self,
         now: Millis,
         snapshot: Option<&Snapshot>,
-        leases: Option<&[Lease]>,
+        leases: Option<&[Arc<Lease>]>,
     ) -> Overview {
         let machines = snapshot.map(|snapshot| self.machines(now, snapshot, leases));
         let ready = (self.ready)();
         let services = self.supervisor.health().into_iter();
-        let is_bound = |lease: &&Lease| lease.state_at(now) == LeaseState::Bound;
+        let is_bound = |lease: &&Arc<Lease>| lease.state_at(now) == LeaseState::Bound;
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -191,10 +191,10 @@ impl Board {
 /// Why DHCP is not served on `subnet`, where it is not.
 fn trouble(services: &BTreeMap<String, State>, subnet: &SubnetEntry) -> Option<String> {
     // Relayed requests come by any listener.
-    let listener = subnet.listener.as_deref()?;
-    match services.get(&listener_name(listener)) {
-        Some(State::Up) => None,
-        Some(State::Down(cause)) => Some(cause.clone()),
-        None => Some("it is not served yet".to_owned()),
+    let [dhcp, boot] = listener_names(subnet.listener.as_deref()?);
+    match (services.get(&dhcp), services.get(&boot)) {
+        (Some(State::Down(cause)), _) | (_, Some(State::Down(cause))) => Some(cause.clone()),
+        (Some(State::Up), Some(State::Up) | None) => None,
+        (None, _) => Some("it is not served yet".to_owned()),
     }
 }

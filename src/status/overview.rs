@@ -81,6 +81,9 @@ pub struct Source {
 pub struct Listening {
     /// HTTP for machines.
     pub http: SocketAddr,
+    /// HTTPS for machines, where it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<SocketAddr>,
     /// TFTP.
     pub tftp: SocketAddr,
     /// The admin port.

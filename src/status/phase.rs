@@ -1,7 +1,7 @@
 //! The phase of a machine: where it stands, in one word. Core.
 
 use crate::api::Phase;
-use crate::snapshot::Verdict;
+use crate::snapshot::{LocalReason, Verdict};
 use crate::timeline::BootResult;
 
 /// The phase of a machine whose object says `verdict` (`None` where no Subnet
@@ -16,6 +16,11 @@ pub const fn phase(waiting: bool, verdict: Option<Verdict>, latest: Option<BootR
     }
     match (latest, verdict) {
         (Some(BootResult::Running), _) => Phase::Booting,
+        // It boots its disk from now on because it booted.
+        (
+            Some(BootResult::HandedOff | BootResult::PhonedHome),
+            Some(Verdict::Local(LocalReason::Spent)),
+        ) => Phase::Booted,
         (_, Some(Verdict::Local(_))) => Phase::Local,
         (Some(BootResult::HandedOff | BootResult::Chained | BootResult::PhonedHome), _) => {
             Phase::Booted
@@ -29,7 +34,6 @@ pub const fn phase(waiting: bool, verdict: Option<Verdict>, latest: Option<BootR
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::LocalReason;
 
     #[test]
     fn a_phase_is_what_a_person_would_say() {

@@ -23,6 +23,8 @@ pub struct TftpMetrics {
     active: IntGauge,
     seconds: HistogramVec,
     window: Histogram,
+    uploads: IntCounterVec,
+    received: IntCounter,
 }
 
 impl TftpMetrics {
@@ -84,6 +86,17 @@ impl TftpMetrics {
                 ),
                 &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0],
             )?,
+            uploads: counters(
+                "reveille_tftp_uploads_total",
+                "Files that clients wrote by TFTP, by outcome.",
+                "files",
+                "outcome",
+            )?,
+            received: meter.counter(about(
+                "reveille_tftp_received_bytes_total",
+                "Content that clients wrote by TFTP, each byte counted once.",
+                BYTES,
+            ))?,
         })
     }
 
@@ -96,6 +109,11 @@ impl TftpMetrics {
             seconds.observe(duration.as_secs_f64());
             self.window.observe(f64::from(transfer.windowsize()));
         }
+    }
+
+    pub(super) fn uploaded(&self, outcome: &Outcome, bytes: u64) {
+        self.uploads.with_label_values(&[outcome.as_str()]).inc();
+        self.received.inc_by(bytes);
     }
 
     pub(super) fn refused(&self, refusal: Refusal) {

@@ -8,8 +8,20 @@ use super::wire::ErrorCode;
 pub enum Refusal {
     /// There is no snapshot yet: nobody knows what to serve.
     NoSnapshot,
-    /// A write request.
+    /// A write request, where nobody may write.
     Write,
+    /// A write request for a place that takes no files.
+    WriteElsewhere,
+    /// There is a file of that name, and it is not to be replaced.
+    Exists,
+    /// The file is longer than one that is taken.
+    TooLong,
+    /// The folder has as many bytes as it may have.
+    QuotaFull,
+    /// The disk is full.
+    DiskFull,
+    /// The file cannot be made.
+    WriteFailed,
     /// Mode `mail`, which RFC 1350 already calls obsolete.
     Mail,
     /// A mode that no RFC knows.
@@ -41,6 +53,12 @@ impl Refusal {
         match self {
             Self::NoSnapshot => "no-snapshot",
             Self::Write => "write-request",
+            Self::WriteElsewhere => "folder-takes-no-files",
+            Self::Exists => "file-exists",
+            Self::TooLong => "file-too-long",
+            Self::QuotaFull => "quota-full",
+            Self::DiskFull => "disk-full",
+            Self::WriteFailed => "write-failed",
             Self::Mail => "mode-mail",
             Self::UnknownMode => "mode-unknown",
             Self::Busy => "busy",
@@ -64,9 +82,14 @@ impl Refusal {
             | Self::ClientBusy
             | Self::ReadFailed
             | Self::NoSocket
+            | Self::WriteFailed
             | Self::NetasciiTooLong => ErrorCode::Undefined,
+            Self::Exists => ErrorCode::FileExists,
+            Self::TooLong | Self::QuotaFull | Self::DiskFull => ErrorCode::DiskFull,
             Self::NotFound => ErrorCode::FileNotFound,
-            Self::Name(_) | Self::Folder | Self::Denied | Self::Write => ErrorCode::AccessViolation,
+            Self::Name(_) | Self::Folder | Self::Denied | Self::Write | Self::WriteElsewhere => {
+                ErrorCode::AccessViolation
+            }
             Self::Mail | Self::UnknownMode => ErrorCode::IllegalOperation,
         }
     }

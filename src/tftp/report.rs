@@ -1,6 +1,6 @@
 //! What is said of a transfer at its end: a log line, counters, an event.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ impl Served {
     pub(super) fn report(
         &self,
         shared: &Shared,
-        peer: SocketAddrV4,
+        peer: SocketAddr,
         transfer: &Transfer,
         outcome: &Outcome,
     ) {
@@ -71,7 +71,7 @@ impl Served {
 
     fn log(
         &self,
-        peer: SocketAddrV4,
+        peer: SocketAddr,
         boot: Option<BootId>,
         transfer: &Transfer,
         outcome: &Outcome,
@@ -103,15 +103,22 @@ impl Served {
             Outcome::Complete if is_stage => line!(debug, "transfer ended"),
             Outcome::Complete => line!(info, "transfer ended"),
             Outcome::Probe => line!(debug, "transfer ended"),
+            // Where this happens there are thousands of them.
+            Outcome::CrowdedOut => line!(debug, "transfer failed"),
             Outcome::ClientError { code, text } => {
                 line!(warn, code, text = %text.escape_debug(), "transfer failed");
             }
             Outcome::Unconfirmed
             | Outcome::TimedOut
+            | Outcome::Overdue
             | Outcome::Unreachable
             | Outcome::Replaced
             | Outcome::Truncated
             | Outcome::ReadFailed
+            | Outcome::TooLong
+            | Outcome::Exists
+            | Outcome::DiskFull
+            | Outcome::WriteFailed
             | Outcome::SocketFailed
             | Outcome::Stopped => line!(warn, "transfer failed"),
         }

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,12 +19,15 @@ use tracing::{debug, error, info};
 
 use super::metrics::TftpMetrics;
 use super::refuse::Refusal;
+use super::resolve::{Naming, Uploads};
 use super::session::{Session, Shared, Stop};
-use super::socket::{Listener, Received};
+use super::socket::{Listener, Ports, Received, WAITING};
 use super::transfer::{Limits, MAX_WINDOWSIZE, Outcome};
+use super::upload::Promised;
 use super::wire::{MAX_BLKSIZE, MIN_BLKSIZE, Packet, Request};
 use crate::events::EventSender;
 use crate::files::Roots;
+use crate::governor::Governor;
 use crate::lease::LeaseIndex;
 use crate::snapshot::Reader;
 use crate::timeline::Introductions;
@@ -43,8 +46,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// after trouble.
 #[derive(Clone, Debug)]
 pub struct TftpConfig {
-    /// Where requests come to; the standard port is 69.
-    pub listen: SocketAddrV4,
+    /// Where requests come to; the standard port is 69. The unspecified address
+    /// of IPv6 takes those of IPv4, too.
+    pub listen: SocketAddr,
+    /// Where answers leave from.
+    pub from: AnswerFrom,
+    /// How names are taken.
+    pub naming: Naming,
+    /// Who may write what.
+    pub uploads: Uploads,
+    /// Whose turn it is on a link.
+    pub governor: Governor,
     /// What strangers may take.
     pub limits: TftpLimits,
     /// The snapshots.
@@ -61,6 +73,20 @@ pub struct TftpConfig {
     pub metrics: TftpMetrics,
 }
 
+/// The ports that transfers have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AnswerFrom {
+    /// Any that is free (RFC 1350 section 4).
+    #[default]
+    AnyPort,
+    /// One of these, for who has to name them to a firewall. There are no more
+    /// transfers at a time than ports.
+    Ports(RangeInclusive<u16>),
+    /// The one that was asked: a client behind address translation, or a
+    /// firewall between, sees one pair of ports.
+    SamePort,
+}
+
 /// What strangers may take. Values out of range are taken as the nearest in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TftpLimits {
@@ -73,6 +99,9 @@ pub struct TftpLimits {
     /// How long transfers may go on after the service was told to stop;
     /// default 10 s, within [`DRAIN`].
     pub drain: Duration,
+    /// The largest block, in bytes, whatever the link of the client takes. Where
+    /// it is absent the MTU of the Subnet decides, or else `transfer` has it.
+    pub blksize: Option<u16>,
     /// What one transfer may take.
     pub transfer: Limits,
 }
@@ -80,15 +109,23 @@ pub struct TftpLimits {
 /// The TFTP service: bound, but not yet serving.
 #[derive(Debug)]
 pub struct TftpServer {
-    listener: Listener,
+    listener: Arc<Listener>,
     limits: TftpLimits,
     shared: Arc<Shared>,
     /// Every transfer, also those that were replaced and are about to end.
     tasks: JoinSet<Option<Outcome>>,
     /// Whose transfer a task is.
-    peers: BTreeMap<Id, SocketAddrV4>,
+    /// In the order in which they began: ids are given in that order.
+    peers: BTreeMap<Id, SocketAddr>,
     /// The transfer that each client port has.
-    active: BTreeMap<SocketAddrV4, Active>,
+    active: BTreeMap<SocketAddr, Active>,
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Read,
+    Write,
 }
 
 /// What the loop knows of a transfer.
@@ -99,6 +136,8 @@ struct Active {
     datagram: Vec<u8>,
     answered: Arc<AtomicBool>,
     stop: oneshot::Sender<Stop>,
+    /// Where its packets go, where all transfers share a port.
+    packets: Option<mpsc::Sender<Vec<u8>>>,
     /// The same request again, which came before the client answered ours.
     repeated: Option<Received>,
 }
@@ -111,6 +150,7 @@ impl Default for TftpLimits {
             transfers: 1024,
             per_client: 16,
             drain: Duration::from_secs(10),
+            blksize: None,
             transfer: Limits::default(),
         }
     }
@@ -122,15 +162,18 @@ impl TftpLimits {
             transfers,
             per_client,
             drain,
+            blksize,
             transfer,
         } = self;
+        let in_blocks = |bytes: u16| bytes.clamp(MIN_BLKSIZE, MAX_BLKSIZE);
         let transfers = transfers.clamp(*TRANSFERS.start(), *TRANSFERS.end());
         Self {
             transfers,
             per_client: per_client.clamp(1, transfers),
             drain: drain.clamp(*DRAIN.start(), *DRAIN.end()),
+            blksize: blksize.map(in_blocks),
             transfer: Limits {
-                blksize: transfer.blksize.clamp(MIN_BLKSIZE, MAX_BLKSIZE),
+                blksize: in_blocks(transfer.blksize),
                 windowsize: transfer.windowsize.clamp(1, MAX_WINDOWSIZE),
                 ..transfer
             },
@@ -148,6 +191,10 @@ impl TftpServer {
     pub fn bind(config: TftpConfig) -> io::Result<Self> {
         let TftpConfig {
             listen,
+            from,
+            naming,
+            uploads,
+            governor,
             limits,
             snapshots,
             roots,
@@ -157,6 +204,7 @@ impl TftpServer {
             metrics,
         } = config;
         let limits = limits.in_range();
+        let listener = Arc::new(Listener::bind(listen)?);
         let shared = Shared {
             snapshots,
             roots,
@@ -165,9 +213,20 @@ impl TftpServer {
             events,
             metrics,
             limits: limits.transfer.clone(),
+            blksize: limits.blksize,
+            naming,
+            uploads,
+            governor,
+            promised: Promised::default(),
+            listener: Arc::clone(&listener),
+            ports: match from {
+                AnswerFrom::AnyPort => Ports::Any,
+                AnswerFrom::Ports(ports) => Ports::among(ports),
+                AnswerFrom::SamePort => Ports::Single,
+            },
         };
         Ok(Self {
-            listener: Listener::bind(listen)?,
+            listener,
             limits,
             shared: Arc::new(shared),
             tasks: JoinSet::new(),
@@ -197,7 +256,7 @@ impl TftpServer {
                 received = self.listener.receive() => match received {
                     Ok(received) => self.on_datagram(&received),
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                        self.shared.metrics.ignored("peer-not-ipv4");
+                        self.shared.metrics.ignored("peer-without-address");
                     }
                     Err(error) => break Err(error),
                 },
@@ -209,41 +268,46 @@ impl TftpServer {
     }
 
     fn on_datagram(&mut self, received: &Received) {
-        let Received {
-            datagram,
-            peer,
-            local,
-        } = received;
+        let Received { datagram, peer, .. } = received;
         if peer.port() == 0 {
             // Nobody can be answered there.
             return self.ignore(*peer, "peer-port-zero");
         }
         match Packet::decode(datagram) {
-            Ok(Packet::Read(request)) => self.on_read(&request, received),
-            Ok(Packet::Write(request)) => {
-                let refusal = Refusal::Write;
-                self.shared.refuse(*local, *peer, request.name, refusal);
-            }
-            // No ERROR for those, not to be a mirror for forged packets.
+            Ok(Packet::Read(request)) => self.on_request(&request, received, Wants::Read),
+            Ok(Packet::Write(request)) => self.on_request(&request, received, Wants::Write),
             Ok(
                 Packet::Data { .. }
                 | Packet::Ack { .. }
                 | Packet::Error { .. }
                 | Packet::OptionAck(_),
-            ) => self.ignore(*peer, "no-request"),
+            ) => self.on_other(received),
             Err(unreadable) => self.ignore(*peer, unreadable.as_str()),
         }
     }
 
-    fn ignore(&self, peer: SocketAddrV4, reason: &str) {
+    /// A packet that asks for nothing is for the transfer that its sender has,
+    /// where all share a port. No ERROR for others, not to be a mirror for
+    /// forged packets.
+    fn on_other(&self, received: &Received) {
+        let peer = received.peer;
+        let packets = self.active.get(&peer).and_then(|a| a.packets.as_ref());
+        match packets.map(|packets| packets.try_send(received.datagram.clone())) {
+            // A packet too many is lost, as it may be on the way.
+            Some(Ok(()) | Err(_)) => {}
+            None => self.ignore(peer, "no-request"),
+        }
+    }
+
+    fn ignore(&self, peer: SocketAddr, reason: &str) {
         debug!(target: "reveille::tftp", %peer, reason, "ignored");
         self.shared.metrics.ignored(reason);
     }
 
-    /// Lets a read request in. From a port that has a transfer, the same
+    /// Lets a request in. From a port that has a transfer, the same
     /// request is a repetition as long as the client has not answered (its own
     /// timer was faster than ours); anything else replaces the transfer.
-    fn on_read(&mut self, request: &Request<'_>, received: &Received) {
+    fn on_request(&mut self, request: &Request<'_>, received: &Received, wants: Wants) {
         let peer = received.peer;
         if let Some(active) = self.active.get_mut(&peer) {
             let answered = active.answered.load(Ordering::Relaxed);
@@ -256,8 +320,8 @@ impl TftpServer {
             // Where nobody listens any more it has ended by itself.
             let _ = replaced.stop.send(Stop::Replaced);
         }
-        match self.room_for(*peer.ip()) {
-            Ok(()) => self.start(request, received),
+        match self.make_room_for(peer.ip()) {
+            Ok(()) => self.start(request, received, wants),
             Err(refusal) => {
                 let shared = &self.shared;
                 shared.refuse(received.local, peer, request.name, refusal);
@@ -266,41 +330,71 @@ impl TftpServer {
         self.shared.metrics.set_active(self.active.len());
     }
 
-    fn room_for(&self, client: Ipv4Addr) -> Result<(), Refusal> {
-        // Transfers that were replaced end at once, but one that waits for a
-        // slow disk cannot: those are bounded by the second condition.
-        let most = self.limits.transfers;
-        if self.active.len() >= most || self.tasks.len() >= most.saturating_mul(2) {
+    /// Lets a client in, at the cost of the transfer that waits longest for
+    /// the first word of its client, where there is one: requests with forged
+    /// senders would hold every place for as long as our patience, or those of
+    /// the machine whose address they forge.
+    fn make_room_for(&mut self, client: IpAddr) -> Result<(), Refusal> {
+        let own = |peer: &SocketAddr| peer.ip() == client;
+        let ports = SocketAddr::new(client, 0)..=SocketAddr::new(client, u16::MAX);
+        if self.active.range(ports).count() >= self.limits.per_client && !self.crowd_out(own) {
+            return Err(Refusal::ClientBusy);
+        }
+        if self.active.len() >= self.limits.transfers && !self.crowd_out(|_| true) {
             return Err(Refusal::Busy);
         }
-        let ports = SocketAddrV4::new(client, 0)..=SocketAddrV4::new(client, u16::MAX);
-        if self.active.range(ports).count() >= self.limits.per_client {
-            return Err(Refusal::ClientBusy);
+        // Transfers that were replaced end at once, but one that waits for a
+        // slow disk cannot.
+        if self.tasks.len() >= self.limits.transfers.saturating_mul(2) {
+            return Err(Refusal::Busy);
         }
         Ok(())
     }
 
-    fn start(&mut self, request: &Request<'_>, received: &Received) {
+    /// Ends the oldest transfer of those peers whose client has not answered.
+    fn crowd_out(&mut self, among: impl Fn(&SocketAddr) -> bool) -> bool {
+        let waits = |(task, peer): &(&Id, &SocketAddr)| {
+            let active = self.active.get(peer).filter(|active| active.task == **task);
+            active.is_some_and(|active| !active.answered.load(Ordering::Relaxed))
+        };
+        let mut peers = self.peers.iter().filter(|(_, peer)| among(peer));
+        let oldest = peers.find(waits).map(|(_, peer)| *peer);
+        let Some(active) = oldest.and_then(|peer| self.active.remove(&peer)) else {
+            return false;
+        };
+        let _ = active.stop.send(Stop::Crowded);
+        true
+    }
+
+    fn start(&mut self, request: &Request<'_>, received: &Received, wants: Wants) {
         let peer = received.peer;
         let answered = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = oneshot::channel();
+        let shared_port = matches!(self.shared.ports, Ports::Single);
+        let (packets, incoming) = shared_port.then(|| mpsc::channel(WAITING)).unzip();
         let session = Session {
             shared: Arc::clone(&self.shared),
             peer,
             local: received.local,
+            packets: incoming,
             name: request.name.to_vec(),
             mode: request.mode,
             options: request.options,
             answered: Arc::clone(&answered),
             stop: stopped,
         };
-        let task = self.tasks.spawn(session.serve()).id();
+        let task = match wants {
+            Wants::Read => self.tasks.spawn(session.serve()),
+            Wants::Write => self.tasks.spawn(session.take_in()),
+        };
+        let task = task.id();
         self.peers.insert(task, peer);
         let active = Active {
             task,
             datagram: received.datagram.clone(),
             answered,
             stop,
+            packets,
             repeated: None,
         };
         self.active.insert(peer, active);
@@ -331,10 +425,16 @@ impl TftpServer {
                 Outcome::Complete
                 | Outcome::Unconfirmed
                 | Outcome::TimedOut
+                | Outcome::Overdue
+                | Outcome::CrowdedOut
                 | Outcome::Unreachable
                 | Outcome::Replaced
                 | Outcome::Truncated
                 | Outcome::ReadFailed
+                | Outcome::TooLong
+                | Outcome::Exists
+                | Outcome::DiskFull
+                | Outcome::WriteFailed
                 | Outcome::SocketFailed
                 | Outcome::Stopped,
             )

@@ -1,37 +1,37 @@
 //! One transfer on its way: what `transfer` says, done with a socket, a file
 //! and the clock.
 
-use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::metrics::TftpMetrics;
+use super::open::{Opened, open_file};
 use super::refuse::Refusal;
 use super::report::Served;
-use super::resolve::{Content, resolve};
-use super::socket::{PeerSocket, is_unreachable, send_once};
+use super::resolve::{Content, Naming, Uploads, resolve};
+use super::socket::{Listener, PeerSocket, Ports, is_unreachable};
 use super::source::Source;
 use super::transfer::{Limits, Outcome, Step, Transfer};
-use super::wire::{self, DATA_HEADER, ErrorCode, Mode, Options, to_netascii};
+use super::upload::Promised;
+use super::wire::{self, DATA_HEADER, ErrorCode, Mode, Options};
 use crate::boot::MacAddress;
 use crate::clock;
 use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
+use crate::governor::{Bears, Governor, Turn};
 use crate::lease::LeaseIndex;
 use crate::script::Caller;
 use crate::snapshot::Reader;
 use crate::timeline::{BootEvent, Fact, Introductions, Purpose};
-
-/// Longest file that is translated to netascii, in bytes: it is held in memory,
-/// and nothing that boots is sent so.
-const NETASCII_MAX: u64 = 256 * 1024;
 
 /// What a client sends during a read is short: an ACK has 4 bytes, and of an
 /// ERROR's words the first are enough.
@@ -47,15 +47,25 @@ pub(super) struct Shared {
     pub(super) events: EventSender,
     pub(super) metrics: TftpMetrics,
     pub(super) limits: Limits,
+    /// The largest block that the settings ask for, where they do.
+    pub(super) blksize: Option<u16>,
+    pub(super) naming: Naming,
+    pub(super) uploads: Uploads,
+    pub(super) governor: Governor,
+    pub(super) promised: Promised,
+    pub(super) listener: Arc<Listener>,
+    pub(super) ports: Ports,
 }
 
-/// A read request that was let in.
+/// A request that was let in.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
-    pub(super) peer: SocketAddrV4,
+    pub(super) peer: SocketAddr,
     /// Our address that it came to.
-    pub(super) local: Ipv4Addr,
+    pub(super) local: IpAddr,
+    /// What the client sends, where all transfers share a port.
+    pub(super) packets: Option<mpsc::Receiver<Vec<u8>>>,
     pub(super) name: Vec<u8>,
     pub(super) mode: Mode,
     pub(super) options: Options,
@@ -70,6 +80,8 @@ pub(super) struct Session {
 pub(super) enum Stop {
     /// The client has asked for something else: it is not told anything.
     Replaced,
+    /// Another needs its place, and it has not answered yet.
+    Crowded,
     /// The server stops.
     Shutdown,
 }
@@ -85,6 +97,8 @@ struct Run {
     served: Served,
     transfer: Transfer,
     started: Instant,
+    /// Its turn on the link, where it has one.
+    turn: Option<Turn>,
     /// The packets of a window; kept for the next one.
     packets: Vec<u8>,
 }
@@ -111,11 +125,20 @@ impl Shared {
         }
     }
 
+    /// The machine that the leases have at an address; none by IPv6, which we
+    /// give nobody.
+    fn machine_at(&self, address: IpAddr) -> Option<MacAddress> {
+        match address {
+            IpAddr::V4(address) => self.leases.mac_of(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
     /// Answers a request with an ERROR packet, at once: a client that is left
     /// without an answer waits up to a minute.
-    pub(super) fn refuse(&self, local: Ipv4Addr, peer: SocketAddrV4, name: &[u8], why: Refusal) {
+    pub(super) fn refuse(&self, local: IpAddr, peer: SocketAddr, name: &[u8], why: Refusal) {
         let reason = why.as_str();
-        let mac = self.leases.mac_of(*peer.ip());
+        let mac = self.machine_at(peer.ip());
         let boot = mac.and_then(|mac| self.told.boot(mac));
         let machine = mac.map(tracing::field::display);
         let boot = boot.map(tracing::field::display);
@@ -123,7 +146,8 @@ impl Shared {
         let name = name.escape_debug();
         info!(target: "reveille::tftp", %peer, machine, boot, %name, reason, "refused");
         self.metrics.refused(why);
-        if let Err(error) = send_once(local, peer, &wire::error(why.code(), reason)) {
+        let (packet, road) = (wire::error(why.code(), reason), (local, peer));
+        if let Err(error) = self.ports.send_once(&self.listener, road, &packet) {
             debug!(target: "reveille::tftp", %peer, %error, "refusal could not be sent");
         }
     }
@@ -135,14 +159,16 @@ impl Session {
     /// Serves the request to its end. `None` where it was refused.
     pub(super) async fn serve(mut self) -> Option<Outcome> {
         let opened = self.open().await;
+        let len = opened.as_ref().map_or(0, |(served, ..)| served.len);
+        let turn = self.turn(len).await;
         // Whatever came of it, the client has gone on: an answer now would be
         // taken for one to its next request.
-        if self.stop.try_recv().is_ok() {
+        let (Ok(turn), Err(TryRecvError::Empty)) = (turn, self.stop.try_recv()) else {
             self.shared.metrics.ignored("request-replaced");
             return None;
-        }
+        };
         let connected = opened.and_then(|opened| Ok((opened, self.connect()?)));
-        let ((served, source), socket) = match connected {
+        let ((served, source, limits), socket) = match connected {
             Ok(connected) => connected,
             Err(refusal) => {
                 let shared = &self.shared;
@@ -150,8 +176,7 @@ impl Session {
                 return None;
             }
         };
-        let limits = &self.shared.limits;
-        let (transfer, first) = Transfer::start(&self.options, limits, served.len, Duration::ZERO);
+        let (transfer, first) = Transfer::start(&self.options, &limits, served.len, Duration::ZERO);
         let mut run = Run {
             shared: self.shared,
             answered: self.answered,
@@ -161,6 +186,7 @@ impl Session {
             transfer,
             started: served.started,
             served,
+            turn,
             packets: Vec::new(),
         };
         let outcome = run.play(first).await;
@@ -169,15 +195,31 @@ impl Session {
         Some(outcome)
     }
 
-    fn connect(&self) -> Result<PeerSocket, Refusal> {
-        PeerSocket::connect(self.local, self.peer).map_err(|error| {
-            warn!(target: "reveille::tftp", peer = %self.peer, %error, "no socket to answer from");
+    /// Waits for a turn on the link, no longer than firmware bears it.
+    /// `Err` where it was told to stop meanwhile.
+    async fn turn(&mut self, len: u64) -> Result<Option<Turn>, Stop> {
+        let ends = (self.local, self.peer.ip());
+        let turn = self.shared.governor.turn(ends, len, Bears::ToGo);
+        tokio::select! {
+            turn = turn => Ok(turn.unwrap_or_default()),
+            stop = &mut self.stop => Err(stop.unwrap_or(Stop::Shutdown)),
+        }
+    }
+
+    pub(super) fn connect(&mut self) -> Result<PeerSocket, Refusal> {
+        let (shared, local, peer) = (&self.shared, self.local, self.peer);
+        if let Some(packets) = self.packets.take() {
+            let listener = Arc::clone(&shared.listener);
+            return Ok(PeerSocket::shared(listener, local, peer, packets));
+        }
+        PeerSocket::connect(&shared.ports, local, peer).map_err(|error| {
+            warn!(target: "reveille::tftp", %peer, %error, "no socket to answer from");
             Refusal::NoSocket
         })
     }
 
     /// Finds out what the name means, by one snapshot, and opens it.
-    async fn open(&self) -> Result<(Served, Source), Refusal> {
+    async fn open(&self) -> Result<(Served, Source, Limits), Refusal> {
         let started = Instant::now();
         let translate = match self.mode {
             Mode::Octet => false,
@@ -187,34 +229,34 @@ impl Session {
         };
         let shared = &self.shared;
         let snapshot = shared.snapshots.current().ok_or(Refusal::NoSnapshot)?;
-        let machine = shared.leases.mac_of(*self.peer.ip());
+        let machine = shared.machine_at(self.peer.ip());
         let caller = Caller {
-            address: *self.peer.ip(),
+            address: ipv4(self.peer.ip()),
             mac: machine,
             told: &shared.told,
         };
-        let content = resolve(&snapshot, caller, self.local, &self.name).map_err(Refusal::Name)?;
-        let (name, purpose, (source, len)) = match content {
-            Content::File { path, purpose } => {
-                let roots = Arc::clone(&shared.roots);
-                let name = path.to_string();
-                let opening = spawn_blocking(move || open_file(&roots, &path, translate));
+        let server = ipv4(self.local);
+        let content = resolve(&snapshot, &shared.naming, caller, server, &self.name);
+        let (purpose, opened) = match content.map_err(Refusal::Name)? {
+            Content::File { paths, purpose } => {
+                let (roots, name) = (Arc::clone(&shared.roots), named(&paths));
+                let opening = spawn_blocking(move || open_file(&roots, &paths, translate));
                 let opened = opening.await.map_err(|_| Refusal::ReadFailed)?;
                 let opened = opened.inspect_err(|refusal| {
                     shared.tell_refused(machine, purpose, &name, refusal.as_str());
                 })?;
-                (name, purpose, opened)
+                (purpose, opened)
             }
             Content::Text {
                 name,
                 body,
                 purpose,
-            } => {
-                let body = body.into_bytes();
-                let body = if translate { to_netascii(&body) } else { body };
-                (name, purpose, in_memory(body))
-            }
+            } => (purpose, Opened::text(name, body.as_bytes(), translate)),
         };
+        let subnet = snapshot.subnet_of(caller.address);
+        let mtu = subnet.and_then(|subnet| subnet.spec.mtu);
+        let limits = shared.limits.on_link(mtu, shared.blksize);
+        let Opened { name, source, len } = opened;
         let served = Served {
             machine,
             generation: snapshot.generation,
@@ -223,49 +265,21 @@ impl Session {
             len,
             started,
         };
-        Ok((served, source))
+        Ok((served, source, limits))
     }
 }
 
-/// Opens a file, and reads it where it is to be translated. Blocks.
-fn open_file(
-    roots: &Roots,
-    path: &ArtifactPath,
-    translate: bool,
-) -> Result<(Source, u64), Refusal> {
-    let opened = roots.open(path).map_err(|error| not_opened(path, &error))?;
-    if opened.is_dir {
-        return Err(Refusal::Folder);
-    }
-    if !translate {
-        return Ok((Source::file(opened.file, opened.len), opened.len));
-    }
-    if opened.len > NETASCII_MAX {
-        return Err(Refusal::NetasciiTooLong);
-    }
-    let mut text = Vec::new();
-    let mut file = opened.file.take(NETASCII_MAX);
-    file.read_to_end(&mut text)
-        .map_err(|_| Refusal::ReadFailed)?;
-    Ok(in_memory(to_netascii(&text)))
+/// The common name of a file that may be in several places.
+fn named(paths: &[ArtifactPath]) -> String {
+    paths.last().map(ToString::to_string).unwrap_or_default()
 }
 
-fn not_opened(path: &ArtifactPath, error: &io::Error) -> Refusal {
-    // No name that is too long for the file system is a file's.
-    let missing = [io::ErrorKind::NotFound, io::ErrorKind::InvalidFilename];
-    if missing.contains(&error.kind()) {
-        return Refusal::NotFound;
+/// The IPv4 address of an end; unspecified where there is none.
+const fn ipv4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     }
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        return Refusal::Denied;
-    }
-    warn!(target: "reveille::tftp", %path, %error, "file cannot be opened");
-    Refusal::ReadFailed
-}
-
-fn in_memory(bytes: Vec<u8>) -> (Source, u64) {
-    let len = bytes.len() as u64;
-    (Source::Memory(bytes), len)
 }
 
 // === impl Run ===
@@ -290,7 +304,7 @@ impl Run {
             step = tokio::select! {
                 received = self.socket.receive(&mut datagram) => match received {
                     Ok(len) => self.on_packet(datagram.get(..len).unwrap_or_default()),
-                    Err(error) => Step::End(socket_trouble(&self.transfer, &error)),
+                    Err(error) => Step::End(socket_trouble(&error, self.transfer.on_unreachable())),
                 },
                 () = &mut wake => {
                     wake.as_mut().reset(deadline);
@@ -326,6 +340,9 @@ impl Run {
                 if let Err(error) = self.source.packets(&blocks, &mut self.packets).await {
                     return Err(self.source_trouble(&error).await);
                 }
+                if let Some(turn) = &self.turn {
+                    turn.moved(self.packets.len() as u64);
+                }
                 let size = usize::from(blocks.blksize()) + DATA_HEADER;
                 self.socket.send_all(&self.packets, size).await
             }
@@ -334,14 +351,19 @@ impl Run {
                 self.shared.metrics.ignored(ignored.as_str());
                 Ok(())
             }
+            Step::End(Outcome::Overdue) => {
+                self.tell(Outcome::Overdue.as_str()).await;
+                return Err(Outcome::Overdue);
+            }
             Step::End(outcome) => return Err(outcome),
         };
-        sent.map_err(|error| socket_trouble(&self.transfer, &error))
+        sent.map_err(|error| socket_trouble(&error, self.transfer.on_unreachable()))
     }
 
     async fn stopped(&self, stop: Stop) -> Step {
         match stop {
             Stop::Replaced => Step::End(self.transfer.on_replaced()),
+            Stop::Crowded => Step::End(Outcome::CrowdedOut),
             Stop::Shutdown => {
                 self.tell("server stops").await;
                 Step::End(Outcome::Stopped)
@@ -368,9 +390,11 @@ impl Run {
     }
 }
 
-fn socket_trouble(transfer: &Transfer, error: &io::Error) -> Outcome {
+/// How a transfer ends that a socket cannot go on with; `gone` where nobody is
+/// at the far end.
+pub(super) fn socket_trouble(error: &io::Error, gone: Outcome) -> Outcome {
     if is_unreachable(error) {
-        return transfer.on_unreachable();
+        return gone;
     }
     warn!(target: "reveille::tftp", %error, "socket failed");
     Outcome::SocketFailed

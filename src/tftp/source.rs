@@ -1,9 +1,9 @@
 //! Where the bytes of a transfer come from.
 //!
-//! Files are read ahead in chunks, off the threads that serve packets; what a
-//! transfer holds is bounded by [`CHUNK`] and the window, not by the file.
+//! What the page cache has is read as it is needed; the rest is read ahead in
+//! chunks, off the threads that serve packets. What a transfer holds is bounded
+//! by [`CHUNK`] and the window, not by the file.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,10 +13,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::transfer::{Block, Blocks};
 use super::wire;
+use crate::files::read_cached;
 
-/// Bytes read at once: some ninety blocks of 1468. A transfer holds at most a
-/// window's chunks and the next one, 384 KiB by default.
+/// Bytes read at once of a disk: some ninety blocks of 1468. A transfer holds
+/// at most a window and two of them.
 const CHUNK: u64 = 128 * 1024;
+
+/// Bytes read at once where they are in memory already: a thousand machines
+/// that load one loader hold some 20 MiB of it.
+const CACHED_CHUNK: u64 = 16 * 1024;
 
 /// The content of one transfer.
 #[derive(Debug)]
@@ -33,11 +38,11 @@ pub(super) struct ReadAhead {
     file: Arc<File>,
     /// The length that the client was told.
     len: u64,
-    /// Chunks at hand, in order.
-    chunks: VecDeque<Vec<u8>>,
-    /// Number of the first of them.
+    /// Where the bytes at hand begin.
     first: u64,
-    /// The chunk behind them, being read.
+    /// The bytes at hand.
+    held: Vec<u8>,
+    /// The bytes behind them, being read.
     next: Option<JoinHandle<io::Result<Vec<u8>>>>,
 }
 
@@ -48,8 +53,8 @@ impl Source {
         Self::File(ReadAhead {
             file: Arc::new(file),
             len,
-            chunks: VecDeque::new(),
             first: 0,
+            held: Vec::new(),
             next: None,
         })
     }
@@ -96,35 +101,52 @@ impl Source {
 // === impl ReadAhead ===
 
 impl ReadAhead {
-    /// Brings the bytes from `start` to `end` to hand and has the chunk behind
-    /// them read meanwhile.
+    /// Brings the bytes from `start` to `end` to hand. Where they have to come
+    /// from a disk, those behind them are read meanwhile.
     async fn load(&mut self, start: u64, end: u64) -> io::Result<()> {
-        while self.first < start / CHUNK && self.chunks.pop_front().is_some() {
-            self.first += 1;
+        if self.loaded() >= end {
+            return Ok(());
         }
+        self.forget(start);
         while self.loaded() < end {
-            let chunk = match self.next.take().or_else(|| self.read_next()) {
-                Some(reading) => reading.await.map_err(io::Error::other)??,
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            let cached = match self.next {
+                Some(_) => None,
+                None => read_cached(&self.file, self.loaded(), self.at_most(CACHED_CHUNK)),
             };
-            self.chunks.push_back(chunk);
-        }
-        if self.next.is_none() && end > start {
+            if let Some(bytes) = cached {
+                self.held.extend(bytes);
+                continue;
+            }
+            let reading = self.next.take().or_else(|| self.read_next());
+            let reading = reading.ok_or(io::ErrorKind::UnexpectedEof)?;
+            self.held.extend(reading.await.map_err(io::Error::other)??);
             self.next = self.read_next();
         }
         Ok(())
     }
 
-    /// Where the bytes at hand end.
-    fn loaded(&self) -> u64 {
-        let chunks = self.first + self.chunks.len() as u64;
-        chunks.saturating_mul(CHUNK).min(self.len)
+    /// Lets go what lies before `start`.
+    fn forget(&mut self, start: u64) {
+        let gone = usize::try_from(start.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let gone = gone.min(self.held.len());
+        self.held.drain(..gone);
+        self.first += gone as u64;
     }
 
-    /// Starts to read the chunk behind those at hand; `None` at the end.
+    /// Where the bytes at hand end.
+    const fn loaded(&self) -> u64 {
+        self.first + self.held.len() as u64
+    }
+
+    /// `size`, or what is left behind the bytes at hand where that is less.
+    fn at_most(&self, size: u64) -> usize {
+        let left = self.len.saturating_sub(self.loaded());
+        usize::try_from(size.min(left)).unwrap_or(usize::MAX)
+    }
+
+    /// Starts to read the chunk behind the bytes at hand; `None` at the end.
     fn read_next(&self) -> Option<JoinHandle<io::Result<Vec<u8>>>> {
-        let from = self.loaded();
-        let len = usize::try_from(CHUNK.min(self.len - from)).ok()?;
+        let (from, len) = (self.loaded(), self.at_most(CHUNK));
         let file = Arc::clone(&self.file);
         (len > 0).then(|| {
             spawn_blocking(move || {
@@ -135,11 +157,9 @@ impl ReadAhead {
         })
     }
 
-    /// The bytes at hand from `from` to the end of its chunk.
+    /// The bytes at hand from `from` on.
     fn behind(&self, from: u64) -> Option<&[u8]> {
-        let index = (from / CHUNK).checked_sub(self.first)?;
-        let chunk = self.chunks.get(usize::try_from(index).ok()?)?;
-        behind(chunk, from % CHUNK)
+        behind(&self.held, from.checked_sub(self.first)?)
     }
 }
 
@@ -203,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn holds_a_window_and_the_next_chunk_only() {
+    async fn holds_a_window_and_a_chunk_only() {
         let (file, content) = file(2_000_000);
         let mut source = Source::file(file, 2_000_000);
         let read = read_all(&mut source, 2_000_000).await.unwrap();
@@ -211,7 +231,8 @@ mod tests {
         let Source::File(ahead) = source else {
             panic!("a file")
         };
-        assert!(ahead.chunks.len() <= 2, "{}", ahead.chunks.len());
+        let most = 32_000 + CACHED_CHUNK;
+        assert!(ahead.held.capacity() as u64 <= 2 * most);
     }
 
     #[tokio::test]

@@ -5,9 +5,12 @@
 //! content, only its length. Performs no I/O and reads no clock: `now` is the
 //! time since any moment that the caller keeps to, and never goes back.
 
+mod blocks;
+
 use std::time::Duration;
 
-use super::wire::{self, DEFAULT_BLKSIZE, MIN_BLKSIZE, Options, Packet, Unreadable};
+pub use self::blocks::{Block, Blocks, Rollover};
+use super::wire::{self, DEFAULT_BLKSIZE, ErrorCode, MIN_BLKSIZE, Options, Packet, Unreadable};
 
 /// Largest window, in blocks, that [`Limits`] can allow. Block numbers wrap at
 /// 65536: a window has to stay far below to tell old ACKs from new ones.
@@ -16,6 +19,9 @@ pub const MAX_WINDOWSIZE: u16 = 1024;
 /// Shortest wait before the first repetition, however fast the network is: a
 /// client that writes to flash now and then thinks for so long.
 const RETRANSMIT_MIN: Duration = Duration::from_millis(250);
+
+/// Bytes of a packet in front of a block: IPv4 20, UDP 8, TFTP 4.
+const HEADERS: u16 = 32;
 
 /// Longest text of a client's ERROR that is kept, in characters.
 const MAX_ERROR_TEXT: usize = 80;
@@ -39,6 +45,11 @@ pub struct Limits {
     /// How long a client may not come forward before it is given up; at least
     /// twice the timeout that it asks for.
     pub patience: Duration,
+    /// How long a transfer may take in all: a client that acknowledges a block
+    /// now and then would keep its place for ever.
+    pub longest: Duration,
+    /// What follows block 65535.
+    pub rollover: Rollover,
 }
 
 /// A read transfer, from the first packet sent to its end.
@@ -70,6 +81,8 @@ pub struct Transfer {
     /// Repetitions by time since the client last came forward.
     attempts: u32,
     give_up_at: Duration,
+    /// When it is over, whatever the client does.
+    ends_at: Duration,
     deadline: Duration,
     /// Round trip, smoothed, and the shortest; only of what was sent once.
     round_trip: Option<(Duration, Duration)>,
@@ -89,26 +102,6 @@ pub enum Step {
     Ignore(Ignored),
     /// Send nothing more.
     End(Outcome),
-}
-
-/// Blocks to send, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
-    first: u64,
-    last: u64,
-    blksize: u16,
-    length: u64,
-}
-
-/// One block to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Its number on the wire.
-    pub number: u16,
-    /// Where its content begins, in bytes.
-    pub offset: u64,
-    /// Bytes of content; fewer than the block size, perhaps 0, in the last one.
-    pub len: u16,
 }
 
 /// Why a packet or a timer changes nothing.
@@ -148,6 +141,10 @@ pub enum Outcome {
     },
     /// The client fell silent.
     TimedOut,
+    /// It took longer than a transfer may.
+    Overdue,
+    /// The client had not answered yet when its place was needed.
+    CrowdedOut,
     /// The client's port is closed or its network cannot be reached.
     Unreachable,
     /// The same client port asked for something else.
@@ -156,6 +153,14 @@ pub enum Outcome {
     Truncated,
     /// The file could not be read.
     ReadFailed,
+    /// The client wrote more than it may.
+    TooLong,
+    /// A file of the name was made while the client wrote its own.
+    Exists,
+    /// The disk is full.
+    DiskFull,
+    /// The file could not be written.
+    WriteFailed,
     /// Packets cannot be sent or received.
     SocketFailed,
     /// The server stops.
@@ -173,6 +178,9 @@ impl Default for Limits {
             retransmit: Duration::from_secs(1),
             retransmit_max: Duration::from_secs(8),
             patience: Duration::from_secs(30),
+            // A gigabyte at 300 KB/s.
+            longest: Duration::from_secs(3600),
+            rollover: Rollover::Zero,
         }
     }
 }
@@ -217,6 +225,7 @@ impl Transfer {
             sent_at: now,
             attempts: 0,
             give_up_at: now,
+            ends_at: now + limits.longest,
             deadline: now,
             round_trip: None,
             retransmits: 0,
@@ -228,6 +237,9 @@ impl Transfer {
 
     /// Takes a packet from the client.
     pub fn on_packet(&mut self, now: Duration, datagram: &[u8]) -> Step {
+        if now >= self.ends_at {
+            return Step::End(self.gone(Outcome::Overdue));
+        }
         match Packet::decode(datagram) {
             Ok(Packet::Ack { block }) => self.on_ack(now, block),
             Ok(Packet::Error { code, text }) => Step::End(self.on_error(code, text)),
@@ -242,6 +254,9 @@ impl Transfer {
     pub fn on_timeout(&mut self, now: Duration) -> Step {
         if now < self.deadline {
             return Step::Ignore(Ignored::NotDue);
+        }
+        if now >= self.ends_at {
+            return Step::End(self.gone(Outcome::Overdue));
         }
         if now >= self.give_up_at {
             return Step::End(self.gone(Outcome::TimedOut));
@@ -310,12 +325,7 @@ impl Transfer {
         if self.option_ack.is_some() && self.may_be_probe {
             return Outcome::Probe;
         }
-        let text = String::from_utf8_lossy(text);
-        let printable = text.chars().filter(|c| !c.is_control());
-        Outcome::ClientError {
-            code,
-            text: printable.take(MAX_ERROR_TEXT).collect(),
-        }
+        client_error(code, text)
     }
 
     fn on_ack(&mut self, now: Duration, block: u16) -> Step {
@@ -323,8 +333,7 @@ impl Transfer {
             return self.on_ack_of_options(now, block);
         }
         let in_flight = self.sent.saturating_sub(self.acked);
-        let ahead = block.wrapping_sub(wire_number(self.acked));
-        match u64::from(ahead) {
+        match self.limits.rollover.ahead(self.acked, block) {
             0 => self.on_repeated_ack(now),
             ahead if ahead < in_flight => self.on_gap(now, ahead),
             ahead if ahead == in_flight => self.on_window_done(now),
@@ -401,6 +410,7 @@ impl Transfer {
             last,
             blksize: self.blksize,
             length: self.length,
+            rollover: self.limits.rollover,
         })
     }
 
@@ -421,7 +431,8 @@ impl Transfer {
         let longest = self.limits.retransmit_max.max(first);
         let factor = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
         let wait = first.saturating_mul(factor).min(longest);
-        self.deadline = (self.sent_at + wait).min(self.give_up_at);
+        let last = self.give_up_at.min(self.ends_at);
+        self.deadline = (self.sent_at + wait).min(last);
     }
 
     fn first_wait(&self) -> Duration {
@@ -468,48 +479,28 @@ impl Transfer {
 // === windows ===
 
 impl Limits {
+    /// The same on a link whose packets have `mtu` bytes at most: no block is
+    /// cut on its way. `said` is the largest block that somebody asked for in
+    /// the settings; without it the link decides alone.
+    #[must_use]
+    pub fn on_link(&self, mtu: Option<u16>, said: Option<u16>) -> Self {
+        let fits = mtu.map(|mtu| mtu.saturating_sub(HEADERS).max(MIN_BLKSIZE));
+        let blksize = match (said, fits) {
+            (Some(said), Some(fits)) => said.min(fits),
+            (Some(blksize), None) | (None, Some(blksize)) => blksize,
+            (None, None) => self.blksize,
+        };
+        Self {
+            blksize,
+            ..self.clone()
+        }
+    }
+
     /// Largest window for a block size, in blocks.
-    fn window(&self, blksize: u16) -> u16 {
+    pub(super) fn window(&self, blksize: u16) -> u16 {
         let fitting = self.window_bytes / u32::from(blksize.max(MIN_BLKSIZE));
         let fitting = u16::try_from(fitting).unwrap_or(u16::MAX);
         fitting.min(self.windowsize).clamp(1, MAX_WINDOWSIZE)
-    }
-}
-
-// === impl Blocks ===
-
-impl Blocks {
-    /// Where the content of the first block begins, in bytes. What lies before
-    /// is not needed again.
-    #[must_use]
-    pub fn start(&self) -> u64 {
-        (self.first - 1).saturating_mul(self.blksize.into())
-    }
-
-    /// Where the content of the last block ends, in bytes.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        let end = self.last.saturating_mul(self.blksize.into());
-        end.min(self.length)
-    }
-
-    /// Bytes in a full block.
-    #[must_use]
-    pub const fn blksize(&self) -> u16 {
-        self.blksize
-    }
-
-    /// The blocks, in order.
-    pub fn iter(self) -> impl Iterator<Item = Block> {
-        (self.first..=self.last).map(move |block| {
-            let offset = (block - 1).saturating_mul(self.blksize.into());
-            let left = self.length.saturating_sub(offset);
-            Block {
-                number: wire_number(block),
-                offset,
-                len: u16::try_from(left).map_or(self.blksize, |left| left.min(self.blksize)),
-            }
-        })
     }
 }
 
@@ -532,7 +523,39 @@ impl Ignored {
 
 // === impl Outcome ===
 
+/// The client ended it, with these words.
+pub(super) fn client_error(code: u16, text: &[u8]) -> Outcome {
+    let text = String::from_utf8_lossy(text);
+    let printable = text.chars().filter(|c| !c.is_control());
+    Outcome::ClientError {
+        code,
+        text: printable.take(MAX_ERROR_TEXT).collect(),
+    }
+}
+
 impl Outcome {
+    /// The code by which a client that writes is told; `None` where it knows,
+    /// or nobody listens.
+    #[must_use]
+    pub const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::TooLong | Self::DiskFull => Some(ErrorCode::DiskFull),
+            Self::Exists => Some(ErrorCode::FileExists),
+            Self::WriteFailed | Self::Overdue | Self::Stopped => Some(ErrorCode::Undefined),
+            Self::Complete
+            | Self::Probe
+            | Self::Unconfirmed
+            | Self::ClientError { .. }
+            | Self::TimedOut
+            | Self::CrowdedOut
+            | Self::Unreachable
+            | Self::Replaced
+            | Self::Truncated
+            | Self::ReadFailed
+            | Self::SocketFailed => None,
+        }
+    }
+
     /// Its name in log lines and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -542,20 +565,20 @@ impl Outcome {
             Self::Unconfirmed => "unconfirmed",
             Self::ClientError { .. } => "client-error",
             Self::TimedOut => "timed-out",
+            Self::Overdue => "deadline-passed",
+            Self::CrowdedOut => "crowded-out",
             Self::Unreachable => "unreachable",
             Self::Replaced => "replaced",
             Self::Truncated => "truncated",
             Self::ReadFailed => "read-failed",
+            Self::TooLong => "file-too-long",
+            Self::Exists => "file-exists",
+            Self::DiskFull => "disk-full",
+            Self::WriteFailed => "write-failed",
             Self::SocketFailed => "socket-failed",
             Self::Stopped => "stopped",
         }
     }
-}
-
-/// A block's number on the wire: 65535 is followed by 0.
-const fn wire_number(block: u64) -> u16 {
-    let [.., high, low] = block.to_be_bytes();
-    u16::from_be_bytes([high, low])
 }
 
 #[cfg(test)]

@@ -115,8 +115,12 @@ pub enum ErrorCode {
     FileNotFound,
     /// The file is not for the client.
     AccessViolation,
+    /// There is no room for what is written.
+    DiskFull,
     /// The request makes no sense here.
     IllegalOperation,
+    /// There is a file of that name.
+    FileExists,
     /// The options do not suit.
     OptionNegotiation,
 }
@@ -281,7 +285,9 @@ impl ErrorCode {
             Self::Undefined => 0,
             Self::FileNotFound => 1,
             Self::AccessViolation => 2,
+            Self::DiskFull => 3,
             Self::IllegalOperation => 4,
+            Self::FileExists => 6,
             Self::OptionNegotiation => 8,
         }
     }
@@ -330,20 +336,6 @@ pub fn read_request(name: &[u8], options: &Options) -> Vec<u8> {
     push_field(&mut packet, b"octet");
     options.encode(&mut packet);
     packet
-}
-
-/// `text` as netascii (RFC 764): LF becomes CR LF, CR becomes CR NUL.
-#[must_use]
-pub fn to_netascii(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    for byte in text {
-        match byte {
-            b'\n' => out.extend(b"\r\n"),
-            b'\r' => out.extend(b"\r\0"),
-            byte => out.push(*byte),
-        }
-    }
-    out
 }
 
 fn push_field(packet: &mut Vec<u8>, field: &[u8]) {
@@ -540,11 +532,6 @@ mod tests {
             option_ack(&options),
             b"\0\x06tsize\x001048576\0blksize\x001468\0timeout\x003\0windowsize\x0016\0"
         );
-    }
-
-    #[test]
-    fn translates_to_netascii() {
-        assert_eq!(to_netascii(b"a\nb\r\nc\r"), b"a\r\nb\r\0\r\nc\r\0");
     }
 
     fn options() -> impl Strategy<Value = Options> {

@@ -6,9 +6,12 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::Word;
-use super::progress::Progress;
-use crate::boot::{Architecture, ClientKind, MacAddress, Transport, Uuid};
+use super::observe::Known;
+use super::progress::{Leaves, Progress};
+use super::word::{Word, Words};
+use crate::boot::{Architecture, Client, ClientKind, MacAddress, Transport, Uuid};
+use crate::clock::Millis;
+use crate::snapshot::ObjectName;
 
 /// The first stages of a boot that are kept. A boot has about ten; one that
 /// loops over its script has more.
@@ -81,6 +84,11 @@ pub struct Boot {
     pub stages_left_out: u32,
     /// What went wrong lately.
     pub trouble: Vec<Trouble>,
+    /// The `boot.generation` of a machine that boots once, as its boot began.
+    #[serde(skip)]
+    pub once: Option<i64>,
+    /// The same, once this boot has used it up.
+    pub consumed: Option<i64>,
     /// What is still to come.
     #[serde(skip)]
     pub(super) progress: Progress,
@@ -131,6 +139,9 @@ pub enum Stage {
     Iso,
     /// Everything was sent.
     HandOff,
+    /// An answer file was given to what was booted; it says which, and to what
+    /// address.
+    Config,
     /// The system that was booted called back.
     PhonedHome,
     /// The machine was told to boot its disk.
@@ -212,6 +223,81 @@ fn transport<S: Serializer>(how: &Option<Transport>, serializer: S) -> Result<S:
 // === impl Boot ===
 
 impl Boot {
+    pub(super) fn new(id: BootId, at: Millis, known: &Known, words: &mut Words) -> Self {
+        let mut boot = Self {
+            id,
+            mac: id.mac,
+            namespace: None,
+            machine: None,
+            known_by: None,
+            uuid: None,
+            profile: None,
+            rule: None,
+            architecture: None,
+            firmware: None,
+            transport: None,
+            address: None,
+            loader: None,
+            result: BootResult::Running,
+            expects: Some(Stage::Ack),
+            stalled_at: None,
+            resumes: None,
+            message: None,
+            started: at.0,
+            last_seen: at.0,
+            bytes: 0,
+            stages: Vec::new(),
+            stages_left_out: 0,
+            trouble: Vec::new(),
+            once: None,
+            consumed: None,
+            progress: Progress::new(at),
+        };
+        boot.know(known, words);
+        boot
+    }
+
+    /// Takes over what the manifests say, where they say something.
+    pub(super) fn know(&mut self, known: &Known, words: &mut Words) {
+        if let Some(name) = &known.name {
+            self.name(name, words);
+            self.known_by = known.known_by;
+            // As it began: a greater one in between is for the next boot.
+            self.once = self.once.or(known.once);
+        }
+        if let Some(profile) = &known.profile {
+            self.profile = Some(words.word(profile));
+            self.rule = known.rule;
+            self.progress.expect(known.initrds, known.leaves);
+        }
+    }
+
+    /// Files the boot under a machine's object.
+    pub(super) fn name(&mut self, name: &ObjectName, words: &mut Words) {
+        self.namespace = Some(words.word(&name.namespace));
+        self.machine = Some(words.word(&name.name));
+    }
+
+    /// Whether `client` is the iPXE that this boot's firmware was sent.
+    pub(super) fn is_second_round(&self, client: &Client) -> bool {
+        client.kind == ClientKind::Ipxe
+            && (self.firmware != Some(ClientKind::Ipxe) || self.reached(Stage::Loader))
+    }
+
+    pub(super) fn meet(&mut self, client: &Client, address: Ipv4Addr) {
+        // A proxy's offer brings none.
+        if !address.is_unspecified() {
+            self.address = Some(address);
+        }
+        self.uuid = self.uuid.or(client.uuid);
+        if self.architecture.is_none() {
+            self.architecture = client.architecture();
+        }
+        if self.firmware.is_none() {
+            self.firmware = Some(client.kind);
+        }
+    }
+
     /// Whether `stage` was seen.
     #[must_use]
     pub fn reached(&self, stage: Stage) -> bool {
@@ -241,6 +327,28 @@ impl Boot {
     pub(super) fn forward(&mut self, at: u64) -> u32 {
         self.last_seen = self.last_seen.max(at);
         u32::try_from(self.duration_ms()).unwrap_or(u32::MAX)
+    }
+
+    /// Uses up the generation of a machine that boots once, where `result` says
+    /// that it is done. A script of somebody's own or another server's is seen
+    /// to leave, and not what it boots: that counts when the system calls back.
+    pub(super) fn consume(&mut self, result: BootResult) {
+        let is_done = match result {
+            BootResult::PhonedHome => true,
+            BootResult::HandedOff => match self.progress.leaves {
+                Leaves::Linux | Leaves::Efi | Leaves::Iso => true,
+                Leaves::Loader | Leaves::Script | Leaves::Chain => false,
+            },
+            BootResult::Running
+            | BootResult::Chained
+            | BootResult::LocalBoot
+            | BootResult::Stalled
+            | BootResult::Restarted
+            | BootResult::Failed => false,
+        };
+        if is_done {
+            self.consumed = self.consumed.or(self.once);
+        }
     }
 
     /// Adds a stage; of very many, those in the middle go.
@@ -278,6 +386,7 @@ impl Stage {
             Self::Efi => "efi",
             Self::Iso => "iso",
             Self::HandOff => "hand-off",
+            Self::Config => "config",
             Self::PhonedHome => "phoned-home",
             Self::LocalBoot => "local-boot",
         }

@@ -66,8 +66,23 @@ pub enum Fact {
         /// Why, by the name of the refusal.
         reason: &'static str,
     },
+    /// An answer file was given to the machine, for the boot's token.
+    Released(Release),
     /// The system that was booted calls back with the boot's token.
     PhonedHome(PhoneHome),
+}
+
+/// An answer file that was given away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The boot whose token was shown.
+    pub boot: BootId,
+    /// The file's name.
+    pub name: String,
+    /// The address that it went to.
+    pub address: Ipv4Addr,
+    /// Its bytes.
+    pub bytes: u64,
 }
 
 /// What an answer tells a machine to do next.
@@ -165,6 +180,8 @@ pub enum Purpose {
     Efi,
     /// The image of a disc.
     Iso,
+    /// An answer file.
+    Config,
     /// Something else from the tree.
     Other,
 }
@@ -182,6 +199,7 @@ impl Purpose {
             Self::Initrd => "initrd",
             Self::Efi => "efi",
             Self::Iso => "iso",
+            Self::Config => "config",
             Self::Other => "other",
         }
     }

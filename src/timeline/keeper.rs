@@ -11,7 +11,7 @@ use super::chronicle::{Chronicle, StoryLine};
 use super::metrics::BootMetrics;
 use super::story::tell;
 use super::{
-    Boot, BootEvent, Fact, Introductions, Known, MachineBoots, Note, Purpose, RecentLoaders,
+    Boot, BootEvent, Fact, Introductions, Known, MachineBoots, Note, Purpose, RecentLoaders, Spent,
     Timeline,
 };
 use crate::clock;
@@ -52,8 +52,13 @@ pub struct Keeper {
     pub chronicle: Chronicle,
     /// What machines told of themselves lately.
     pub told: Introductions,
+    /// Who booted once and is done.
+    pub spent: Spent,
     /// What is counted.
     pub metrics: BootMetrics,
+    /// Where boots are sent as traces.
+    #[cfg(feature = "otlp")]
+    pub traces: Option<crate::traces::Traces>,
 }
 
 // === impl Boots ===
@@ -139,14 +144,19 @@ impl Keeper {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = token.cancelled() => return Ok(()),
+                () = token.cancelled() => break,
                 _ = sweep.tick() => this.sweep(),
                 event = this.events.recv() => match event {
                     Some(event) => this.take(&event),
-                    None => { token.cancelled().await; return Ok(()); }
+                    None => { token.cancelled().await; break; }
                 },
             }
         }
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = this.traces.clone() {
+            tokio::task::spawn_blocking(move || traces.close()).await?;
+        }
+        Ok(())
     }
 
     fn take(&self, event: &BootEvent) {
@@ -179,6 +189,7 @@ impl Keeper {
                 (boot.and_then(|boot| boot.address), None)
             }
             Fact::PhonedHome(call) => (Some(call.address), None),
+            Fact::Released(release) => (Some(release.address), None),
             Fact::ChoseAnother { .. }
             | Fact::Transfer(_)
             | Fact::TransferStarted { .. }
@@ -194,9 +205,24 @@ impl Keeper {
         Known::of(&snapshot.plan(subnet, &identity))
     }
 
+    /// Has a machine that boots once boot its disk from now on.
+    fn spend(&self, boot: &Boot) {
+        let (Some(namespace), Some(name)) = (&boot.namespace, &boot.machine) else {
+            return;
+        };
+        if let Some(generation) = boot.consumed {
+            let machine = ObjectName {
+                namespace: namespace.to_string(),
+                name: name.to_string(),
+            };
+            tokio::task::block_in_place(|| self.spent.note(&machine, generation));
+        }
+    }
+
     fn sweep(&self) {
         let notes = self.boots.lock().sweep(clock::now());
         self.tell(notes);
+        tokio::task::block_in_place(|| self.spent.save());
         self.boots.with(|timeline| self.metrics.look(timeline));
     }
 
@@ -205,7 +231,14 @@ impl Keeper {
             if let Note::Started(boot) = &note {
                 self.told.began(boot.id);
             }
+            if let Note::Ended(boot) | Note::PhonedHome(boot) = &note {
+                self.spend(boot);
+            }
             self.metrics.count(&note);
+            #[cfg(feature = "otlp")]
+            if let Some(traces) = &self.traces {
+                traces.note(&note);
+            }
             if let Some((boot, text)) = tell(&note) {
                 self.chronicle.note(StoryLine {
                     at: clock::now().0,

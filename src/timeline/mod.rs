@@ -11,6 +11,7 @@ mod metrics;
 mod observe;
 mod progress;
 mod recent;
+mod spent;
 mod store;
 mod story;
 mod word;
@@ -21,7 +22,7 @@ pub use self::boot::{
 };
 pub use self::chronicle::{Chronicle, FOLLOW_LINES, Heard, KEPT_LINES, StoryLine, Tail};
 pub use self::event::{
-    BootEvent, Fact, LONG_TRANSFER, NextStep, PhoneHome, PhoneState, Purpose, Transfer,
+    BootEvent, Fact, LONG_TRANSFER, NextStep, PhoneHome, PhoneState, Purpose, Release, Transfer,
 };
 pub use self::keeper::{BootList, Boots, Keeper};
 pub use self::metrics::BootMetrics;
@@ -30,5 +31,6 @@ pub use self::progress::{
     IN_FLIGHT_MILLIS, IPXE_SILENCE_MILLIS, Leaves, NO_PROGRESS_MILLIS, SILENCE_MILLIS,
 };
 pub use self::recent::{INTRODUCTION_SECS, Introductions, LOADER_MEMORY_SECS, RecentLoaders};
+pub use self::spent::{SPENT_FILE, Spent};
 pub use self::store::{KEPT_BOOTS, MAX_MACHINES, MAX_MACS, MachineBoots, Timeline};
 pub use self::word::{MAX_WORD, Word};

@@ -1,11 +1,13 @@
 //! From what was seen to boots: which stage, when, how long, how it ended.
 
-use super::boot::{Boot, BootId, BootResult, Stage, StageRecord, Trouble};
-use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Transfer};
-use super::progress::{Leaves, Progress, Told};
+use std::net::Ipv4Addr;
+
+use super::boot::{Boot, BootResult, Stage, StageRecord, Trouble};
+use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Release, Transfer};
+use super::progress::{Leaves, Told};
 use super::store::Timeline;
 use super::word::Words;
-use crate::api::Source;
+use crate::api::{BootPolicy, Source};
 use crate::boot::{Client, ClientKind};
 use crate::clock::Millis;
 use crate::snapshot::{KnownBy, ObjectName, Plan};
@@ -25,6 +27,8 @@ pub struct Known {
     pub initrds: usize,
     /// What that profile has the machine sent last.
     pub leaves: Leaves,
+    /// Its `boot.generation`, where it boots once.
+    pub once: Option<i64>,
 }
 
 /// What an event led to, for log lines, metrics and status.
@@ -64,6 +68,20 @@ impl Timeline {
         let mut notes = Vec::new();
         if let Fact::PhonedHome(call) = &event.fact {
             self.phoned_home(event, call, known, &mut notes);
+            return notes;
+        }
+        if let Fact::Released(release) = &event.fact {
+            self.released(event, release, known, &mut notes);
+            return notes;
+        }
+        if let Fact::Refused {
+            purpose: Purpose::Config,
+            name,
+            reason,
+        } = &event.fact
+            && self.running(event.mac).is_none()
+        {
+            self.refused_late(event, &format!("{name} refused: {reason}"), &mut notes);
             return notes;
         }
         if let Fact::ChoseAnother { client } = &event.fact {
@@ -202,18 +220,8 @@ impl Timeline {
         notes: &mut Vec<Note>,
     ) {
         let mac = call.boot.mac;
-        let index = match self.find(call.boot) {
-            Some(index) => index,
-            None => {
-                let Some(index) = self.place(event, known, self.of_mac(mac).is_none(), notes)
-                else {
-                    return;
-                };
-                let mut boot = Boot::new(call.boot, Millis(call.boot.number), known, self.words());
-                boot.address = Some(call.address);
-                self.remember(index, boot);
-                index
-            }
+        let Some(index) = self.recall(event, (call.boot, call.address), known, notes) else {
+            return;
         };
         let (boot, words) = self.boot_mut(index, call.boot);
         let Some(boot) = boot else { return };
@@ -231,9 +239,67 @@ impl Timeline {
             self.end(index, mac, result, notes);
         } else {
             boot.result = result;
+            boot.consume(result);
             boot.stalled_at = None;
             notes.push(Note::PhonedHome(Box::new(boot.clone())));
         }
+        self.touch(index);
+    }
+}
+
+impl Timeline {
+    /// Where the boot is whose token was shown, known before or from now on.
+    fn recall(
+        &mut self,
+        event: &BootEvent,
+        (id, address): (BootId, Ipv4Addr),
+        known: &Known,
+        notes: &mut Vec<Note>,
+    ) -> Option<u64> {
+        if let Some(index) = self.find(id) {
+            return Some(index);
+        }
+        let index = self.place(event, known, self.of_mac(id.mac).is_none(), notes)?;
+        let mut boot = Boot::new(id, Millis(id.number), known, self.words());
+        boot.address = Some(address);
+        self.remember(index, boot);
+        Some(index)
+    }
+
+    /// What a machine that runs on its own was refused, such as an answer file.
+    fn refused_late(&mut self, event: &BootEvent, what: &str, notes: &mut Vec<Note>) {
+        if let Some((index, boot, words)) = self.handed_off_last(event.mac) {
+            trouble(boot, event.at, what, words, notes);
+            self.touch(index);
+        }
+    }
+
+    /// Writes down which answer file was given away, when, and to what address.
+    fn released(
+        &mut self,
+        event: &BootEvent,
+        release: &Release,
+        known: &Known,
+        notes: &mut Vec<Note>,
+    ) {
+        let Release {
+            boot,
+            name,
+            address,
+            bytes,
+        } = release;
+        let Some(index) = self.recall(event, (*boot, *address), known, notes) else {
+            return;
+        };
+        let (boot, words) = self.boot_mut(index, *boot);
+        let Some(boot) = boot else { return };
+        let what = format!("{name} to {address}");
+        let seen = Seen {
+            bytes: *bytes,
+            ..Seen::packet(Stage::Config, &what)
+        };
+        // It is no step on the way: whatever is awaited still is.
+        write_down(boot, &seen, event.at, words, notes);
         self.touch(index);
     }
 }
@@ -246,6 +312,7 @@ const fn client(event: &BootEvent) -> Option<&Client> {
         | Fact::TransferStarted { .. }
         | Fact::Transfer(_)
         | Fact::Refused { .. }
+        | Fact::Released(_)
         | Fact::PhonedHome(_) => None,
     }
 }
@@ -287,7 +354,7 @@ const fn stage_of(purpose: Purpose) -> Option<Stage> {
         Purpose::Initrd => Some(Stage::Initrd),
         Purpose::Efi => Some(Stage::Efi),
         Purpose::Iso => Some(Stage::Iso),
-        Purpose::Waiting | Purpose::Other => None,
+        Purpose::Waiting | Purpose::Config | Purpose::Other => None,
     }
 }
 
@@ -343,7 +410,7 @@ fn take(
             let what = format!("{} {name} refused: {reason}", purpose.as_str());
             trouble(boot, at, &what, words, notes);
         }
-        Fact::ChoseAnother { .. } | Fact::PhonedHome(_) => {}
+        Fact::ChoseAnother { .. } | Fact::Released(_) | Fact::PhonedHome(_) => {}
     }
 }
 
@@ -435,6 +502,7 @@ fn take_transfer(
         | Stage::Efi
         | Stage::Iso
         | Stage::HandOff
+        | Stage::Config
         | Stage::PhonedHome
         | Stage::LocalBoot => {}
     }
@@ -450,6 +518,17 @@ fn take_transfer(
 /// Writes a stage down.
 fn note(boot: &mut Boot, seen: Seen<'_>, at: Millis, words: &mut Words, notes: &mut Vec<Note>) {
     boot.progress.reach(seen.stage, at);
+    write_down(boot, &seen, at, words, notes);
+}
+
+/// Adds a stage to the story.
+fn write_down(
+    boot: &mut Boot,
+    seen: &Seen<'_>,
+    at: Millis,
+    words: &mut Words,
+    notes: &mut Vec<Note>,
+) {
     let record = StageRecord {
         stage: seen.stage,
         at_ms: boot.forward(at.0),
@@ -489,6 +568,7 @@ fn finish(boot: &Boot) -> Option<BootResult> {
         | Stage::Kernel
         | Stage::Initrd
         | Stage::HandOff
+        | Stage::Config
         | Stage::PhonedHome => None,
     }
 }
@@ -527,6 +607,11 @@ impl Known {
             rule: plan.profile.map(|_| plan.rule.as_str()),
             initrds,
             leaves,
+            once: plan
+                .machine
+                .map(|machine| machine.spec().boot)
+                .filter(|boot| boot.policy == BootPolicy::Once)
+                .map(|boot| boot.generation),
         }
     }
 }
@@ -540,78 +625,6 @@ impl<'a> Seen<'a> {
             bytes: 0,
             millis: 0,
             what,
-        }
-    }
-}
-
-// === impl Boot ===
-
-impl Boot {
-    fn new(id: BootId, at: Millis, known: &Known, words: &mut Words) -> Self {
-        let mut boot = Self {
-            id,
-            mac: id.mac,
-            namespace: None,
-            machine: None,
-            known_by: None,
-            uuid: None,
-            profile: None,
-            rule: None,
-            architecture: None,
-            firmware: None,
-            transport: None,
-            address: None,
-            loader: None,
-            result: BootResult::Running,
-            expects: Some(Stage::Ack),
-            stalled_at: None,
-            resumes: None,
-            message: None,
-            started: at.0,
-            last_seen: at.0,
-            bytes: 0,
-            stages: Vec::new(),
-            stages_left_out: 0,
-            trouble: Vec::new(),
-            progress: Progress::new(at),
-        };
-        boot.know(known, words);
-        boot
-    }
-
-    /// Takes over what the manifests say, where they say something.
-    fn know(&mut self, known: &Known, words: &mut Words) {
-        if let Some(name) = &known.name {
-            self.name(name, words);
-            self.known_by = known.known_by;
-        }
-        if let Some(profile) = &known.profile {
-            self.profile = Some(words.word(profile));
-            self.rule = known.rule;
-            self.progress.expect(known.initrds, known.leaves);
-        }
-    }
-
-    /// Files the boot under a machine's object.
-    pub(super) fn name(&mut self, name: &ObjectName, words: &mut Words) {
-        self.namespace = Some(words.word(&name.namespace));
-        self.machine = Some(words.word(&name.name));
-    }
-
-    /// Whether `client` is the iPXE that this boot's firmware was sent.
-    fn is_second_round(&self, client: &Client) -> bool {
-        client.kind == ClientKind::Ipxe
-            && (self.firmware != Some(ClientKind::Ipxe) || self.reached(Stage::Loader))
-    }
-
-    fn meet(&mut self, client: &Client, address: std::net::Ipv4Addr) {
-        self.address = Some(address);
-        self.uuid = self.uuid.or(client.uuid);
-        if self.architecture.is_none() {
-            self.architecture = client.architecture();
-        }
-        if self.firmware.is_none() {
-            self.firmware = Some(client.kind);
         }
     }
 }

@@ -172,7 +172,12 @@ impl Boot {
             Some(Stage::Script) => source,
             Some(Stage::Kernel | Stage::Initrd) => Stage::Initrd,
             Some(
-                Stage::Efi | Stage::Iso | Stage::HandOff | Stage::PhonedHome | Stage::LocalBoot,
+                Stage::Efi
+                | Stage::Iso
+                | Stage::HandOff
+                | Stage::Config
+                | Stage::PhonedHome
+                | Stage::LocalBoot,
             ) => Stage::PhonedHome,
         }
     }
@@ -205,6 +210,7 @@ impl Boot {
             | Stage::Efi
             | Stage::Iso
             | Stage::HandOff
+            | Stage::Config
             | Stage::PhonedHome
             | Stage::LocalBoot => SILENCE_MILLIS,
         };

@@ -460,6 +460,7 @@ impl History {
         };
         let mut boot = self.running.remove(at);
         boot.result = result;
+        boot.consume(result);
         boot.expects = None;
         if matches!(result, BootResult::Stalled | BootResult::Restarted) {
             boot.stalled_at = Some(boot.next_stage());

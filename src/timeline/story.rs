@@ -44,6 +44,7 @@ fn tell_stage(boot: &Boot, record: &StageRecord) -> String {
             format!("leaves for another server, {at} after its first packet")
         }
         Stage::HandOff => format!("runs on its own, {at} after its first packet"),
+        Stage::Config => record.what.to_string(),
         Stage::LocalBoot => "is sent to its disk".to_owned(),
         Stage::PhonedHome => match boot.message.as_deref() {
             Some(message) => format!("{}: {message}", record.what),

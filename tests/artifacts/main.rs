@@ -14,7 +14,11 @@
 
 mod evil;
 mod layout;
+mod plan;
 mod registry;
+#[path = "../support/registry.rs"]
+#[allow(dead_code, reason = "tests/lab and tests/artifact_store use the rest")]
+mod server;
 mod signatures;
 mod support;
 mod unpack;

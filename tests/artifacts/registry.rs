@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +17,14 @@ use reveille::artifact::oci::{
     Settings, lay,
 };
 use reveille::artifact::unpack::{Limits, Pick};
-use serde_json::{Value, json};
+use serde_json::json;
 use tar::EntryType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::evil::tar_of;
-use super::support::{has, lines, pick, run};
+use super::server::{self, descriptor};
+use super::support::{has, lines, pick};
 
 const FILE: EntryType = EntryType::Regular;
 const OCI_TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -34,27 +35,19 @@ fn gz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
-    json!({"mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len()})
-}
-
-/// A registry that runs while it is held.
+/// A registry that runs while it is held, and its folder.
 struct Real {
-    child: Child,
-    address: SocketAddr,
-    folder: tempfile::TempDir,
-    tls: bool,
+    registry: server::Registry,
+    _folder: tempfile::TempDir,
 }
 
-impl Drop for Real {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Real {
+    type Target = server::Registry;
+
+    fn deref(&self) -> &server::Registry {
+        &self.registry
     }
 }
-
-/// `test` with the password `secret`, by bcrypt.
-const HTPASSWD: &str = "test:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 impl Real {
     /// Starts one; `None` where none is installed.
@@ -63,154 +56,25 @@ impl Real {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http:\n  addr: {address}\n",
-            at("data")
-        );
-        if tls {
-            certificates(folder.path());
-            config += &format!(
-                "  tls: {{certificate: {}, key: {}}}\n",
-                at("server.pem"),
-                at("server.key")
-            );
-        }
-        if login {
-            fs::write(at("htpasswd"), HTPASSWD).unwrap();
-            config += &format!(
-                "auth: {{htpasswd: {{realm: lab, path: {}}}}}\n",
-                at("htpasswd")
-            );
-        }
-        fs::write(at("config.yml"), config).unwrap();
-        let child = Command::new("docker-registry")
-            .args(["serve", &at("config.yml")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let real = Self {
-            child,
-            address,
-            folder,
-            tls,
-        };
-        for _ in 0..600 {
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                return Some(real);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the registry does not answer");
+        let registry = server::Registry::start(folder.path(), tls, login).await;
+        Some(Self {
+            registry: registry.unwrap(),
+            _folder: folder,
+        })
     }
 
     fn reference(&self, rest: &str) -> Reference {
         Reference::parse(&format!("{}/{rest}", self.address)).unwrap()
     }
 
-    fn ca(&self) -> Vec<u8> {
-        fs::read(self.folder.path().join("ca.pem")).unwrap()
-    }
-
     fn settings(&self) -> Settings {
         let plain = (!self.tls).then(|| self.address.to_string());
         Settings {
-            ca: self.tls.then(|| self.ca()),
+            ca: self.tls.then(|| self.ca().unwrap()),
             plain_http: plain.into_iter().collect(),
             ..Settings::default()
         }
     }
-
-    /// A client that may push: the product has none.
-    fn pusher(&self) -> reqwest::Client {
-        let mut builder = reqwest::Client::builder();
-        if self.tls {
-            let ca = reqwest::Certificate::from_pem(&self.ca()).unwrap();
-            builder = builder.tls_certs_merge([ca]);
-        }
-        builder.build().unwrap()
-    }
-
-    fn url(&self, rest: &str) -> String {
-        let scheme = if self.tls { "https" } else { "http" };
-        format!("{scheme}://{}/v2/{rest}", self.address)
-    }
-
-    async fn push_blob(&self, bytes: &[u8]) {
-        let client = self.pusher();
-        let start = client
-            .post(self.url("boot/test/blobs/uploads/"))
-            .basic_auth("test", Some("secret"))
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(start.status(), 202);
-        let place = start
-            .headers()
-            .get("location")
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let place = format!("{place}&digest={}", Digest::of(bytes));
-        let done = client
-            .put(place)
-            .basic_auth("test", Some("secret"))
-            .body(bytes.to_vec())
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(done.status(), 201, "{}", done.text().await.unwrap());
-    }
-
-    async fn push_manifest(&self, tag: &str, document: &Value) -> Vec<u8> {
-        let bytes = serde_json::to_vec(document).unwrap();
-        let media_type = document.get("mediaType").and_then(Value::as_str).unwrap();
-        let done = self
-            .pusher()
-            .put(self.url(&format!("boot/test/manifests/{tag}")))
-            .basic_auth("test", Some("secret"))
-            .header("content-type", media_type)
-            .body(bytes.clone())
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(done.status(), 201, "{}", done.text().await.unwrap());
-        bytes
-    }
-
-    /// An image of these layers under `tag`; gives its manifest.
-    async fn push_image(&self, tag: &str, layers: &[Value]) -> Vec<u8> {
-        let config = br#"{"architecture":"amd64","os":"linux"}"#;
-        self.push_blob(config).await;
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptor("application/vnd.oci.image.config.v1+json", config),
-            "layers": layers,
-        });
-        self.push_manifest(tag, &manifest).await
-    }
-}
-
-/// An authority and a certificate of it for 127.0.0.1.
-fn certificates(folder: &Path) {
-    let openssl = |arguments: &str| {
-        let arguments: Vec<&str> = arguments.split(' ').collect();
-        run(folder, "openssl", &arguments);
-    };
-    fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=lab");
-    openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=server");
-    openssl(
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile san",
-    );
 }
 
 async fn download(
@@ -246,10 +110,10 @@ async fn an_image_of_a_real_registry_is_laid_out() {
     ]));
     let mut layers = Vec::new();
     for bytes in [&lower, &upper] {
-        real.push_blob(bytes).await;
+        real.push_blob(bytes).await.unwrap();
         layers.push(descriptor(OCI_TAR, bytes));
     }
-    let manifest = real.push_image("v1", &layers).await;
+    let manifest = real.push_image("v1", &layers).await.unwrap();
     let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
     entry["platform"] = json!({"os": "linux", "architecture": "amd64"});
     let index = json!({
@@ -257,7 +121,7 @@ async fn an_image_of_a_real_registry_is_laid_out() {
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [entry],
     });
-    let index = real.push_manifest("all", &index).await;
+    let index = real.push_manifest("all", &index).await.unwrap();
     let registry = Registry::new(real.settings()).unwrap();
     for (tag, digest, documents) in [("boot/test:v1", &manifest, 1), ("boot/test:all", &index, 2)] {
         let reference = real.reference(tag);
@@ -324,14 +188,8 @@ async fn a_flat_artifact_has_files_by_name() {
     let Some(real) = Real::start(false, false).await else {
         return;
     };
-    let mut layers = Vec::new();
-    for (name, bytes) in [("vmlinuz", b"kernel".as_slice()), ("initrd.img", b"initrd")] {
-        real.push_blob(bytes).await;
-        let mut layer = descriptor("application/octet-stream", bytes);
-        layer["annotations"] = json!({"org.opencontainers.image.title": name});
-        layers.push(layer);
-    }
-    real.push_image("flat", &layers).await;
+    let files = [("vmlinuz", b"kernel".as_slice()), ("initrd.img", b"initrd")];
+    real.push_files("flat", &files).await.unwrap();
     let registry = Registry::new(real.settings()).unwrap();
     let reference = real.reference("boot/test:flat");
     let resolved = registry
@@ -357,8 +215,10 @@ async fn logins_and_own_authorities_at_a_real_registry() {
         return;
     };
     let blob = gz(&tar_of(&[(FILE, b"a", b"", b"x")]));
-    real.push_blob(&blob).await;
-    real.push_image("v1", &[descriptor(OCI_TAR, &blob)]).await;
+    real.push_blob(&blob).await.unwrap();
+    real.push_image("v1", &[descriptor(OCI_TAR, &blob)])
+        .await
+        .unwrap();
     let reference = real.reference("boot/test:v1");
     let resolve = async |settings: Settings| {
         let registry = Registry::new(settings).unwrap();

@@ -291,15 +291,17 @@ pub(crate) fn kinds(helm: &Helm) -> Result<String> {
 
 /// Every value is in the README, as it is, and in the schema; the schema knows no other.
 pub(crate) fn described(_: &Helm) -> Result<String> {
-    let output = Command::new("python3")
-        .args(["charts/readme.py", "--check"])
-        .current_dir(ROOT)
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    for script in ["charts/readme.py", "charts/settings.py"] {
+        let output = Command::new("python3")
+            .args([script, "--check"])
+            .current_dir(ROOT)
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
     let read = |name: &str| std::fs::read_to_string(Path::new(CHART).join(name));
     let values: Value = serde_yaml::from_str(&read("values.yaml")?)?;
     let schema: Value = serde_json::from_str(&read("values.schema.json")?)?;
@@ -323,8 +325,8 @@ fn same_keys(path: &str, values: &Value, schema: &Value) -> Result<usize> {
         let inner = properties
             .get(name)
             .with_context(|| format!("{path} is not in the schema"))?;
-        // A probe's settings are those of Kubernetes; not all of them have a default.
-        count += match name.ends_with("Probe") {
+        // A probe's settings are those of Kubernetes, `settings` the program's; not all have a default.
+        count += match name.ends_with("Probe") || path == ".settings" {
             true => 1,
             false => same_keys(&path, value, inner)?,
         };
@@ -430,7 +432,9 @@ fn other_than(name: &str, default: &Value) -> Option<Value> {
         ".service.externalTrafficPolicy" => json!("Cluster"),
         ".network.dnsPolicy" => json!("Default"),
         ".manifestsConfigMap" | ".persistence.existingClaim" | ".image.tag" => json!("other"),
-        ".artifacts.hostPath" | ".persistence.hostPath" => json!("/other"),
+        ".artifacts.hostPath" | ".artifacts.store.hostPath" | ".persistence.hostPath" => {
+            json!("/other")
+        }
         ".fullnameOverride" => json!("other"),
         ".ports.tftp" => json!(6969),
         ".podSecurityContext" | ".securityContext" => json!({"runAsUser": 1}),
@@ -506,6 +510,13 @@ fn files(folder: &str, ending: &str) -> Result<Vec<(String, String)>> {
 const REFUSED: &[(&str, &str)] = &[
     ("nonsense=1", "'nonsense' not allowed"),
     ("network.nonsense=1", "'nonsense' not allowed"),
+    ("settings.nonsense=1", "'nonsense' not allowed"),
+    // What another value sets, and what a Pod must not.
+    ("settings.http=1", "'http' not allowed"),
+    ("settings.kubeconfig=x", "'kubeconfig' not allowed"),
+    ("settings.no-listing=yes", "want boolean"),
+    ("settings.discovered-max=many", "want integer"),
+    ("settings.root=isos", "want array"),
     (
         "kind=Job",
         "one of 'Deployment', 'StatefulSet', 'DaemonSet'",
@@ -544,6 +555,20 @@ const REFUSED: &[(&str, &str)] = &[
         "artifacts.existingClaim=x,artifacts.hostPath=/x",
         "leave one empty",
     ),
+    (
+        "artifacts.store.existingClaim=x,artifacts.store.hostPath=/x",
+        "leave one empty",
+    ),
+    (
+        "kind=StatefulSet,artifacts.store.existingClaim=x",
+        "a store has one owner",
+    ),
+    ("artifacts.graceSeconds=soon", "got string, want integer"),
+    (
+        "artifacts.plainRegistries[0]=http://x",
+        "does not match pattern",
+    ),
+    ("artifacts.files[0]=x", "does not match pattern"),
     ("network.hostNetwork=false", "set network.multus"),
     ("network.multus[0].name=x", "set network.hostNetwork: false"),
     (

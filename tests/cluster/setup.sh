@@ -19,7 +19,7 @@ may_build=true
 # What a control plane is made of.
 programs=(etcd kube-apiserver kube-controller-manager kubectl)
 # What a node has besides.
-on_a_node=(kube-scheduler kubelet containerd containerd-shim-runc-v2 ctr)
+on_a_node=(kube-scheduler kubelet containerd containerd-shim-runc-v2 ctr bridge static loopback)
 node=false
 for word; do
   case $word in
@@ -43,8 +43,9 @@ version_of() {
 kubernetes=$(version_of k8s.io/kubernetes)
 etcd=$(version_of go.etcd.io/etcd/server/v3)
 containerd=$(version_of github.com/containerd/containerd/v2 "$here/containerd")
+cni=$(version_of github.com/containernetworking/plugins "$here/cni")
 go_wanted=$(awk '$1 == "go" { print $2 }' "$module/go.mod")
-[[ -n $kubernetes && -n $etcd && -n $containerd && -n $go_wanted ]] ||
+[[ -n $kubernetes && -n $etcd && -n $containerd && -n $cni && -n $go_wanted ]] ||
   die "cannot read the versions in $here/*/go.mod"
 
 # Where the cache keeps a program.
@@ -52,6 +53,7 @@ kept() {
   case $1 in
     etcd) echo "$cache/etcd-$etcd/etcd" ;;
     containerd* | ctr) echo "$cache/containerd-$containerd/$1" ;;
+    bridge | static | loopback) echo "$cache/cni-$cni/$1" ;;
     *) echo "$cache/kubernetes-$kubernetes/$1" ;;
   esac
 }
@@ -129,7 +131,7 @@ kubernetes_flags() {
 # Builds the programs named; each one appears in the cache whole or not at all.
 build() {
   local go program began=$SECONDS
-  local -a packages=() of_containerd=()
+  local -a packages=() of_containerd=() of_cni=()
   go=$(go_program)
   export GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-buildvcs=false
   say "building $* (Kubernetes $kubernetes, etcd $etcd; five minutes on two cores the first time)"
@@ -139,6 +141,8 @@ build() {
     case $program in
       etcd) "$go" build -trimpath -ldflags '-s -w' -o "$work/etcd" go.etcd.io/etcd/server/v3 >&2 ;;
       containerd* | ctr) of_containerd+=("github.com/containerd/containerd/v2/cmd/$program") ;;
+      static) of_cni+=("github.com/containernetworking/plugins/plugins/ipam/$program") ;;
+      bridge | loopback) of_cni+=("github.com/containernetworking/plugins/plugins/main/$program") ;;
       *) packages+=("k8s.io/kubernetes/cmd/$program") ;;
     esac
   done
@@ -146,6 +150,8 @@ build() {
     "$go" build -trimpath -ldflags "$(kubernetes_flags)" -o "$work/" "${packages[@]}" >&2
   ((${#of_containerd[@]} == 0)) ||
     (cd "$here/containerd" && "$go" build -trimpath -ldflags '-s -w' -o "$work/" "${of_containerd[@]}" >&2)
+  ((${#of_cni[@]} == 0)) ||
+    (cd "$here/cni" && "$go" build -trimpath -ldflags '-s -w' -o "$work/" "${of_cni[@]}" >&2)
   for program; do
     mkdir -p "$(dirname "$(kept "$program")")"
     mv -T "$work/$program" "$(kept "$program")"

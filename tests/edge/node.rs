@@ -15,6 +15,9 @@ use crate::support::{ns, setup};
 /// Its name.
 pub(crate) const NAME: &str = "edge-1";
 
+/// The address of the Pod that has not the node's network.
+pub(crate) const POD_ADDRESS: &str = "192.0.2.3";
+
 /// How long its parts may take to start, whatever else the host does.
 const START: Duration = Duration::from_secs(120);
 
@@ -25,6 +28,8 @@ struct Programs {
     kubelet: PathBuf,
     containerd: PathBuf,
     ctr: PathBuf,
+    /// The folder of the network plugins.
+    plugins: PathBuf,
 }
 
 /// The node. It ends with this value; what its containers leave ends with the room.
@@ -53,6 +58,7 @@ impl Node {
             kubelet: setup::path(ready, "kubelet")?,
             containerd: setup::path(ready, "containerd")?,
             ctr: setup::path(ready, "ctr")?,
+            plugins: plugins(ready)?,
         };
         let mut command = Command::new(&programs.scheduler);
         command.arg(format!("--kubeconfig={}", kubeconfig.display()));
@@ -62,10 +68,10 @@ impl Node {
             "--secure-port=10259",
         ]);
         let scheduler = Process::spawn("kube-scheduler", command, &folder.join("scheduler.log"))?;
-        fs::write(folder.join("containerd.toml"), containerd_toml(folder))?;
-        // Pods without the node's network are not for this test; the kubelet wants to see a network.
+        let toml = containerd_toml(folder, &programs.plugins);
+        fs::write(folder.join("containerd.toml"), toml)?;
         fs::create_dir_all(folder.join("cni"))?;
-        fs::write(folder.join("cni/10-lo.conflist"), LOOPBACK)?;
+        fs::write(folder.join("cni/10-machines.conflist"), network())?;
         fs::write(folder.join("kubelet.yaml"), kubelet_yaml(folder))?;
         let containerd = containerd(&programs, folder)?;
         for image in images {
@@ -102,11 +108,28 @@ impl Node {
     }
 }
 
-const LOOPBACK: &str =
-    r#"{"cniVersion": "1.0.0", "name": "room", "plugins": [{"type": "loopback"}]}"#;
+/// What is started first of the network plugins is in their folder, as are the others.
+fn plugins(ready: &str) -> Result<PathBuf> {
+    let bridge = setup::path(ready, "bridge")?;
+    let folder = bridge.parent().context("a program without a folder")?;
+    Ok(folder.to_owned())
+}
 
-fn containerd_toml(folder: &Path) -> String {
-    let folder = folder.display();
+/// A Pod without the node's network is plugged into that of the machines: there is one at a time.
+fn network() -> String {
+    format!(
+        r#"{{"cniVersion": "1.0.0", "name": "machines", "plugins": [{{
+  "type": "bridge", "bridge": "{}",
+  "ipam": {{"type": "static", "addresses": [{{"address": "{POD_ADDRESS}/24"}}],
+           "routes": [{{"dst": "0.0.0.0/0", "gw": "{}"}}]}}
+}}]}}"#,
+        ns::BRIDGE,
+        ns::ADDRESS
+    )
+}
+
+fn containerd_toml(folder: &Path, plugins: &Path) -> String {
+    let (folder, plugins) = (folder.display(), plugins.display());
     let runc = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .map(|path| path.join("runc"))
         .find(|path| path.exists())
@@ -125,7 +148,7 @@ state = "/run/containerd"
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
-  bin_dirs = ["/usr/lib/cni"]
+  bin_dirs = ["{plugins}"]
   conf_dir = "{folder}/cni"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
@@ -155,6 +178,9 @@ healthzPort: 0
 evictionHard: {{nodefs.available: "1%", imagefs.available: "1%", memory.available: 10Mi}}
 localStorageCapacityIsolation: false
 makeIPTablesUtilChains: false
+# Nobody answers there. Without one the kubelet complains of it at every look, and of a Pod's 25 events
+# those leave no room for what the test waits for.
+clusterDNS: [192.0.2.1]
 resolvConf: ""
 syncFrequency: 10s
 "#

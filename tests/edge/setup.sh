@@ -21,7 +21,7 @@ if ! command -v runc >/dev/null; then
   ((${#check[@]} == 0)) && command -v apt-get >/dev/null ||
     die "runc is missing; as root: apt-get install runc" 3
   say "installing runc"
-  apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 runc >&2 || die "runc did not come" 3
+  apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 runc >&2 || die "runc did not come" 3
 fi
 [[ -d /sys/fs/cgroup/memory || -e /sys/fs/cgroup/cgroup.controllers ]] ||
   die "no cgroups are mounted at /sys/fs/cgroup" 3

@@ -8,10 +8,12 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::node::POD_ADDRESS;
 use crate::site::{LIMIT, NAMESPACE, PODS, Site, has};
 use crate::support::machine::{
     AWAKE, Firmware, LIMIT as BOOT, Machine, Running, expect_command_line,
 };
+use crate::support::ns;
 use crate::support::server::fetch;
 use crate::support::wait::until_within;
 
@@ -46,6 +48,8 @@ pub(crate) fn tell(site: &mut Site) -> Result<()> {
     containerd_restarts(site)?;
     mistakes(site)?;
     refused_by_pod_security(site)?;
+    other_kinds(site)?;
+    a_card_of_its_own(site)?;
     uninstall(site)
 }
 
@@ -403,6 +407,55 @@ fn refused_by_pod_security(site: &Site) -> Result<()> {
     println!("          {line}");
     site.helm(&["uninstall", "refused", "-n", "strict"])?;
     site.say("Pod Security refuses the Pod, and the notes name the cure");
+    Ok(())
+}
+
+/// The other kinds of workload, one after the other, on the same volume: leases stay.
+fn other_kinds(site: &Site) -> Result<()> {
+    let address = site.lease("guest")?;
+    for kind in ["DaemonSet", "StatefulSet"] {
+        let began = site.now();
+        let set = format!("kind={kind}");
+        let more = ["--set", &set, "--wait", "--timeout=5m"];
+        site.release("upgrade", "reveille", NAMESPACE, &more)?;
+        let pod = site.ready_pod()?;
+        let path = "jsonpath={.metadata.ownerReferences[0].kind}";
+        let owner = site.kubectl(&["get", "pod", &pod, "-o", path])?;
+        ensure!(owner == kind, "the Pod is of a {owner}");
+        let again = site.lease("guest")?;
+        ensure!(address == again, "the lease of {address} became {again}");
+        site.say(&format!(
+            "the same as a {kind}: ready after {:.1} s, {address} stays",
+            (site.now() - began).as_secs_f64()
+        ));
+    }
+    Ok(())
+}
+
+/// Without the node's network: the Pod has a card on the machines' network, and wakes one of them.
+fn a_card_of_its_own(site: &Site) -> Result<()> {
+    let address = site.lease("guest")?;
+    let set = "network.hostNetwork=false,service.enabled=true,service.type=ClusterIP";
+    site.release("upgrade", "reveille", NAMESPACE, &["--set", set])?;
+    // The interface is the Pod's now; until somebody says so the Pod is not ready, and says why.
+    site.described(&format!("there is no interface {}", ns::BRIDGE))?;
+    let eth0 = r#"{"spec": {"interface": "eth0"}}"#;
+    site.kubectl(&["patch", "subnet", "lab", "--type=merge", "-p", eth0])?;
+    let pod = site.ready_pod()?;
+    let ours = fs::read_link("/proc/self/ns/net")?;
+    let theirs = fs::read_link(format!("/proc/{}/ns/net", site.process()?))?;
+    ensure!(ours != theirs, "the Pod has the node's network");
+    let ip = site.kubectl(&["get", "pod", &pod, "-o", "jsonpath={.status.podIP}"])?;
+    ensure!(ip == POD_ADDRESS, "the Pod has {ip}");
+    let again = site.lease("guest")?;
+    ensure!(address == again, "the lease of {address} became {again}");
+    let mut running = BIOS.power_on_again(&site.assets, &site.folder)?;
+    awake(&mut running)?;
+    drop(running);
+    site.say(&format!(
+        "without the node's network, at {POD_ADDRESS}: {} reaches user space, {address} stays",
+        BIOS.firmware.as_str()
+    ));
     Ok(())
 }
 

@@ -84,6 +84,14 @@ fn inside(name: &str, folder: &Path) -> Result<ExitCode> {
         println!("not here: the package debian-installer-12-netboot-amd64");
         return Ok(ExitCode::from(CANNOT));
     }
+    if name == "secure-boot" && assets.signed.is_none() {
+        println!("not here: the packages shim-signed and grub-efi-amd64-signed");
+        return Ok(ExitCode::from(CANNOT));
+    }
+    if let Some(program) = scenario.lacks() {
+        println!("not here: {program}; tests/lab/setup.sh installs it");
+        return Ok(ExitCode::from(CANNOT));
+    }
     for line in scenario.run(assets, folder)? {
         println!("{line}");
     }

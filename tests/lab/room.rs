@@ -10,6 +10,7 @@ use crate::boots::Boot;
 use crate::ns;
 use crate::scenarios::project;
 use crate::support::assets::Assets;
+use crate::support::foreign::{self, Foreign};
 use crate::support::machine::{LIMIT, Machine, Running};
 use crate::support::server::{Launch, Server, get};
 pub(crate) use crate::support::wait::TICK;
@@ -20,6 +21,9 @@ const ACCOUNT: Duration = Duration::from_secs(10);
 /// The folder of manifests that boot more than Linux.
 const SOURCES: &str = "sources";
 
+/// The folder of manifests that boot by a signed shim and GRUB.
+const SECURE_BOOT: &str = "secure-boot";
+
 /// The room, furnished, with the server ready.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -27,18 +31,46 @@ pub(crate) struct Room {
     assets: Assets,
     folder: PathBuf,
     capture: Option<std::process::Child>,
+    /// Somebody else's DHCP server, where there is one.
+    _foreign: Option<Foreign>,
 }
 
 impl Room {
     /// Furnishes the room and starts the server on a folder of manifests; `log` says which lines the
     /// server writes.
     pub(crate) fn open(manifests: &Path, assets: Assets, folder: &Path, log: &str) -> Result<Self> {
+        Self::open_beside(None, manifests, assets, folder, log)
+    }
+
+    /// The same in a network where somebody else's DHCP server lends the addresses.
+    pub(crate) fn open_beside(
+        foreign: Option<foreign::Kind>,
+        manifests: &Path,
+        assets: Assets,
+        folder: &Path,
+        log: &str,
+    ) -> Result<Self> {
+        if foreign.is_some() {
+            ns::own_run(folder)?;
+        }
         ns::furnish()?;
+        let foreign = foreign.map(|kind| {
+            let mut foreign = Foreign::plug(kind, folder)?;
+            foreign.start()?;
+            anyhow::Ok(foreign)
+        });
+        let foreign = foreign.transpose()?;
         let capture = ns::capture(&folder.join("capture.pcap"));
         let tree = folder.join("artifacts/linux");
         std::fs::create_dir_all(&tree)?;
         std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
         std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
+        if let (true, Some(signed)) = (manifests.ends_with(SECURE_BOOT), &assets.signed) {
+            for name in ["shimx64.efi", "grubx64.efi"] {
+                let to = folder.join("artifacts").join(name);
+                std::fs::copy(signed.join(name), to).context("signed loaders")?;
+            }
+        }
         if manifests.ends_with(SOURCES) {
             other_sources(&assets, &folder.join("artifacts"))?;
         }
@@ -48,6 +80,7 @@ impl Room {
             assets,
             folder: folder.to_owned(),
             capture,
+            _foreign: foreign,
         })
     }
 
@@ -77,6 +110,21 @@ impl Room {
             self.server.alive()?;
             sleep(TICK);
         }
+    }
+
+    /// Waits until the server's account of the machine's last boot has `stage`.
+    pub(crate) fn wait_for_stage(&mut self, mac: &str, stage: &str) -> Result<()> {
+        let mut waited = Duration::ZERO;
+        while waited < LIMIT {
+            let boots = Boot::of(Boot::list(&get("/boots")?)?, mac);
+            if boots.last().is_some_and(|boot| boot.at(stage).is_some()) {
+                return Ok(());
+            }
+            self.server.alive()?;
+            sleep(TICK);
+            waited += TICK;
+        }
+        bail!("the boot of {mac} did not come to {stage}")
     }
 
     /// The server's account of a machine: its boots, once there is one and all have ended with

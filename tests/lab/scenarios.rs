@@ -1,6 +1,7 @@
 //! What the lab proves, one scenario after the other.
 
 use std::path::Path;
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +10,10 @@ use crate::boots::Boot;
 use crate::room::Room;
 use crate::support::assets::Assets;
 use crate::support::disk;
-use crate::support::machine::{AWAKE, Firmware, Machine, PROMISE, expect_command_line};
+use crate::support::foreign::{self, Kind::Dnsmasq, Kind::Kea};
+use crate::support::machine::{AWAKE, Firmware, Machine, PROMISE, Running, expect_command_line};
+use crate::support::server::get;
+use crate::support::setup;
 
 /// Resident memory of the server that we promise, after a few boots.
 pub(crate) const MEMORY: u64 = 40 << 20;
@@ -24,6 +28,8 @@ pub(crate) struct Scenario {
     expected: Expected,
     /// Whether the system's own loaders are served; on Debian 12 they are of 2019.
     system_loaders: bool,
+    /// Who lends the addresses, where it is not us.
+    beside: Option<foreign::Kind>,
 }
 
 /// How it must end.
@@ -33,6 +39,8 @@ enum Expected {
     Linux { loader: Option<&'static str> },
     /// The disk boots.
     Disk,
+    /// Linux boots once, in spite of a power cut, and the disk ever after.
+    Once,
     /// What is no plain kernel wakes up.
     Source(Source),
 }
@@ -49,6 +57,9 @@ struct Source {
     result: &'static str,
 }
 
+/// How long it may take until a boot that is over counts at the next one.
+const ONCE_SETTLES: Duration = Duration::from_secs(3);
+
 /// Where Debian's package `ipxe` has its loaders.
 const SYSTEM_LOADERS: &str = "/usr/lib/ipxe";
 
@@ -59,11 +70,20 @@ pub(crate) const FIRST_LIGHT: [Machine; 3] = [
     machine("uefi-http", "52:54:00:00:00:03", Firmware::UefiHttp),
 ];
 
+/// The machines of `examples/proxy`.
+const PROXY: [Machine; 5] = [
+    machine("bios-pxe", "52:54:00:00:00:21", Firmware::Bios),
+    machine("uefi-pxe", "52:54:00:00:00:22", Firmware::UefiPxe),
+    machine("uefi-http", "52:54:00:00:00:23", Firmware::UefiHttp),
+    machine("bios-chained", "52:54:00:00:00:24", Firmware::Bios),
+    machine("uefi-disk", "52:54:00:00:00:25", Firmware::UefiPxe),
+];
+
 /// Where their manifests are.
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 16] = [
+pub(crate) const ALL: [Scenario; 26] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -73,6 +93,7 @@ pub(crate) const ALL: [Scenario; 16] = [
         },
         expected: Expected::Disk,
         system_loaders: true,
+        beside: None,
     },
     Scenario {
         name: "uefi-disk",
@@ -83,6 +104,34 @@ pub(crate) const ALL: [Scenario; 16] = [
         },
         expected: Expected::Disk,
         system_loaders: false,
+        beside: None,
+    },
+    Scenario {
+        name: "once",
+        manifests: "tests/lab/manifests/once",
+        machine: Machine {
+            disk: true,
+            ..machine("once", "52:54:00:00:00:22", Firmware::Bios)
+        },
+        expected: Expected::Once,
+        system_loaders: false,
+        beside: None,
+    },
+    Scenario {
+        name: "secure-boot",
+        manifests: "tests/lab/manifests/secure-boot",
+        machine: machine("secure-boot", "52:54:00:00:00:21", Firmware::SecureBoot),
+        expected: Expected::Source(linux(
+            (
+                "secure-boot",
+                "console=ttyS0 hostname=secure-boot reveille.mac=52:54:00:00:00:21",
+            ),
+            &[
+                "Offer", "Ack", "Loader", "Script", "Kernel", "Initrd", "HandOff",
+            ],
+        )),
+        system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "rom-replaced",
@@ -92,6 +141,7 @@ pub(crate) const ALL: [Scenario; 16] = [
             loader: Some("undionly"),
         },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "bios-pxe",
@@ -99,6 +149,7 @@ pub(crate) const ALL: [Scenario; 16] = [
         machine: FIRST_LIGHT[0],
         expected: Expected::Linux { loader: None },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "uefi-pxe",
@@ -108,6 +159,7 @@ pub(crate) const ALL: [Scenario; 16] = [
             loader: Some(".efi"),
         },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "uefi-http",
@@ -117,6 +169,7 @@ pub(crate) const ALL: [Scenario; 16] = [
             loader: Some(".efi"),
         },
         system_loaders: false,
+        beside: None,
     },
     Scenario {
         name: "bios-disk",
@@ -127,6 +180,25 @@ pub(crate) const ALL: [Scenario; 16] = [
         },
         expected: Expected::Disk,
         system_loaders: false,
+        beside: None,
+    },
+    beside("proxy-bios-dnsmasq", Dnsmasq, PROXY[0], None),
+    beside("proxy-bios-kea", Kea, PROXY[0], None),
+    beside("proxy-uefi-dnsmasq", Dnsmasq, PROXY[1], Some(".efi")),
+    beside("proxy-uefi-kea", Kea, PROXY[1], Some(".efi")),
+    beside("proxy-http-dnsmasq", Dnsmasq, PROXY[2], Some(".efi")),
+    beside("proxy-http-kea", Kea, PROXY[2], Some(".efi")),
+    beside("proxy-undionly", Dnsmasq, PROXY[3], Some("undionly")),
+    Scenario {
+        name: "proxy-disk",
+        manifests: "examples/proxy",
+        machine: Machine {
+            disk: true,
+            ..PROXY[4]
+        },
+        expected: Expected::Disk,
+        system_loaders: false,
+        beside: Some(Dnsmasq),
     },
     source(
         "iso-by-http",
@@ -216,6 +288,23 @@ pub(crate) const ALL: [Scenario; 16] = [
     ),
 ];
 
+/// One of [`PROXY`]'s machines, whose address is lent by somebody else.
+const fn beside(
+    name: &'static str,
+    beside: foreign::Kind,
+    machine: Machine,
+    loader: Option<&'static str>,
+) -> Scenario {
+    Scenario {
+        name,
+        manifests: "examples/proxy",
+        machine,
+        expected: Expected::Linux { loader },
+        system_loaders: false,
+        beside: Some(beside),
+    }
+}
+
 /// What Debian's installer prints first.
 const INSTALLER: &str = "Starting system log daemon";
 
@@ -231,6 +320,7 @@ const fn source(
         machine: machine(name, mac, firmware),
         expected: Expected::Source(source),
         system_loaders: false,
+        beside: None,
     }
 }
 
@@ -265,12 +355,19 @@ pub(crate) fn command_line(machine: Machine) -> String {
 }
 
 impl Scenario {
+    /// The program that it needs and that is not here.
+    pub(crate) fn lacks(self) -> Option<&'static str> {
+        let program = self.beside.map(foreign::Kind::program);
+        program.filter(|program| !setup::is_here(program))
+    }
+
     /// Runs behind the walls; says what was seen, in lines.
     pub(crate) fn run(self, mut assets: Assets, folder: &Path) -> Result<Vec<String>> {
         if self.system_loaders {
             assets.loaders = SYSTEM_LOADERS.into();
         }
-        let mut room = Room::open(&project(self.manifests), assets, folder, "info")?;
+        let manifests = project(self.manifests);
+        let mut room = Room::open_beside(self.beside, &manifests, assets, folder, "info")?;
         let mut running = room.power_on(self.machine)?;
         match self.expected {
             Expected::Linux { loader } => {
@@ -288,6 +385,7 @@ impl Scenario {
                 lines.extend(memory(&room)?);
                 Ok(lines)
             }
+            Expected::Once => self.once(&mut room, running),
             Expected::Source(source) => {
                 let (said, after) = room.wait_for(&mut running, source.says)?;
                 if let Some((name, line)) = source.linux {
@@ -315,6 +413,29 @@ impl Scenario {
                 Ok(lines)
             }
         }
+    }
+
+    /// Power is cut before the boot's end, and after it.
+    fn once(self, room: &mut Room, running: Running) -> Result<Vec<String>> {
+        room.wait_for_stage(self.machine.mac, "Script")?;
+        drop(running);
+        let mut running = room.power_on(self.machine)?;
+        let (said, after) = room.wait_for(&mut running, AWAKE)?;
+        expect_command_line(&said, self.machine.name, &command_line(self.machine))?;
+        drop(running);
+        sleep(ONCE_SETTLES);
+        let mut running = room.power_on(self.machine)?;
+        room.wait_for(&mut running, disk::MARKER)?;
+        let boots = Boot::of(Boot::list(&get("/boots")?)?, self.machine.mac);
+        let results: Vec<&str> = boots.iter().map(|boot| boot.result.as_str()).collect();
+        ensure!(
+            results == ["Restarted", "HandedOff", "LocalBoot"],
+            "the boots ended as {results:?}"
+        );
+        let awake = seconds(after);
+        let mut lines = vec![format!("cut, awake after {awake}, and then at its disk")];
+        lines.extend(memory(room)?);
+        Ok(lines)
     }
 
     fn expect_linux(self, boot: &Boot, loader: Option<&str>) -> Result<()> {

@@ -60,8 +60,15 @@ dhclient isc-dhcp-client
 dhcpcd   dhcpcd-base
 perfdhcp kea-admin
 curl     curl
+dnsmasq  dnsmasq-base
+kea-dhcp4 kea-dhcp4-server
 atftp    atftp
 setpriv  util-linux
+docker-registry docker-registry
+openssl  openssl
+tshark   tshark
+nginx    nginx-light
+in.tftpd tftpd-hpa
 LIST
 }
 
@@ -85,7 +92,7 @@ install_packages() {
   fi
   update_lists
   say "installing ${missing[*]}"
-  apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" >&2
+  apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "${missing[@]}" >&2
 }
 
 install_wishes() {
@@ -99,8 +106,12 @@ install_wishes() {
     fi
     update_lists
     say "installing $package"
-    apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 "$package" >&2 ||
+    apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$package" >&2 ||
       say "$package did not come; trials that need it are skipped"
+    # The program is wanted, not a registry of this host's.
+    if [[ $package == docker-registry && -d /run/systemd/system ]]; then
+      systemctl disable --now docker-registry >&2 || say "docker-registry.service could not be stopped"
+    fi
   done
 }
 
@@ -309,6 +320,31 @@ installer() {
   say "debian-installer-12-netboot-amd64 is not here; its scenario is skipped"
 }
 
+# === Secure Boot ===
+
+# Debian's shim and GRUB as it signs them, under the names that firmware and shim ask for.
+fetch_signed() {
+  local folder=$1
+  say "fetching Debian's signed shim and GRUB"
+  download shim-signed "$folder" &&
+    install -m 644 "$folder/unpacked/usr/lib/shim/shimx64.efi.signed" "$folder/shimx64.efi" &&
+    rm -rf "$folder/unpacked" &&
+    download grub-efi-amd64-signed "$folder" &&
+    install -m 644 "$folder/unpacked/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed" "$folder/grubx64.efi" &&
+    rm -rf "$folder/unpacked"
+}
+
+# The folder, or nothing where they do not come; the scenario is skipped then.
+signed() {
+  local version
+  version=$(candidate shim-signed)_$(candidate grub-efi-amd64-signed)
+  if [[ -e /usr/share/OVMF/OVMF_VARS_4M.ms.fd ]] && keep "signed-${version//[^A-Za-z0-9.+~-]/_}" fetch_signed; then
+    newest 'signed-*'
+    return
+  fi
+  say "shim and GRUB did not come; the scenario of Secure Boot is skipped"
+}
+
 # === network loaders ===
 
 # Bookworm's iPXE is of 2019; the next release has autoexec.ipxe, HTTPS and other architectures. It is
@@ -365,6 +401,7 @@ initrd=$(initrd)
 uki=$(uki "$kernel" "$initrd")
 iso=$(iso "$kernel" "$initrd")
 installer=$(installer)
+signed=$(signed)
 loaders=$(loaders)
 cat <<OUT
 kernel=$kernel
@@ -372,6 +409,7 @@ initrd=$initrd
 uki=$uki
 iso=$iso
 installer=$installer
+signed=$signed
 loaders=$loaders
 ovmf_code=/usr/share/OVMF/OVMF_CODE_4M.fd
 ovmf_vars=/usr/share/OVMF/OVMF_VARS_4M.fd

@@ -12,9 +12,9 @@ first=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/src/script/first.ipxe
 page=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/docs/install/systemd.md
 lab=$(dirname "${BASH_SOURCE[0]}")/../lab/setup.sh
 systemd=/lib/systemd/systemd
-marker=REVEILLE-USERSPACE
+# shellcheck source=../support/machine.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/machine.sh"
 
-ok() { printf 'ok    %s\n' "$1"; }
 skip() { printf 'skip  a real systemd: %s\n' "$1"; exit 3; }
 
 # === inside: first process of the namespaces ===
@@ -51,12 +51,7 @@ furnish() {
   mkdir /run/units/reveille.service.d
   printf '[Service]\nStandardOutput=append:%s\nStandardError=inherit\n' "$work/service.log" \
     >/run/units/reveille.service.d/log.conf
-  ip link set lo up
-  ip link add eno1 type bridge
-  ip address add 192.0.2.1/24 dev eno1
-  ip tuntap add tap0 mode tap
-  ip link set tap0 master eno1 up
-  ip link set eno1 up
+  plug
 }
 
 inside() {
@@ -68,30 +63,6 @@ inside() {
 }
 
 # === inside: the user ===
-
-commands() { awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$page"; }
-seen() {
-  local what=$1 seconds=$2
-  shift 2
-  while ! "$@" >"$work/last" 2>&1; do
-    ((seconds-- > 0)) || { echo "FAIL  $what"; cat "$work/last"; return 1; }
-    sleep 1
-  done
-  ok "$what"
-}
-
-# power_on NAME MORE CARD…
-power_on() {
-  local name=$1
-  # shellcheck disable=SC2206 # words
-  local -a more=($2)
-  shift 2
-  qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -accel tcg -m 512 -display none \
-    -machine pc,graphics=off -serial "file:$work/serial-$name.log" "${more[@]}" \
-    -netdev "tap,id=net,ifname=tap0,script=no,downscript=no" "$@" >"$work/qemu-$name.log" 2>&1 &
-  qemu=$!
-}
-booted() { grep -q "$marker .*console=ttyS0" "$work/serial-$1.log" && wait "$qemu"; }
 
 answers() { systemctl is-system-running 2>&1 | grep -qE 'running|starting|degraded'; }
 walled() {

@@ -12,6 +12,7 @@ ready=$("$here/setup.sh")
 path_of() { sed -n "s/^$1=//p" <<<"$ready"; }
 nixfmt=$(path_of nixfmt)
 deadnix=$(path_of deadnix)
+actionlint=$(path_of actionlint)
 
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
@@ -68,6 +69,8 @@ refuses() {
 mapfile -t files < <(git ls-files --cached --others --exclude-standard '*.nix')
 formatted() { "$nixfmt" --check "${files[@]}"; }
 alive() { "$deadnix" --fail "${files[@]}"; }
+# What the public host would run; the shell in it is looked at by nobody else.
+workflows() { "$actionlint" -shellcheck= -pyflakes= .github/workflows/*.yml; }
 
 # === the flake ===
 
@@ -259,6 +262,7 @@ if [[ ${ONLY:-} == page ]]; then
 fi
 check "nixfmt: ${#files[@]} files" formatted
 check "deadnix" alive
+check "actionlint: workflows" workflows
 copy
 check "flake check, every output of every system" whole
 check "flake.lock is in step with flake.nix" in_step

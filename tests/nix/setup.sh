@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes ready what the Nix checks need: nix itself, a formatter and a linter.
+# Makes ready what the Nix checks need: nix itself, a formatter and linters.
 #
 #   tests/nix/setup.sh          fetch and build what is missing, print the paths
 #   tests/nix/setup.sh --check  look only: fetch nothing, build nothing
@@ -14,6 +14,7 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 cache=${REVEILLE_NIX_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/reveille/nix}
 nixfmt_version=0.5.3
 deadnix_version=1.3.1
+actionlint_version=1.7.12
 may_fetch=true
 [[ ${1:-} == --check ]] && may_fetch=false
 
@@ -117,6 +118,22 @@ tool() {
   echo "$program=$cache/$program-$version/bin/$program"
 }
 
+# === the linter of workflows ===
+
+# Go: the system's, or that of the cluster trials.
+go_program() {
+  local own=${REVEILLE_CLUSTER_CACHE:-$(dirname "$cache")/cluster}/go/go/bin/go
+  command -v go || { [[ -x $own ]] && echo "$own"; }
+}
+
+build_actionlint() {
+  local go
+  go=$(go_program) || die "Go is missing; tests/cluster/setup.sh fetches it" 3
+  say "building actionlint $actionlint_version"
+  GOBIN=$1 GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS='-buildvcs=false -modcacherw' \
+    "$go" install -trimpath -ldflags '-s -w' "github.com/rhysd/actionlint/cmd/actionlint@v$actionlint_version" >&2
+}
+
 # === all of it ===
 
 for program in systemd-analyze python3 git; do
@@ -127,3 +144,6 @@ nix=$(nix_program)
 echo "nix=$nix"
 tool nixfmt_rs $nixfmt_version nixfmt
 tool deadnix $deadnix_version deadnix
+keep "actionlint-$actionlint_version" build_actionlint ||
+  die "actionlint did not come; is there a network?" 3
+echo "actionlint=$cache/actionlint-$actionlint_version/actionlint"

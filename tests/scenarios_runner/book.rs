@@ -92,6 +92,8 @@ pub(crate) struct Step {
     /// Only time passes: the timeline is swept.
     pub(crate) sweep: bool,
 
+    /// Who asks at the boot server's port (UDP 4011): address and port.
+    pub(crate) boot_port: Option<SocketAddrV4>,
     /// Whether the machine was sent our loader a moment ago.
     pub(crate) loader_sent: bool,
     /// Where the packet came from, with its port; port 67 of the relay where
@@ -102,6 +104,9 @@ pub(crate) struct Step {
     /// The address that must be probed before this offer leaves; checked where
     /// it stands, `none` for no probe.
     pub(crate) probes: Option<String>,
+    /// The machine and the address of another server that are taken note of:
+    /// `MAC IP`, or `none`; checked where it stands.
+    pub(crate) neighbour: Option<String>,
     /// Whether a packet from an address was broadcast all the same.
     pub(crate) rebinding: bool,
 
@@ -182,7 +187,7 @@ pub(crate) enum Value {
 pub(crate) struct ReplyWant {
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// `broadcast`, `relay IP`, `client IP` or `hardware IP MAC`.
+    /// `broadcast`, `relay IP`, `client IP`, `asker IP:PORT` or `hardware IP MAC`.
     pub(crate) to: String,
     #[serde(default = "nobody")]
     pub(crate) ciaddr: Ipv4Addr,

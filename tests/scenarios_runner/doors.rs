@@ -5,8 +5,8 @@ use reveille::http::media::content_type;
 use reveille::http::range::{Conditions, Selection, Version, select};
 use reveille::http::route::{self, Route, route};
 use reveille::http::target::decode_path;
-use reveille::script::Caller;
-use reveille::tftp::resolve::{Content, resolve};
+use reveille::script::{Caller, SecretValues, Values, render_config};
+use reveille::tftp::resolve::{Content, Naming, resolve};
 use reveille::timeline::Purpose;
 
 use super::book::{Door, FileAsk, Sends, Step};
@@ -18,7 +18,8 @@ use super::stage::Stage;
 type Answer = Result<Sent, String>;
 
 enum Sent {
-    File(ArtifactPath, Purpose),
+    /// The places where it may be.
+    File(Vec<ArtifactPath>, Purpose),
     Text(String, Purpose),
 }
 
@@ -57,14 +58,13 @@ impl Stage {
             Some(digits) => unhex(digits)?,
             None => door.name.clone().into_bytes(),
         };
-        Ok(
-            resolve(&self.snapshot, self.caller(door), self.server, &name)
-                .map(|content| match content {
-                    Content::File { path, purpose } => Sent::File(path, purpose),
-                    Content::Text { body, purpose, .. } => Sent::Text(body, purpose),
-                })
-                .map_err(|refused| refused.as_str().to_owned()),
-        )
+        let (naming, caller) = (Naming::default(), self.caller(door));
+        let content = resolve(&self.snapshot, &naming, caller, self.server, &name);
+        let sent = content.map(|content| match content {
+            Content::File { paths, purpose } => Sent::File(paths, purpose),
+            Content::Text { body, purpose, .. } => Sent::Text(body, purpose),
+        });
+        Ok(sent.map_err(|refused| refused.as_str().to_owned()))
     }
 
     fn http(&self, door: &Door) -> Answer {
@@ -77,7 +77,7 @@ impl Stage {
         let name = |refused: route::Refused| format!("{} {}", refused.status(), refused.as_str());
         let route = route(&self.snapshot, self.caller(door), server, &path, query);
         Ok(match route.map_err(name)? {
-            Route::File { path, purpose, .. } => Sent::File(path, purpose),
+            Route::File { path, purpose, .. } => Sent::File(vec![path], purpose),
             Route::Text {
                 body,
                 purpose,
@@ -90,15 +90,25 @@ impl Stage {
                 }
                 Sent::Text(body, purpose)
             }
+            Route::Config(granted) => {
+                let (file, context) = (&granted.file, &granted.context);
+                let hidden = SecretValues::Hidden;
+                let text = render_config(file, context, hidden, &Values::new());
+                Sent::Text(text.map_err(|error| error.to_string())?, Purpose::Config)
+            }
         })
     }
 }
 
 fn check(sent: &Sent, want: &Sends) -> Result<(), String> {
     let (name, got, purpose) = match sent {
-        Sent::File(path, purpose) => ("file", path.as_str(), purpose),
-        Sent::Text(text, purpose) => ("text", text.as_str(), purpose),
+        Sent::File(paths, purpose) => {
+            let paths: Vec<_> = paths.iter().map(ArtifactPath::as_str).collect();
+            ("file", paths.join(", else "), purpose)
+        }
+        Sent::Text(text, purpose) => ("text", text.clone(), purpose),
     };
+    let got = got.as_str();
     if let Some(want) = &want.purpose {
         same("purpose", want, purpose.as_str())?;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reveille::api::Severity;
@@ -15,10 +16,11 @@ use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
 use reveille::lease::{Authority, LeaseState, LeaseTable, Shares, SilentReason};
 use reveille::script::BootKey;
-use reveille::snapshot::{Acquaintances as _, Settings, Snapshot, compile};
+use reveille::snapshot::{Acquaintances as _, ObjectName, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 use reveille::timeline::{
-    BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline, Transfer,
+    Boot, BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline,
+    Transfer,
 };
 
 use super::book::{Call, ReplyWant, Role, Standing, Step, TransferSeen, World};
@@ -28,7 +30,8 @@ use super::packet::{Packet, build, take_apart};
 
 /// When scenarios begin.
 const START: Millis = Millis::from_secs(1_760_000_000);
-const PURPOSES: [Purpose; 8] = [
+const PURPOSES: [Purpose; 9] = [
+    Purpose::Config,
     Purpose::Loader,
     Purpose::Script,
     Purpose::LocalScript,
@@ -84,7 +87,7 @@ impl Stage {
             autoexec: new.copied().collect(),
             loaders,
             own_addresses: world.own.iter().copied().chain([world.server]).collect(),
-            held: std::sync::Arc::default(),
+            held: Arc::default(),
         };
         Ok(Self {
             snapshot: compile(1, &loaded.inputs, &settings).snapshot,
@@ -171,6 +174,7 @@ impl Stage {
             now: self.now,
             subnet: &self.subnet,
             server: self.server,
+            boot_port: step.boot_port,
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             from: step
                 .from
@@ -189,9 +193,14 @@ impl Stage {
             let got = probe.map_or_else(|| "none".to_owned(), |(at, _)| at.to_string());
             same("probe", want, &got)?;
         }
+        if let Some(want) = &step.neighbour {
+            let heard = decision.neighbour;
+            let got = heard.map_or_else(|| "none".to_owned(), |(mac, at)| format!("{mac} {at}"));
+            same("neighbour", want, &got)?;
+        }
         match (&decision.outcome, &step.reply) {
             (Outcome::Ignored(ignored), _) => {
-                self.tell_silence(&request, *ignored);
+                self.tell_silence(&request, &decision, *ignored);
                 silence(step, *ignored)
             }
             (Outcome::Reply(reply), None) => {
@@ -218,7 +227,8 @@ impl Stage {
         let Some(mac) = request.client.mac else {
             return;
         };
-        let (client, address) = (request.client, reply.yiaddr);
+        let own = Some(reply.yiaddr).filter(|address| !address.is_unspecified());
+        let (client, address) = (request.client, own.unwrap_or(request.ciaddr));
         let next = decision.boot.as_ref().map(|boot| boot.next.clone());
         let fact = match reply.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
@@ -236,14 +246,27 @@ impl Stage {
 
     /// Tells the timeline of a machine that chose another server, as the engine
     /// does.
-    fn tell_silence(&mut self, request: &Request, ignored: Ignored) {
+    fn tell_silence(&mut self, request: &Request, decision: &Decision, ignored: Ignored) {
         let client = request.client;
-        if let Some(mac) = client.mac
-            && ignored == Ignored::Lease(SilentReason::ChoseAnotherServer)
-        {
-            let (at, fact) = (self.now, Fact::ChoseAnother { client });
-            self.observe(&BootEvent { mac, at, fact }, &Known::default());
-        }
+        let Some(mac) = client.mac else { return };
+        let (fact, known) = match (ignored, &decision.boot) {
+            (Ignored::Lease(SilentReason::ChoseAnotherServer), _) => {
+                (Fact::ChoseAnother { client }, Known::default())
+            }
+            (Ignored::LeasedElsewhere, Some(boot)) => {
+                let address = request.requested().unwrap_or(Ipv4Addr::UNSPECIFIED);
+                let next = boot.next.clone();
+                let fact = Fact::Ack {
+                    client,
+                    address,
+                    next,
+                };
+                (fact, self.known(mac, address))
+            }
+            _ => return,
+        };
+        let at = self.now;
+        self.observe(&BootEvent { mac, at, fact }, &known);
     }
 
     /// What the manifests say of a machine, as the keeper asks them.
@@ -299,9 +322,24 @@ impl Stage {
     /// Folds an event in, as the keeper does.
     fn observe(&mut self, event: &BootEvent, known: &Known) {
         for note in self.timeline.observe(event, known) {
-            if let Note::Started(boot) = note {
-                self.told.began(boot.id);
+            match note {
+                Note::Started(boot) => self.told.began(boot.id),
+                Note::Ended(boot) | Note::PhonedHome(boot) => self.spend(&boot),
+                Note::Stage(..) | Note::Trouble(..) => {}
             }
+        }
+    }
+
+    /// Has a machine that boots once boot its disk from now on, as the keeper and
+    /// the press do.
+    fn spend(&mut self, boot: &Boot) {
+        let names = boot.namespace.as_deref().zip(boot.machine.as_deref());
+        if let (Some((namespace, name)), Some(generation)) = (names, boot.consumed) {
+            let name = ObjectName {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            Arc::make_mut(&mut self.snapshot.spent).insert(name, generation);
         }
     }
 
@@ -445,6 +483,7 @@ fn check_reply(want: &ReplyWant, got: &Packet, destination: Destination) -> Resu
         Destination::Relay(relay) => format!("relay {relay}"),
         Destination::Client(address) => format!("client {address}"),
         Destination::Hardware { address, mac } => format!("hardware {address} {mac}"),
+        Destination::Asker(asker) => format!("asker {asker}"),
         Destination::Broadcast => "broadcast".to_owned(),
     };
     let ReplyWant {

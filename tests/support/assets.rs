@@ -19,6 +19,8 @@ pub(crate) struct Assets {
     pub(crate) iso: PathBuf,
     /// Folder of Debian's installer, where this system has it.
     pub(crate) installer: Option<PathBuf>,
+    /// Folder of a signed shim and GRUB, where they came.
+    pub(crate) signed: Option<PathBuf>,
     /// Folder of the iPXE loaders.
     pub(crate) loaders: PathBuf,
     /// UEFI firmware for x86_64.
@@ -43,6 +45,7 @@ impl Assets {
             uki: path("uki")?,
             iso: path("iso")?,
             installer: path("installer").ok().filter(|path| path.is_absolute()),
+            signed: path("signed").ok().filter(|path| path.is_absolute()),
             loaders: path("loaders")?,
             ovmf_code: path("ovmf_code")?,
             ovmf_vars: path("ovmf_vars")?,
@@ -57,6 +60,7 @@ impl Assets {
             uki,
             iso,
             installer,
+            signed,
             loaders,
             ovmf_code,
             ovmf_vars,
@@ -66,6 +70,7 @@ impl Assets {
             ("uki", uki),
             ("iso", iso),
             ("installer", installer.as_ref().unwrap_or(&nothing)),
+            ("signed", signed.as_ref().unwrap_or(&nothing)),
             ("kernel", kernel),
             ("initrd", initrd),
             ("loaders", loaders),

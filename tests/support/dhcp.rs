@@ -57,13 +57,17 @@ impl Machine {
 
     /// DISCOVER of its firmware, as x64 UEFI sends it. Its UUID ends with its MAC address.
     pub(crate) fn wakes(&self) -> Frame {
+        self.wakes_as("PXEClient", 7)
+    }
+
+    /// The same, of another client and architecture (option 93).
+    fn wakes_as(&self, client: &str, arch: u8) -> Frame {
         let mut message = self.message(MessageType::Discover);
         let options = message.opts_mut();
-        options.insert(DhcpOption::ClassIdentifier(
-            b"PXEClient:Arch:00007:UNDI:003016".to_vec(),
-        ));
+        let class = format!("{client}:Arch:{arch:05}:UNDI:003016");
+        options.insert(DhcpOption::ClassIdentifier(class.into_bytes()));
         for (code, data) in [
-            (93, vec![0, 7]),
+            (93, vec![0, arch]),
             (97, [&[0; 11][..], &self.mac.bytes()].concat()),
         ] {
             options.insert(DhcpOption::Unknown(UnknownOption::new(
@@ -77,6 +81,11 @@ impl Machine {
     /// Its firmware's DISCOVER, OFFER.
     pub(crate) fn boots(&self, card: &mut Card) -> Result<Reply> {
         self.ask(card, &self.wakes())
+    }
+
+    /// The same, of another client and architecture.
+    pub(crate) fn boots_as(&self, card: &mut Card, client: &str, arch: u8) -> Result<Reply> {
+        self.ask(card, &self.wakes_as(client, arch))
     }
 
     /// DISCOVER, OFFER, REQUEST, ACK.

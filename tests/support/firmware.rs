@@ -253,7 +253,7 @@ impl Netboot {
 }
 
 /// What it is told to load.
-fn filename(reply: &Reply) -> Option<String> {
+pub(crate) fn filename(reply: &Reply) -> Option<String> {
     let bytes = match reply.message.opts().get(OptionCode::BootfileName) {
         Some(DhcpOption::BootfileName(name)) => name,
         _ => reply.message.fname()?,
@@ -264,7 +264,7 @@ fn filename(reply: &Reply) -> Option<String> {
 }
 
 /// Loads a file as the firmware does (RFC 1350, 2347, 2348).
-fn tftp(server: Ipv4Addr, name: &str) -> Result<Vec<u8>> {
+pub(crate) fn tftp(server: Ipv4Addr, name: &str) -> Result<Vec<u8>> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.set_read_timeout(Some(TFTP_WAIT))?;
     let mut packet = format!("\0\u{1}{name}\0octet\0blksize\01468\0").into_bytes();

@@ -39,6 +39,8 @@ pub(crate) enum Firmware {
     UefiPxe,
     /// UEFI with its own HTTP client.
     UefiHttp,
+    /// UEFI with its own PXE client that runs what Microsoft or the owner signed, and nothing else.
+    SecureBoot,
 }
 
 impl Firmware {
@@ -48,6 +50,7 @@ impl Firmware {
             Self::Bios => "BIOS PXE",
             Self::UefiPxe => "UEFI PXE",
             Self::UefiHttp => "UEFI HTTP boot",
+            Self::SecureBoot => "UEFI PXE with Secure Boot",
         }
     }
 }
@@ -97,7 +100,7 @@ impl Machine {
         match self.firmware {
             // Without graphics SeaBIOS and the ROM write on the serial port.
             Firmware::Bios => command.args(["-machine", "pc,graphics=off"]),
-            Firmware::UefiPxe | Firmware::UefiHttp => {
+            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::SecureBoot => {
                 self.uefi_arguments(&mut command, assets, folder)?
             }
         };
@@ -123,7 +126,7 @@ impl Machine {
         // Without a ROM it is the firmware's own client that asks.
         let rom = match self.firmware {
             Firmware::Bios => "",
-            Firmware::UefiPxe | Firmware::UefiHttp => ",romfile=",
+            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::SecureBoot => ",romfile=",
         };
         format!(
             "virtio-net-pci,netdev=net,mac={},bootindex=0{rom}",
@@ -138,11 +141,28 @@ impl Machine {
         folder: &Path,
     ) -> Result<&'a mut Command> {
         let vars = folder.join(format!("vars-{}.fd", self.name));
-        std::fs::copy(&assets.ovmf_vars, &vars).context("UEFI variables")?;
-        let code = assets.ovmf_code.display();
+        let secure = self.firmware == Firmware::SecureBoot;
+        // With Microsoft's keys, and enforcing: only System Management Mode writes the variables.
+        let of = |path: &Path| {
+            if secure {
+                path.with_extension("ms.fd")
+            } else {
+                path.to_owned()
+            }
+        };
+        std::fs::copy(of(&assets.ovmf_vars), &vars).context("UEFI variables")?;
+        let code = of(&assets.ovmf_code);
+        let code = code.display();
         let flash = "if=pflash,format=raw";
+        if secure {
+            command
+                .args(["-machine", "q35,smm=on", "-global"])
+                .arg("driver=cfi.pflash01,property=secure,value=on");
+        } else {
+            command.args(["-machine", "q35"]);
+        }
         command
-            .args(["-machine", "q35", "-drive"])
+            .arg("-drive")
             .arg(format!("{flash},readonly=on,file={code}"))
             .arg("-drive")
             .arg(format!("{flash},file={}", vars.display()));
@@ -150,7 +170,7 @@ impl Machine {
         // with both PXE clients off, OVMF goes straight to HTTP boot.
         let off: &[&str] = match self.firmware {
             Firmware::UefiHttp => &["IPv6PXESupport", "IPv4PXESupport"],
-            Firmware::Bios | Firmware::UefiPxe => &["IPv6PXESupport"],
+            Firmware::Bios | Firmware::UefiPxe | Firmware::SecureBoot => &["IPv6PXESupport"],
         };
         for client in off {
             command
@@ -167,7 +187,7 @@ impl Machine {
                 disk::bios(&path)?;
                 path.display().to_string()
             }
-            Firmware::UefiPxe | Firmware::UefiHttp => {
+            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::SecureBoot => {
                 disk::uefi(&path)?;
                 format!("fat:{}", path.display())
             }

@@ -112,6 +112,12 @@ impl Launch {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Has it started by another program, whose arguments end with the path of ours: `path`.
     pub(crate) fn under(mut self, words: &[&str], path: &str) -> Self {
         let (first, more) = words.split_first().unwrap_or((&"env", &[]));
@@ -241,17 +247,27 @@ pub(crate) fn get(path: &str) -> Result<String> {
 
 /// The body of a good answer of any door.
 pub(crate) fn fetch(door: SocketAddr, path: &str) -> Result<String> {
+    Ok(String::from_utf8(load(door, path)?)?)
+}
+
+/// The same, of what need not be text.
+pub(crate) fn load(door: SocketAddr, path: &str) -> Result<Vec<u8>> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&door, limit)?;
     stream.set_read_timeout(Some(limit))?;
     // HTTP/1.0: the answer ends with the connection and is never chunked.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .with_context(|| format!("GET {path}: no HTTP answer"))?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.with_context(|| format!("GET {path}: no HTTP answer"))?;
+    let body = answer.split_off(end + 4);
+    let head = String::from_utf8_lossy(&answer);
     let status = head.split_whitespace().nth(1).unwrap_or_default();
-    ensure!(status == "200", "GET {path}: status {status}: {body}");
-    Ok(body.to_owned())
+    ensure!(
+        status == "200",
+        "GET {path}: status {status}: {}",
+        String::from_utf8_lossy(&body)
+    );
+    Ok(body)
 }

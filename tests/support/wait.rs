@@ -17,6 +17,24 @@ pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> R
     until_within(LIMIT, what, look)
 }
 
+/// Waits until a number has grown to `all`. However slow the host is: only when it has not grown for as
+/// long as anything may take is it given up.
+pub(crate) fn until_all(
+    what: &str,
+    all: usize,
+    mut count: impl FnMut() -> Result<usize>,
+) -> Result<()> {
+    let mut most = 0;
+    while most < all {
+        let more = until(&format!("{what}: more than {most} of {all}"), || {
+            let now = count()?;
+            Ok((now > most).then_some(now))
+        });
+        most = more?;
+    }
+    Ok(())
+}
+
 /// [`until`], with a limit of its own.
 #[expect(clippy::disallowed_methods, reason = "a hard limit in real time")]
 pub(crate) fn until_within<T>(

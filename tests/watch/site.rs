@@ -107,6 +107,11 @@ spec:
     args: ['reveille.home={{ boot.phone_home }}']
 ---
 apiVersion: reveille.dev/v1alpha1
+kind: Artifact
+metadata: {name: nowhere}
+spec: {files: [{path: linux, url: 'http://127.0.0.1:1/linux'}]}
+---
+apiVersion: reveille.dev/v1alpha1
 kind: Machine
 metadata: {name: m1}
 spec:
@@ -348,6 +353,8 @@ fn full(folder: &Path) -> Result<(Server, fs::File)> {
     let shell = format!("exec \"$@\" 2>{}", pipe.display());
     let program = Server::program();
     let program = program.to_str().context("the program's path")?;
+    let pair = short_lived(&home.join("tls"))?;
+    let pair = pair.to_str().context("the pair's path")?;
     let full = Launch::serve(
         &manifests,
         &folder.join("loaders"),
@@ -356,6 +363,7 @@ fn full(folder: &Path) -> Result<(Server, fs::File)> {
     )?
     .admin(9169)
     .with(&["--http", "10.99.0.1:8082", "--tftp", "10.99.0.1:6902"])
+    .with(&["--https", "10.99.0.1:8443", "--tls", pair])
     .under(&["sh", "-c", &shell, "sh"], program)
     .start()?;
     // The last bytes, too: the next page of the database has no room.
@@ -365,6 +373,18 @@ fn full(folder: &Path) -> Result<(Server, fs::File)> {
         .output()?;
     ensure!(!filler.status.success(), "the disk has room for everything");
     Ok((full, log))
+}
+
+/// A certificate that runs out within the week, in a folder.
+fn short_lived(folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let key = rcgen::KeyPair::generate()?;
+    let mut params = rcgen::CertificateParams::default();
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(5);
+    let certificate = params.self_signed(&key)?;
+    fs::write(folder.join("tls.key"), key.serialize_pem())?;
+    fs::write(folder.join("tls.crt"), certificate.pem())?;
+    Ok(folder.to_owned())
 }
 
 /// Starts Prometheus with the rules, their `for:` shortened: a test has no five minutes.

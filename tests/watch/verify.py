@@ -20,23 +20,27 @@ import urllib.request
 # Queries that may answer nothing in the test, by the metric that they need: why.
 MAY_BE_EMPTY = {
     "reveille_http_full_total": "takes 1,024 connections at once; tests/wire_http.rs has a door with fewer",
+    "reveille_tftp_uploads_total": "nobody may write; tests/wire_tftp.rs has a service that takes files",
+    "reveille_transfer_turns_total": "the files of the storm are small; src/governor has its tests",
+    "reveille_transfer_wait_seconds": "takes more large transfers at once than a storm here makes",
     "reveille_discovery_errors_total": "takes an API server that refuses a Machine",
-    "reveille_artifact_fetch_seconds": "the storm boots from the tree; tests/artifact_store.rs fetches",
+    "reveille_artifact_fetch_seconds": "the storm boots from the tree; tests/artifact_store fetches",
     "reveille_loaders_seeded_total": "no folder of loaders to take over; src/loaders has its tests",
 }
 # Metrics that stand still in the test: why.
 MAY_STAND_STILL = {
     **MAY_BE_EMPTY,
     "process_max_fds": "a limit",
+    "reveille_tftp_received_bytes_total": "nobody may write; tests/wire_tftp.rs has a service that takes files",
+    "reveille_transfers_going": "the files of the storm are small; src/governor has its tests",
+    "reveille_transfers_waiting": "takes more large transfers at once than a storm here makes",
     "process_start_time_seconds": "the start",
     "reveille_boot_events_dropped_total": "takes more events than a storm here makes",
-    "reveille_artifact_bytes": "the storm boots from the tree; tests/artifact_store.rs fetches",
-    "reveille_artifact_damaged_files_total": "takes a damaged volume; tests/artifact_store.rs has one",
-    "reveille_artifact_fetched_bytes_total": "the storm boots from the tree; tests/artifact_store.rs fetches",
-    "reveille_artifact_fetches_total": "the storm boots from the tree; tests/artifact_store.rs fetches",
+    "reveille_artifact_bytes": "the storm boots from the tree; tests/artifact_store fetches",
+    "reveille_artifact_damaged_files_total": "takes a damaged volume; tests/artifact_store has one",
+    "reveille_artifact_fetched_bytes_total": "the storm boots from the tree; tests/artifact_store fetches",
     "reveille_artifact_swept_total": "takes an hour of grace",
     "reveille_artifact_volume_free_bytes": "may stay the same for minutes",
-    "reveille_artifacts": "the storm boots from the tree; tests/artifact_store.rs fetches",
     "reveille_build_info": "always 1",
     "reveille_loader_info": "always 1",
     "reveille_discovery_candidates": "a stranger is one for a moment only",

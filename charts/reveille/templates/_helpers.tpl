@@ -106,6 +106,13 @@ resources:
 {{- if and $v.artifacts.hostPath $v.artifacts.existingClaim }}
 {{- fail "artifacts.hostPath and artifacts.existingClaim name two places for one thing; leave one empty" }}
 {{- end }}
+{{- $store := $v.artifacts.store }}
+{{- if and $store.hostPath $store.existingClaim }}
+{{- fail "artifacts.store.hostPath and artifacts.store.existingClaim name two places for one thing; leave one empty" }}
+{{- end }}
+{{- if and $store.existingClaim (ne $v.kind "Deployment") }}
+{{- fail (printf "artifacts.store.existingClaim: %s with kind: %s: a store has one owner; set artifacts.store.hostPath to a folder of the nodes, or leave both empty for the volume of each Pod" $store.existingClaim $v.kind) }}
+{{- end }}
 {{- if and $v.network.hostNetwork $v.network.multus }}
 {{- fail "network.multus has no effect with the node's network; set network.hostNetwork: false" }}
 {{- end }}

@@ -7,6 +7,7 @@
 //! that it reads, so each of those has one. Pure.
 
 mod artifact;
+mod config;
 mod dhcp;
 mod machine;
 mod profile;

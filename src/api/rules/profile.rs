@@ -3,6 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
 use super::artifact::file_source;
+use super::config::config;
 use super::dhcp::options;
 use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
@@ -14,12 +15,13 @@ const MAX_ARG: i64 = 2048;
 const MAX_FILE: i64 = 512;
 
 pub(in crate::api) fn profile() -> Vec<At> {
-    let mut all = vec![source(), firmware()];
+    let mut all = vec![source(), firmware(), shim()];
     all.extend(loader());
     all.extend(other_sources());
     all.extend(linux());
     all.extend(selector());
     all.extend(params());
+    all.extend(config());
     all.extend(options("options"));
     all
 }
@@ -135,6 +137,44 @@ fn firmware() -> At {
             "firmware passes no arguments to what it loads itself; \
              remove them, or use `kind: Ipxe`",
         ))
+}
+
+/// What shim is there for, and what GRUB boots.
+fn shim() -> At {
+    let kind = "has(self.loader) && has(self.loader.kind) && self.loader.kind == 'GrubShim'";
+    let without: Vec<String> = Architecture::ALL
+        .into_iter()
+        .filter(|arch| arch.shim_file().is_none())
+        .map(|arch| format!("a == '{arch}' && !({})", file("self.loader.files", arch)))
+        .collect();
+    let bare: Vec<String> = Architecture::ALL
+        .into_iter()
+        .filter(|arch| arch.shim_file().is_none())
+        .map(|arch| format!("a == '{arch}'"))
+        .collect();
+    let missing = format!(
+        "self.architectures.filter(a, has(self.loader.files) ? {} : {})",
+        without.join(" || "),
+        bare.join(" || ")
+    );
+    let boots_no = |name: &str| {
+        rule_of(
+            name,
+            &format!("!({kind}) || !has(self.{name})"),
+            &format!("GRUB boots no `{name}`; use a loader of kind Ipxe"),
+        )
+    };
+    at("")
+        .rule(rule_of(
+            "architectures",
+            &format!("!({kind}) || !has(self.architectures) || {missing}.size() == 0"),
+            &format!(
+                "there is no shim for %({missing}[0])%; \
+                 remove it, and give such machines another profile"
+            ),
+        ))
+        .rule(boots_no("iso"))
+        .rule(boots_no("script"))
 }
 
 fn other_sources() -> Vec<At> {

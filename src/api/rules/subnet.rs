@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::Validati
 
 use super::dhcp::{classes, options, ranges};
 use super::syntax::{is_cidr, is_time, mac_pattern};
-use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, quoted, rule, rule_of};
+use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, params, quoted, rule, rule_of};
 
 /// The longest name of an interface that is looked at; what is longer than any
 /// is told so.
@@ -14,7 +14,7 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     let atomic = ["routers", "dns.servers", "ntp"].map(|path| at(path).list(List::Atomic));
     let hosts = ["routers[]", "dns.servers[]", "ntp[]", "nextServer"].map(host);
     let mut all = vec![
-        at("").rule(inside()),
+        at("").rule(inside()).rule(lends()),
         at("cidr").rule(rule(
             &format!(
                 "!({}) || !self.matches('^(0|127|22[4-9]|23[0-9]|24[0-9]|25[0-5])[.]')",
@@ -37,6 +37,7 @@ pub(in crate::api) fn subnet() -> Vec<At> {
         name_ref("defaultProfileRef", "BootProfile"),
     ];
     all.extend(atomic);
+    all.extend(params());
     all.extend(hosts);
     all.extend(options("options"));
     all.extend(classes());
@@ -73,6 +74,15 @@ fn inside() -> ValidationRule {
         &format!(
             "%({outside}[0])% is no address of a host in %(self.cidr)%; keep the pool inside the network"
         ),
+    )
+}
+
+/// A proxy has nothing to lend.
+fn lends() -> ValidationRule {
+    rule_of(
+        "pools",
+        "self.mode != 'Proxy' || !has(self.pools) || self.pools.size() == 0",
+        "a proxy lends no addresses; remove `pools`, or write `mode: Server`",
     )
 }
 

@@ -13,7 +13,8 @@ impl Fetcher {
     /// What the server said.
     pub async fn look(&self, session: &Session, url: &str) -> Result<(), Failure> {
         if let Some(path) = url.strip_prefix("file://") {
-            let there = tokio::fs::metadata(path).await;
+            let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+            let there = tokio::fs::metadata(path.as_ref()).await;
             let there =
                 there.map_err(|error| Failure::new(Reason::File, format!("{url}: {error}")))?;
             return if there.is_file() {

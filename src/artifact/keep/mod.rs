@@ -166,6 +166,8 @@ impl Keeper {
                 continue;
             }
             let tries = self.tries.entry(want.name.clone()).or_default();
+            // A manifest that was taken back leaves no failure behind.
+            *tries = std::mem::take(tries).about(&want.identity());
             let step = step(want, table.get(&want.name), tries, now);
             let tries = tries.clone();
             let is_due = matches!(step, Step::Fetch | Step::Refresh);

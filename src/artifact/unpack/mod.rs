@@ -3,7 +3,8 @@
 //!
 //! An archive is a stranger's program for our disk. Every decision about its
 //! names is in `plan` and the files below it, which do no I/O: `name` (what a
-//! name may be), `pick` (what is wanted and where it goes), `links` (where
+//! name may be), `pick` (what is wanted and where it goes), `entries` (what the
+//! archive has shown), `places` (what of the tree is taken), `links` (where
 //! links lead), `whiteout` (what layers take away), `limits` (what it may
 //! cost). `tar`, `zip` and `iso` read, `decode` decompresses, `tree` writes.
 //!
@@ -24,6 +25,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 mod decode;
+mod entries;
 mod format;
 pub mod iso;
 pub mod limits;
@@ -31,6 +33,7 @@ pub mod links;
 pub mod name;
 pub(crate) mod near;
 pub mod pick;
+mod places;
 pub mod plan;
 mod refused;
 mod tar;

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::entries::{Entries, Node, What};
 use super::limits::{Limits, Spent};
-use super::links::{self, Found, Target};
+use super::links::{Found, Target};
 use super::name::{BadName, EntryName, shown};
-use super::near::Near;
 use super::pick::{Pick, Placed};
+use super::places::{Places, Stands};
 use super::refused::{LeftOut, Refused, Special};
 
 /// What an archive says an entry is.
@@ -92,34 +93,6 @@ pub struct Rest {
     pub left_out: Vec<(String, LeftOut)>,
 }
 
-#[derive(Clone, Debug)]
-struct Node {
-    layer: usize,
-    what: What,
-    placed: Option<Placed>,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    /// A file, and where its bytes are: `here` in the tree, else in the
-    /// archive under `from`.
-    File {
-        here: Option<EntryName>,
-        from: Later,
-    },
-    Folder,
-    Link(Target),
-    Special,
-}
-
-/// What stands at a place of the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stands {
-    File,
-    Folder,
-    Link,
-}
-
 /// The plan of one unpacking.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -127,10 +100,8 @@ pub struct Plan<'a> {
     limits: &'a Limits,
     rules: Rules,
     layer: usize,
-    /// All entries, by their name in the archive.
-    nodes: BTreeMap<EntryName, Node>,
-    /// All of the tree.
-    tree: BTreeMap<EntryName, Stands>,
+    entries: Entries,
+    places: Places,
     matched: BTreeSet<usize>,
     left_out: Vec<(String, LeftOut)>,
     /// What was spent of the limits.
@@ -146,8 +117,8 @@ impl<'a> Plan<'a> {
             limits,
             rules,
             layer: 0,
-            nodes: BTreeMap::new(),
-            tree: BTreeMap::new(),
+            entries: Entries::new(rules),
+            places: Places::default(),
             matched: BTreeSet::new(),
             left_out: Vec::new(),
             spent: Spent::default(),
@@ -202,7 +173,7 @@ impl<'a> Plan<'a> {
             what,
             placed,
         };
-        self.nodes.insert(name, node);
+        self.entries.insert(name, node);
         Ok(act)
     }
 
@@ -246,7 +217,7 @@ impl<'a> Plan<'a> {
         let parts: Vec<&str> = spelled.parts().collect();
         let behind = (1..parts.len()).find_map(|length| {
             let folder = EntryName::of_parts(parts.get(..length)?);
-            let node = self.nodes.get(&folder)?;
+            let node = self.entries.get(&folder)?;
             matches!(node.what, What::Link(_)).then_some(folder)
         });
         let Some(link) = behind else {
@@ -260,7 +231,7 @@ impl<'a> Plan<'a> {
             }),
             Rules::Layers => {
                 let parent = spelled.parent().unwrap_or_default();
-                match links::resolve(&parent, Rules::Layers, &|name| self.seen(name)) {
+                match self.entries.resolve(&parent) {
                     Found::Folder(folder) => Ok(Some(folder.join(spelled.file_name()))),
                     Found::File(_) | Found::Dead | Found::Out => {
                         if self.pick.takes_all() {
@@ -282,7 +253,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Vec<EntryName>, Refused> {
         let mut removed = Vec::new();
         let folder = matches!(kind, Kind::Folder);
-        if let Some(before) = self.nodes.get(name) {
+        if let Some(before) = self.entries.get(name) {
             let was_folder = matches!(before.what, What::Folder);
             if folder && was_folder {
                 return Ok(removed);
@@ -295,14 +266,14 @@ impl<'a> Plan<'a> {
                     entry: name.as_str().to_owned(),
                 });
             }
-        } else if self.rules == Rules::Layers && !folder && self.has_children(name) {
+        } else if self.rules == Rules::Layers && !folder && self.entries.has_children(name) {
             self.remove(name, false, &mut removed);
         }
         // A file of a lower layer in a folder of ours.
         if self.rules == Rules::Layers {
             let mut parent = name.parent();
             while let Some(folder) = parent.filter(|folder| !folder.is_root()) {
-                let stands = self.nodes.get(&folder);
+                let stands = self.entries.get(&folder);
                 if stands.is_some_and(|node| {
                     node.layer < self.layer && !matches!(node.what, What::Folder)
                 }) {
@@ -315,10 +286,9 @@ impl<'a> Plan<'a> {
         if let Some(Placed { to, .. }) = placed
             && self.rules == Rules::Layers
             && !folder
-            && self.tree.get(to) == Some(&Stands::Folder)
-            && !self.has_any(to)
+            && self.places.is_folder(to)
+            && self.places.leave(to)
         {
-            self.tree.remove(to);
             removed.push(to.clone());
         }
         Ok(removed)
@@ -337,14 +307,14 @@ impl<'a> Plan<'a> {
             Kind::File => {
                 let here = placed.map(|placed| placed.to.clone());
                 if let Some(to) = &here {
-                    self.occupy(to, Stands::File)?;
+                    self.places.take(to, Stands::File)?;
                     act.then = Then::File(to.clone());
                 }
                 What::File { here, from }
             }
             Kind::Folder => {
                 if let Some(placed) = placed {
-                    self.occupy(&placed.to, Stands::Folder)?;
+                    self.places.take(&placed.to, Stands::Folder)?;
                     act.then = Then::Folder(placed.to.clone());
                 }
                 What::Folder
@@ -397,12 +367,12 @@ impl<'a> Plan<'a> {
             Rules::Layers => EntryName::parse_rooted(target, limits),
         };
         let found = match parsed {
-            Ok(target) => links::resolve(&target, self.rules, &|name| self.seen(name)),
+            Ok(target) => self.entries.resolve(&target),
             Err(why) if placed.is_some() => return Err(refused(why)),
             Err(_) => Found::Dead,
         };
         let of = match &found {
-            Found::File(of) => self.nodes.get(of),
+            Found::File(of) => self.entries.get(of),
             Found::Folder(_) | Found::Dead | Found::Out => None,
         };
         let Some(What::File { here, from }) = of.map(|node| &node.what) else {
@@ -423,7 +393,7 @@ impl<'a> Plan<'a> {
             // reads it again.
             return Ok(What::File { here: None, from });
         };
-        self.occupy(&to, Stands::File)?;
+        self.places.take(&to, Stands::File)?;
         let Some(of) = of else {
             // Wanted under this name only: it is read later.
             return Ok(What::File { here: None, from });
@@ -435,67 +405,6 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn seen(&self, name: &EntryName) -> links::Seen<'_> {
-        match self.nodes.get(name).map(|node| &node.what) {
-            Some(What::File { .. }) => links::Seen::File,
-            Some(What::Folder) => links::Seen::Folder,
-            Some(What::Link(target)) => links::Seen::Link(target),
-            Some(What::Special) => links::Seen::Nothing,
-            None if name.is_root() || self.has_children(name) => links::Seen::Folder,
-            None => links::Seen::Nothing,
-        }
-    }
-
-    fn has_children(&self, name: &EntryName) -> bool {
-        self.inside(name).next().is_some()
-    }
-
-    /// Whether something of the tree is in the folder `to`.
-    fn has_any(&self, to: &EntryName) -> bool {
-        let below = self.tree.range(to.join("")..).next();
-        below.is_some_and(|(below, _)| below.beneath(to).is_some())
-    }
-
-    /// The entries inside `name`, sorted.
-    fn inside<'b>(
-        &'b self,
-        name: &'b EntryName,
-    ) -> impl Iterator<Item = (&'b EntryName, &'b Node)> {
-        self.nodes
-            .range(name.join("")..)
-            .take_while(move |(other, _)| other.beneath(name).is_some())
-    }
-
-    /// Takes a place of the tree, with the folders it is in.
-    fn occupy(&mut self, to: &EntryName, stands: Stands) -> Result<(), Refused> {
-        let conflict = |entry: &EntryName| Refused::Conflict {
-            entry: entry.as_str().to_owned(),
-        };
-        let mut parent = to.parent();
-        while let Some(folder) = parent.filter(|folder| !folder.is_root()) {
-            match self.tree.get(&folder) {
-                Some(Stands::Folder) => break,
-                Some(Stands::File | Stands::Link) => return Err(conflict(&folder)),
-                None => {}
-            }
-            parent = folder.parent();
-            self.tree.insert(folder, Stands::Folder);
-        }
-        match (self.tree.get(to), stands) {
-            (Some(Stands::Folder), Stands::Folder) => {}
-            (Some(Stands::File | Stands::Link), Stands::File | Stands::Link) => {
-                return Err(Refused::Duplicate {
-                    entry: to.as_str().to_owned(),
-                });
-            }
-            (Some(_), _) => return Err(conflict(to)),
-            (None, _) => {
-                self.tree.insert(to.clone(), stands);
-            }
-        }
-        Ok(())
-    }
-
     fn whiteout(&mut self, white: &super::whiteout::Whiteout) -> Result<Act, Refused> {
         use super::whiteout::Whiteout;
         let mut act = Act::default();
@@ -503,8 +412,7 @@ impl<'a> Plan<'a> {
             Whiteout::Of(folder, _) | Whiteout::Opaque(folder) => folder,
             Whiteout::Ignored => return Ok(act),
         };
-        let Found::Folder(folder) = links::resolve(folder, Rules::Layers, &|name| self.seen(name))
-        else {
+        let Found::Folder(folder) = self.entries.resolve(folder) else {
             return Ok(act);
         };
         match white {
@@ -524,29 +432,13 @@ impl<'a> Plan<'a> {
 
     /// Removes what lower layers have in `name`, and itself where asked.
     fn remove(&mut self, name: &EntryName, itself: bool, removed: &mut Vec<EntryName>) {
-        let mut gone: Vec<EntryName> = self
-            .inside(name)
-            .filter(|(_, node)| node.layer < self.layer)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let own = self.nodes.get(name);
-        if itself && own.is_some_and(|node| node.layer < self.layer) {
-            gone.push(name.clone());
-        }
-        // The deepest first: a folder is empty when its turn comes.
-        gone.sort_by_key(|name| std::cmp::Reverse(name.parts().count()));
-        for name in gone {
-            let Some(node) = self.nodes.remove(&name) else {
+        for node in self.entries.take_lower(name, itself, self.layer) {
+            let (What::File { .. } | What::Folder, Some(Placed { to, .. })) =
+                (node.what, node.placed)
+            else {
                 continue;
             };
-            if matches!(node.what, What::Link(_) | What::Special) {
-                continue;
-            }
-            let Some(Placed { to, .. }) = node.placed else {
-                continue;
-            };
-            if !self.has_any(&to) {
-                self.tree.remove(&to);
+            if self.places.leave(&to) {
                 removed.push(to);
             }
         }
@@ -559,12 +451,17 @@ impl<'a> Plan<'a> {
     pub fn finish(mut self, note: &'static str) -> Result<(Rest, Spent), Refused> {
         for index in 0..self.pick.len() {
             if !self.matched.contains(&index) {
-                return Err(self.missing(index, note));
+                let wanted = self.pick.written(index);
+                return Err(Refused::Missing {
+                    wanted: wanted.to_owned(),
+                    near: self.entries.near(wanted),
+                    note,
+                });
             }
         }
         let mut rest = Rest::default();
         let wanted: Vec<(EntryName, Placed)> = self
-            .nodes
+            .entries
             .iter()
             .filter_map(|(name, node)| Some((name.clone(), node.placed.clone()?)))
             .collect();
@@ -576,7 +473,7 @@ impl<'a> Plan<'a> {
     }
 
     fn settle(&mut self, name: &EntryName, placed: Placed, rest: &mut Rest) -> Result<(), Refused> {
-        let target = match self.nodes.get(name).map(|node| &node.what) {
+        let target = match self.entries.get(name).map(|node| &node.what) {
             Some(What::File { here: None, from }) => {
                 rest.later.entry(from.clone()).or_default().push(placed.to);
                 return Ok(());
@@ -585,11 +482,12 @@ impl<'a> Plan<'a> {
             Some(What::File { .. } | What::Folder | What::Special) | None => return Ok(()),
         };
         let entry = name.as_str().to_owned();
-        let found = links::resolve(name, self.rules, &|name| self.seen(name));
+        let found = self.entries.resolve(name);
         let left_out = match found {
             Found::File(of) => {
-                self.occupy(&placed.to, Stands::File)?;
-                if let Some(What::File { here, from }) = self.nodes.get(&of).map(|node| &node.what)
+                self.places.take(&placed.to, Stands::File)?;
+                if let Some(What::File { here, from }) =
+                    self.entries.get(&of).map(|node| &node.what)
                 {
                     match here {
                         Some(here) => rest.names.push((here.clone(), placed.to)),
@@ -600,12 +498,12 @@ impl<'a> Plan<'a> {
             }
             Found::Folder(folder) => match self.pick.place(&folder, |_| ()) {
                 _ if folder.is_root() && self.pick.keeps_names() => {
-                    self.occupy(&placed.to, Stands::Link)?;
+                    self.places.take(&placed.to, Stands::Link)?;
                     rest.links.push((placed.to, folder));
                     return Ok(());
                 }
-                Some(there) if self.tree.get(&there.to) == Some(&Stands::Folder) => {
-                    self.occupy(&placed.to, Stands::Link)?;
+                Some(there) if self.places.is_folder(&there.to) => {
+                    self.places.take(&placed.to, Stands::Link)?;
                     rest.links.push((placed.to, there.to));
                     return Ok(());
                 }
@@ -622,21 +520,6 @@ impl<'a> Plan<'a> {
             | LeftOut::FolderElsewhere
             | LeftOut::Name(_)
             | LeftOut::Special(_) => Err(Refused::DeadLink { entry, target }),
-        }
-    }
-
-    fn missing(&self, index: usize, note: &'static str) -> Refused {
-        let wanted = self.pick.written(index);
-        let mut near = Near::to(wanted);
-        for (name, node) in &self.nodes {
-            if matches!(node.what, What::File { .. } | What::Link(_)) {
-                near.see(name.as_str());
-            }
-        }
-        Refused::Missing {
-            wanted: wanted.to_owned(),
-            near: near.names(),
-            note,
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Asked {
 
 /// Whose lines are wanted.
 #[derive(Debug, PartialEq, Eq)]
-enum Whose {
+pub(super) enum Whose {
     Everyone,
     /// Those of these interfaces.
     Interfaces(BTreeSet<MacAddress>),
@@ -90,7 +90,7 @@ pub(super) async fn log(State(sources): Shared, Query(asked): Query<Asked>) -> R
 }
 
 /// Whom `name` means.
-fn whose(
+pub(super) fn whose(
     name: &str,
     snapshot: Option<&Snapshot>,
     past: &VecDeque<Arc<StoryLine>>,

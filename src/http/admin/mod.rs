@@ -1,10 +1,13 @@
 //! The admin doors: is it alive, is it ready, what does it count, who boots.
 //!
 //! Two doors with one set of answers. The TCP port asks nobody who they are,
-//! so nothing there changes anything. The Unix socket is for those who may
-//! open its file; only there a machine can be approved.
+//! unless client certificates are wanted, so nothing there changes anything. The
+//! Unix socket is for those who may open its file; only there a machine can be
+//! approved.
 
+mod explain;
 mod log;
+mod packets;
 
 use std::fmt;
 use std::io;
@@ -13,7 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path as PathOf, Query, State};
+use axum::extract::{Path as PathOf, Query, Request, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -25,15 +29,18 @@ use prometheus::TextEncoder;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::door::{Door, Limits};
-use super::listen::{LocalListener, User};
+pub use self::explain::ExplainQuery;
+use super::door::{Caller, Door, Limits};
+use super::listen::{LocalListener, TlsListener, User};
 use super::media;
 use super::metrics::HttpMetrics;
 use crate::boot::MacAddress;
+use crate::packets::Ring;
 use crate::snapshot::Reader;
 use crate::status::Table;
 use crate::telemetry::{self, Meter};
 use crate::timeline::Chronicle;
+use crate::tls::Handshakes;
 
 /// What `/` says.
 const INDEX: &str = "\
@@ -47,6 +54,9 @@ const INDEX: &str = "\
 /artifacts the artifacts and how far they are, as JSON
 /boots     the boots of the machines, as JSON
 /leases    the leases, a line of JSON each, as `reveille leases export` has them
+/machines/NAME/packets       the last DHCP packets of a machine, a line of JSON each
+/machines/NAME/packets.pcap  the same as a capture
+/explain   why a machine gets what it gets (?who=MAC|UUID|IP|NAME&subnet=NAME&arch=ARCH&relay=IP)
 /log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)
 ";
 
@@ -81,6 +91,11 @@ pub type Show =
 pub type Approve =
     Arc<dyn Fn(MacAddress) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
+/// Explains what a machine gets, or what a packet is answered.
+pub type Explain = Arc<
+    dyn Fn(ExplainQuery) -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync,
+>;
+
 /// What the admin doors need.
 #[derive(Clone)]
 pub struct AdminConfig {
@@ -98,6 +113,10 @@ pub struct AdminConfig {
     pub snapshots: Reader,
     /// What `/log` says.
     pub chronicle: Chronicle,
+    /// What the packets of a machine are.
+    pub packets: Ring,
+    /// What `/explain` says.
+    pub explain: Explain,
     /// Approves machines.
     pub approve: Approve,
     /// Reads every artifact; what is damaged.
@@ -111,8 +130,24 @@ pub struct AdminConfig {
 /// The admin server, bound.
 #[derive(Debug)]
 pub struct AdminServer {
-    door: Door,
+    door: AdminDoor,
     config: AdminConfig,
+}
+
+/// TLS at the admin port.
+#[derive(Clone, Debug)]
+pub struct AdminTls {
+    /// Makes the handshakes.
+    pub handshakes: Handshakes,
+    /// Whether all but health wants a client certificate.
+    pub certified: bool,
+}
+
+/// The door of the admin server.
+#[derive(Debug)]
+enum AdminDoor {
+    Plain(Door),
+    Tls(Door<TlsListener>, bool),
 }
 
 /// The admin server at a Unix socket, bound.
@@ -142,10 +177,14 @@ enum Refused {
     NoMachine,
     /// The machine cannot be approved.
     NotApproved,
+    /// There is nobody to explain, or it cannot be told where.
+    NotExplained,
     /// It cannot be shown now.
     NotNow,
     /// The text is no level of a part.
     BadLevel,
+    /// The client showed no certificate.
+    NoCertificate,
 }
 
 impl fmt::Debug for AdminConfig {
@@ -163,11 +202,23 @@ impl AdminServer {
     ///
     /// # Errors
     /// Where the address cannot be bound.
-    pub fn bind(listen: SocketAddr, config: AdminConfig) -> io::Result<Self> {
-        Ok(Self {
-            door: Door::bind("admin", listen, config.limits, config.metrics.clone())?,
-            config,
-        })
+    pub fn bind(
+        listen: SocketAddr,
+        tls: Option<AdminTls>,
+        config: AdminConfig,
+    ) -> io::Result<Self> {
+        let (limits, metrics) = (config.limits, config.metrics.clone());
+        let door = match tls {
+            None => AdminDoor::Plain(Door::bind("admin", listen, limits, metrics)?),
+            Some(AdminTls {
+                handshakes,
+                certified,
+            }) => {
+                let door = Door::bind_tls("admin-tls", listen, handshakes, limits, metrics)?;
+                AdminDoor::Tls(door, certified)
+            }
+        };
+        Ok(Self { door, config })
     }
 
     /// The address that was bound.
@@ -175,7 +226,10 @@ impl AdminServer {
     /// # Errors
     /// Where the kernel does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.door.local_addr()
+        match &self.door {
+            AdminDoor::Plain(door) => door.local_addr(),
+            AdminDoor::Tls(door, _) => door.local_addr(),
+        }
     }
 
     /// Serves until `cancel`, then drains.
@@ -187,11 +241,34 @@ impl AdminServer {
         // Its own token: a broken listener must end this door alone.
         let cancel = cancel.child_token();
         let router = Sources::new(config, &cancel, INDEX.to_owned()).router();
-        door.run(cancel, move |_caller| {
-            TowerToHyperService::new(router.clone())
-        })
-        .await
+        match door {
+            AdminDoor::Plain(door) => {
+                let serve = move |_| TowerToHyperService::new(router.clone());
+                door.run(cancel, serve).await
+            }
+            AdminDoor::Tls(door, wanted) => {
+                let serve = move |caller: Caller| {
+                    let router = if wanted && !caller.certified {
+                        router.clone().layer(from_fn(health_only))
+                    } else {
+                        router.clone()
+                    };
+                    TowerToHyperService::new(router)
+                };
+                door.run(cancel, serve).await
+            }
+        }
     }
+}
+
+/// Answers a client that showed no certificate where one is wanted: kubelet
+/// has none, and asks whether we live.
+async fn health_only(request: Request, next: Next) -> Response {
+    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+        return next.run(request).await;
+    }
+    Refused::NoCertificate
+        .answer("show a certificate that the authority in --admin-client-ca signed")
 }
 
 // === impl AdminSocket ===
@@ -271,6 +348,9 @@ impl Sources {
             .route("/boots", get(boots))
             .route("/leases", get(leases))
             .route("/log", get(log::log))
+            .route("/explain", get(explain::explain))
+            .route("/machines/{name}/packets", get(packets::lines))
+            .route("/machines/{name}/packets.pcap", get(packets::capture))
             .route("/status", table(Table::Overview))
             .route("/machines", table(Table::Machines))
             .route("/subnets", table(Table::Subnets))
@@ -377,16 +457,19 @@ impl Refused {
             Self::BadMac => "bad-mac",
             Self::NoMachine => "no-machine",
             Self::NotApproved => "not-approved",
+            Self::NotExplained => "not-explained",
             Self::NotNow => "not-now",
             Self::BadLevel => "bad-level",
+            Self::NoCertificate => "no-client-certificate",
         }
     }
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::NotFound | Self::NoMachine => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoMachine | Self::NotExplained => StatusCode::NOT_FOUND,
             Self::BadMac | Self::BadLevel => StatusCode::BAD_REQUEST,
             Self::NotApproved => StatusCode::CONFLICT,
+            Self::NoCertificate => StatusCode::FORBIDDEN,
             Self::NotNow => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

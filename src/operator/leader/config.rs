@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::elect::Timing;
+use super::timing::Timing;
 
 /// The most replicas: each has a tenth of every pool for emergencies, and the
 /// larger part must be left to the one that leads.
@@ -66,6 +66,21 @@ pub struct LeaderConfig {
     pub retry_period: u16,
 }
 
+impl LeaderConfig {
+    /// Settings of one replica, with the times of the flags' defaults.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self {
+            replicas: 1,
+            ordinal: None,
+            lease_name: "reveille".to_owned(),
+            lease_duration: 15,
+            renew_deadline: 10,
+            retry_period: 2,
+        }
+    }
+}
+
 /// Which of how many replicas this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -116,7 +131,7 @@ pub enum ConfigError {
     LeaseName(String),
     /// Times that make no sense together.
     #[error("--lease-duration, --renew-deadline, --retry-period: {0}")]
-    Timing(#[from] super::elect::TimingError),
+    Timing(#[from] super::timing::TimingError),
 }
 
 // === impl LeaderConfig ===

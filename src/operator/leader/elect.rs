@@ -21,66 +21,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::record::{RELEASED_SECS, Record, later, scattered};
+use super::timing::{MAX_LEASE, Timing};
 use crate::clock::Uptime;
 
-/// The longest lease that may be set or is believed: a number that somebody
-/// wrote by hand must not keep everybody out for ever.
-pub const MAX_LEASE: Duration = Duration::from_secs(300);
-/// `leaseDurationSeconds` of an object that its holder gave up, as client-go
-/// writes it.
-pub const RELEASED_SECS: u32 = 1;
 /// The longest wait between two looks at the object, as a multiple of
 /// [`Timing::retry`]: replicas that start together must not stay in step.
 pub const MAX_WAIT: f64 = 2.2;
-
-/// How long things take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Others take a Lease that has not changed for so long.
-    pub lease: Duration,
-    /// A holder that could not renew it for so long leads no more.
-    pub renew: Duration,
-    /// How often the object is written or read.
-    pub retry: Duration,
-}
-
-/// Times that make no sense together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TimingError {
-    /// Clocks that run at different speeds would make two leaders.
-    #[error("the lease duration must be at least 1.5 times the renew deadline, and at most 300 s")]
-    Lease,
-    /// One failed attempt would end the leadership.
-    #[error("the renew deadline must be at least 3 times the retry period")]
-    Renew,
-    /// The API server is asked as often.
-    #[error("the retry period must be at least 100 ms")]
-    Retry,
-}
-
-/// A Lease object, as far as it matters here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// `metadata.uid`; empty in one that is yet to be made.
-    pub uid: String,
-    /// `metadata.resourceVersion`: a write holds only where it is still so.
-    pub version: String,
-    /// Who has it; empty when nobody does.
-    pub holder: String,
-    /// How long others leave it to its holder, in seconds.
-    pub lease_secs: u32,
-    /// When the holder got it, by the holder's wall clock.
-    pub acquired: Timestamp,
-    /// When it was last renewed, by the holder's wall clock.
-    pub renewed: Timestamp,
-    /// How often it changed hands: the number of the holder's term.
-    pub term: u32,
-    /// The last term that each replica is known to have made way for.
-    pub known: BTreeMap<u8, u32>,
-    /// The addresses from which each replica serves: the others are no foreign
-    /// DHCP servers to it.
-    pub servers: BTreeMap<u8, BTreeSet<Ipv4Addr>>,
-}
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,71 +133,6 @@ enum Asked {
     Read,
     Create,
     Update,
-}
-
-// === impl Timing ===
-
-impl Default for Timing {
-    /// client-go's, as kube-controller-manager and kube-scheduler use them.
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(15),
-            renew: Duration::from_secs(10),
-            retry: Duration::from_secs(2),
-        }
-    }
-}
-
-impl Timing {
-    /// Whether the times make sense together.
-    ///
-    /// # Errors
-    /// Which one does not.
-    pub fn check(self) -> Result<Self, TimingError> {
-        if self.retry < Duration::from_millis(100) {
-            return Err(TimingError::Retry);
-        }
-        if self.renew < self.retry * 3 {
-            return Err(TimingError::Renew);
-        }
-        if self.lease * 2 < self.renew * 3 || self.lease > MAX_LEASE {
-            return Err(TimingError::Lease);
-        }
-        Ok(self)
-    }
-
-    /// How long one request to the API server may take: a write that takes so
-    /// long leaves the holder time for another before its own time is over.
-    #[must_use]
-    pub fn request(self) -> Duration {
-        self.renew * 9 / 20
-    }
-
-    fn lease_secs(self) -> u32 {
-        let up = self.lease + Duration::from_millis(999);
-        u32::try_from(up.as_secs()).unwrap_or(u32::MAX)
-    }
-}
-
-// === impl Record ===
-
-impl Record {
-    /// Whether its holder gave it up.
-    #[must_use]
-    pub fn is_released(&self) -> bool {
-        self.holder.is_empty() && self.lease_secs == RELEASED_SECS
-    }
-
-    /// Whether an election sees no difference between this and `other`.
-    /// Labels and what others note beside the election are none.
-    fn is_as(&self, other: &Self) -> bool {
-        self.uid == other.uid
-            && self.holder == other.holder
-            && self.lease_secs == other.lease_secs
-            && self.acquired == other.acquired
-            && self.renewed == other.renewed
-            && self.term == other.term
-    }
 }
 
 // === impl Leadership ===
@@ -620,22 +502,6 @@ impl Elector {
         let factor = (MAX_WAIT - 1.0).mul_add(jitter.clamp(0.0, 1.0), 1.0);
         self.timing.retry.mul_f64(factor)
     }
-}
-
-/// Where the terms of a new object begin: below 2^30, and hardly ever twice at
-/// the same number, for replicas that remember terms of one that was deleted.
-fn scattered(wall: Timestamp) -> u32 {
-    let micros = wall.as_microsecond().rem_euclid(1 << 30);
-    u32::try_from(micros).unwrap_or(0)
-}
-
-/// A renewal is always a change, even where the wall clock went back.
-fn later(before: Timestamp, wall: Timestamp) -> Timestamp {
-    let tick = jiff::SignedDuration::from_micros(1);
-    let least = before.checked_add(tick).unwrap_or(before);
-    // As it reads back: an object has microseconds.
-    let wall = Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
-    wall.max(least)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
-use super::elect::Record;
+use super::record::Record;
 
 /// Who writes, in `metadata.managedFields`.
 pub const FIELD_MANAGER: &str = "reveille";

@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Place;
-use super::elect::{Action, Elector, Leadership, Record, Reply};
+use super::elect::{Action, Elector, Leadership, Reply};
 use super::handle::LeaderHandle;
 use super::object::{FIELD_MANAGER, lease_of, record_of};
+use super::record::Record;
 use crate::clock::{self, Uptime};
 use crate::dhcp::heard::Heard;
 use crate::net::Links;

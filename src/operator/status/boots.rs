@@ -47,6 +47,7 @@ pub fn summary(boot: &Boot, replica: &str) -> BootStatus {
         address: boot.address,
         duration_ms: boot.duration_ms(),
         bytes: boot.bytes,
+        consumed_generation: boot.consumed,
         message: message(boot),
         stages: Vec::new(),
         replica: Some(replica.to_owned()),

@@ -79,6 +79,8 @@ pub enum Reason {
     Listening,
     /// Other servers were heard of.
     ServersHeard,
+    /// One was, beside which we are a proxy.
+    BesideServer,
     /// None was.
     NoneHeard,
     /// All addresses are taken.
@@ -305,6 +307,7 @@ impl Reason {
             Self::InterfaceDown => "InterfaceDown",
             Self::Listening => "Listening",
             Self::ServersHeard => "ServersHeard",
+            Self::BesideServer => "BesideServer",
             Self::NoneHeard => "NoneHeard",
             Self::AllTaken => "AllTaken",
             Self::AddressesFree => "AddressesFree",

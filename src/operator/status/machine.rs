@@ -31,6 +31,8 @@ pub struct MachineInput<'a> {
     pub uuid: Option<Uuid>,
     /// The address that it is lent.
     pub lease: Option<Ipv4Addr>,
+    /// The greatest `boot.generation` that boots of it used up.
+    pub consumed: Option<i64>,
     /// The time now.
     pub now: Timestamp,
 }
@@ -64,6 +66,7 @@ pub fn machine(input: &MachineInput<'_>) -> MachineStatus {
             .filter(|standing| standing.rule != Rule::None)
             .map(|standing| standing.rule.as_str().to_owned()),
         mac: mac.or_else(|| first.map(|interface| interface.mac)),
+        consumed_generation: input.old.consumed_generation.max(input.consumed),
         address,
         architecture: latest
             .and_then(|boot| boot.architecture)
@@ -165,9 +168,12 @@ fn ready(
             let message = format!("{}{warnings}", resolved.message);
             judge(Truth::True, Reason::Served, message)
         }
-        Verdict::Local(LocalReason::Policy | LocalReason::Interface | LocalReason::Profile) => {
-            judge(Truth::True, Reason::Local, resolved.message.clone())
-        }
+        Verdict::Local(
+            LocalReason::Policy
+            | LocalReason::Spent
+            | LocalReason::Interface
+            | LocalReason::Profile,
+        ) => judge(Truth::True, Reason::Local, resolved.message.clone()),
         Verdict::Local(
             LocalReason::ProfileMissing
             | LocalReason::NoProfile
@@ -235,6 +241,9 @@ fn profile_resolved(
     };
     match (standing.verdict, standing.profile) {
         (Some(Verdict::Local(LocalReason::Policy)), _) => local("`boot.policy` is Local"),
+        (Some(Verdict::Local(LocalReason::Spent)), _) => local(
+            "`boot.policy` is Once and it booted; a greater `boot.generation` has it boot once more",
+        ),
         (Some(Verdict::Local(LocalReason::Interface)), _) => {
             local("its interface has `netboot: false`")
         }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{About, Judgement, Reason, Truth, seconds, settle, stalled};
 use super::machine::{conflict, is_own, time};
 use super::sight::{Sight, all_words};
-use crate::api::{AddressCounts, ForeignServer, ObjectRef, SubnetStatus};
+use crate::api::{AddressCounts, ForeignServer, Mode, ObjectRef, SubnetStatus};
 use crate::clock::Millis;
 use crate::dhcp::heard::{MAX_SERVERS, SERVER_MEMORY_SECS};
 use crate::lease::Usage;
@@ -65,6 +65,7 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     }
     .filter(|_| entry.is_some());
     let foreign = foreign(input);
+    let mode = entry.map_or(Mode::Disabled, |entry| entry.spec.mode);
     let addresses = entry.map(|entry| counts(entry, link, input.usage));
     let interface = interface_ready(input, entry);
     let (ready, for_good) = ready(input, entry, &interface);
@@ -74,8 +75,8 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     judgements.extend(conflict(input.sight, input.object));
     judgements.extend([
         interface,
-        foreign_dhcp(&foreign),
-        pool_exhausted(input, addresses),
+        foreign_dhcp(&foreign, mode),
+        pool_exhausted(input, addresses, mode),
     ]);
     SubnetStatus {
         observed_generation: Some(input.generation),
@@ -148,7 +149,11 @@ fn interface_ready(input: &SubnetInput<'_>, entry: Option<&SubnetEntry>) -> Judg
     }
     match input.listener {
         Listening::On(link) => {
-            let what = format!("DHCP serves {} on {}", link.address, link.name);
+            let service = match entry.map(|entry| entry.spec.mode) {
+                Some(Mode::Proxy) => "ProxyDHCP",
+                Some(Mode::Server | Mode::Disabled) | None => "DHCP",
+            };
+            let what = format!("{service} serves {} on {}", link.address, link.name);
             judge(Truth::True, Reason::Listening, what)
         }
         Listening::Relayed => {
@@ -163,8 +168,21 @@ fn interface_ready(input: &SubnetInput<'_>, entry: Option<&SubnetEntry>) -> Judg
     }
 }
 
-fn foreign_dhcp(foreign: &[ForeignServer]) -> Judgement {
+fn foreign_dhcp(foreign: &[ForeignServer], mode: Mode) -> Judgement {
     let names: Vec<String> = foreign.iter().map(|it| it.address.to_string()).collect();
+    let judge =
+        |truth, reason, message: String| Judgement::new(About::ForeignDhcp, truth, reason, message);
+    if mode == Mode::Proxy && names.is_empty() {
+        let what = "no machine was heard to choose a DHCP server within the hour; a proxy lends no addresses, so one must be there";
+        return judge(Truth::False, Reason::NoneHeard, what.to_owned());
+    }
+    if mode == Mode::Proxy {
+        let what = format!(
+            "addresses are lent by {}, as a proxy needs it",
+            names.join(", ")
+        );
+        return judge(Truth::True, Reason::BesideServer, what);
+    }
     if names.is_empty() {
         let what = "no machine was heard to choose another DHCP server within the hour";
         return Judgement::new(About::ForeignDhcp, Truth::False, Reason::NoneHeard, what);
@@ -176,7 +194,11 @@ fn foreign_dhcp(foreign: &[ForeignServer]) -> Judgement {
     Judgement::new(About::ForeignDhcp, Truth::True, Reason::ServersHeard, what)
 }
 
-fn pool_exhausted(input: &SubnetInput<'_>, addresses: Option<AddressCounts>) -> Judgement {
+fn pool_exhausted(
+    input: &SubnetInput<'_>,
+    addresses: Option<AddressCounts>,
+    mode: Mode,
+) -> Judgement {
     let judge = |truth, reason, message: String| {
         Judgement::new(About::PoolExhausted, truth, reason, message)
     };
@@ -184,6 +206,10 @@ fn pool_exhausted(input: &SubnetInput<'_>, addresses: Option<AddressCounts>) -> 
         None => {
             let what = "nothing is lent; see the condition Ready".to_owned();
             judge(Truth::Unknown, Reason::Disabled, what)
+        }
+        Some(_) if mode == Mode::Proxy => {
+            let what = "a proxy lends no addresses".to_owned();
+            judge(Truth::False, Reason::NoPool, what)
         }
         Some(AddressCounts { total: 0, .. }) => {
             let what =

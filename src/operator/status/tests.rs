@@ -89,6 +89,7 @@ fn machine_of(
         latest,
         uuid: None,
         lease: None,
+        consumed: None,
         now: at(1000),
     })
 }

@@ -76,8 +76,8 @@ pub struct Sources {
     pub heard: Heard,
     /// How the listeners are.
     pub supervisor: Supervisor,
-    /// The name of a Subnet's listener.
-    pub listener: fn(&str) -> String,
+    /// The names of a Subnet's listeners: DHCP, and PXE where there is one.
+    pub listeners: fn(&str) -> [String; 2],
     /// Where the files of profiles are.
     pub roots: Arc<Roots>,
     /// How artifacts are.

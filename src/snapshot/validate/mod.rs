@@ -4,6 +4,7 @@
 //! fields mean together. Core: pure, and total.
 
 mod artifact;
+mod config;
 mod dhcp;
 mod machine;
 mod profile;

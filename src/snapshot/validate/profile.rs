@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::artifact::file_source;
+use super::config::config;
 use super::{Found, dhcp};
 use crate::api::{
     BootProfile, BootProfileSpec, FileField, InitrdSource, IsoMethod, Kind, LinuxSource,
@@ -20,14 +21,15 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     source(&mut found, spec);
     firmware(&mut found, spec);
     loader(&mut found, spec);
+    shim(&mut found, spec);
     other_sources(&mut found, spec);
-    // What resolves them takes them as they can be changed.
-    for file in spec.clone().files_mut() {
+    for file in spec.files() {
         self::file(&mut found, &file);
     }
     if let Some(linux) = &spec.linux {
         self::linux(&mut found, linux);
     }
+    config(&mut found, &spec.config);
     if let Some(selector) = &spec.machine_selector {
         self::selector(&mut found, selector);
     }
@@ -124,6 +126,37 @@ fn firmware(found: &mut Found, spec: &BootProfileSpec) {
             found.see("/spec/loader/kind", "the loader");
         }
         Some(_) => {}
+    }
+}
+
+/// What shim is there for, and what GRUB boots.
+fn shim(found: &mut Found, spec: &BootProfileSpec) {
+    if spec.loader.kind != LoaderKind::GrubShim {
+        return;
+    }
+    for (index, arch) in spec.architectures.iter().enumerate() {
+        if arch.shim_file().is_none() && !spec.loader.files.contains_key(arch) {
+            found.error(
+                format!("/spec/architectures/{index}"),
+                "NoShim",
+                format!("there is no shim for {arch}"),
+                "remove it, and give such machines another profile",
+            );
+        }
+    }
+    for (name, is_there) in [
+        ("iso", spec.iso.is_some()),
+        ("script", spec.script.is_some()),
+    ] {
+        if is_there {
+            found.error(
+                format!("/spec/{name}"),
+                "NotByGrub",
+                format!("GRUB boots no `{name}`"),
+                "use a loader of kind Ipxe",
+            );
+            found.see("/spec/loader/kind", "the loader");
+        }
     }
 }
 

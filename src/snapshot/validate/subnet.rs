@@ -1,7 +1,7 @@
 //! What a Subnet must be.
 
 use super::{Found, dhcp, is_unicast};
-use crate::api::{Kind, Lifetime, Lifetimes, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
+use crate::api::{Kind, Lifetime, Lifetimes, Mode, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
 use crate::snapshot::names;
 
 /// Shortest lease in seconds. A machine asks again after half of it; less is
@@ -29,6 +29,14 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
         );
     }
     lifetimes(&mut found, &spec.lifetimes);
+    if spec.mode == Mode::Proxy && !spec.pools.is_empty() {
+        found.error(
+            "/spec/pools",
+            "ProxyWithPools",
+            "a proxy lends no addresses",
+            "remove `pools`, or write `mode: Server`",
+        );
+    }
     pools(&mut found, spec);
     addresses(&mut found, spec);
     dhcp::ranges(&mut found, "relays", &spec.relays);

@@ -25,40 +25,12 @@ const KINDS: &[(&str, &str)] = &[("DhcpLease", "remove it; Reveille keeps its ow
 const OTHER_SOURCE: &str = "write the menu as an iPXE script in `script`";
 
 const FIELDS: &[Planned] = &[
-    value(
-        Kind::Subnet,
-        "/spec/mode",
-        "Proxy",
-        "let Reveille be the DHCP server (`Server`), or set `Disabled`",
-    ),
     field(
         Kind::Subnet,
         "/spec/interfaceSelector",
         "name the interface in `interface`",
     ),
     field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
-    field(
-        Kind::BootProfile,
-        "/spec/config",
-        "put answer files into the artifact tree and name them in `args`",
-    ),
-    value(
-        Kind::BootProfile,
-        "/spec/loader/kind",
-        "GrubShim",
-        "use `File` and name the shim in `files`",
-    ),
-    field(
-        Kind::Machine,
-        "/spec/boot/generation",
-        "remove it; `policy` says whether it boots",
-    ),
-    value(
-        Kind::Machine,
-        "/spec/boot/policy",
-        "Once",
-        "use `Always`, and `Local` once it is installed",
-    ),
 ];
 
 /// What to do instead of the field at `pointer`, if it is a planned one.

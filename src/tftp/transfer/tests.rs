@@ -63,6 +63,55 @@ fn never_answers_a_larger_blksize_than_asked_or_allowed() {
 }
 
 #[test]
+fn no_block_is_larger_than_the_link_takes() {
+    let limits = Limits::default();
+    let largest = |mtu, said| limits.on_link(mtu, said).blksize;
+    for (mtu, said, want) in [
+        (None, None, 1468),
+        (Some(1500), None, 1468),
+        (Some(1400), None, 1368),
+        (Some(9000), None, 8968),
+        (None, Some(1024), 1024),
+        (Some(1500), Some(1024), 1024),
+        (Some(1300), Some(1400), 1268),
+    ] {
+        assert_eq!(largest(mtu, said), want, "{mtu:?} {said:?}");
+    }
+}
+
+#[test]
+fn block_65535_is_followed_by_0_or_by_1() {
+    for (rollover, after) in [(Rollover::Zero, 0), (Rollover::One, 1)] {
+        let limits = Limits {
+            rollover,
+            ..Limits::default()
+        };
+        let options = Options {
+            blksize: Some(8),
+            windowsize: Some(3),
+            ..NO_OPTIONS
+        };
+        let blocks = 3 * 65_536;
+        let (mut transfer, _) = Transfer::start(&options, &limits, 8 * blocks - 1, ms(0));
+        let mut step = transfer.on_packet(ms(0), &wire::ack(0));
+        let (mut last, mut seen) = (0, 0);
+        while let Step::Blocks(blocks) = step {
+            for block in blocks.iter() {
+                let want = if last == u16::MAX { after } else { last + 1 };
+                assert_eq!(block.number, want, "{rollover:?}");
+                (last, seen) = (block.number, seen + 1);
+            }
+            // An old ACK changes nothing, on either side of the turn.
+            let old = transfer.on_packet(ms(0), &wire::ack(last.wrapping_sub(9)));
+            assert!(matches!(old, Step::Ignore(_)), "{old:?}");
+            step = transfer.on_packet(ms(0), &wire::ack(last));
+        }
+        assert_eq!(step, Step::End(Outcome::Complete));
+        assert_eq!(seen, blocks);
+    }
+}
+
+#[test]
 fn clamps_the_window_by_blocks_and_by_bytes() {
     let window = |windowsize, blksize, limits: &Limits| {
         let options = Options {
@@ -488,7 +537,7 @@ impl Client {
         match Packet::decode(datagram).unwrap() {
             Packet::OptionAck(_) if self.blocks == 0 => Some(ack(0)),
             Packet::Data { block, content }
-                if block == wire_number(self.blocks + 1) && !self.done =>
+                if block == Rollover::Zero.wire(self.blocks + 1) && !self.done =>
             {
                 self.blocks += 1;
                 self.content.extend(content);
@@ -504,7 +553,7 @@ impl Client {
 
     fn acknowledge(&mut self) -> Vec<u8> {
         self.in_window = 0;
-        ack(wire_number(self.blocks))
+        ack(Rollover::Zero.wire(self.blocks))
     }
 }
 

@@ -1,14 +1,18 @@
 //! What a night can bring: crashes, edits, missing cards, full disks, strangers. Each trial is the real
 //! program in a room of its own, without machines.
 
+mod artifacts;
 mod bad_state;
+mod beside;
 mod clients;
 mod discovery;
 mod drain;
 mod interfaces;
 mod kill;
+mod peers;
 mod ports;
 mod privileges;
+mod probe;
 mod relays;
 mod reload;
 mod site;
@@ -36,13 +40,26 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 15] = [
+pub(crate) const ALL: [Trial; 22] = [
+    trial(
+        "artifacts-boot",
+        &["docker-registry", "openssl"],
+        artifacts::boots,
+    ),
+    trial("artifacts-volume", &[], artifacts::volume),
     trial(
         "leases-survive-kill",
         &["perfdhcp"],
         kill::leases_survive_kill,
     ),
+    trial("artifacts-unpack", &[], artifacts::unpacks),
     trial("interface-comes-later", &[], interfaces::comes_later),
+    trial("probe", &["tshark", "dnsmasq"], probe::plays_machines),
+    trial(
+        "probe-peers",
+        &["kea-dhcp4", "nginx", "in.tftpd", "dnsmasq"],
+        peers::are_probed,
+    ),
     trial("hot-reload", &["curl"], reload::hot_reload),
     trial("bad-state", &[], bad_state::heals),
     trial("real-clients", &["udhcpc", "dhclient"], clients::classic),
@@ -54,7 +71,9 @@ pub(crate) const ALL: [Trial; 15] = [
     ),
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
+    trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
     trial("discovery", &[], discovery::waits_for_approval),
+    trial("arm64-loader", &[], artifacts::arm64),
     trial("port-taken", &[], ports::taken),
     trial(
         "unprivileged",

@@ -46,7 +46,7 @@ pub(crate) struct Site {
     pub(crate) folder: PathBuf,
     /// The manifests that are served.
     pub(crate) manifests: PathBuf,
-    assets: Assets,
+    pub(crate) assets: Assets,
     capture: Option<Child>,
 }
 

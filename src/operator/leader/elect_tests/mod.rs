@@ -1,6 +1,7 @@
 //! The rule.
 
 use super::*;
+use crate::operator::leader::TimingError;
 
 const SECOND: u64 = 1000;
 

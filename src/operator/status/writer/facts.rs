@@ -152,6 +152,7 @@ impl Writer {
             latest: latest.as_ref(),
             uuid: uuid.flatten(),
             lease,
+            consumed: sight.snapshot.spent.get(&name).copied(),
             now: timestamp(clock::now())?,
         });
         let conditions = (&*old.conditions, &*status.conditions);
@@ -192,7 +193,14 @@ impl Writer {
             None => key,
         };
         let services = self.sources.supervisor.health();
-        match services.get(&(self.sources.listener)(key)) {
+        let [dhcp, boot] = (self.sources.listeners)(key);
+        // A proxy that nobody can ask at UDP 4011 boots no UEFI machine.
+        if let Some(State::Down(cause)) = services.get(&boot)
+            && cause != "it starts"
+        {
+            return Listening::Down(cause.clone());
+        }
+        match services.get(&dhcp) {
             None => Listening::Starting,
             Some(State::Up) => match self.sources.links.of(key) {
                 Some(link) => Listening::On(link),

@@ -1,136 +1,29 @@
-//! Artifacts over a real socket, from a server that fails in chosen ways, and
-//! a store that is killed at any moment.
+//! What comes of each answer that a server may give.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
-
-use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use reveille::artifact::fetch::{Failure, Fetcher, Reason};
 use reveille::artifact::keep::{Board, Done, Tools, fetch};
 use reveille::artifact::metrics::ArtifactMetrics;
 use reveille::artifact::secrets::Secrets;
-use reveille::artifact::store::{Store, read_table};
+use reveille::artifact::store::Store;
 use reveille::artifact::{Held, Want};
 use reveille::snapshot::ObjectName;
 use reveille::telemetry::Meter;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-/// A request: its path, its headers in small letters, how many came before it.
-struct Asked {
-    path: String,
-    headers: HashMap<String, String>,
-    before: u64,
-}
+use crate::web::{Asked, send, send_rest, serve};
+use crate::{content, digest, other};
 
-impl Asked {
-    /// Where a range begins that it asks for.
-    fn from(&self) -> Option<usize> {
-        let range = self.headers.get("range")?.strip_prefix("bytes=")?;
-        range.trim_end_matches('-').parse().ok()
-    }
-}
-
-/// A web server in this process; it ends with the process.
-fn serve(answer: impl Fn(&Asked, &mut TcpStream) + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (answer, counts) = (Arc::new(answer), Arc::new(Mutex::new(HashMap::new())));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (answer, counts) = (Arc::clone(&answer), Arc::clone(&counts));
-            std::thread::spawn(move || talk(stream, &*answer, &counts));
-        }
-    });
-    address
-}
-
-fn talk(
-    mut stream: TcpStream,
-    answer: &dyn Fn(&Asked, &mut TcpStream),
-    counts: &Mutex<HashMap<String, u64>>,
-) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let Some(Ok(first)) = lines.next() else {
-        return;
-    };
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut headers = HashMap::new();
-    for line in lines.map_while(Result::ok) {
-        let Some((name, value)) = line.split_once(':') else {
-            break;
-        };
-        headers.insert(name.to_lowercase(), value.trim().to_owned());
-    }
-    let before = {
-        let mut counts = counts.lock().unwrap();
-        let count = counts.entry(path.clone()).or_default();
-        *count += 1;
-        *count - 1
-    };
-    let asked = Asked {
-        path,
-        headers,
-        before,
-    };
-    answer(&asked, &mut stream);
-}
-
-/// Sends a head and a body, which may be shorter than the head says. The other
-/// end may have gone.
-fn send(stream: &mut TcpStream, status: &str, headers: &str, len: usize, body: &[u8]) {
-    let head =
-        format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {len}\r\nConnection: close\r\n\r\n");
-    let _ = stream.write_all(head.as_bytes());
-    let _ = stream.write_all(body);
-    let _ = stream.flush();
-}
-
-/// What `/good` has: no page, and longer than any buffer.
-fn content() -> Vec<u8> {
-    (0..=250).cycle().take(700_001).collect()
-}
-
-fn other() -> Vec<u8> {
-    (0..=240).cycle().take(650_003).collect()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn failing(asked: &Asked, stream: &mut TcpStream) {
+pub(crate) fn failing(asked: &Asked, stream: &mut TcpStream) {
     let all = content();
     let half = all.len() / 2;
     let tag = "ETag: \"1\"\r\n";
-    let rest = |stream: &mut TcpStream, from: usize| {
-        let range = format!(
-            "{tag}Content-Range: bytes {from}-{}/{}\r\n",
-            all.len() - 1,
-            all.len()
-        );
-        send(
-            stream,
-            "206 Partial",
-            &range,
-            all.len() - from,
-            &all[from..],
-        );
-    };
     match (asked.path.as_str(), asked.from()) {
         ("/good", _) => send(stream, "200 OK", tag, all.len(), &all),
         ("/cut-once", None) => send(stream, "200 OK", tag, all.len(), &all[..half]),
-        ("/cut-once", Some(from)) => rest(stream, from),
+        ("/cut-once", Some(_)) => send_rest(stream, asked, "1", &all),
         ("/cut-always", _) => send(stream, "200 OK", "", all.len(), &all[..half]),
         ("/no-range", _) if asked.before == 0 => {
             send(stream, "200 OK", tag, all.len(), &all[..half]);
@@ -205,7 +98,7 @@ impl Room {
             metrics: ArtifactMetrics::register(&Meter::default()).unwrap(),
         };
         Self {
-            address: serve(failing),
+            address: serve(failing).unwrap(),
             tools,
             folder,
         }
@@ -421,114 +314,4 @@ fn an_archive_becomes_a_tree() {
     let paths: Vec<&str> = held.files.keys().map(String::as_str).collect();
     assert_eq!(paths, ["linux"]);
     assert_eq!(room.served(1), b"kernel");
-}
-
-/// Whether the tree that is served is whole and of one version; which.
-fn version_of(store: &Path) -> Option<u64> {
-    let table = read_table(store).unwrap();
-    let (name, held) = table.iter().next()?;
-    let tree = store.join(format!("trees/{name}/{}", held.generation));
-    let versions = ["linux", "initrd"].map(|path| {
-        let bytes = std::fs::read(tree.join(path)).unwrap();
-        assert_eq!(
-            digest(&bytes),
-            held.files[path].sha256,
-            "{path} is not what the index says"
-        );
-        let text = String::from_utf8(bytes).unwrap();
-        let mut lines = text.lines();
-        let first: u64 = lines.next().unwrap().parse().unwrap();
-        assert!(
-            lines.all(|line| line.parse() == Ok(first)),
-            "{path} is of two versions"
-        );
-        first
-    });
-    assert_eq!(
-        versions[0], versions[1],
-        "kernel and initrd are of two generations"
-    );
-    Some(versions[0])
-}
-
-#[test]
-fn kill_9_leaves_the_old_or_the_new_never_half() {
-    let version = Arc::new(AtomicU64::new(1));
-    let now = Arc::clone(&version);
-    let address = serve(move |asked, stream| {
-        let version = now.load(Ordering::SeqCst);
-        let tag = format!("\"{version}\"");
-        if asked.headers.get("if-none-match") == Some(&tag) {
-            send(stream, "304 Same", "", 0, b"");
-            return;
-        }
-        let body = format!("{version:07}\n").repeat(200_000);
-        let same = asked
-            .headers
-            .get("if-range")
-            .is_none_or(|wanted| *wanted == tag);
-        let from = asked.from().filter(|from| same && *from < body.len());
-        let tag = format!("ETag: {tag}\r\n");
-        let rest = &body.as_bytes()[from.unwrap_or(0)..];
-        match from {
-            None => send(stream, "200 OK", &tag, rest.len(), b""),
-            Some(from) => {
-                let range = format!(
-                    "{tag}Content-Range: bytes {from}-{}/{}\r\n",
-                    body.len() - 1,
-                    body.len()
-                );
-                send(stream, "206 Partial", &range, rest.len(), b"");
-            }
-        }
-        for piece in rest.chunks(100_000) {
-            std::thread::sleep(Duration::from_millis(2));
-            if stream.write_all(piece).is_err() {
-                return;
-            }
-        }
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store");
-    let manifest = folder.path().join("a.yaml");
-    let text = format!(
-        "apiVersion: reveille.dev/v1alpha1\nkind: Artifact\nmetadata: {{name: a}}\nspec:\n  files:\n\
-         \x20   - {{path: linux, url: \"http://{address}/linux\"}}\n\
-         \x20   - {{path: initrd, url: \"http://{address}/initrd\"}}\n"
-    );
-    std::fs::write(&manifest, text).unwrap();
-    let pull = || {
-        Command::new(env!("CARGO_BIN_EXE_reveille"))
-            .args(["artifacts", "pull", "-f"])
-            .arg(&manifest)
-            .arg("--artifact-store")
-            .arg(&store)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    assert!(pull().wait().unwrap().success());
-    assert_eq!(version_of(&store), Some(1));
-    let mut last = 1;
-    let rounds = std::env::var("KILLS")
-        .ok()
-        .and_then(|kills| kills.parse().ok())
-        .unwrap_or(20);
-    for round in 0..rounds {
-        version.store(round + 2, Ordering::SeqCst);
-        let mut child = pull();
-        // From before the first byte to after the switch.
-        std::thread::sleep(Duration::from_millis(20 + round * 37 % 700));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let now = version_of(&store).unwrap();
-        assert!(
-            now == last || now == round + 2,
-            "{now} after {last} in round {round}"
-        );
-        last = now;
-    }
-    assert!(pull().wait().unwrap().success());
-    assert_eq!(version_of(&store), Some(rounds + 1));
 }

@@ -1,0 +1,104 @@
+//! What to do about a silence, a NAK or a missing file.
+
+use crate::dhcp::decide::Ignored;
+use crate::dhcp::request::Malformed;
+use crate::lease::{NakReason, SilentReason};
+use crate::snapshot::{NoLoader, Unserved};
+
+/// What to do about a silence; `None` where it is as it should be.
+pub(super) const fn of_silence(why: Ignored) -> Option<&'static str> {
+    Some(match why {
+        Ignored::Malformed(malformed) => return of_malformed(malformed),
+        Ignored::SubnetGone => {
+            "no Subnet is served on that interface: is its manifest right, and its mode not Disabled?"
+        }
+        Ignored::RelayUnknown => "add a Subnet whose cidr has the relay's address (giaddr)",
+        Ignored::Machine(Unserved::Unknown) => {
+            "write a Machine with its MAC address, or set `unknownMachines: Boot` on the Subnet"
+        }
+        Ignored::Machine(Unserved::NotApproved) => {
+            "approve it: `reveille approve MAC`, or `approved: true` in its Machine"
+        }
+        Ignored::OtherServer => return None,
+        Ignored::NoAddress => "the client names no address: it must ask anew",
+        Ignored::Lease(reason) => return of_lease(reason),
+        Ignored::QueueFull | Ignored::Stale => "the server is overloaded; the client asks again",
+        Ignored::Fault => "a fault of ours: please report it with this packet",
+        Ignored::Noted => return None,
+    })
+}
+
+const fn of_malformed(why: Malformed) -> Option<&'static str> {
+    Some(match why {
+        Malformed::TooShort | Malformed::TooLong | Malformed::NoCookie => {
+            "it is no DHCP packet; what sends it to port 67?"
+        }
+        Malformed::NotARequest => return None,
+        Malformed::Bootp => "plain BOOTP gets no answer; the client must speak DHCP",
+        Malformed::MessageType => return None,
+        Malformed::NoIdentity => {
+            "it has neither an Ethernet address nor a client identifier: nobody to answer"
+        }
+    })
+}
+
+const fn of_lease(why: SilentReason) -> Option<&'static str> {
+    Some(match why {
+        SilentReason::PoolExhausted => {
+            "every address of the pools is taken: add a pool or shorten lifetimes"
+        }
+        SilentReason::NoPool => "add a pool to the Subnet, or an `ip` to the Machine's interface",
+        SilentReason::ReservedAddressBusy => {
+            "another machine still has the reserved address: `reveille get leases` names it"
+        }
+        SilentReason::UnknownLease | SilentReason::OtherNetwork => {
+            "set `authoritative: true` on the Subnet where no other DHCP server is on the network"
+        }
+        SilentReason::NotItsLease | SilentReason::ChoseAnotherServer => return None,
+        SilentReason::NotHolder | SilentReason::AnothersShare => {
+            "another replica answers; ask that one"
+        }
+        SilentReason::ShareExhausted | SilentReason::FreshDisk => {
+            "the API server must come back, so that one replica can hold the pools"
+        }
+        SilentReason::NotSureYet => "wait: this replica took the pools over a moment ago",
+    })
+}
+
+/// What to do about a NAK.
+pub(super) const fn of_nak(why: NakReason) -> &'static str {
+    match why {
+        NakReason::WrongNetwork
+        | NakReason::OutsidePools
+        | NakReason::HasReservation
+        | NakReason::HasAnotherLease
+        | NakReason::NothingOffered => "the client asks anew at once, and gets another address",
+        NakReason::ReservedForAnother => {
+            "the address belongs to another Machine; give this one its own, or let it ask anew"
+        }
+        NakReason::InUse | NakReason::OnProbation => {
+            "somebody else has the address; `reveille get leases` names who"
+        }
+    }
+}
+
+/// What to do where no file is named.
+pub(super) const fn of_no_loader(why: NoLoader) -> &'static str {
+    match why {
+        NoLoader::ArchitectureUnknown => {
+            "the firmware names no architecture that can be booted (option 93)"
+        }
+        NoLoader::ArchitectureNotInProfile => {
+            "add the architecture to the profile's `architectures`, or its file to `loader.files`"
+        }
+        NoLoader::LoaderMissing => {
+            "put the iPXE file of this architecture in the artifact tree or a --loaders folder; `reveille loaders` shows what is there"
+        }
+        NoLoader::SourceNeedsUefi => {
+            "the profile boots an EFI program: switch the firmware to UEFI"
+        }
+        NoLoader::SourceNeedsHttpBoot => {
+            "the profile boots a disc in memory: boot by UEFI HTTP boot, or set `iso.method: SanBoot`"
+        }
+    }
+}

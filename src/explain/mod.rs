@@ -1,0 +1,447 @@
+//! Why a machine gets what it gets: the answer for people, by the very
+//! functions that answer on the wire.
+//!
+//! Core. It makes the requests that the machine would send ([`Question`]),
+//! gives each to [`decide`](crate::dhcp::decide::decide), reads the bytes that
+//! would leave, and asks [`route`](crate::http::route::route) for the script. It
+//! decides nothing.
+
+mod cure;
+mod rules;
+mod stage;
+mod text;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::rules::RuleLine;
+pub use self::stage::{Arriving, Exchange, Script, Stage, StageUrl, exchange};
+use crate::artifact::Table;
+use crate::boot::{Architecture, MacAddress, Uuid};
+use crate::clock::Millis;
+use crate::lease::{Authority, LeaseState, LeaseTable};
+use crate::packets::{Question, Role};
+use crate::snapshot::suggest::nearest;
+use crate::snapshot::{
+    Acquaintances, Identity, MachineEntry, Plan, Snapshot, SubnetEntry, Verdict,
+};
+
+/// The MAC address that stands for a machine whose own is not known.
+const STAND_IN: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
+/// The transaction of made-up requests.
+const XID: u32 = 0x5245_5645;
+
+/// What answers are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// What is served.
+    pub snapshot: &'a Snapshot,
+    /// Who has which address.
+    pub table: &'a LeaseTable,
+    /// What machines told of themselves.
+    pub told: &'a dyn Acquaintances,
+    /// The time.
+    pub now: Millis,
+    /// Our address on each Subnet (`namespace/name`), as far as it is known.
+    pub servers: &'a BTreeMap<String, Ipv4Addr>,
+    /// What this replica may give of the pools.
+    pub authority: Authority,
+    /// The artifacts that are there.
+    pub held: &'a Table,
+}
+
+/// Who is asked about, and as what it asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// A MAC address, UUID, IP address or the name of a Machine.
+    pub who: String,
+    /// The Subnet, by name or `namespace/name`; where it boots without one.
+    pub subnet: Option<String>,
+    /// What it is; what the profile is for, without.
+    pub architecture: Option<Architecture>,
+    /// The relay between.
+    pub relay: Option<Ipv4Addr>,
+}
+
+/// What is said of one machine on one Subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The machine's object, where it has one.
+    pub machine: Option<String>,
+    /// By what it is known: `mac`, `uuid`.
+    pub known_by: Option<String>,
+    /// The Ethernet address by which it asks.
+    pub mac: MacAddress,
+    /// Its firmware's UUID.
+    pub uuid: Option<Uuid>,
+    /// The Subnet that decides.
+    pub subnet: String,
+    /// Our address there.
+    pub server: Ipv4Addr,
+    /// `boot`, `local`, `tell` or `ignored`.
+    pub verdict: String,
+    /// Why, for what is not `boot`.
+    pub reason: Option<String>,
+    /// The profile that the rules chose.
+    pub profile: Option<String>,
+    /// The rule that chose it.
+    pub rule: String,
+    /// Every rule in its order: which won, which lost and why.
+    pub rules: Vec<RuleLine>,
+    /// What each of its firmwares and loaders gets.
+    pub stages: Vec<Stage>,
+    /// What was assumed, and what is odd.
+    pub notes: Vec<String>,
+}
+
+/// Why nothing can be said; in words that name the cure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotExplained(String);
+
+/// Whom a question is about.
+struct Subject<'a> {
+    mac: MacAddress,
+    uuid: Option<Uuid>,
+    machine: Option<&'a MachineEntry>,
+    /// Where it is, as far as the question says.
+    address: Option<Ipv4Addr>,
+    notes: Vec<String>,
+}
+
+/// Explains, for each Subnet where the machine may ask.
+///
+/// # Errors
+/// [`NotExplained`]: nobody goes by that name, or no Subnet is served.
+pub fn explain(world: World<'_>, ask: &Ask) -> Result<Vec<Explanation>, NotExplained> {
+    let subject = subject(world, &ask.who)?;
+    let subnets = subnets(world, ask, &subject)?;
+    let explanations = subnets
+        .into_iter()
+        .map(|subnet| of_subnet(world, ask, &subject, subnet));
+    Ok(explanations.collect())
+}
+
+/// Explains a packet of a capture, that was sent to `to`. `table` changes by
+/// it, as it did on the wire.
+///
+/// # Errors
+/// [`NotExplained`]: which Subnet it came to is not known.
+pub fn packet(
+    world: World<'_>,
+    table: &mut LeaseTable,
+    subnet: Option<&str>,
+    to: Ipv4Addr,
+    packet: &[u8],
+) -> Result<Exchange, NotExplained> {
+    let subnet = match (subnet, world.snapshot.subnets.as_slice()) {
+        (Some(name), _) => named(world, name)?,
+        (None, [only]) => only,
+        (None, _) => match world.snapshot.subnet_of(to) {
+            Some(subnet) => subnet,
+            None => {
+                let words =
+                    "several Subnets are served: name the one that was captured by --subnet";
+                return Err(NotExplained(words.to_owned()));
+            }
+        },
+    };
+    let server = server(world, subnet, &mut Vec::new());
+    let arriving = Arriving {
+        packet,
+        subnet: &subnet.key,
+        server,
+        unicast: to == server,
+        // Whose iPXE it is cannot be seen: that of a boot which went well.
+        loader_sent: true,
+    };
+    Ok(exchange(world, table, arriving))
+}
+
+fn of_subnet(
+    world: World<'_>,
+    ask: &Ask,
+    subject: &Subject<'_>,
+    subnet: &SubnetEntry,
+) -> Explanation {
+    let mut notes = subject.notes.clone();
+    let server = server(world, subnet, &mut notes);
+    let mut identity = Identity::from(subject.mac);
+    identity.uuid = subject.uuid;
+    identity.complete(world.told.identity(subject.mac));
+    let plan = world.snapshot.plan(subnet, &identity);
+    let (verdict, reason) = verdict(subnet, &plan);
+    let rules = rules::rules(world.snapshot, subnet, &plan);
+    let architectures = match ask.architecture {
+        Some(architecture) => vec![architecture],
+        None => architectures(world.snapshot, &plan),
+    };
+    let question = Question {
+        role: Role::System,
+        mac: subject.mac,
+        uuid: subject.uuid,
+        relay: ask.relay.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        xid: XID,
+        broadcast: false,
+    };
+    let stages = stage::stages(world, subnet, server, question, &architectures);
+    Explanation {
+        machine: plan.machine.map(|machine| machine.name.to_string()),
+        known_by: plan.known_by.map(|by| by.as_str().to_owned()),
+        mac: subject.mac,
+        uuid: subject.uuid,
+        subnet: subnet.key.clone(),
+        server,
+        verdict: verdict.to_owned(),
+        reason,
+        profile: plan.profile.map(|profile| profile.name.to_string()),
+        rule: plan.rule.as_str().to_owned(),
+        rules,
+        stages,
+        notes,
+    }
+}
+
+/// The verdict that every door asks for, in a word and the reason.
+fn verdict(subnet: &SubnetEntry, plan: &Plan<'_>) -> (&'static str, Option<String>) {
+    match (subnet.ignores(plan), plan.verdict) {
+        (Some(unserved), _) => ("ignored", Some(unserved.as_str().to_owned())),
+        (None, Verdict::Boot) => ("boot", None),
+        (None, Verdict::Tell) => ("tell", None),
+        (None, Verdict::Local(reason)) => ("local", Some(reason.as_str().to_owned())),
+    }
+}
+
+/// Our address on `subnet`; a note where it is a guess.
+fn server(world: World<'_>, subnet: &SubnetEntry, notes: &mut Vec<String>) -> Ipv4Addr {
+    if let Some(server) = world.servers.get(&subnet.key) {
+        return *server;
+    }
+    let (server, from) = match subnet.spec.next_server {
+        Some(server) => (server, "its nextServer"),
+        None => (
+            subnet
+                .spec
+                .cidr
+                .net()
+                .hosts()
+                .next()
+                .unwrap_or(Ipv4Addr::LOCALHOST),
+            "the network's first",
+        ),
+    };
+    notes.push(format!(
+        "the server's own address on {} is not known here: {server}, {from}, stands for it; name it by --server",
+        subnet.key
+    ));
+    server
+}
+
+/// What to explain for: what the profile is for, else the two that are nearly
+/// every machine.
+fn architectures(snapshot: &Snapshot, plan: &Plan<'_>) -> Vec<Architecture> {
+    let named = plan.profile.map(|profile| &profile.spec.architectures);
+    match named {
+        Some(named) if !named.is_empty() => named.clone(),
+        _ => {
+            let usual = [Architecture::X86Bios, Architecture::X64Uefi];
+            let there = usual
+                .iter()
+                .filter(|arch| snapshot.loaders.contains_key(arch));
+            let there: Vec<Architecture> = there.copied().collect();
+            if there.is_empty() {
+                usual.to_vec()
+            } else {
+                there
+            }
+        }
+    }
+}
+
+// === who ===
+
+fn subject<'a>(world: World<'a>, who: &str) -> Result<Subject<'a>, NotExplained> {
+    if let Ok(mac) = who.parse::<MacAddress>() {
+        return Ok(of_mac(world, mac, None));
+    }
+    if let Ok(uuid) = who.parse::<Uuid>() {
+        return Ok(of_uuid(world, uuid));
+    }
+    if let Ok(address) = who.parse::<Ipv4Addr>() {
+        return of_address(world, address);
+    }
+    let all = &world.snapshot.machines;
+    let called =
+        |machine: &&MachineEntry| machine.name.name == who || machine.name.to_string() == who;
+    match all.iter().find(called) {
+        Some(machine) => Ok(of_machine(machine)),
+        None => {
+            let near = nearest(who, all.iter().map(|machine| machine.name.name.as_str()));
+            let near = near.map_or_else(
+                || "name it by its MAC address, UUID or IP address".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            Err(NotExplained(format!("there is no Machine {who}; {near}")))
+        }
+    }
+}
+
+fn of_mac(world: World<'_>, mac: MacAddress, address: Option<Ipv4Addr>) -> Subject<'_> {
+    let has = |machine: &&MachineEntry| {
+        let mut interfaces = machine.spec().interfaces.iter();
+        interfaces.any(|interface| interface.mac == mac)
+    };
+    let machine = world.snapshot.machines.iter().find(has);
+    Subject {
+        mac,
+        uuid: world
+            .told
+            .identity(mac)
+            .uuid
+            .or_else(|| machine?.spec().uuid),
+        machine,
+        address,
+        notes: Vec::new(),
+    }
+}
+
+fn of_machine(machine: &MachineEntry) -> Subject<'_> {
+    let interface = machine.spec().interfaces.first();
+    let mut notes = Vec::new();
+    if interface.is_none() {
+        notes.push(format!(
+            "{} names no MAC address: {STAND_IN} stands for it",
+            machine.name
+        ));
+    }
+    if interface.is_none() && machine.spec().uuid.is_none() {
+        notes.push("it is known by what iPXE tells of it only; what an unknown machine gets first is shown".to_owned());
+    }
+    Subject {
+        mac: interface.map_or(STAND_IN, |interface| interface.mac),
+        uuid: machine.spec().uuid,
+        machine: Some(machine),
+        address: None,
+        notes,
+    }
+}
+
+fn of_uuid(world: World<'_>, uuid: Uuid) -> Subject<'_> {
+    let mut machines = world.snapshot.machines.iter();
+    let known = machines.find(|machine| machine.spec().uuid.is_some_and(|its| its.same_as(uuid)));
+    match known {
+        Some(machine) => Subject {
+            uuid: Some(uuid),
+            ..of_machine(machine)
+        },
+        None => Subject {
+            mac: STAND_IN,
+            uuid: Some(uuid),
+            machine: None,
+            address: None,
+            notes: vec![format!(
+                "no Machine has this UUID; its MAC address is not known: {STAND_IN} stands for it"
+            )],
+        },
+    }
+}
+
+fn of_address(world: World<'_>, address: Ipv4Addr) -> Result<Subject<'_>, NotExplained> {
+    let reserved = world.snapshot.machines.iter().find_map(|machine| {
+        let mut interfaces = machine.spec().interfaces.iter();
+        interfaces.find(|interface| interface.ip == Some(address))
+    });
+    let lease = world.table.get(address).filter(|lease| {
+        matches!(lease.state, LeaseState::Bound | LeaseState::Offered) && lease.expires > world.now
+    });
+    let mac = lease.and_then(|lease| lease.mac);
+    let mut subject = match (mac, reserved) {
+        (Some(mac), _) => of_mac(world, mac, Some(address)),
+        (None, Some(interface)) => of_mac(world, interface.mac, Some(address)),
+        (None, None) => {
+            return Err(NotExplained(format!(
+                "nobody has {address}: no lease that is known here and no Machine's interface names it"
+            )));
+        }
+    };
+    if let (Some(mac), Some(interface)) = (mac, reserved)
+        && interface.mac != mac
+    {
+        subject.notes.push(format!(
+            "{address} is reserved for {}, but {mac} has a lease of it",
+            interface.mac
+        ));
+    }
+    Ok(subject)
+}
+
+// === where ===
+
+/// The Subnets in which the machine may ask.
+fn subnets<'a>(
+    world: World<'a>,
+    ask: &Ask,
+    subject: &Subject<'_>,
+) -> Result<Vec<&'a SubnetEntry>, NotExplained> {
+    let all = &world.snapshot.subnets;
+    if let Some(relay) = ask.relay {
+        let subnet = world.snapshot.subnet_of_relay(relay);
+        let none = || NotExplained(format!("no Subnet that is served has the relay {relay}"));
+        return subnet.map(|subnet| vec![subnet]).ok_or_else(none);
+    }
+    if let Some(name) = &ask.subnet {
+        return named(world, name).map(|subnet| vec![subnet]);
+    }
+    if let Some(address) = subject.address
+        && let Some(subnet) = world.snapshot.subnet_of(address)
+    {
+        return Ok(vec![subnet]);
+    }
+    let likely = likely(world, subject);
+    if !likely.is_empty() {
+        return Ok(likely);
+    }
+    if all.is_empty() {
+        return Err(NotExplained(
+            "no Subnet is served, so no machine gets an answer; `reveille check` says why"
+                .to_owned(),
+        ));
+    }
+    Ok(all.iter().collect())
+}
+
+/// The Subnet of this name.
+fn named<'a>(world: World<'a>, name: &str) -> Result<&'a SubnetEntry, NotExplained> {
+    let all = &world.snapshot.subnets;
+    let called = |subnet: &&SubnetEntry| subnet.key == name || subnet.name.name == name;
+    all.iter().find(called).ok_or_else(|| {
+        let near = nearest(name, all.iter().map(|subnet| subnet.name.name.as_str()));
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        NotExplained(format!("no Subnet {name} is served{near}"))
+    })
+}
+
+/// Where it was seen or has an address; else where its object is.
+fn likely<'a>(world: World<'a>, subject: &Subject<'_>) -> Vec<&'a SubnetEntry> {
+    let all = &world.snapshot.subnets;
+    let lent = |subnet: &SubnetEntry| {
+        let mut leases = world.table.iter();
+        leases.any(|lease| lease.mac == Some(subject.mac) && lease.subnet == subnet.key)
+    };
+    let interfaces = subject.machine.map(|machine| &machine.spec().interfaces);
+    let reserved = |subnet: &SubnetEntry| {
+        let mut own = interfaces.into_iter().flatten();
+        own.any(|it| it.mac == subject.mac && it.ip.is_some_and(|ip| subnet.spec.cidr.contains(ip)))
+    };
+    let near = all.iter().filter(|it| reserved(it) || lent(it));
+    let near: Vec<&SubnetEntry> = near.collect();
+    match subject.machine {
+        Some(machine) if near.is_empty() => all
+            .iter()
+            .filter(|subnet| subnet.name.namespace == machine.name.namespace)
+            .collect(),
+        _ => near,
+    }
+}

@@ -1,0 +1,324 @@
+//! What each firmware and loader of a machine gets, exchange by exchange.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::World;
+use super::cure;
+use crate::boot::{Architecture, MacAddress};
+use crate::dhcp::answer::BootAnswer;
+use crate::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
+use crate::dhcp::reply::{Reply, ReplyKind};
+use crate::dhcp::request::Request;
+use crate::http::route::{Refused, Route, route};
+use crate::lease::LeaseTable;
+use crate::packets::options::hex;
+use crate::packets::{Decoded, Question, Role};
+use crate::script::{Caller, Urls};
+use crate::snapshot::SubnetEntry;
+use crate::timeline::NextStep;
+
+/// One client of the machine, and what it gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// `pxe`, `http-boot`, `ipxe` or `system`.
+    pub client: String,
+    /// The processor and firmware, where it says one.
+    pub architecture: Option<Architecture>,
+    /// The exchange that says what it does next: its REQUEST, or its DISCOVER
+    /// where that gets no offer.
+    #[serde(flatten)]
+    pub exchange: Exchange,
+    /// The script that it gets, for iPXE.
+    pub script: Option<Script>,
+}
+
+/// A request and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The request.
+    pub request: Option<Decoded>,
+    /// `offer`, `ack`, `nak`, or the name of the silence.
+    pub outcome: String,
+    /// Whether a reply leaves.
+    pub answered: bool,
+    /// Why it is a NAK, or names no file though the machine may boot.
+    pub reason: Option<String>,
+    /// What to do about a silence, a NAK or a missing file.
+    pub cure: Option<String>,
+    /// What the client does next, in words.
+    pub next: Option<String>,
+    /// Where the reply goes: `broadcast`, `hardware`, `client` or `relay`.
+    pub destination: Option<String>,
+    /// The reply.
+    pub reply: Option<Decoded>,
+    /// The bytes of the reply.
+    pub reply_hex: Option<String>,
+}
+
+/// A script, as the machine would get it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// Where it is fetched.
+    pub url: String,
+    /// What it is for, or why there is none.
+    pub outcome: String,
+    /// Its text.
+    pub text: Option<String>,
+    /// The URLs in it, and what each is answered.
+    pub urls: Vec<StageUrl>,
+}
+
+/// A URL and what is answered to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageUrl {
+    /// The URL.
+    pub url: String,
+    /// The path in the tree, `script`, `elsewhere`, or the name of the refusal.
+    pub answer: String,
+    /// The SHA-256 that it must have, where it is an Artifact's.
+    pub sha256: Option<String>,
+}
+
+/// A request as it arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Arriving<'a> {
+    /// Its bytes.
+    pub packet: &'a [u8],
+    /// The Subnet of the interface, as `namespace/name`.
+    pub subnet: &'a str,
+    /// Our address there.
+    pub server: Ipv4Addr,
+    /// Whether it came to that address alone.
+    pub unicast: bool,
+    /// Whether the machine was sent our loader a moment ago.
+    pub loader_sent: bool,
+}
+
+/// Decides about a packet as the engine does: with `table`, which changes by
+/// it. What would leave is in the [`Exchange`].
+pub fn exchange(world: World<'_>, table: &mut LeaseTable, arriving: Arriving<'_>) -> Exchange {
+    let seen = Decoded::read(arriving.packet);
+    let request = match Request::parse(arriving.packet) {
+        Ok(request) => request,
+        Err(malformed) => return silent(seen, Ignored::Malformed(malformed)),
+    };
+    let arrival = Arrival {
+        now: world.now,
+        subnet: arriving.subnet,
+        server: arriving.server,
+        unicast: arriving.unicast,
+        from: SocketAddrV4::new(request.giaddr, SERVER_PORT),
+        boot_port: None,
+        loader_sent: arriving.loader_sent,
+        told: world.told,
+        authority: world.authority,
+    };
+    let decision = decide(world.snapshot, table, arrival, &request);
+    table.apply_all(&decision.changes);
+    match &decision.outcome {
+        Outcome::Ignored(ignored) => silent(seen, *ignored),
+        Outcome::Reply(reply) => match reply.encode(&request) {
+            Ok(bytes) => answered(seen, &decision, reply, &bytes),
+            Err(_) => silent(seen, Ignored::Fault),
+        },
+    }
+}
+
+fn silent(request: Option<Decoded>, why: Ignored) -> Exchange {
+    Exchange {
+        request,
+        outcome: why.as_str().to_owned(),
+        answered: false,
+        reason: None,
+        cure: cure::of_silence(why).map(str::to_owned),
+        next: None,
+        destination: None,
+        reply: None,
+        reply_hex: None,
+    }
+}
+
+fn answered(
+    request: Option<Decoded>,
+    decision: &Decision,
+    reply: &Reply,
+    bytes: &[u8],
+) -> Exchange {
+    let boot = decision.boot.as_ref();
+    let no_file = boot.and_then(|boot| boot.refused);
+    let nak = decision.nak;
+    Exchange {
+        request,
+        outcome: reply.kind.as_str().to_owned(),
+        answered: true,
+        reason: nak
+            .map(|nak| nak.as_str().to_owned())
+            .or_else(|| no_file.map(|reason| reason.as_str().to_owned())),
+        cure: nak
+            .map(cure::of_nak)
+            .or_else(|| no_file.map(cure::of_no_loader))
+            .map(str::to_owned),
+        next: boot.map(next),
+        destination: Some(reply.destination.as_str().to_owned()),
+        reply: Decoded::read(bytes),
+        reply_hex: Some(hex(bytes)),
+    }
+}
+
+fn next(boot: &BootAnswer) -> String {
+    match &boot.next {
+        NextStep::Nothing if boot.refused.is_some() => {
+            "nothing here boots it: it gets an address only".to_owned()
+        }
+        NextStep::Nothing => "it gets an address and settings".to_owned(),
+        NextStep::Loader { file, .. } => format!("loads the loader {file}"),
+        NextStep::Source { file, .. } => format!("loads {file} itself, without a loader of ours"),
+        NextStep::Script { .. } => format!("fetches its script {}", boot.file),
+        NextStep::Local => "boots its disk".to_owned(),
+        NextStep::LocalScript if boot.file.is_empty() => "boots its disk".to_owned(),
+        NextStep::LocalScript => format!("loads {}, whose script boots the disk", boot.file),
+    }
+}
+
+/// Each client of the machine in the order of a boot.
+pub(super) fn stages(
+    world: World<'_>,
+    subnet: &SubnetEntry,
+    server: Ipv4Addr,
+    question: Question,
+    architectures: &[Architecture],
+) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    let mut add = |role| {
+        let question = Question { role, ..question };
+        stages.push(stage(world, subnet, server, question));
+    };
+    for architecture in architectures.iter().copied() {
+        add(Role::Pxe(architecture));
+        if architecture.is_uefi() {
+            add(Role::HttpBoot(architecture));
+        }
+        add(Role::Ipxe(architecture));
+    }
+    add(Role::System);
+    stages
+}
+
+fn stage(world: World<'_>, subnet: &SubnetEntry, server: Ipv4Addr, question: Question) -> Stage {
+    // What one stage is lent is not there for the next: each is asked alone.
+    let mut table = world.table.clone();
+    let arriving = |packet| Arriving {
+        packet,
+        subnet: &subnet.key,
+        server,
+        unicast: false,
+        loader_sent: matches!(question.role, Role::Ipxe(_)),
+    };
+    let discover = question.discover();
+    let mut last = exchange(world, &mut table, arriving(&discover));
+    let offered = last.reply.as_ref().map(|reply| reply.yiaddr);
+    let offered = offered.filter(|address| !address.is_unspecified());
+    if let Some(address) = offered
+        && last.outcome == ReplyKind::Offer.as_str()
+    {
+        let request = question.request(address, server);
+        last = exchange(world, &mut table, arriving(&request));
+    }
+    let script = match question.role {
+        Role::Ipxe(_) => script(world, server, question.mac, &last),
+        Role::Pxe(_) | Role::HttpBoot(_) | Role::System => None,
+    };
+    Stage {
+        client: question.role.as_str().to_owned(),
+        architecture: question.role.architecture(),
+        exchange: last,
+        script,
+    }
+}
+
+/// The script that the reply of `exchange` names.
+fn script(
+    world: World<'_>,
+    server: Ipv4Addr,
+    mac: MacAddress,
+    exchange: &Exchange,
+) -> Option<Script> {
+    let reply = exchange.reply.as_ref()?;
+    let url = reply.option(crate::dhcp::option::BOOT_FILE)?.to_owned();
+    let caller = Caller {
+        address: reply.yiaddr,
+        mac: Some(mac),
+        told: world.told,
+    };
+    let asked = |url: &str| fetch(world, caller, server, url);
+    let (outcome, text) = match asked(&url)? {
+        Ok(Route::Text { body, purpose, .. }) => (purpose.as_str().to_owned(), Some(body)),
+        Ok(Route::File { path, .. }) => (path.as_str().to_owned(), None),
+        Err(refused) => (refused.as_str().to_owned(), None),
+    };
+    let urls = text.iter().flat_map(|text| urls(text));
+    let urls = urls.filter(|inner| *inner != url).map(|url| {
+        let answer = match asked(&url) {
+            None => "elsewhere".to_owned(),
+            Some(Ok(Route::File { path, .. })) => path.as_str().to_owned(),
+            Some(Ok(Route::Text { purpose, .. })) => purpose.as_str().to_owned(),
+            Some(Err(refused)) => refused.as_str().to_owned(),
+        };
+        StageUrl {
+            sha256: digest(world, &answer),
+            answer,
+            url,
+        }
+    });
+    Some(Script {
+        urls: urls.collect(),
+        url,
+        outcome,
+        text,
+    })
+}
+
+/// What our HTTP service answers to a URL; `None` for one that is not ours.
+fn fetch(
+    world: World<'_>,
+    caller: Caller<'_>,
+    server: Ipv4Addr,
+    url: &str,
+) -> Option<Result<Route, Refused>> {
+    let port = world.snapshot.http_port;
+    let urls = Urls { server, port };
+    let rest = url.strip_prefix(&urls.base())?;
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    };
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    Some(route(world.snapshot, caller, (server, port), &path, query))
+}
+
+/// The digest of a file of an Artifact, by the path at which it is served.
+fn digest(world: World<'_>, path: &str) -> Option<String> {
+    world.held.iter().find_map(|(name, held)| {
+        let mut files = held.files.iter();
+        let file = files.find(|(inner, _)| held.served_at(name, inner) == path);
+        // A file that was damaged and taken out has none.
+        file.map(|(_, file)| file.sha256.clone())
+            .filter(|digest| !digest.is_empty())
+    })
+}
+
+/// The URLs of a script, each once, in its order.
+fn urls(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let is_url = ["http://", "https://", "tftp://"];
+        let is_url = is_url.iter().any(|scheme| word.starts_with(scheme));
+        // What iPXE fills in is no URL yet.
+        if is_url && !word.contains("${") && !all.iter().any(|it| it == word) {
+            all.push(word.to_owned());
+        }
+    }
+    all
+}

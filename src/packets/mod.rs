@@ -1,0 +1,16 @@
+//! DHCP packets for people: read option by option, kept per machine, written
+//! to and read from captures, and made as machines make them.
+//!
+//! All of it is core but [`ring`], which the engine fills and the admin doors
+//! empty. Nothing here decides anything.
+
+pub mod ask;
+pub mod capture;
+pub mod decode;
+pub mod options;
+pub mod ring;
+
+pub use self::ask::{Question, Role};
+pub use self::capture::Datagram;
+pub use self::decode::{Decoded, Field};
+pub use self::ring::{PacketLine, Ring, RingLimits, Sighted};

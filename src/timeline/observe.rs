@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::boot::{Boot, BootResult, Stage, StageRecord, Trouble};
+use super::boot::{Boot, BootId, BootResult, Stage, StageRecord, Trouble};
 use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Release, Transfer};
 use super::progress::{Leaves, Told};
 use super::store::Timeline;

@@ -105,7 +105,7 @@ struct PlayArgs {
     relay_to: Option<Ipv4Addr>,
 
     /// How long offers are waited for, in seconds: every server shall be heard,
-    and some look for three whether an address is free.
+    /// and some look for three whether an address is free.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     wait: u64,
 }

@@ -40,13 +40,14 @@ use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usage
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
+use crate::press::Spent;
 use crate::script::BootKey;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpLimits, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 
 /// How long transfers in flight may take after SIGTERM. Below the 30 s that
 /// Kubernetes waits, above what a kernel takes on a slow link.

@@ -46,13 +46,14 @@ use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
 use crate::packets::Ring;
+use crate::press::Spent;
 use crate::script::BootKey;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 use crate::tls::{Handshakes, TlsMetrics};
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;

@@ -99,7 +99,7 @@ fn disk(folder: Option<&Path>, clients: u32) {
     let (sender, receiver) = mpsc::channel();
     let submit = |n: u32| {
         let sender = sender.clone();
-        let change = Change::Put(lease(n % 65_000));
+        let change = Change::put(lease(n % 65_000));
         let done = Box::new(move |result: Result<(), _>| {
             // Nobody counts any more when the time is over.
             let _ = sender.send(result.is_ok());

@@ -294,7 +294,7 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
     }
     let mut table = LeaseTable::new();
     for lease in leases {
-        let change = lease::Change::Put(lease);
+        let change = lease::Change::put(lease);
         parts.leases.apply(&change);
         table.apply(&change);
     }

@@ -192,6 +192,7 @@ fn open(path: &Path) -> (Vec<Lease>, Option<reveille::lease::OpenTrouble>) {
     let metrics = LeaseMetrics::register(&Meter::default()).unwrap();
     let (store, leases, trouble) = LeaseStore::open(path, metrics).unwrap();
     store.close();
+    let leases = leases.iter().map(|lease| Lease::clone(lease)).collect();
     (leases, trouble)
 }
 

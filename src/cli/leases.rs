@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::{fs, io};
 
 use anyhow::{Context as _, bail};
@@ -125,6 +126,7 @@ impl List {
         match self.output {
             Output::Table => print_table(&leases, clock::now(), out)?,
             Output::Json => {
+                let leases: Vec<&Lease> = leases.iter().map(Arc::as_ref).collect();
                 serde_json::to_writer_pretty(&mut *out, &leases)?;
                 writeln!(out)?;
             }
@@ -210,7 +212,7 @@ impl Import {
                     let (address, key) = (lease.address, &other.key);
                     writeln!(out, "{address}: kept the newer lease of {key}")?;
                 }
-                Some(_) | None => changes.push(Change::Put(lease)),
+                Some(_) | None => changes.push(Change::put(lease)),
             }
         }
         let count = changes.len();
@@ -228,7 +230,7 @@ impl State {
     }
 
     /// The leases in the order of addresses.
-    fn read(&self) -> anyhow::Result<Vec<Lease>> {
+    fn read(&self) -> anyhow::Result<Vec<Arc<Lease>>> {
         let (leases, trouble) =
             LeaseStore::read(&self.file()).map_err(|error| self.explain(error))?;
         if let Some(trouble) = trouble {
@@ -251,7 +253,7 @@ impl State {
     }
 }
 
-fn print_table(leases: &[Lease], now: Millis, out: &mut impl Write) -> io::Result<()> {
+fn print_table(leases: &[Arc<Lease>], now: Millis, out: &mut impl Write) -> io::Result<()> {
     let rows: Vec<_> = leases.iter().map(|lease| lease_row(lease, now)).collect();
     table::print(&HEAD, &rows, out)
 }

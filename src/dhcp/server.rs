@@ -65,7 +65,7 @@ pub struct Incoming {
 }
 
 /// A wish to see every lease.
-pub type Ask = oneshot::Sender<Vec<Lease>>;
+pub type Ask = oneshot::Sender<Vec<Arc<Lease>>>;
 
 /// The interface that a request came by.
 #[derive(Debug)]
@@ -302,7 +302,7 @@ impl Engine {
                 Some(import) = this.replica.imports.recv() => this.take_over(import),
                 Some(ask) = this.asks.recv() => {
                     // Who asked may have gone.
-                    let _ = ask.send(this.table.iter().cloned().collect());
+                    let _ = ask.send(this.table.shared().collect());
                 }
                 incoming = this.queue.recv() => match incoming {
                     Some(incoming) => this.handle(&incoming, &mut prober),

@@ -87,7 +87,7 @@ pub fn wants_probe(
 /// probe finds somebody there before the first offer.
 #[must_use]
 pub fn probation(now: Millis, request: &AllocateRequest<'_>, address: Ipv4Addr) -> Change {
-    Change::Put(Lease {
+    Change::put(Lease {
         expires: now.plus_secs(PROBATION_SECS),
         ..lease(now, request, address, LeaseState::Declined)
     })
@@ -457,7 +457,7 @@ impl Case<'_> {
             Some(record) => record.clone(),
             None => fresh(),
         };
-        vec![Change::Put(Lease {
+        vec![Change::put(Lease {
             expires: until,
             ..held
         })]
@@ -476,7 +476,7 @@ impl Case<'_> {
         elsewhere
             .filter(|other| *other != address)
             .map(Change::Remove)
-            .chain(iter::once(Change::Put(bound)))
+            .chain(iter::once(Change::put(bound)))
             .collect()
     }
 
@@ -488,7 +488,7 @@ impl Case<'_> {
         if lease.is_free(self.now) {
             return Vec::new();
         }
-        vec![Change::Put(Lease {
+        vec![Change::put(Lease {
             state: LeaseState::Released,
             expires: self.now,
             ..lease.clone()

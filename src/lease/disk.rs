@@ -5,6 +5,7 @@
 //! number and the lease as a line of JSON, the one that `leases export` prints.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -28,8 +29,18 @@ const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
 /// of 1 GiB would be for nothing.
 const CACHE: usize = 8 << 20;
 
-/// Address to line, as the database has them.
-pub(super) type Rows = BTreeMap<u32, Vec<u8>>;
+/// What the database has of each address.
+pub(super) type Rows = BTreeMap<u32, Row>;
+
+/// A row, to write a database anew with. What can be read is the lease that
+/// the table has, too: a hundred thousand lines would be 25 MB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// The lease that its line says.
+    Lease(Arc<Lease>),
+    /// A line that cannot be read, left alone.
+    Unread(Box<[u8]>),
+}
 
 /// How a database is opened.
 type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
@@ -274,11 +285,31 @@ impl Disk {
     }
 }
 
+// === impl Row ===
+
+impl Row {
+    fn read(address: u32, line: &[u8]) -> Self {
+        match serde_json::from_slice::<Lease>(line) {
+            Ok(lease) if u32::from(lease.address) == address => Self::Lease(lease.into()),
+            Ok(_) | Err(_) => Self::Unread(line.into()),
+        }
+    }
+
+    fn line(&self) -> Result<Cow<'_, [u8]>, StoreError> {
+        match self {
+            Self::Lease(lease) => serde_json::to_vec(&**lease)
+                .map(Cow::Owned)
+                .map_err(|error| StoreError::write(redb::Error::Io(io::Error::other(error)))),
+            Self::Unread(line) => Ok(Cow::Borrowed(line)),
+        }
+    }
+}
+
 /// Writes `rows`, and takes out those that are `None`, in one transaction that
 /// is on the disk when this returns.
 pub(super) fn write(
     database: &Database,
-    rows: &BTreeMap<u32, Option<Vec<u8>>>,
+    rows: &BTreeMap<u32, Option<Row>>,
 ) -> Result<(), StoreError> {
     let mut transaction = database.begin_write().map_err(StoreError::write)?;
     transaction
@@ -288,7 +319,7 @@ pub(super) fn write(
         let mut table = transaction.open_table(LEASES).map_err(StoreError::write)?;
         for (address, row) in rows {
             match row {
-                Some(line) => table.insert(address, line.as_slice()),
+                Some(row) => table.insert(address, &*row.line()?),
                 None => table.remove(address),
             }
             .map_err(StoreError::write)?;
@@ -298,29 +329,23 @@ pub(super) fn write(
 }
 
 /// What `change` makes of its row.
-pub(super) fn row_of(change: &Change) -> Result<(u32, Option<Vec<u8>>), StoreError> {
-    let line = match change {
-        Change::Put(lease) => Some(serde_json::to_vec(lease).map_err(|error| {
-            StoreError::write(redb::Error::Io(io::Error::new(
-                ErrorKind::InvalidInput,
-                error,
-            )))
-        })?),
+pub(super) fn row_of(change: &Change) -> (u32, Option<Row>) {
+    let row = match change {
+        Change::Put(lease) => Some(Row::Lease(Arc::clone(lease))),
         Change::Remove(_) => None,
     };
-    Ok((change.address().into(), line))
+    (change.address().into(), row)
 }
 
 /// The leases that `rows` hold, and what is wrong with the rest.
-pub(super) fn leases_of(rows: &Rows) -> (Vec<Lease>, Option<OpenTrouble>) {
+pub(super) fn leases_of(rows: &Rows) -> (Vec<Arc<Lease>>, Option<OpenTrouble>) {
     let mut leases = Vec::with_capacity(rows.len());
-    let mut unreadable = 0;
-    for (address, line) in rows {
-        match serde_json::from_slice::<Lease>(line) {
-            Ok(lease) if u32::from(lease.address) == *address => leases.push(lease),
-            Ok(_) | Err(_) => unreadable += 1,
+    for row in rows.values() {
+        if let Row::Lease(lease) = row {
+            leases.push(Arc::clone(lease));
         }
     }
+    let unreadable = rows.len() - leases.len();
     let trouble = (unreadable > 0).then(|| OpenTrouble {
         reason: TroubleReason::UnreadableRows,
         detail: format!("{unreadable} of {} rows", rows.len()),
@@ -391,7 +416,8 @@ fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
     let mut rows = Rows::new();
     for row in table.iter()? {
         let (address, line) = row?;
-        rows.insert(address.value(), line.value().to_vec());
+        let address = address.value();
+        rows.insert(address, Row::read(address, line.value()));
     }
     Ok(rows)
 }

@@ -73,7 +73,7 @@ pub fn adopt(
         };
         adopted.insert(next.address, next);
     }
-    adopted.into_values().map(Change::Put).collect()
+    adopted.into_values().map(Change::put).collect()
 }
 
 /// The Subnet that `lease` belongs to, and for how many seconds it lends: the
@@ -114,7 +114,7 @@ pub fn release_gone(now: Millis, table: &LeaseTable, gone: impl Fn(&Lease) -> bo
     let ended = table.iter().filter(lent).filter(|lease| gone(lease));
     ended
         .map(|lease| {
-            Change::Put(Lease {
+            Change::put(Lease {
                 state: LeaseState::Released,
                 expires: now,
                 ..lease.clone()
@@ -201,7 +201,7 @@ impl Claims {
             .filter_map(|lease| {
                 let secs = u64::from(lifetime(&lease.subnet)?);
                 (lease.expires < now.plus_secs(secs / 2)).then(|| {
-                    Change::Put(Lease {
+                    Change::put(Lease {
                         expires: now.plus_secs(secs),
                         ..lease.clone()
                     })
@@ -365,15 +365,15 @@ mod tests {
         };
         let free = lease(9, 2, 0, NOW.secs() + 99);
         let changes = vec![
-            Change::Put(other),
-            Change::Put(released),
+            Change::put(other),
+            Change::put(released),
             Change::Remove(own.address),
-            Change::Put(free.clone()),
-            Change::Put(own.clone()),
+            Change::put(free.clone()),
+            Change::put(own.clone()),
         ];
         assert_eq!(
             claims.guard(changes),
-            [Change::Put(free), Change::Put(own.clone())]
+            [Change::put(free), Change::put(own.clone())]
         );
         table.apply_all(&claims.prolong(NOW, &table, hour));
         let kept = table.get(own.address).unwrap();

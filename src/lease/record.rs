@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -75,8 +76,9 @@ pub struct Lease {
 /// A change of the lease table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This is now what is known of its address.
-    Put(Lease),
+    /// This is now what is known of its address. Table, disk and mirror share
+    /// it: there may be a hundred thousand.
+    Put(Arc<Lease>),
     /// Nothing is known of the address any more.
     Remove(Ipv4Addr),
 }
@@ -244,10 +246,15 @@ impl From<Lease> for Line {
 // === impl Change ===
 
 impl Change {
+    /// What is now known of its address.
+    pub fn put(lease: impl Into<Arc<Lease>>) -> Self {
+        Self::Put(lease.into())
+    }
+
     /// Whether the change must reach the disk before a promise that rests on
     /// it is made.
     #[must_use]
-    pub const fn is_durable(&self) -> bool {
+    pub fn is_durable(&self) -> bool {
         match self {
             Self::Put(lease) => lease.state.is_durable(),
             Self::Remove(_) => true,
@@ -256,7 +263,7 @@ impl Change {
 
     /// The address it is about.
     #[must_use]
-    pub const fn address(&self) -> Ipv4Addr {
+    pub fn address(&self) -> Ipv4Addr {
         match self {
             Self::Put(lease) => lease.address,
             Self::Remove(address) => *address,

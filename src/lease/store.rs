@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -32,6 +33,9 @@ pub const MAX_GROUP: usize = 1024;
 /// Called in the writer's thread when the fate of a submission is known. It
 /// must not block: everybody behind it waits.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// What a database holds, to be shared with a table.
+pub type Leases = Vec<Arc<Lease>>;
 
 /// The lease database and the thread that writes it. Dropping it writes what
 /// has been submitted, then lets go of the file.
@@ -87,7 +91,7 @@ impl LeaseStore {
     pub fn open(
         path: &Path,
         metrics: LeaseMetrics,
-    ) -> Result<(Self, Vec<Lease>, Option<OpenTrouble>), StoreError> {
+    ) -> Result<(Self, Leases, Option<OpenTrouble>), StoreError> {
         Self::start(Disk::create(path), metrics)
     }
 
@@ -95,7 +99,7 @@ impl LeaseStore {
     ///
     /// # Errors
     /// It is missing, damaged, or another process has it open.
-    pub fn read(path: &Path) -> Result<(Vec<Lease>, Option<OpenTrouble>), StoreError> {
+    pub fn read(path: &Path) -> Result<(Leases, Option<OpenTrouble>), StoreError> {
         let opened = Disk::existing(path).open()?;
         Ok(disk::leases_of(&opened.rows))
     }
@@ -103,7 +107,7 @@ impl LeaseStore {
     fn start(
         disk: Disk,
         metrics: LeaseMetrics,
-    ) -> Result<(Self, Vec<Lease>, Option<OpenTrouble>), StoreError> {
+    ) -> Result<(Self, Leases, Option<OpenTrouble>), StoreError> {
         let Opened {
             database,
             rows,
@@ -258,10 +262,7 @@ impl Writer {
 
     fn try_commit(&mut self, durable: &[&Change]) -> Result<(), StoreError> {
         // The last change of an address is the one that counts.
-        let rows: BTreeMap<_, _> = durable
-            .iter()
-            .map(|change| disk::row_of(change))
-            .collect::<Result<_, _>>()?;
+        let rows: BTreeMap<_, _> = durable.iter().map(|change| disk::row_of(change)).collect();
         // Stays taken when the write fails: the next commit opens it anew.
         let database = match self.database.take() {
             Some(database) => database,
@@ -271,7 +272,7 @@ impl Writer {
         self.database = Some(database);
         for (address, row) in rows {
             match row {
-                Some(line) => self.rows.insert(address, line),
+                Some(row) => self.rows.insert(address, row),
                 None => self.rows.remove(&address),
             };
         }
@@ -300,7 +301,7 @@ impl Writer {
             .iter()
             .filter(|(at, row)| rows.get(at) != Some(row));
         let surplus = rows.keys().filter(|at| !self.rows.contains_key(at));
-        let repair: BTreeMap<u32, Option<Vec<u8>>> = missing
+        let repair: BTreeMap<_, _> = missing
             .map(|(at, row)| (*at, Some(row.clone())))
             .chain(surplus.map(|at| (*at, None)))
             .collect();

@@ -9,7 +9,7 @@ use redb::{Builder, StorageBackend};
 use super::*;
 use crate::boot::MacAddress;
 use crate::clock::Millis;
-use crate::lease::disk::TroubleReason;
+use crate::lease::disk::{Row, TroubleReason};
 use crate::lease::{LeaseKey, LeaseState};
 use crate::telemetry::Meter;
 
@@ -26,7 +26,7 @@ fn what_was_committed_is_there_after_a_restart() {
         .unwrap();
     store.close();
     let (_store, leases, trouble) = LeaseStore::open(&path, metrics()).unwrap();
-    assert_eq!(leases, vec![lease(2), lease(3)]);
+    assert_eq!(leases, shared([lease(2), lease(3)]));
     assert_eq!(trouble, None);
 }
 
@@ -50,7 +50,7 @@ fn offers_and_expiries_do_not_touch_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let metrics = metrics();
     let (store, ..) = LeaseStore::open(&folder.path().join(FILE), metrics.clone()).unwrap();
-    let in_state = |state| Change::Put(Lease { state, ..lease(1) });
+    let in_state = |state| Change::put(Lease { state, ..lease(1) });
     let changes = vec![in_state(LeaseState::Offered), in_state(LeaseState::Expired)];
     store.committer().commit(changes).unwrap();
     assert_eq!(metrics.commits.get(), 0);
@@ -88,7 +88,8 @@ fn the_last_change_of_an_address_in_a_group_counts() {
     ];
     store.committer().commit(changes).unwrap();
     store.close();
-    assert_eq!(LeaseStore::read(&path).unwrap().0, vec![lease(2), lease(3)]);
+    let (leases, _) = LeaseStore::read(&path).unwrap();
+    assert_eq!(leases, shared([lease(2), lease(3)]));
 }
 
 #[test]
@@ -193,11 +194,11 @@ fn rows_that_cannot_be_read_cost_only_themselves() {
     store.committer().commit(vec![put(1), put(2)]).unwrap();
     store.close();
     let database = Database::open(&path).unwrap();
-    let row = [(u32::from(at(1)), Some(b"{}".to_vec()))];
+    let row = [(u32::from(at(1)), Some(Row::Unread(b"{}"[..].into())))];
     disk::write(&database, &row.into_iter().collect()).unwrap();
     drop(database);
     let (_store, leases, trouble) = LeaseStore::open(&path, metrics()).unwrap();
-    assert_eq!(leases, vec![lease(2)]);
+    assert_eq!(leases, shared([lease(2)]));
     let trouble = trouble.unwrap();
     assert_eq!(trouble.reason, TroubleReason::UnreadableRows);
     assert_eq!(trouble.detail, "1 of 2 rows");
@@ -227,7 +228,7 @@ fn a_disk_that_fails_is_an_error_until_it_heals() {
     committer.commit(vec![put(9)]).unwrap();
     store.close();
     let (leases, _) = LeaseStore::read(&path).unwrap();
-    assert_eq!(leases, vec![lease(1), lease(9)]);
+    assert_eq!(leases, shared([lease(1), lease(9)]));
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn leases_outlive_a_file_that_breaks_while_the_disk_fails() {
     committer.commit(vec![put(4)]).unwrap();
     store.close();
     let (leases, _) = LeaseStore::read(&path).unwrap();
-    assert_eq!(leases, vec![lease(1), lease(2), lease(4)]);
+    assert_eq!(leases, shared([lease(1), lease(2), lease(4)]));
 }
 
 #[test]
@@ -344,7 +345,11 @@ fn at(n: u8) -> Ipv4Addr {
 }
 
 fn put(n: u8) -> Change {
-    Change::Put(lease(n))
+    Change::put(lease(n))
+}
+
+fn shared<const N: usize>(leases: [Lease; N]) -> Vec<Arc<Lease>> {
+    leases.map(Arc::new).into()
 }
 
 fn lease(n: u8) -> Lease {

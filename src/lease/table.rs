@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::addresses::AddressSet;
 use super::record::{Change, Lease, LeaseKey, LeaseState};
@@ -18,7 +19,7 @@ pub const FORGET_SECS: u64 = 30 * 24 * 3600;
 /// the only way to change it and keeps the indexes right.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
-    leases: BTreeMap<Ipv4Addr, Lease>,
+    leases: BTreeMap<Ipv4Addr, Arc<Lease>>,
     /// The addresses of `leases`, as runs: its gaps were never used.
     known: AddressSet,
     /// When the sweep has something to do with a record.
@@ -41,7 +42,7 @@ pub struct Counts {
 
 #[derive(Clone, Debug, Default)]
 struct SubnetIndex {
-    by_key: BTreeMap<LeaseKey, Vec<Ipv4Addr>>,
+    by_key: BTreeSet<(LeaseKey, Ipv4Addr)>,
     by_end: BTreeSet<(Millis, Ipv4Addr)>,
     counts: Counts,
 }
@@ -70,12 +71,17 @@ impl LeaseTable {
     /// What is known of `address`.
     #[must_use]
     pub fn get(&self, address: Ipv4Addr) -> Option<&Lease> {
-        self.leases.get(&address)
+        self.leases.get(&address).map(Arc::as_ref)
     }
 
     /// Every record, in the order of addresses.
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
-        self.leases.values()
+        self.leases.values().map(Arc::as_ref)
+    }
+
+    /// Every record, to be kept beside the table without a copy.
+    pub fn shared(&self) -> impl Iterator<Item = Arc<Lease>> {
+        self.leases.values().cloned()
     }
 
     /// The records of `key` in `subnet`, in the order of addresses. Mostly
@@ -83,10 +89,12 @@ impl LeaseTable {
     pub fn of_key(&self, subnet: &str, key: &LeaseKey) -> impl Iterator<Item = &Lease> {
         self.subnets
             .get(subnet)
-            .and_then(|index| index.by_key.get(key))
             .into_iter()
-            .flatten()
-            .filter_map(|address| self.leases.get(address))
+            .flat_map(|index| {
+                let all = (key.clone(), Ipv4Addr::UNSPECIFIED)..=(key.clone(), Ipv4Addr::BROADCAST);
+                index.by_key.range(all)
+            })
+            .filter_map(|(_, address)| self.get(*address))
     }
 
     /// The records of `subnet` whose address is free at `now`, the one that
@@ -97,7 +105,7 @@ impl LeaseTable {
             .get(subnet)
             .into_iter()
             .flat_map(move |index| index.by_end.range(..=last))
-            .filter_map(|(_, address)| self.leases.get(address))
+            .filter_map(|(_, address)| self.get(*address))
     }
 
     /// The first address from `start` to `end` of which nothing is known and
@@ -136,7 +144,7 @@ impl LeaseTable {
     pub fn apply(&mut self, change: &Change) {
         self.remove(change.address());
         match change {
-            Change::Put(lease) => self.insert(lease.clone()),
+            Change::Put(lease) => self.insert(Arc::clone(lease)),
             Change::Remove(_) => {}
         }
     }
@@ -157,9 +165,9 @@ impl LeaseTable {
         self.due
             .range(..=(now, Ipv4Addr::BROADCAST))
             .take(limit)
-            .filter_map(|(_, address)| self.leases.get(address))
+            .filter_map(|(_, address)| self.get(*address))
             .map(|lease| match lease.state {
-                LeaseState::Bound => Change::Put(Lease {
+                LeaseState::Bound => Change::put(Lease {
                     state: LeaseState::Expired,
                     ..lease.clone()
                 }),
@@ -187,7 +195,7 @@ impl LeaseTable {
                     .filter(|(name, _)| namespace_of(name) == namespace)
                     .filter(|(_, cidr)| cidr.contains(lease.address))
                     .max_by_key(|(_, cidr)| cidr.net().prefix_len())?;
-                Some(Change::Put(Lease {
+                Some(Change::put(Lease {
                     subnet: name.clone(),
                     ..lease.clone()
                 }))
@@ -195,7 +203,7 @@ impl LeaseTable {
             .collect()
     }
 
-    fn insert(&mut self, lease: Lease) {
+    fn insert(&mut self, lease: Arc<Lease>) {
         let address = lease.address;
         self.known.insert(address);
         self.due.insert((due(&lease), address));
@@ -203,9 +211,7 @@ impl LeaseTable {
         index.by_end.insert((lease.expires, address));
         *index.counts.of(lease.state) += 1;
         if lease.state != LeaseState::Declined {
-            let addresses = index.by_key.entry(lease.key.clone()).or_default();
-            addresses.push(address);
-            addresses.sort_unstable();
+            index.by_key.insert((lease.key.clone(), address));
         }
         self.leases.insert(address, lease);
     }
@@ -221,23 +227,18 @@ impl LeaseTable {
         };
         index.by_end.remove(&(lease.expires, address));
         *index.counts.of(lease.state) -= 1;
-        if let Some(addresses) = index.by_key.get_mut(&lease.key) {
-            addresses.retain(|other| *other != address);
-            if addresses.is_empty() {
-                index.by_key.remove(&lease.key);
-            }
-        }
+        index.by_key.remove(&(lease.key.clone(), address));
         if index.by_end.is_empty() {
             self.subnets.remove(&lease.subnet);
         }
     }
 }
 
-impl FromIterator<Lease> for LeaseTable {
-    fn from_iter<I: IntoIterator<Item = Lease>>(leases: I) -> Self {
+impl<L: Into<Arc<Lease>>> FromIterator<L> for LeaseTable {
+    fn from_iter<I: IntoIterator<Item = L>>(leases: I) -> Self {
         let mut table = Self::new();
         for lease in leases {
-            table.apply(&Change::Put(lease));
+            table.apply(&Change::put(lease));
         }
         table
     }

@@ -13,7 +13,7 @@ proptest! {
         for change in &steps {
             table.apply(change);
             match change {
-                Change::Put(lease) => { model.insert(lease.address, lease.clone()); }
+                Change::Put(lease) => { model.insert(lease.address, (**lease).clone()); }
                 Change::Remove(address) => { model.remove(address); }
             }
         }
@@ -119,7 +119,7 @@ fn step() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (0u8..16, 0u8..4, 0u8..2, state, 0u64..60)
             .prop_map(|(at, key, subnet, state, expires)| {
-                Change::Put(record(at, key, subnet, state, expires))
+                Change::put(record(at, key, subnet, state, expires))
             }),
         1 => (0u8..16).prop_map(|at| Change::Remove(address(at))),
     ]

@@ -85,13 +85,13 @@ impl Board {
             .map_err(|error| format!("the table cannot be made: {error}"))?
     }
 
-    async fn ask_leases(&self) -> Option<Vec<Lease>> {
+    async fn ask_leases(&self) -> Option<Vec<Arc<Lease>>> {
         let (answer, leases) = oneshot::channel();
         self.leases.send(answer).await.ok()?;
         leases.await.ok()
     }
 
-    fn rows(&self, table: Table, leases: Option<&[Lease]>) -> Result<Value, String> {
+    fn rows(&self, table: Table, leases: Option<&[Arc<Lease>]>) -> Result<Value, String> {
         let now = clock::now();
         let current = self.snapshots.current();
         if table == Table::Overview {
@@ -136,7 +136,7 @@ impl Board {
         &self,
         now: Millis,
         snapshot: &Snapshot,
-        leases: Option<&[Lease]>,
+        leases: Option<&[Arc<Lease>]>,
     ) -> Vec<MachineRow> {
         self.boots.with(|timeline| {
             machines(&Facts {
@@ -152,12 +152,12 @@ impl Board {
         &self,
         now: Millis,
         snapshot: Option<&Snapshot>,
-        leases: Option<&[Lease]>,
+        leases: Option<&[Arc<Lease>]>,
     ) -> Overview {
         let machines = snapshot.map(|snapshot| self.machines(now, snapshot, leases));
         let ready = (self.ready)();
         let services = self.supervisor.health().into_iter();
-        let is_bound = |lease: &&Lease| lease.state_at(now) == LeaseState::Bound;
+        let is_bound = |lease: &&Arc<Lease>| lease.state_at(now) == LeaseState::Bound;
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

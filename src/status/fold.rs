@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ pub struct Facts<'a> {
     /// The boots that are known, the latest last.
     pub boots: &'a [&'a Boot],
     /// Every lease; `None` where nobody can say now.
-    pub leases: Option<&'a [Lease]>,
+    pub leases: Option<&'a [Arc<Lease>]>,
 }
 
 /// What a machine's object comes to.
@@ -199,7 +200,7 @@ pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> V
 /// The addresses of the pools of `subnet` at `now`. What is neither free nor
 /// lent nor declined is on offer.
 #[must_use]
-pub fn addresses(subnet: &SubnetEntry, leases: &[Lease], now: Millis) -> AddressCounts {
+pub fn addresses(subnet: &SubnetEntry, leases: &[Arc<Lease>], now: Millis) -> AddressCounts {
     let pools = &subnet.spec.pools;
     let total = u32::try_from(subnet.pool_addresses()).unwrap_or(u32::MAX);
     let mut counts = AddressCounts {

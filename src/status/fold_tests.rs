@@ -37,8 +37,8 @@ pub(in crate::status) fn boot(mac: MacAddress, at: u64, result: BootResult) -> B
     boot
 }
 
-fn lease(last: u8, owner: u8, state: LeaseState, expires: u64) -> Lease {
-    Lease {
+fn lease(last: u8, owner: u8, state: LeaseState, expires: u64) -> Arc<Lease> {
+    Arc::new(Lease {
         address: Ipv4Addr::new(10, 0, 0, last),
         key: LeaseKey::Mac(mac(owner)),
         mac: Some(mac(owner)),
@@ -48,7 +48,7 @@ fn lease(last: u8, owner: u8, state: LeaseState, expires: u64) -> Lease {
         state,
         since: Millis(0),
         expires: Millis(expires),
-    }
+    })
 }
 
 fn object<T: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: &serde_json::Value) -> T {

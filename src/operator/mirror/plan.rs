@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -36,7 +37,7 @@ pub struct Plan {
     there: BTreeMap<(Ipv4Addr, String), u64>,
     /// What is known of addresses whose object may be wrong; one entry for
     /// each, however often it changes.
-    pending: BTreeMap<Ipv4Addr, Option<Lease>>,
+    pending: BTreeMap<Ipv4Addr, Option<Arc<Lease>>>,
     /// Those of them whose object could not be written: how often, and when it
     /// is tried again.
     resting: BTreeMap<Ipv4Addr, (u32, Uptime)>,
@@ -78,7 +79,7 @@ impl Plan {
     }
 
     /// Holds everything against `table`, the whole of it.
-    pub fn resync(&mut self, now: Millis, table: Vec<Lease>) {
+    pub fn resync(&mut self, now: Millis, table: Vec<Arc<Lease>>) {
         self.pending = self.there.keys().map(|(at, _)| (*at, None)).collect();
         let bound = table
             .into_iter()
@@ -145,7 +146,7 @@ impl Plan {
     }
 
     /// The first address from `from` on that does not rest.
-    fn awake(&self, from: Ipv4Addr, now: Uptime) -> Option<(&Ipv4Addr, &Option<Lease>)> {
+    fn awake(&self, from: Ipv4Addr, now: Uptime) -> Option<(&Ipv4Addr, &Option<Arc<Lease>>)> {
         let rests = |address| self.resting.get(address).is_some_and(|it| now < it.1);
         self.pending.range(from..).find(|it| !rests(it.0))
     }

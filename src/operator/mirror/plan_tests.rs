@@ -19,9 +19,13 @@ fn snapshot() -> Snapshot {
         loaders: BTreeMap::new(),
         autoexec: [].into(),
         own_addresses: Vec::new(),
-        held: std::sync::Arc::default(),
+        held: Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
+}
+
+fn shared<const N: usize>(leases: [Lease; N]) -> Vec<Arc<Lease>> {
+    leases.map(Arc::new).into()
 }
 
 fn lease(last: u8, mac: u8) -> Lease {
@@ -106,8 +110,8 @@ fn what_somebody_else_wrote_is_neither_read_nor_removed() {
 #[test]
 fn bindings_are_written_and_renewals_are_not() {
     let mut plan = Plan::default();
-    plan.change(Change::Put(lease(10, 1)));
-    plan.change(Change::Put(lease(11, 2)));
+    plan.change(Change::put(lease(10, 1)));
+    plan.change(Change::put(lease(11, 2)));
     assert_eq!(
         writes(&mut plan),
         ["apply 10.0.0.10 Some(\"node-1\")", "apply 10.0.0.11 None"]
@@ -116,25 +120,25 @@ fn bindings_are_written_and_renewals_are_not() {
         expires: Millis(u64::MAX),
         ..lease(10, 1)
     };
-    plan.change(Change::Put(renewed));
+    plan.change(Change::put(renewed));
     assert_eq!(writes(&mut plan), [""; 0]);
-    plan.change(Change::Put(lease(10, 3)));
+    plan.change(Change::put(lease(10, 3)));
     assert_eq!(writes(&mut plan), ["apply 10.0.0.10 None"]);
 }
 
 #[test]
 fn what_ends_is_removed_and_what_was_never_written_is_not() {
     let mut plan = Plan::default();
-    plan.change(Change::Put(lease(10, 1)));
+    plan.change(Change::put(lease(10, 1)));
     plan.change(Change::Remove([10, 0, 0, 10].into()));
     assert_eq!(writes(&mut plan), [""; 0], "it came and went unseen");
-    plan.change(Change::Put(lease(10, 1)));
+    plan.change(Change::put(lease(10, 1)));
     writes(&mut plan);
     let released = Lease {
         state: LeaseState::Released,
         ..lease(10, 1)
     };
-    plan.change(Change::Put(released));
+    plan.change(Change::put(released));
     assert_eq!(writes(&mut plan), ["delete edge/10.0.0.10"]);
     assert_eq!((plan.there(), plan.pending()), (0, 0));
 }
@@ -150,7 +154,7 @@ fn everything_is_held_against_the_table() {
         expires: now,
         ..lease(12, 3)
     };
-    plan.resync(now, vec![lease(11, 2), over, lease(13, 4)]);
+    plan.resync(now, shared([lease(11, 2), over, lease(13, 4)]));
     assert_eq!(
         writes(&mut plan),
         [
@@ -159,7 +163,7 @@ fn everything_is_held_against_the_table() {
             "apply 10.0.0.13 None"
         ]
     );
-    plan.resync(now, vec![lease(11, 2), lease(13, 4)]);
+    plan.resync(now, shared([lease(11, 2), lease(13, 4)]));
     assert_eq!(writes(&mut plan), [""; 0]);
 }
 
@@ -169,7 +173,7 @@ fn an_address_that_moved_to_another_namespace_leaves_no_object_behind() {
     object.metadata.namespace = Some("old".to_owned());
     let mut plan = Plan::default();
     plan.listed(&object);
-    plan.change(Change::Put(lease(10, 1)));
+    plan.change(Change::put(lease(10, 1)));
     assert_eq!(
         writes(&mut plan),
         ["delete old/10.0.0.10", "apply 10.0.0.10 Some(\"node-1\")"]
@@ -181,7 +185,7 @@ fn leases_of_a_subnet_that_is_not_served_now_stay_as_they_are() {
     let object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
     let mut plan = Plan::default();
     plan.listed(&object);
-    plan.resync(Millis(0), vec![lease(10, 1), lease(11, 2)]);
+    plan.resync(Millis(0), shared([lease(10, 1), lease(11, 2)]));
     let nothing = Snapshot::default();
     assert_eq!(plan.next(Uptime(0), &nothing, &uid), None);
     assert_eq!((plan.there(), plan.pending()), (1, 0));
@@ -191,8 +195,8 @@ fn leases_of_a_subnet_that_is_not_served_now_stay_as_they_are() {
 fn an_object_that_cannot_be_written_holds_no_other_up() {
     let snapshot = snapshot();
     let mut plan = Plan::default();
-    plan.change(Change::Put(lease(10, 1)));
-    plan.change(Change::Put(lease(11, 2)));
+    plan.change(Change::put(lease(10, 1)));
+    plan.change(Change::put(lease(11, 2)));
     let next = |plan: &mut Plan, now| {
         let write = plan.next(Uptime(now), &snapshot, &uid)?;
         let address = write.address();
@@ -210,7 +214,7 @@ fn an_object_that_cannot_be_written_holds_no_other_up() {
     assert_eq!(next(&mut plan, 5000), Some(10));
     assert_eq!(next(&mut plan, 14_999), None, "it rests for longer");
     // What comes meanwhile does not wait for it.
-    plan.change(Change::Put(lease(12, 3)));
+    plan.change(Change::put(lease(12, 3)));
     assert_eq!(next(&mut plan, 14_999), Some(12));
     let mut now = 15_000;
     for _ in 0..40 {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::objects::Objects;
@@ -21,12 +21,26 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct Disk(PathBuf);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Saved {
     version: u32,
     /// The namespace that was watched; empty for all.
     namespace: String,
     objects: Vec<Box<RawValue>>,
+}
+
+/// The same as it is written: one object after the other, for ten thousand of
+/// them are much larger than their text.
+#[derive(Serialize)]
+struct Saving<'a> {
+    version: u32,
+    namespace: &'a str,
+    #[serde(serialize_with = "one_by_one")]
+    objects: &'a Objects,
+}
+
+fn one_by_one<S: Serializer>(objects: &Objects, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(objects.to_keep())
 }
 
 // === impl Disk ===
@@ -54,17 +68,25 @@ impl Disk {
         Ok(fits.then(|| Objects::of_kept(&saved.objects)))
     }
 
-    /// Writes `objects`: the old file or the new one is there, never half.
+    /// The text that [`Disk::save`] writes.
+    ///
+    /// # Errors
+    /// None in practice: every object can be written as JSON.
+    pub fn text(namespace: &str, objects: &Objects) -> io::Result<Vec<u8>> {
+        let saving = Saving {
+            version: VERSION,
+            namespace,
+            objects,
+        };
+        Ok(serde_json::to_vec(&saving)?)
+    }
+
+    /// Writes `text`: the old file or the new one is there, never half.
     ///
     /// # Errors
     /// A disk that is full or read-only; the old file stays.
-    pub fn save(&self, namespace: &str, objects: Vec<Box<RawValue>>) -> io::Result<()> {
-        let saved = Saved {
-            version: VERSION,
-            namespace: namespace.to_owned(),
-            objects,
-        };
-        write_whole(&self.0, 0o640, &serde_json::to_vec(&saved)?)
+    pub fn save(&self, text: &[u8]) -> io::Result<()> {
+        write_whole(&self.0, 0o640, text)
     }
 
     /// Where it is.
@@ -77,16 +99,20 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Kind;
 
     #[test]
     fn reads_what_it_wrote_and_nothing_of_another_namespace() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         assert!(disk.load("edge").unwrap().is_none());
-        let object = serde_json::json!({"apiVersion": crate::api::API_VERSION, "kind": "BootProfile",
-            "metadata": {"name": "disk", "namespace": "edge"}, "spec": {"local": {}}});
-        let object = serde_json::value::to_raw_value(&object).unwrap();
-        disk.save("edge", vec![object]).unwrap();
+        let object = serde_json::json!({"metadata": {"name": "disk", "namespace": "edge"},
+            "spec": {"local": {}}});
+        let mut objects = Objects::default();
+        let object = serde_json::from_value(object).unwrap();
+        objects.apply(Kind::BootProfile, object);
+        let text = Disk::text("edge", &objects).unwrap();
+        disk.save(&text).unwrap();
         let objects = disk.load("edge").unwrap().unwrap();
         assert_eq!(objects.inputs().profiles.len(), 1);
         assert!(disk.load("").unwrap().is_none());

@@ -329,31 +329,26 @@ impl Objects {
     /// The objects that can be served, as manifests, to be kept for the time
     /// without an API server; of the others what they are known by, so that
     /// their machines do not pass for unknown ones then.
-    #[must_use]
-    pub fn to_keep(&self) -> Vec<Box<RawValue>> {
-        let texts = self.held.iter().map(|(object, held)| {
-            // One after the other: ten thousand values are much larger than their texts.
-            serde_json::value::to_raw_value(&Kept {
-                api_version: API_VERSION,
-                kind: object.kind.as_str(),
-                metadata: KeptMetadata {
-                    name: &object.name,
-                    namespace: &object.namespace,
-                    uid: &held.info.uid,
-                    generation: held.info.generation,
-                    creation_timestamp: held.info.created,
-                    labels: &held.info.labels,
-                },
-                spec: match &held.good {
-                    Some(Resource::Subnet(subnet)) => KeptSpec::Subnet(&subnet.spec),
-                    Some(Resource::Profile(profile)) => KeptSpec::Profile(&profile.spec),
-                    Some(Resource::Machine(machine)) => KeptSpec::Machine(&machine.spec),
-                    Some(Resource::Artifact(artifact)) => KeptSpec::Artifact(&artifact.spec),
-                    None => KeptSpec::KnownBy(held.known_by.to_spec()),
-                },
-            })
-        });
-        texts.filter_map(Result::ok).collect()
+    pub fn to_keep(&self) -> impl Iterator<Item = impl Serialize> {
+        self.held.iter().map(|(object, held)| Kept {
+            api_version: API_VERSION,
+            kind: object.kind.as_str(),
+            metadata: KeptMetadata {
+                name: &object.name,
+                namespace: &object.namespace,
+                uid: &held.info.uid,
+                generation: held.info.generation,
+                creation_timestamp: held.info.created,
+                labels: &held.info.labels,
+            },
+            spec: match &held.good {
+                Some(Resource::Subnet(subnet)) => KeptSpec::Subnet(&subnet.spec),
+                Some(Resource::Profile(profile)) => KeptSpec::Profile(&profile.spec),
+                Some(Resource::Machine(machine)) => KeptSpec::Machine(&machine.spec),
+                Some(Resource::Artifact(artifact)) => KeptSpec::Artifact(&artifact.spec),
+                None => KeptSpec::KnownBy(held.known_by.to_spec()),
+            },
+        })
     }
 
     /// The objects that [`Objects::to_keep`] wrote. All kinds count as listed.

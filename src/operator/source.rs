@@ -286,14 +286,14 @@ impl Source {
 
     /// Keeps the objects on disk for a start without the API server.
     fn save(&mut self) {
-        let all = {
+        let text = {
             let objects = self.objects.lock();
             if !objects.is_synced() {
                 return;
             }
-            objects.to_keep()
+            Disk::text(&self.namespace, &objects)
         };
-        match self.disk.save(&self.namespace, all) {
+        match text.and_then(|text| self.disk.save(&text)) {
             Ok(()) => {
                 self.unsaved = false;
                 self.disk_fails = false;

@@ -12,9 +12,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::leader::{LeaderConfig, Place};
+use super::proxy;
 
 /// How long a connection may take. The data plane waits for none of it.
 const CONNECT: Duration = Duration::from_secs(5);
+const NO_CLUSTER: &str = "there is no cluster: this is no Pod, and no kubeconfig is found; name one with --kubeconfig, or serve a folder with `reveille serve`";
 
 /// Settings of the cluster.
 #[derive(Clone, Debug, Args)]
@@ -89,21 +91,20 @@ impl Cluster {
         let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
         let (mut config, from) = match &args.kubeconfig {
             Some(path) => {
-                let file = Kubeconfig::read_from(path)
-                    .with_context(|| format!("--kubeconfig {}", path.display()))?;
-                let config = Config::from_custom_kubeconfig(file, &options).await;
-                let config = config.with_context(|| format!("--kubeconfig {}", path.display()))?;
+                let named = || format!("--kubeconfig {}", path.display());
+                let file = Kubeconfig::read_from(path).with_context(named)?;
+                let config = of_kubeconfig(file, &options).await.with_context(named)?;
                 (config, path.display().to_string())
             }
+            // No proxy stands between a Pod and its own API server.
             None if in_pod && args.context.is_none() => {
                 let config = Config::incluster()
                     .context("the Pod's ServiceAccount; is automountServiceAccountToken off?")?;
                 (config, "the Pod's ServiceAccount".to_owned())
             }
             None => {
-                let config = Config::from_kubeconfig(&options).await.context(
-                    "there is no cluster: this is no Pod, and no kubeconfig is found; name one with --kubeconfig, or serve a folder with `reveille serve`",
-                )?;
+                let file = Kubeconfig::read().context(NO_CLUSTER)?;
+                let config = of_kubeconfig(file, &options).await.context(NO_CLUSTER)?;
                 (config, "the kubeconfig".to_owned())
             }
         };
@@ -113,6 +114,7 @@ impl Cluster {
         let own = args.namespace.clone();
         let own = own.unwrap_or_else(|| config.default_namespace.clone());
         let url = config.cluster_url.to_string();
+        let proxy = config.proxy_url.as_ref().map(proxy::shown);
         let client = Client::try_from(config).context("the API server's client")?;
         let cluster = Self {
             client,
@@ -124,6 +126,7 @@ impl Cluster {
         tracing::info!(
             server = cluster.url,
             credentials = from,
+            proxy,
             namespace = cluster.namespace().unwrap_or("all"),
             "resources are watched"
         );
@@ -135,6 +138,15 @@ impl Cluster {
     pub fn namespace(&self) -> Option<&str> {
         (!self.all).then_some(self.own.as_str())
     }
+}
+
+/// What a kubeconfig says, with the proxy that it or the environment names.
+async fn of_kubeconfig(file: Kubeconfig, options: &KubeConfigOptions) -> anyhow::Result<Config> {
+    let mut config = Config::from_custom_kubeconfig(file.clone(), options).await?;
+    let context = options.context.as_deref();
+    let variable = |name: &str| std::env::var(name).ok();
+    config.proxy_url = proxy::of_kubeconfig(&file, context, &config.cluster_url, &variable)?;
+    Ok(config)
 }
 
 /// The name of the Pod, or else of the host.

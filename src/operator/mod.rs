@@ -9,6 +9,7 @@ mod disk;
 pub mod leader;
 pub mod mirror;
 mod objects;
+mod proxy;
 pub mod rbac;
 mod replicas;
 mod source;

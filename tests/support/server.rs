@@ -112,6 +112,12 @@ impl Launch {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Has it started by another program, whose arguments end with the path of ours: `path`.
     pub(crate) fn under(mut self, words: &[&str], path: &str) -> Self {
         let (first, more) = words.split_first().unwrap_or((&"env", &[]));

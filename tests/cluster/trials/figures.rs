@@ -2,6 +2,7 @@
 //! measures, so it runs only when it is named, best with a release build in
 //! `REVEILLE_LAB_BIN`.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,16 +19,20 @@ use super::operator::{account, start_as};
 use crate::lan::Lan;
 use crate::stage::Stage;
 use crate::support::dhcp::Machine;
+use crate::support::ns;
+use crate::support::server::Server;
 use crate::support::wait::{until, until_within};
 
 /// Machines that are present.
 const MACHINES: u32 = 10_000;
+/// Leases that are on disk when the program starts.
+const LEASES: u32 = 100_000;
 /// Edits that are timed.
 const EDITS: u8 = 100;
 /// Requests to the API server at once, while the machines are made.
 const AT_ONCE: usize = 16;
 
-/// A /16 in which the machines have their addresses.
+/// A /16 in which the machines have their addresses, and a hall whose machines lease theirs.
 const WORLD: &str = "\
 apiVersion: reveille.dev/v1alpha1
 kind: Subnet
@@ -39,22 +44,35 @@ spec:
   pools: [{start: 192.0.200.0, end: 192.0.200.255}]
 ---
 apiVersion: reveille.dev/v1alpha1
+kind: Subnet
+metadata: {name: hall}
+spec:
+  mode: Server
+  cidr: 10.0.0.0/8
+  interface: hall0
+  pools: [{start: 10.32.0.0, end: 10.33.255.255}]
+---
+apiVersion: reveille.dev/v1alpha1
 kind: BootProfile
 metadata: {name: linux}
 spec: {default: true, linux: {kernel: {path: vmlinuz}}}
 ";
 
-/// Ten thousand machines, then one after the other is edited.
+/// Ten thousand machines and a hundred thousand leases, then one machine after the other is edited.
 #[expect(clippy::disallowed_methods, reason = "measures real time")]
 pub(super) fn figures(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut lan = Lan::open()?;
     let mut card = lan.card("own")?;
+    ns::run("ip link add hall0 type bridge")?;
+    ns::run("ip address add 10.0.0.1/8 dev hall0")?;
+    ns::run("ip link set hall0 up")?;
     stage.apply(WORLD)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let api = runtime.block_on(api(&stage.plane.kubeconfig(), &stage.namespace))?;
     let made = Instant::now();
     runtime.block_on(fill(&api))?;
     let made = made.elapsed();
+    lend(stage)?;
     let server = start_as(stage, &account(stage)?, &[])?;
     let first = until_within(Duration::from_secs(60), "all machines to be served", || {
         let served = server.get("/status")?.contains(&format!("{MACHINES}"));
@@ -94,11 +112,39 @@ pub(super) fn figures(stage: &mut Stage<'_>) -> Result<Vec<String>> {
             took.last().map_or(0, Duration::as_millis)
         ),
         format!(
-            "resident: {} MiB once served, {} MiB after the edits",
+            "resident with {LEASES} leases: {} MiB once served, {} MiB after the edits",
             first >> 20,
             last >> 20
         ),
     ])
+}
+
+/// Has every lease of the hall on disk before the start, as a week of work leaves them: with names, and
+/// client ids as systems send them.
+fn lend(stage: &Stage<'_>) -> Result<()> {
+    let mut lines = String::new();
+    for number in 0..LEASES {
+        let [_, b, c, d] = number.to_be_bytes();
+        writeln!(
+            lines,
+            "{}",
+            json!({"address": Ipv4Addr::new(10, 32 + b, c, d), "mac": format!("02:11:00:{b:02x}:{c:02x}:{d:02x}"),
+                "clientId": format!("ff00000000000100012a{number:08x}0211{b:02x}{c:02x}{d:02x}"),
+                "hostname": format!("worker-{number}"), "subnet": format!("{}/hall", stage.namespace),
+                "state": "bound", "since": "2026-01-01T00:00:00Z", "expires": "2099-01-01T00:00:00Z"})
+        )?;
+    }
+    let file = stage.folder.join("leases.jsonl");
+    std::fs::write(&file, lines)?;
+    let state = stage.folder.join("operator/state");
+    std::fs::create_dir_all(&state)?;
+    let done = Server::command()
+        .args(["leases", "import", "--state"])
+        .args([&state, &file])
+        .output()?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "leases import: {said}");
+    Ok(())
 }
 
 async fn api(kubeconfig: &Path, namespace: &str) -> Result<Api<Resource>> {

@@ -46,6 +46,11 @@ pub(super) fn limits(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     Ok(lines)
 }
 
+/// Objects that are full to every limit: one of each kind that has one, the largest.
+pub(super) fn full() -> [Value; 3] {
+    [subnet().0, profile().0, machine().0]
+}
+
 /// What one object may become.
 pub(super) fn transitions(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let lease = |address: &str, machine: &str| {
@@ -101,7 +106,7 @@ fn refuses(stage: &Stage<'_>, manifest: &str, sentence: &str) -> Result<()> {
 }
 
 /// `apply` would keep a second copy in an annotation, which has a limit of its own.
-fn create(stage: &Stage<'_>, object: &Value, words: &[&str]) -> Result<String> {
+pub(super) fn create(stage: &Stage<'_>, object: &Value, words: &[&str]) -> Result<String> {
     let file = stage.folder.join("created.json");
     std::fs::write(&file, object.to_string())?;
     let path = file.display().to_string();

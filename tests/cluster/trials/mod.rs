@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod discovery;
+mod faults;
 mod figures;
 mod fixtures;
 mod harness;
@@ -87,6 +88,13 @@ pub(crate) const ALL: &[Trial] = &[
     trial("operator-forbidden", &[], SHARED, operator::forbidden),
     trial("operator-bad-objects", &[], OWN, operator::bad_objects),
     trial("operator-not-installed", &[], OWN, operator::not_installed),
+    trial(
+        "operator-proxied",
+        &[faults::TINYPROXY],
+        SHARED,
+        faults::proxied,
+    ),
+    trial("operator-large", &[], SHARED, faults::large),
     trial("replicas-alone", &[], OWN, replicas::alone),
     trial("replicas-killed", &[], SHARED, replicas::killed),
     trial("replicas-frozen", &[], SHARED, replicas::frozen),
@@ -100,12 +108,6 @@ pub(crate) const ALL: &[Trial] = &[
     trial("machine-woken-alone", &[MACHINES], OWN, wakes::woken_alone),
     trial("rights", &[], SHARED, rights::rights),
     trial(FIGURES, &[], OWN, figures::figures),
-    trial(
-        "storm-survives-kill",
-        &[MACHINES],
-        OWN,
-        storm::survives_kill,
-    ),
 ];
 
 const fn trial(

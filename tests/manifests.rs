@@ -34,7 +34,7 @@ fn accepts_the_valid_ones() {
     assert!(good, "{text}");
     assert_eq!(
         text,
-        "27 objects in 7 files: 6 Subnets, 15 BootProfiles, 3 Machines, 3 Artifacts; no mistakes\n"
+        "28 objects in 7 files: 7 Subnets, 15 BootProfiles, 3 Machines, 3 Artifacts; no mistakes\n"
     );
     assert_eq!(check(&["tests/manifests/valid"], Output::Json).1, "[]\n");
 }

@@ -1,15 +1,16 @@
 //! DHCPv4 (RFC 2131, 2132) for machines that boot (PXE 2.1, RFC 4578, UEFI 24.7).
 //!
-//! `request`, `decide`, `proxy`, `pxe`, `quirks`, `neighbours`, `answer`,
-//! `reply` and `destination` are core: packets in, packets out, time as an
-//! argument. `socket`, `listener`, `probe`, `server` and `outgoing` do the I/O;
-//! `replica` ties the engine to other replicas.
+//! `request`, `decide`, `proxy`, `pxe`, `quirks`, `neighbours`, `lookout`,
+//! `answer`, `reply` and `destination` are core: packets in, packets out, time
+//! as an argument. `socket`, `listener`, `probe`, `scout`, `server` and
+//! `outgoing` do the I/O; `replica` ties the engine to other replicas.
 
 pub mod answer;
 pub mod decide;
 pub mod destination;
 pub mod heard;
 pub mod listener;
+pub mod lookout;
 pub mod metrics;
 pub mod neighbours;
 pub mod option;
@@ -21,6 +22,7 @@ pub mod quirks;
 pub mod replica;
 pub mod reply;
 pub mod request;
+pub mod scout;
 pub mod server;
 pub mod socket;
 pub mod story;

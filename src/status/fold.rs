@@ -186,6 +186,7 @@ pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> V
                 namespace: subnet.name.namespace.clone(),
                 name: subnet.name.name.clone(),
                 mode: word(&subnet.spec.mode),
+                acting: None,
                 cidr: subnet.spec.cidr.to_string(),
                 interface: subnet.spec.interface.clone(),
                 free: counts.map(|counts| counts.free),

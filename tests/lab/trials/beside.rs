@@ -78,6 +78,76 @@ pub(super) fn dnsmasq(site: &mut Site) -> Result<Vec<String>> {
     ])
 }
 
+/// `mode: Auto`, both ways.
+pub(super) fn auto_dnsmasq(site: &mut Site) -> Result<Vec<String>> {
+    auto(site, Kind::Dnsmasq)
+}
+
+pub(super) fn auto_kea(site: &mut Site) -> Result<Vec<String>> {
+    auto(site, Kind::Kea)
+}
+
+fn auto(site: &mut Site, kind: Kind) -> Result<Vec<String>> {
+    let subnet = |foreign: &str| {
+        SUBNET.replace("mode: Server", "mode: Auto")
+            + &format!("  auto: {{foreignDhcp: {foreign}, servesAfter: 10s}}\n")
+    };
+    site.write("subnet.yaml", &subnet("Proxy"))?;
+    let mut foreign = Foreign::plug(kind, &site.folder)?;
+    let server = site.serve()?;
+    let mut card = Card::plug("own", ns::BRIDGE)?;
+    let is = |role: &str| {
+        let name = format!(r#"reveille_dhcp_role{{role="{role}",subnet="default/lab"}}"#);
+        until(&name, || Ok((metric(&name)? == 1).then_some(())))
+    };
+    is("looking")?;
+    let silences = r#"reveille_dhcp_requests_total{outcome="looking-for-servers",type="discover"}"#;
+    until(silences, || {
+        card.send(&BOOTS.wakes())?;
+        Ok((metric(silences)? > 0).then_some(()))
+    })?;
+    is("server")?;
+    ensure!(
+        server.times_logged("no other DHCP server answers")? == 1,
+        "not said"
+    );
+    let lease = Machine::number(8).lease(&mut card)?;
+
+    // A server comes: a machine that chooses it, or our own question, finds it.
+    foreign.start()?;
+    is("proxy")?;
+    let offer = Machine::number(9).discover(&mut card)?;
+    ensure!(
+        offer.server()?.to_string() == ROUTER,
+        "an offer of {}",
+        offer.server()?
+    );
+    let ours = offers(&mut card)?;
+    ensure!(
+        ours.iter()
+            .all(|offer| offer.server().is_ok_and(|at| at != SERVER)
+                || offer.address.is_unspecified()),
+        "we lend beside another server"
+    );
+
+    foreign.kill();
+    is("server")?;
+    let again = Machine::number(8).lease(&mut card)?;
+    ensure!(
+        again == lease,
+        "another lease after the other server had gone"
+    );
+
+    site.write("subnet.yaml", &subnet("Refuse"))?;
+    foreign.start()?;
+    is("refused")?;
+    server.logged("we answer nobody, as the Subnet says")?;
+    Ok(vec![format!(
+        "served, stood beside {}, served again, refused",
+        kind.program()
+    )])
+}
+
 /// A client that does not boot has its address of the other server, and no word of ours.
 fn plain_client(site: &Site) -> Result<String> {
     ns::host(HOST, MAC)?;

@@ -39,7 +39,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 20] = [
+pub(crate) const ALL: [Trial; 22] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -66,6 +66,8 @@ pub(crate) const ALL: [Trial; 20] = [
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
     trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
+    trial("auto-dnsmasq", &["dnsmasq"], beside::auto_dnsmasq),
+    trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("arm64-loader", &[], artifacts::arm64),
     trial("port-taken", &[], ports::taken),

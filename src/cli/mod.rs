@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod check;
 pub mod completions;
 pub mod crds;
+pub mod foreign;
 pub mod get;
 pub mod leases;
 pub mod loaders;
@@ -60,6 +61,8 @@ pub enum Command {
     LogLevel(log_level::LogLevel),
     /// Ask a server what machines ask it, and say what is wrong.
     Probe(probe::ProbeArgs),
+    /// Print what to write into another DHCP server, so that machines boot.
+    Foreign(foreign::ForeignArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
     /// Show the loader of each architecture and where it is from.
@@ -97,6 +100,7 @@ impl Cli {
             Command::Log(args) => args.run(&mut out),
             Command::LogLevel(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
+            Command::Foreign(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),
             Command::Artifacts(args) => args.run(&mut out),

@@ -36,7 +36,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 16] = [
+pub(crate) const ALL: [Trial; 17] = [
     trial(
         "leases-survive-kill",
         &["perfdhcp"],
@@ -50,6 +50,11 @@ pub(crate) const ALL: [Trial; 16] = [
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
     trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
+    trial(
+        "foreign-options",
+        &["dnsmasq", "kea-dhcp4"],
+        beside::foreign,
+    ),
     trial("auto-dnsmasq", &["dnsmasq"], beside::auto_dnsmasq),
     trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
     trial("discovery", &[], discovery::waits_for_approval),

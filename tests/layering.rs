@@ -13,6 +13,7 @@ const CORE: &[&str] = &[
     "dhcp/answer.rs",
     "dhcp/decide.rs",
     "dhcp/destination.rs",
+    "dhcp/foreign.rs",
     "dhcp/lookout.rs",
     "dhcp/neighbours.rs",
     "dhcp/option.rs",

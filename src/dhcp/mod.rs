@@ -1,13 +1,14 @@
 //! DHCPv4 (RFC 2131, 2132) for machines that boot (PXE 2.1, RFC 4578, UEFI 24.7).
 //!
 //! `request`, `decide`, `proxy`, `pxe`, `quirks`, `neighbours`, `lookout`,
-//! `answer`, `reply` and `destination` are core: packets in, packets out, time
+//! `foreign`, `answer`, `reply` and `destination` are core: packets in, packets out, time
 //! as an argument. `socket`, `listener`, `probe`, `scout`, `server` and
 //! `outgoing` do the I/O; `replica` ties the engine to other replicas.
 
 pub mod answer;
 pub mod decide;
 pub mod destination;
+pub mod foreign;
 pub mod heard;
 pub mod listener;
 pub mod lookout;

@@ -9,7 +9,7 @@ use dhcproto::Decodable as _;
 use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode, UnknownOption};
 use reveille::boot::MacAddress;
 
-use super::site::{SERVER, SUBNET, Site, metric, until};
+use super::site::{SERVER, SUBNET, Site, metric, said, until};
 use crate::ns;
 use crate::support::card::{Card, Frame};
 use crate::support::client::Client;
@@ -76,6 +76,44 @@ pub(super) fn dnsmasq(site: &mut Site) -> Result<Vec<String>> {
         ),
         malformed,
     ])
+}
+
+/// dnsmasq and Kea take what `reveille foreign` prints, and tell machines themselves then what to boot.
+pub(super) fn foreign(site: &mut Site) -> Result<Vec<String>> {
+    site.write(
+        "subnet.yaml",
+        &SUBNET.replace("mode: Server", "mode: Disabled"),
+    )?;
+    let _server = site.serve()?;
+    let mut card = Card::plug("own", ns::BRIDGE)?;
+    let mut lines = Vec::new();
+    for kind in [Kind::Dnsmasq, Kind::Kea] {
+        let name = if kind == Kind::Kea { "kea" } else { "dnsmasq" };
+        let output = site.reveille(&["foreign", name, "--server", "192.0.2.1"])?;
+        ensure!(output.status.success(), "{}", said(&output));
+        let mut foreign = match kind {
+            Kind::Dnsmasq => Foreign::plug(kind, &site.folder)?,
+            Kind::Kea => Foreign::beside_the_last(kind, &site.folder),
+        };
+        foreign.start_with(&String::from_utf8(output.stdout)?)?;
+        let file = until("an offer with a loader", || {
+            let offer = BOOTS.boots(&mut card)?;
+            let file = offer.message.fname().unwrap_or_default().to_vec();
+            ensure!(
+                offer.server()?.to_string() == ROUTER,
+                "an offer of {}",
+                offer.server()?
+            );
+            ensure!(
+                offer.message.siaddr() == SERVER,
+                "siaddr {}",
+                offer.message.siaddr()
+            );
+            Ok(file.starts_with(b"ipxe").then_some(file))
+        })?;
+        lines.push(format!("{name} names {}", String::from_utf8_lossy(&file)));
+    }
+    Ok(lines)
 }
 
 /// `mode: Auto`, both ways.

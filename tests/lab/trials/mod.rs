@@ -39,7 +39,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 22] = [
+pub(crate) const ALL: [Trial; 23] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -66,6 +66,11 @@ pub(crate) const ALL: [Trial; 22] = [
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
     trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
+    trial(
+        "foreign-options",
+        &["dnsmasq", "kea-dhcp4"],
+        beside::foreign,
+    ),
     trial("auto-dnsmasq", &["dnsmasq"], beside::auto_dnsmasq),
     trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
     trial("discovery", &[], discovery::waits_for_approval),

@@ -252,6 +252,8 @@ def wire():
             ("sum by (subnet, state) (reveille_dhcp_addresses{S})", "{{subnet}} {{state}}"))
     d.lines("Other DHCP servers", "Servers that machines chose instead, within the hour.", "short",
             ("sum by (subnet) (reveille_foreign_dhcp_servers{S})", "{{subnet}}"))
+    d.lines("What it is on each Subnet", "Lends addresses, stands beside a server that does, looks for one, or refuses because of one.", "short",
+            ("sum by (subnet, role) (reveille_dhcp_role{S}) > 0", "{{subnet}}: {{role}}"))
     d.lines("Time to write a lease", "A lease is on disk before it is promised.", "s",
             *[(quantile(q, "", "reveille_lease_commit_seconds"), f"p{q * 100:.0f}") for q in (0.5, 0.99)])
     d.row("TFTP")

@@ -11,7 +11,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,6 +33,7 @@ use crate::dhcp::limits::Rates;
 use crate::dhcp::listener::{Incoming, Listener, Port, QUEUE, listener_name};
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::neighbours::Neighbours;
+use crate::dhcp::scout::{Lookouts, Scout};
 use crate::dhcp::server::{Engine, Tools};
 use crate::dhcp::story::Story;
 use crate::discover::{self, DiscoveryMetrics};
@@ -45,13 +46,14 @@ use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
 use crate::packets::Ring;
+use crate::press::Spent;
 use crate::script::BootKey;
 use crate::snapshot::{self, Reader};
 use crate::status::{self, Problems};
 use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpMetrics, TftpServer};
-use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders, Spent};
+use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
 use crate::tls::{Handshakes, TlsMetrics};
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
@@ -125,6 +127,7 @@ struct Parts {
     usages: Usages,
     links: Links,
     heard: Heard,
+    lookouts: Lookouts,
     shelf: Shelf,
     artifacts: Board,
     http: HttpMetrics,
@@ -190,6 +193,7 @@ impl App {
             usages: Usages::default(),
             links: Links::default(),
             heard: Heard::default(),
+            lookouts: Lookouts::default(),
             shelf,
             artifacts: Board::default(),
             http: HttpMetrics::register(&registry)?,
@@ -245,6 +249,7 @@ impl App {
             metrics: DhcpMetrics::register(&parts.registry)?,
             seldom: Seldom::default(),
             heard: parts.heard.clone(),
+            lookouts: parts.lookouts.clone(),
             chronicle,
             packets,
         };
@@ -545,6 +550,7 @@ impl Listeners {
     async fn run(self, mut snapshots: Reader, token: CancellationToken) -> anyhow::Result<()> {
         // Dropped however this ends, so that no listener is left without an owner.
         let mut running: BTreeMap<String, (Listener, DropGuard)> = BTreeMap::new();
+        let mut scouts: BTreeMap<String, (Scout, DropGuard)> = BTreeMap::new();
         loop {
             if let Some(snapshot) = snapshots.current() {
                 let listeners = snapshot.subnets.iter().flat_map(Listener::of);
@@ -560,6 +566,16 @@ impl Listeners {
                         (listener, stop)
                     });
                 }
+                let found = snapshot.subnets.iter().filter_map(Scout::of);
+                let wanted: BTreeMap<String, Scout> =
+                    found.map(|scout| (scout.service(), scout)).collect();
+                scouts.retain(|name, (scout, _)| wanted.get(name) == Some(scout));
+                for (name, scout) in wanted {
+                    scouts.entry(name).or_insert_with_key(|name| {
+                        let stop = self.scout(name, scout.clone()).drop_guard();
+                        (scout, stop)
+                    });
+                }
             }
             tokio::select! {
                 () = token.cancelled() => break,
@@ -567,6 +583,19 @@ impl Listeners {
             }
         }
         Ok(())
+    }
+
+    /// Looks out for other servers where a Subnet says `mode: Auto`.
+    fn scout(&self, name: &str, scout: Scout) -> CancellationToken {
+        let name = name.to_owned();
+        let this = self.clone();
+        self.supervisor.service(name.clone(), move |token| {
+            let (supervisor, name) = (this.supervisor.clone(), name.clone());
+            let story = &this.story;
+            let begun = move || supervisor.settled(&name);
+            let (lookouts, heard) = (story.lookouts.clone(), story.heard.clone());
+            scout.clone().run(lookouts, heard, begun, token)
+        })
     }
 
     fn start(&self, name: &str, listener: Listener) -> CancellationToken {

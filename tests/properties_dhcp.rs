@@ -141,6 +141,7 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
         subnet: "default/lab",
         server: SERVER,
         boot_port: None,
+        wire: reveille::dhcp::lookout::Wire::Alone,
         unicast: !request.ciaddr.is_unspecified(),
         from: SocketAddrV4::new(request.giaddr, 67),
         told: &(),

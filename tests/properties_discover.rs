@@ -336,6 +336,7 @@ fn sighted(
         subnet,
         server: Ipv4Addr::new(192, 0, 2, 1),
         boot_port: None,
+        wire: reveille::dhcp::lookout::Wire::Alone,
         unicast: false,
         from: std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
         loader_sent: false,

@@ -559,7 +559,7 @@ fn answers_from_a_range_of_ports() {
         used.push(client.receive().1.port());
     }
     used.sort_unstable();
-    assert_eq!(used, ports.clone().collect::<Vec<_>>());
+    assert_eq!(used, ports.collect::<Vec<_>>());
     // There is none left, not even to say so from.
     let late = Client::new();
     late.ask(service.address, "file", &NONE);

@@ -52,7 +52,9 @@ pub use self::status::{
     AddressCounts, BootProfileStatus, BootStatus, ForeignServer, MAX_STATUS_BOOTS, MachineFacts,
     MachineStatus, Phase, StageStatus, SubnetStatus,
 };
-pub use self::subnet::{Dns, Lifetimes, Mode, Pool, Subnet, SubnetSpec, UnknownMachines};
+pub use self::subnet::{
+    Auto, Dns, ForeignDhcp, Lifetimes, Mode, Pool, Subnet, SubnetSpec, UnknownMachines,
+};
 
 /// The API group of every resource.
 pub const GROUP: &str = "reveille.dev";

@@ -34,6 +34,10 @@ pub struct SubnetStatus {
     /// Our address there: the server identifier (option 54).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Ipv4Addr>,
+    /// What Reveille is here at this moment: `server`, `proxy`, `looking` (for
+    /// another DHCP server), `refused` (because there is one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acting: Option<String>,
     /// Other DHCP servers that machines here were heard to choose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]

@@ -55,9 +55,14 @@ pub struct SubnetSpec {
     /// What Reveille does here. `Server` answers DHCP and hands out addresses;
     /// `Proxy` stands beside a DHCP server that hands them out, and tells
     /// machines what to boot (ProxyDHCP, UDP 4011), so it takes no `pools`;
-    /// `Disabled` keeps the object and serves nothing. There is no default: the
-    /// wrong one breaks a network.
+    /// `Auto` looks whether another server lends addresses, and does what `auto`
+    /// says; `Disabled` keeps the object and serves nothing. There is no
+    /// default: the wrong one breaks a network.
     pub mode: Mode,
+
+    /// What `mode: Auto` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto: Option<Auto>,
 
     /// The IPv4 network, such as `10.33.0.0/16`.
     pub cidr: Cidr,
@@ -179,8 +184,49 @@ pub enum Mode {
     Server,
     /// Answers machines that boot, beside another server that lends addresses.
     Proxy,
+    /// `Server` where nobody else lends addresses, else what `auto` says.
+    Auto,
     /// Serves nothing.
     Disabled,
+}
+
+/// What `mode: Auto` does. It asks for an address as a machine does, now and
+/// then, and takes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Auto {
+    /// What is done where another server lends addresses.
+    #[serde(default)]
+    pub foreign_dhcp: ForeignDhcp,
+    /// How long no other server may have answered before Reveille lends
+    /// addresses: after its start, and after another server has gone. From 10s
+    /// to 1h; longer than a router takes to begin.
+    #[serde(default = "default_serves_after")]
+    pub serves_after: Lifetime,
+}
+
+/// What is done where another server lends addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ForeignDhcp {
+    /// Machines are told what to boot, as by `mode: Proxy`.
+    #[default]
+    Proxy,
+    /// Nobody is answered, and the Subnet is not ready.
+    Refuse,
+}
+
+impl SubnetSpec {
+    /// What `mode: Auto` does here.
+    #[must_use]
+    pub const fn auto_or_default(&self) -> Auto {
+        match self.auto {
+            Some(auto) => auto,
+            None => Auto {
+                foreign_dhcp: ForeignDhcp::Proxy,
+                serves_after: default_serves_after(),
+            },
+        }
+    }
 }
 
 /// A range of addresses, both ends part of it.
@@ -269,4 +315,9 @@ const fn yes() -> bool {
 /// network settles within the hour.
 const fn default_valid() -> Lifetime {
     Lifetime::from_secs(4000)
+}
+
+/// A minute: a lost frame or a busy server is no silence.
+const fn default_serves_after() -> Lifetime {
+    Lifetime::from_secs(60)
 }

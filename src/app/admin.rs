@@ -114,6 +114,7 @@ fn admin_config(
         loaders: parts.loaders.clone(),
         snapshots: parts.snapshots.clone(),
         supervisor: supervisor.clone(),
+        lookouts: parts.lookouts.clone(),
         boots: timeline.boots.clone(),
         counts: timeline.metrics,
         leases: ask.clone(),

@@ -114,6 +114,7 @@ fn cluster(
         heard: parts.heard.clone(),
         supervisor: supervisor.clone(),
         listeners: listener_names,
+        lookouts: parts.lookouts.clone(),
         roots: Arc::clone(&parts.roots),
         artifacts: parts.artifacts.clone(),
         shelf: parts.shelf.clone(),

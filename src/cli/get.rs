@@ -253,7 +253,11 @@ fn subnets(rows: &[SubnetRow], wide: bool) -> Cells {
     let cells = rows.iter().map(|row| {
         let mut cells = vec![
             name(several, &row.namespace, &row.name),
-            row.mode.clone(),
+            // What it is for Auto at this moment.
+            match &row.acting {
+                Some(acting) if row.mode == "Auto" => format!("Auto: {acting}"),
+                Some(_) | None => row.mode.clone(),
+            },
             row.cidr.clone(),
             printable(&row.interface),
             or_dash(row.free),

@@ -46,7 +46,7 @@ const PARTS: [(&str, &[&str]); 9] = [
 ];
 
 /// Labels: what their values are, and why there are not many.
-const LABELS: [(&str, &str); 22] = [
+const LABELS: [(&str, &str); 23] = [
     (
         "architecture",
         "the machine's: one of the eight of option 93 that boot, or `none`; of `reveille_build_info`, the program's own",
@@ -87,8 +87,12 @@ const LABELS: [(&str, &str); 22] = [
     ("reason", "the name of a refusal or a silence"),
     ("result", "how a boot ended; of writes, what became of them"),
     (
+        "role",
+        "what we are on a Subnet: `server`, `proxy`, `looking`, `refused`",
+    ),
+    (
         "service",
-        "a part of the process; `dhcp@NAMESPACE/NAME` for each Subnet",
+        "a part of the process; `dhcp@NAMESPACE/NAME` for each Subnet, `pxe@…` for its UDP 4011, `scout@…` for who looks out for other servers",
     ),
     (
         "stage",

@@ -104,8 +104,9 @@ struct PlayArgs {
     #[arg(long, value_name = "ADDRESS", requires = "interface")]
     relay_to: Option<Ipv4Addr>,
 
-    /// How long offers are waited for, in seconds: every server shall be heard.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    /// How long offers are waited for, in seconds: every server shall be heard,
+    /// and some look for three whether an address is free.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     wait: u64,
 }
 

@@ -8,6 +8,7 @@ use super::answer::{
 };
 use super::classes::{class_of, pools};
 use super::destination::{Destination, destination};
+use super::lookout::{Acting, Wire};
 use super::networks::{key_of, networks};
 use super::option;
 use super::options::{tftp_servers, written_options};
@@ -17,7 +18,7 @@ use super::quirks::{self, Treatment};
 use super::relay::{RelayInfo, is_host, server_id};
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
-use crate::api::{ClientClass, Mode};
+use crate::api::ClientClass;
 use crate::clock::Millis;
 use crate::lease::{
     AllocateRequest, Answer, Authority, Change, Intent, LeaseTable, NakReason, SilentReason,
@@ -45,6 +46,8 @@ pub struct Arrival<'a> {
     pub from: SocketAddrV4,
     /// Who asks, where it came by the boot server's port (UDP 4011).
     pub boot_port: Option<SocketAddrV4>,
+    /// What was found of other servers there.
+    pub wire: Wire,
     /// Whether this machine was sent our loader a moment ago.
     pub loader_sent: bool,
     /// What machines told of themselves lately.
@@ -130,6 +133,11 @@ pub enum Ignored {
     LendsNothing,
     /// A proxy that has nothing to tell this client stays out of its way.
     NothingToBoot,
+    /// Another server lends addresses, and the Subnet says that we then answer
+    /// nobody.
+    ForeignServer,
+    /// It is not known yet whether another server lends addresses.
+    LookingForServers,
     /// What asks the boot server's port cannot be a host.
     AskerNoHost,
     /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
@@ -160,6 +168,8 @@ impl Ignored {
             Self::LeasedElsewhere => "leased-elsewhere",
             Self::LendsNothing => "lends-nothing",
             Self::NothingToBoot => "nothing-to-boot",
+            Self::ForeignServer => "foreign-server",
+            Self::LookingForServers => "looking-for-servers",
             Self::AskerNoHost => "asker-no-host",
             Self::Noted => "noted",
         }
@@ -312,11 +322,13 @@ impl Case<'_> {
         if let Some(unserved) = self.subnet.ignores(&self.plan) {
             return Decision::silent(Ignored::Machine(unserved));
         }
-        if let Some(asker) = self.arrival.boot_port {
-            return self.at_boot_port(asker);
-        }
-        if self.subnet.spec.mode == Mode::Proxy {
-            return self.beside();
+        let acting = Acting::of(&self.subnet.spec, self.arrival.wire);
+        match (acting, self.arrival.boot_port) {
+            (Acting::Looking, _) => return Decision::silent(Ignored::LookingForServers),
+            (Acting::Refused, _) => return Decision::silent(Ignored::ForeignServer),
+            (Acting::Server | Acting::Proxy, Some(asker)) => return self.at_boot_port(asker),
+            (Acting::Proxy, None) => return self.beside(),
+            (Acting::Server, None) => {}
         }
         if self.request.kind == RequestKind::Inform {
             return self.settings_only();

@@ -80,6 +80,12 @@ impl Heard {
         self.lock().siblings = siblings;
     }
 
+    /// Whether another replica serves from `server`.
+    #[must_use]
+    pub fn is_sibling(&self, server: Ipv4Addr) -> bool {
+        self.lock().siblings.contains(&server)
+    }
+
     /// Forgets the Subnets that `keep` does not hold for.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.lock().servers.retain(|subnet, _| keep(subnet));

@@ -128,7 +128,7 @@ impl Listener {
     pub fn of(subnet: &SubnetEntry) -> impl Iterator<Item = Self> {
         let ports: &[Port] = match subnet.spec.mode {
             Mode::Server => &[Port::Dhcp],
-            Mode::Proxy => &[Port::Dhcp, Port::Boot],
+            Mode::Proxy | Mode::Auto => &[Port::Dhcp, Port::Boot],
             Mode::Disabled => &[],
         };
         let own = subnet.listener.as_ref() == Some(&subnet.key);

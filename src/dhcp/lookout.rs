@@ -7,6 +7,7 @@ use dhcproto::v4::borrowed::{DhcpOptionIterator, Message};
 
 use super::option;
 use crate::api::{ForeignDhcp, Mode, SubnetSpec};
+use crate::boot::MacAddress;
 use crate::clock::Millis;
 
 /// Questions that must go unanswered before nobody is there: one frame may be
@@ -112,9 +113,12 @@ impl Lookout {
     pub fn heard(&mut self, now: Millis, server: Ipv4Addr) -> bool {
         self.quiet_since = now;
         self.asked = 0;
-        let before = self.wire;
-        self.wire = Wire::Shared(server);
-        before != self.wire
+        // Of several, the first that was heard: two that take turns are no news.
+        let is_news = !matches!(self.wire, Wire::Shared(_));
+        if is_news {
+            self.wire = Wire::Shared(server);
+        }
+        is_news
     }
 
     /// We have lent addresses here already, before a restart say: nobody is
@@ -154,6 +158,30 @@ impl Lookout {
         }
         changes
     }
+}
+
+/// DHCPDISCOVER of a client that takes no offer, with `mac` and the transaction
+/// `xid`. It wants its answer broadcast: it has no address to be reached at.
+#[must_use]
+pub fn question(mac: MacAddress, xid: u32) -> Vec<u8> {
+    /// BOOTP's smallest packet (RFC 1542 section 2.1).
+    const SIZE: usize = 300;
+    let mut bytes = Vec::with_capacity(SIZE);
+    // Op, hardware type and length, hops; no seconds, the broadcast flag.
+    bytes.extend([1, 1, 6, 0]);
+    bytes.extend(xid.to_be_bytes());
+    bytes.extend([0, 0, 0x80, 0]);
+    bytes.extend([0; 16]);
+    bytes.extend(mac.bytes());
+    bytes.resize(236, 0);
+    bytes.extend([99, 130, 83, 99]);
+    bytes.extend([option::MESSAGE_TYPE, 1, 1]);
+    bytes.extend([option::VENDOR_CLASS, 8]);
+    bytes.extend(b"reveille");
+    bytes.extend([option::PARAMETER_LIST, 2]);
+    bytes.extend([option::SUBNET_MASK, option::ROUTERS, u8::MAX]);
+    bytes.resize(SIZE, 0);
+    bytes
 }
 
 /// The server that sent `datagram` (UDP's payload), where it lends: an OFFER or
@@ -235,6 +263,15 @@ mod tests {
     }
 
     #[test]
+    fn the_question_is_one_that_every_server_reads() {
+        let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
+        let request = crate::dhcp::request::Request::parse(&question(mac, 7)).unwrap();
+        assert_eq!(request.kind, crate::dhcp::request::RequestKind::Discover);
+        assert_eq!((request.client.mac, request.xid), (Some(mac), 7));
+        assert!(request.broadcast && request.asks_for(option::ROUTERS));
+    }
+
+    #[test]
     fn only_who_lends_is_a_lender() {
         let packet = |op: u8, yiaddr: u8, options: &[u8]| {
             let mut bytes = vec![0; 240];
@@ -250,7 +287,10 @@ mod tests {
         assert_eq!(lender(&packet(2, 0, &offer)), None);
         assert_eq!(lender(&packet(1, 9, &offer)), None);
         assert_eq!(lender(&packet(2, 9, &offer[..3])), None);
-        assert_eq!(lender(&packet(2, 0, &[53, 1, 6, 54, 4, 192, 0, 2, 254])), Some(OTHER));
+        assert_eq!(
+            lender(&packet(2, 0, &[53, 1, 6, 54, 4, 192, 0, 2, 254])),
+            Some(OTHER)
+        );
         assert_eq!(lender(b"nonsense"), None);
     }
 }

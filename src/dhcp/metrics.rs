@@ -23,6 +23,8 @@ pub struct DhcpMetrics {
     pub send_errors: IntCounter,
     /// Addresses by Subnet and state.
     pub addresses: IntGaugeVec,
+    /// What we are on a Subnet.
+    pub role: IntGaugeVec,
     /// Leases that are kept because another replica may renew them.
     pub claims: IntGauge,
     /// Addresses of a Subnet's pools.
@@ -102,6 +104,16 @@ impl DhcpMetrics {
                 ),
                 &["subnet"],
             )?,
+            role: meter.gauges(
+                about(
+                    "reveille_dhcp_role",
+                    "1 for what the service is on a Subnet at this moment: it lends addresses, \
+                     stands beside a server that does, still looks for one, or answers nobody \
+                     because there is one.",
+                    "boolean",
+                ),
+                &["subnet", "role"],
+            )?,
             claims: meter.gauge(about(
                 "reveille_lease_claims",
                 "Leases that never end because another replica, which has not made way, may renew \
@@ -118,6 +130,7 @@ impl DhcpMetrics {
         self.pool_used.reset();
         self.pool_declined.reset();
         self.foreign.reset();
+        self.role.reset();
     }
 
     /// Shows how many leases are claimed.

@@ -1,19 +1,21 @@
 //! DHCPv4 (RFC 2131, 2132) for machines that boot (PXE 2.1, RFC 4578, UEFI 24.7).
 //!
 //! `request`, `relay`, `networks`, `classes`, `decide`, `proxy`, `pxe`,
-//! `quirks`, `neighbours`, `answer`, `options`, `reply`, `destination` and
-//! `limits` are core: packets in, packets out, time as an argument. `socket`,
-//! `listener`, `probe`, `echo`, `server` and `outgoing` do the I/O; `replica`
-//! ties the engine to other replicas.
+//! `quirks`, `neighbours`, `lookout`, `foreign`, `answer`, `options`, `reply`,
+//! `destination` and `limits` are core: packets in, packets out, time as an
+//! argument. `socket`, `listener`, `probe`, `echo`, `scout`, `server` and
+//! `outgoing` do the I/O; `replica` ties the engine to other replicas.
 
 pub mod answer;
 mod classes;
 pub mod decide;
 pub mod destination;
 mod echo;
+pub mod foreign;
 pub mod heard;
 pub mod limits;
 pub mod listener;
+pub mod lookout;
 pub mod metrics;
 pub mod neighbours;
 mod networks;
@@ -28,6 +30,7 @@ pub mod relay;
 pub mod replica;
 pub mod reply;
 pub mod request;
+pub mod scout;
 pub mod server;
 pub mod socket;
 pub mod story;

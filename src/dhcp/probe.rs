@@ -11,7 +11,6 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, bind, recv, sendto, socket,
 };
@@ -21,7 +20,7 @@ use super::echo::EchoSocket;
 use super::socket::link_address;
 use crate::boot::MacAddress;
 use crate::lease::Change;
-use crate::net::Link;
+use crate::net::{Link, ethernet_address};
 
 /// How long somebody may take to answer. RFC 5227 waits for seconds, firmware
 /// for a second or two: this is what a busy switch and a sleepy host need.
@@ -234,10 +233,7 @@ impl Ear {
 
 impl ArpSocket {
     fn open(link: &Link) -> io::Result<Self> {
-        let own = getifaddrs()?
-            .filter(|entry| entry.interface_name == link.name)
-            .find_map(|entry| entry.address?.as_link_addr().and_then(LinkAddr::addr))
-            .ok_or_else(|| io::Error::other("the interface has no Ethernet address"))?;
+        let own = ethernet_address(&link.name)?;
         let fd = socket(
             AddressFamily::Packet,
             SockType::Datagram,
@@ -249,7 +245,7 @@ impl ArpSocket {
         Ok(Self {
             fd,
             link: link.index,
-            own: MacAddress::new(own),
+            own,
         })
     }
 

@@ -161,7 +161,9 @@ impl Engine {
         }
         let mac = request.client.mac;
         let authority = self.replica.standing().authority;
+        let wire = self.tools.story.lookouts.wire(&door.subnet);
         let arrival = Arrival {
+            wire,
             now: *received,
             subnet: &door.subnet,
             server: to.unwrap_or(door.socket.link().address),

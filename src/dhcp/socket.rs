@@ -153,10 +153,12 @@ impl DhcpSocket {
         address: Ipv4Addr,
         mac: MacAddress,
     ) -> io::Result<()> {
-        let packet = ip_packet(self.link.address, address, payload)?;
+        let from = SocketAddrV4::new(self.link.address, SERVER_PORT);
+        let to = SocketAddrV4::new(address, CLIENT_PORT);
+        let packet = ip_packet(from, to, payload)?;
         let ip = u16::try_from(libc::ETH_P_IP).map_err(io::Error::other)?;
-        let to = link_address(self.link.index, mac, ip)?;
-        sendto(frames.as_raw_fd(), &packet, &to, MsgFlags::empty())?;
+        let link = link_address(self.link.index, mac, ip)?;
+        sendto(frames.as_raw_fd(), &packet, &link, MsgFlags::empty())?;
         Ok(())
     }
 }
@@ -188,8 +190,12 @@ pub(super) fn link_address(index: u32, mac: MacAddress, ethertype: u16) -> io::R
     address.ok_or_else(|| io::Error::other("not a link address"))
 }
 
-/// An IP packet with a UDP datagram from port 67 to port 68 (RFC 791, 768).
-fn ip_packet(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> io::Result<Vec<u8>> {
+/// An IP packet with a UDP datagram (RFC 791, 768).
+pub(super) fn ip_packet(
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    payload: &[u8],
+) -> io::Result<Vec<u8>> {
     const IP: usize = 20;
     const UDP: usize = 8;
     const UDP_PROTOCOL: u8 = 17;
@@ -200,20 +206,22 @@ fn ip_packet(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> io::Result<Vec<u8>
     head.extend(length.to_be_bytes());
     // No identification, may be fragmented: the client reassembles or asks again.
     head.extend([0, 0, 0, 0, TTL, UDP_PROTOCOL, 0, 0]);
-    head.extend(from.octets());
-    head.extend(to.octets());
+    head.extend(from.ip().octets());
+    head.extend(to.ip().octets());
     let checksum = fold(sum(&head)).to_be_bytes();
     for (byte, value) in head.iter_mut().skip(10).zip(checksum) {
         *byte = value;
     }
     let mut datagram = Vec::with_capacity(usize::from(udp_length));
-    datagram.extend(SERVER_PORT.to_be_bytes());
-    datagram.extend(CLIENT_PORT.to_be_bytes());
+    datagram.extend(from.port().to_be_bytes());
+    datagram.extend(to.port().to_be_bytes());
     datagram.extend(udp_length.to_be_bytes());
     datagram.extend([0, 0]);
     datagram.extend_from_slice(payload);
-    let pseudo =
-        sum(&from.octets()) + sum(&to.octets()) + u32::from(UDP_PROTOCOL) + u32::from(udp_length);
+    let pseudo = sum(&from.ip().octets())
+        + sum(&to.ip().octets())
+        + u32::from(UDP_PROTOCOL)
+        + u32::from(udp_length);
     let checksum = match fold(pseudo + sum(&datagram)) {
         // 0 means that there is none.
         0 => u16::MAX,
@@ -256,7 +264,8 @@ mod tests {
 
     #[test]
     fn checksums_add_up() {
-        let (from, to) = ([192, 0, 2, 1].into(), [192, 0, 2, 100].into());
+        let at = |last, port| SocketAddrV4::new([192, 0, 2, last].into(), port);
+        let (from, to) = (at(1, SERVER_PORT), at(100, CLIENT_PORT));
         for length in [0, 1, 300, 301] {
             let packet = ip_packet(from, to, &vec![0xab; length]).unwrap();
             // RFC 1071: a head with its checksum in place sums to all ones.

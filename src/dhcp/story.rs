@@ -11,6 +11,7 @@ use super::limits::MOST;
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
 use super::request::{Malformed, Request, RequestKind};
+use super::scout::Lookouts;
 use crate::boot::{ClientKind, MacAddress};
 use crate::clock::Millis;
 use crate::lease::SilentReason;
@@ -29,6 +30,8 @@ pub struct Story {
     pub seldom: Seldom,
     /// What people are told of elsewhere.
     pub heard: Heard,
+    /// What was found of other servers.
+    pub lookouts: Lookouts,
     /// Where it is kept for those who ask about a machine.
     pub chronicle: Chronicle,
     /// The last packets of each machine.
@@ -118,6 +121,7 @@ impl Story {
             Destination::Client(address) | Destination::Hardware { address, .. } => {
                 (address, CLIENT_PORT)
             }
+            Destination::Asker(asker) => (*asker.ip(), asker.port()),
             Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
         };
         let packet = Sighted {
@@ -204,6 +208,18 @@ impl Story {
         let Some((subnet, server)) = named.filter(|_| chose_another) else {
             return;
         };
+        // A server may answer those only whom it knows: our own question is
+        // then met with silence, and a machine's choice is all that shows it.
+        let is_other = !self.heard.is_sibling(server);
+        if is_other && self.lookouts.heard(subnet, now, server) {
+            tracing::info!(
+                target: "reveille::dhcp",
+                subnet,
+                %server,
+                mac = request.client.mac.map(tracing::field::display),
+                "a machine chose another DHCP server: we lend no more addresses here"
+            );
+        }
         if !self.heard.server(subnet, server, now) {
             return;
         }

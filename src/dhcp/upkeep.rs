@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::lookout::{Acting, Wire};
 use super::replica::{Import, Standing};
+use super::scout::tell_turn;
 use super::server::{Engine, durable};
-use crate::api::{Cidr, Mode};
+use crate::api::Cidr;
 use crate::clock::{self, Millis};
 use crate::lease::{self, Authority, Change, Home, Lease, LeaseState, Shares, StoreError, Usage};
 use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
@@ -112,6 +114,12 @@ impl Engine {
         let mut usages = BTreeMap::new();
         for subnet in &snapshot.subnets {
             self.count(&subnet.key);
+            // Before a restart we lent here: nobody is kept waiting.
+            if self.table.counts(&subnet.key).bound > 0
+                && self.tools.story.lookouts.resume(&subnet.key)
+            {
+                tell_turn(&subnet.key, &subnet.spec, Wire::Alone);
+            }
             let usage = self.usage(subnet);
             self.gauge(now, subnet, usage);
             usages.insert(subnet.key.clone(), usage);
@@ -119,16 +127,27 @@ impl Engine {
         self.tools.usages.set(usages);
         let is_served = |key: &str| snapshot.subnet(key).is_some();
         self.tools.story.heard.retain(is_served);
+        self.tools.story.lookouts.retain(is_served);
     }
 
     /// Shows how full the pools of `subnet` are, and whom its machines chose.
     fn gauge(&self, now: Millis, subnet: &SubnetEntry, usage: Usage) {
         let story = &self.tools.story;
         // A proxy wants one to be there.
-        let servers = match subnet.spec.mode {
-            Mode::Proxy => 0,
-            Mode::Server | Mode::Disabled => story.heard.servers(&subnet.key, now).len(),
+        let acting = story.lookouts.acting(&subnet.key, &subnet.spec);
+        let servers = match acting {
+            Acting::Proxy => 0,
+            Acting::Server | Acting::Looking | Acting::Refused => {
+                story.heard.servers(&subnet.key, now).len()
+            }
         };
+        for one in Acting::ALL {
+            let role = story
+                .metrics
+                .role
+                .with_label_values(&[&subnet.key, one.as_str()]);
+            role.set(i64::from(one == acting));
+        }
         for (gauge, value) in [
             (&story.metrics.pool, subnet.pool_addresses()),
             (&story.metrics.pool_used, usage.used.into()),

@@ -24,7 +24,14 @@ pub(super) const fn of_silence(why: Ignored) -> Option<&'static str> {
         Ignored::Lease(reason) => return of_lease(reason),
         Ignored::QueueFull | Ignored::Stale => "the server is overloaded; the client asks again",
         Ignored::Fault => "a fault of ours: please report it with this packet",
-        Ignored::Noted => return None,
+        Ignored::LendsNothing => {
+            "a proxy lends no addresses: is the DHCP server beside it down, or does the machine take us for it?"
+        }
+        Ignored::NothingToBoot => {
+            "no profile is for this machine, so that the proxy stays out of its way"
+        }
+        Ignored::AskerNoHost => "the packet's sender is no host; what sends it to port 4011?",
+        Ignored::NotABootClient | Ignored::LeasedElsewhere | Ignored::Noted => return None,
     })
 }
 
@@ -96,6 +103,9 @@ pub(super) const fn of_no_loader(why: NoLoader) -> &'static str {
         }
         NoLoader::SourceNeedsUefi => {
             "the profile boots an EFI program: switch the firmware to UEFI"
+        }
+        NoLoader::NoShim => {
+            "shim is there for x64 and ARM64 UEFI: give the profile another loader for this machine"
         }
         NoLoader::SourceNeedsHttpBoot => {
             "the profile boots a disc in memory: boot by UEFI HTTP boot, or set `iso.method: SanBoot`"

@@ -256,6 +256,7 @@ fn script(
     let (outcome, text) = match asked(&url)? {
         Ok(Route::Text { body, purpose, .. }) => (purpose.as_str().to_owned(), Some(body)),
         Ok(Route::File { path, .. }) => (path.as_str().to_owned(), None),
+        Ok(Route::Config(granted)) => (granted.file.name.clone(), None),
         Err(refused) => (refused.as_str().to_owned(), None),
     };
     let urls = text.iter().flat_map(|text| urls(text));
@@ -264,6 +265,7 @@ fn script(
             None => "elsewhere".to_owned(),
             Some(Ok(Route::File { path, .. })) => path.as_str().to_owned(),
             Some(Ok(Route::Text { purpose, .. })) => purpose.as_str().to_owned(),
+            Some(Ok(Route::Config(granted))) => granted.file.name.clone(),
             Some(Err(refused)) => refused.as_str().to_owned(),
         };
         StageUrl {

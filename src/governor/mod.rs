@@ -110,6 +110,7 @@ impl Bears {
             Purpose::Script
             | Purpose::LocalScript
             | Purpose::Waiting
+            | Purpose::Config
             | Purpose::Kernel
             | Purpose::Initrd
             | Purpose::Other => Self::ToComeBack,

@@ -32,7 +32,7 @@ pub use self::kea::import_kea;
 pub use self::metrics::LeaseMetrics;
 pub use self::record::{Change, Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, ParseKeyError};
 pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
-pub use self::store::{Committer, Done, FILE, LeaseStore, MAX_GROUP, NotTaken, QUEUE};
+pub use self::store::{Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotTaken, QUEUE};
 pub use self::table::{Counts, FORGET_SECS, LeaseTable};
 pub use self::transfer::{Format, Imported, LineProblem, export, import_jsonl};
 pub use self::usage::{Usage, Usages};

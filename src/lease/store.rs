@@ -34,6 +34,9 @@ pub const MAX_GROUP: usize = 1024;
 /// must not block: everybody behind it waits.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// What a database holds, to be shared with a table.
+pub type Leases = Vec<Arc<Lease>>;
+
 /// The lease database and the thread that writes it. Dropping it writes what
 /// has been submitted, then lets go of the file.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ impl LeaseStore {
     pub fn open(
         path: &Path,
         metrics: LeaseMetrics,
-    ) -> Result<(Self, Vec<Arc<Lease>>, Option<OpenTrouble>), StoreError> {
+    ) -> Result<(Self, Leases, Option<OpenTrouble>), StoreError> {
         Self::start(Disk::create(path), metrics)
     }
 
@@ -96,7 +99,7 @@ impl LeaseStore {
     ///
     /// # Errors
     /// It is missing, damaged, or another process has it open.
-    pub fn read(path: &Path) -> Result<(Vec<Arc<Lease>>, Option<OpenTrouble>), StoreError> {
+    pub fn read(path: &Path) -> Result<(Leases, Option<OpenTrouble>), StoreError> {
         let opened = Disk::existing(path).open()?;
         Ok(disk::leases_of(&opened.rows))
     }
@@ -104,7 +107,7 @@ impl LeaseStore {
     fn start(
         disk: Disk,
         metrics: LeaseMetrics,
-    ) -> Result<(Self, Vec<Arc<Lease>>, Option<OpenTrouble>), StoreError> {
+    ) -> Result<(Self, Leases, Option<OpenTrouble>), StoreError> {
         let Opened {
             database,
             rows,

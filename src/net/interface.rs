@@ -1,9 +1,11 @@
 //! Interfaces of the host.
 
+use std::io;
 use std::net::Ipv4Addr;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::sys::socket::LinkAddr;
 
 use crate::api::Cidr;
 use crate::boot::MacAddress;
@@ -53,7 +55,7 @@ pub fn find_link(wanted: &str, cidr: Cidr, preferred: Option<Ipv4Addr>) -> Resul
                 .address
                 .as_ref()
                 .and_then(|address| address.as_link_addr());
-            link.and_then(nix::sys::socket::LinkAddr::addr) == Some(mac.bytes())
+            link.and_then(LinkAddr::addr) == Some(mac.bytes())
         });
         found.map(|entry| entry.interface_name.clone())
     });
@@ -92,6 +94,18 @@ pub fn find_link(wanted: &str, cidr: Cidr, preferred: Option<Ipv4Addr>) -> Resul
         }
         None => Err(LinkError::NoAddress(name, cidr)),
     }
+}
+
+/// The Ethernet address of an interface, by the kernel's name for it.
+///
+/// # Errors
+/// The interface is gone, or has none.
+pub fn ethernet_address(name: &str) -> io::Result<MacAddress> {
+    let bytes = getifaddrs()?
+        .filter(|entry| entry.interface_name == name)
+        .find_map(|entry| entry.address?.as_link_addr().and_then(LinkAddr::addr));
+    let bytes = bytes.ok_or_else(|| io::Error::other("the interface has no Ethernet address"))?;
+    Ok(MacAddress::new(bytes))
 }
 
 #[cfg(test)]

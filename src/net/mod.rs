@@ -4,6 +4,6 @@ mod interface;
 mod links;
 mod ports;
 
-pub use self::interface::{HostHas, Link, LinkError, find_link};
+pub use self::interface::{HostHas, Link, LinkError, ethernet_address, find_link};
 pub use self::links::Links;
 pub use self::ports::{Holder, Table, bind_error, file_holders, holders, try_bind};

@@ -6,6 +6,7 @@
 //! publishes it.
 
 mod metrics;
+mod spent;
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use nix::ifaddrs::getifaddrs;
 
 pub use self::metrics::SnapshotMetrics;
+pub use self::spent::{SPENT_FILE, Spent};
 pub use self::summary::missing_of;
 use crate::api::Problem;
 use crate::artifact::store::Shelf;
@@ -21,7 +23,6 @@ use crate::files::Roots;
 use crate::loaders::Loaders;
 use crate::snapshot::{Compiled, Inputs, ObjectName, Publisher, Settings, Snapshot, compile};
 use crate::status::{ProblemLine, Problems};
-use crate::timeline::Spent;
 
 /// Compiles and publishes. There is one in a process.
 pub struct Press {

@@ -13,6 +13,7 @@ use super::{
 use crate::artifact::store::Shelf;
 use crate::clock::{self, Millis};
 use crate::dhcp::listener::listener_names;
+use crate::dhcp::scout::Lookouts;
 use crate::dhcp::server::Ask;
 use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
@@ -47,6 +48,8 @@ pub struct Board {
     pub snapshots: Reader,
     /// The services.
     pub supervisor: Supervisor,
+    /// What was found of other DHCP servers.
+    pub lookouts: Lookouts,
     /// The boots.
     pub boots: Boots,
     /// The counts of boots.
@@ -112,7 +115,16 @@ impl Board {
                     leases,
                 };
                 let health = self.supervisor.health();
-                json!({ "subnets": subnets(&facts, &|subnet| trouble(&health, subnet)) })
+                let mut rows = subnets(&facts, &|subnet| trouble(&health, subnet));
+                for row in &mut rows {
+                    let key = format!("{}/{}", row.namespace, row.name);
+                    let subnet = snapshot.subnet(&key);
+                    row.acting = subnet.map(|subnet| {
+                        let acting = self.lookouts.acting(&key, &subnet.spec);
+                        acting.as_str().to_owned()
+                    });
+                }
+                json!({ "subnets": rows })
             }
             Table::Artifacts => {
                 let table = self.shelf.table();

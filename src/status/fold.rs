@@ -183,6 +183,7 @@ pub fn subnets(
                 namespace: subnet.name.namespace.clone(),
                 name: subnet.name.name.clone(),
                 mode: word(&subnet.spec.mode),
+                acting: None,
                 cidr: subnet.spec.cidr.to_string(),
                 interface: subnet
                     .spec

@@ -49,8 +49,11 @@ pub struct SubnetRow {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// What we do there.
+    /// What its manifest says that we do there.
     pub mode: String,
+    /// What we are there at this moment: `server`, `proxy`, `looking`, `refused`.
+    #[serde(default)]
+    pub acting: Option<String>,
     /// Its network.
     pub cidr: String,
     /// Its interface, as the manifest names it.

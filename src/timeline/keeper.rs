@@ -11,10 +11,11 @@ use super::chronicle::{Chronicle, StoryLine};
 use super::metrics::BootMetrics;
 use super::story::tell;
 use super::{
-    Boot, BootEvent, Fact, Introductions, Known, MachineBoots, Note, Purpose, RecentLoaders, Spent,
+    Boot, BootEvent, Fact, Introductions, Known, MachineBoots, Note, Purpose, RecentLoaders,
     Timeline,
 };
 use crate::clock;
+use crate::press::Spent;
 use crate::snapshot::{Acquaintances as _, Identity, ObjectName, Reader, Snapshot};
 
 /// How often boots are looked through for those that stalled.

@@ -7,11 +7,11 @@ mod boot;
 mod chronicle;
 mod event;
 mod keeper;
+mod late;
 mod metrics;
 mod observe;
 mod progress;
 mod recent;
-mod spent;
 mod store;
 mod story;
 mod word;
@@ -31,6 +31,5 @@ pub use self::progress::{
     IN_FLIGHT_MILLIS, IPXE_SILENCE_MILLIS, Leaves, NO_PROGRESS_MILLIS, SILENCE_MILLIS,
 };
 pub use self::recent::{INTRODUCTION_SECS, Introductions, LOADER_MEMORY_SECS, RecentLoaders};
-pub use self::spent::{SPENT_FILE, Spent};
 pub use self::store::{KEPT_BOOTS, MAX_MACHINES, MAX_MACS, MachineBoots, Timeline};
 pub use self::word::{MAX_WORD, Word};

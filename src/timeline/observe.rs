@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::boot::{Boot, BootResult, Stage, StageRecord, Trouble};
-use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Release, Transfer};
+use super::boot::{Boot, BootId, BootResult, Stage, StageRecord, Trouble};
+use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Transfer};
 use super::progress::{Leaves, Told};
 use super::store::Timeline;
 use super::word::Words;
@@ -53,11 +53,11 @@ pub(super) const CHAIN: &str = "chain";
 const CAME_BACK: &str = "it asks for its script again: what it was sent did not boot";
 
 /// A stage before it is part of a boot.
-struct Seen<'a> {
-    stage: Stage,
-    bytes: u64,
-    millis: u64,
-    what: &'a str,
+pub(super) struct Seen<'a> {
+    pub(super) stage: Stage,
+    pub(super) bytes: u64,
+    pub(super) millis: u64,
+    pub(super) what: &'a str,
 }
 
 // === impl Timeline ===
@@ -243,63 +243,6 @@ impl Timeline {
             boot.stalled_at = None;
             notes.push(Note::PhonedHome(Box::new(boot.clone())));
         }
-        self.touch(index);
-    }
-}
-
-impl Timeline {
-    /// Where the boot is whose token was shown, known before or from now on.
-    fn recall(
-        &mut self,
-        event: &BootEvent,
-        (id, address): (BootId, Ipv4Addr),
-        known: &Known,
-        notes: &mut Vec<Note>,
-    ) -> Option<u64> {
-        if let Some(index) = self.find(id) {
-            return Some(index);
-        }
-        let index = self.place(event, known, self.of_mac(id.mac).is_none(), notes)?;
-        let mut boot = Boot::new(id, Millis(id.number), known, self.words());
-        boot.address = Some(address);
-        self.remember(index, boot);
-        Some(index)
-    }
-
-    /// What a machine that runs on its own was refused, such as an answer file.
-    fn refused_late(&mut self, event: &BootEvent, what: &str, notes: &mut Vec<Note>) {
-        if let Some((index, boot, words)) = self.handed_off_last(event.mac) {
-            trouble(boot, event.at, what, words, notes);
-            self.touch(index);
-        }
-    }
-
-    /// Writes down which answer file was given away, when, and to what address.
-    fn released(
-        &mut self,
-        event: &BootEvent,
-        release: &Release,
-        known: &Known,
-        notes: &mut Vec<Note>,
-    ) {
-        let Release {
-            boot,
-            name,
-            address,
-            bytes,
-        } = release;
-        let Some(index) = self.recall(event, (*boot, *address), known, notes) else {
-            return;
-        };
-        let (boot, words) = self.boot_mut(index, *boot);
-        let Some(boot) = boot else { return };
-        let what = format!("{name} to {address}");
-        let seen = Seen {
-            bytes: *bytes,
-            ..Seen::packet(Stage::Config, &what)
-        };
-        // It is no step on the way: whatever is awaited still is.
-        write_down(boot, &seen, event.at, words, notes);
         self.touch(index);
     }
 }
@@ -522,7 +465,7 @@ fn note(boot: &mut Boot, seen: Seen<'_>, at: Millis, words: &mut Words, notes: &
 }
 
 /// Adds a stage to the story.
-fn write_down(
+pub(super) fn write_down(
     boot: &mut Boot,
     seen: &Seen<'_>,
     at: Millis,
@@ -541,7 +484,13 @@ fn write_down(
 }
 
 /// Writes down what went wrong.
-fn trouble(boot: &mut Boot, at: Millis, what: &str, words: &mut Words, notes: &mut Vec<Note>) {
+pub(super) fn trouble(
+    boot: &mut Boot,
+    at: Millis,
+    what: &str,
+    words: &mut Words,
+    notes: &mut Vec<Note>,
+) {
     let trouble = Trouble {
         at_ms: boot.forward(at.0),
         what: words.word(what),
@@ -619,7 +568,7 @@ impl Known {
 // === impl Seen ===
 
 impl<'a> Seen<'a> {
-    const fn packet(stage: Stage, what: &'a str) -> Self {
+    pub(super) const fn packet(stage: Stage, what: &'a str) -> Self {
         Self {
             stage,
             bytes: 0,

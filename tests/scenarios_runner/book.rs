@@ -104,6 +104,9 @@ pub(crate) struct Step {
     /// The address that must be probed before this offer leaves; checked where
     /// it stands, `none` for no probe.
     pub(crate) probes: Option<String>,
+    /// From this step on, what was found of other servers: `looking`, `alone`,
+    /// or the address of one.
+    pub(crate) wire: Option<String>,
     /// The machine and the address of another server that are taken note of:
     /// `MAC IP`, or `none`; checked where it stands.
     pub(crate) neighbour: Option<String>,

@@ -11,6 +11,7 @@ use reveille::boot::{Architecture, MacAddress, Transport};
 use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
 use reveille::dhcp::destination::Destination;
+use reveille::dhcp::lookout::Wire;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
@@ -51,6 +52,7 @@ pub(crate) struct Stage {
     pub(crate) told: Introductions,
     now: Millis,
     authority: Authority,
+    wire: Wire,
 }
 
 // === impl Stage ===
@@ -98,6 +100,7 @@ impl Stage {
             told: Introductions::with_key(BootKey::new([1; 32])),
             now: START,
             authority: world.authority.map(authority).unwrap_or_default(),
+            wire: Wire::default(),
         })
     }
 
@@ -111,6 +114,13 @@ impl Stage {
                 return Err(format!("{at} is before the step before"));
             }
             self.now = now;
+        }
+        if let Some(found) = &step.wire {
+            self.wire = match found.as_str() {
+                "looking" => Wire::Looking,
+                "alone" => Wire::Alone,
+                server => Wire::Shared(server.parse().map_err(|_| "no wire is so")?),
+            };
         }
         if let Some(standing) = step.authority {
             self.authority = authority(standing);
@@ -175,6 +185,7 @@ impl Stage {
             subnet: &self.subnet,
             server: self.server,
             boot_port: step.boot_port,
+            wire: self.wire,
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
             from: step
                 .from

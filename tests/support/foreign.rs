@@ -79,11 +79,35 @@ impl Foreign {
         })
     }
 
+    /// Another server on the host of one that was plugged in before, and has gone.
+    pub(crate) fn beside_the_last(kind: Kind, folder: &Path) -> Self {
+        Self {
+            kind,
+            folder: folder.to_owned(),
+            process: None,
+        }
+    }
+
     /// Starts it.
     pub(crate) fn start(&mut self) -> Result<()> {
+        self.start_with("")
+    }
+
+    /// Starts it with more settings, in its language.
+    pub(crate) fn start_with(&mut self, more: &str) -> Result<()> {
         let program = self.kind.program();
         let settings = self.folder.join(format!("{program}.conf"));
-        std::fs::write(&settings, self.kind.settings(&self.folder))?;
+        let own = self.kind.settings(&self.folder);
+        let text = match self.kind {
+            Kind::Dnsmasq => own + more,
+            Kind::Kea if more.is_empty() => own,
+            Kind::Kea => own.replacen(
+                r#"{"Dhcp4": {"#,
+                &format!("{{\"Dhcp4\": {{\n{},", more.trim_end()),
+                1,
+            ),
+        };
+        std::fs::write(&settings, text)?;
         let mut command = ns::on(HOST, program);
         match self.kind {
             Kind::Dnsmasq => command

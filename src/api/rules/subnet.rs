@@ -14,7 +14,8 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     let atomic = ["routers", "dns.servers", "ntp"].map(|path| at(path).list(List::Atomic));
     let hosts = ["routers[]", "dns.servers[]", "ntp[]", "nextServer"].map(host);
     let mut all = vec![
-        at("").rule(inside()).rule(lends()),
+        at("").rule(inside()).rule(lends()).rule(auto()),
+        at("auto").rule(serves_after()),
         at("cidr").rule(rule(
             &format!(
                 "!({}) || !self.matches('^(0|127|22[4-9]|23[0-9]|24[0-9]|25[0-5])[.]')",
@@ -83,6 +84,28 @@ fn lends() -> ValidationRule {
         "pools",
         "self.mode != 'Proxy' || !has(self.pools) || self.pools.size() == 0",
         "a proxy lends no addresses; remove `pools`, or write `mode: Server`",
+    )
+}
+
+/// What another server's presence leads to is said of one mode only.
+fn auto() -> ValidationRule {
+    rule_of(
+        "auto",
+        "self.mode == 'Auto' || !has(self.auto)",
+        "`auto` is for `mode: Auto`; remove it, or write `mode: Auto`",
+    )
+}
+
+/// Silence is an answer neither at once nor never.
+fn serves_after() -> ValidationRule {
+    rule_of(
+        "servesAfter",
+        &format!(
+            "!has(self.servesAfter) || !{} || (duration(self.servesAfter).getSeconds() >= 10 \
+             && duration(self.servesAfter).getSeconds() <= 3600)",
+            is_time("self.servesAfter")
+        ),
+        "%(self.servesAfter)% is not between 10s and 1h; write 60s, say",
     )
 }
 

@@ -81,6 +81,10 @@ pub enum Reason {
     ServersHeard,
     /// One was, beside which we are a proxy.
     BesideServer,
+    /// It is looked whether there is one.
+    Looking,
+    /// There is one, and nobody is answered because of it.
+    ForeignServer,
     /// None was.
     NoneHeard,
     /// All addresses are taken.
@@ -308,6 +312,8 @@ impl Reason {
             Self::Listening => "Listening",
             Self::ServersHeard => "ServersHeard",
             Self::BesideServer => "BesideServer",
+            Self::Looking => "Looking",
+            Self::ForeignServer => "ForeignServer",
             Self::NoneHeard => "NoneHeard",
             Self::AllTaken => "AllTaken",
             Self::AddressesFree => "AddressesFree",

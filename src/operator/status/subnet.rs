@@ -9,9 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{About, Judgement, Reason, Truth, seconds, settle, stalled};
 use super::machine::{conflict, is_own, time};
 use super::sight::{Sight, all_words};
-use crate::api::{AddressCounts, ForeignServer, Mode, ObjectRef, SubnetStatus};
+use crate::api::{AddressCounts, ForeignServer, ObjectRef, SubnetStatus};
 use crate::clock::Millis;
 use crate::dhcp::heard::{MAX_SERVERS, SERVER_MEMORY_SECS};
+use crate::dhcp::lookout::Acting;
 use crate::lease::Usage;
 use crate::net::Link;
 use crate::snapshot::SubnetEntry;
@@ -37,6 +38,8 @@ pub struct SubnetInput<'a> {
     pub usage: Option<Usage>,
     /// The other servers that were heard of.
     pub servers: &'a BTreeMap<Ipv4Addr, Millis>,
+    /// What we are there at this moment.
+    pub acting: Acting,
     /// The time now.
     pub now: Timestamp,
 }
@@ -65,7 +68,7 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     }
     .filter(|_| entry.is_some());
     let foreign = foreign(input);
-    let mode = entry.map_or(Mode::Disabled, |entry| entry.spec.mode);
+    let acting = entry.map(|_| input.acting);
     let addresses = entry.map(|entry| counts(entry, link, input.usage));
     let interface = interface_ready(input, entry);
     let (ready, for_good) = ready(input, entry, &interface);
@@ -75,8 +78,8 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     judgements.extend(conflict(input.sight, input.object));
     judgements.extend([
         interface,
-        foreign_dhcp(&foreign, mode),
-        pool_exhausted(input, addresses, mode),
+        foreign_dhcp(&foreign, acting),
+        pool_exhausted(input, addresses, acting),
     ]);
     SubnetStatus {
         observed_generation: Some(input.generation),
@@ -89,6 +92,7 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
         addresses,
         interface: link.map(|link| link.name.clone()),
         server: link.map(|link| link.address),
+        acting: acting.map(|acting| acting.as_str().to_owned()),
         foreign_servers: foreign,
     }
 }
@@ -119,6 +123,14 @@ fn ready(
             Reason::Disabled,
             "`mode` is Disabled: nothing is served, as it says".to_owned(),
         ),
+        (Some(_), Truth::True) if input.acting == Acting::Looking => {
+            let what = "it is looked whether another DHCP server lends addresses here".to_owned();
+            judge(Truth::Unknown, Reason::Looking, what)
+        }
+        (Some(_), Truth::True) if input.acting == Acting::Refused => {
+            let what = "another DHCP server lends addresses here, and `auto` says that nobody is answered then; turn it off, or write `foreignDhcp: Proxy`".to_owned();
+            judge(Truth::False, Reason::ForeignServer, what)
+        }
         (Some(_), Truth::True) => {
             let findings = input.sight.findings(input.object);
             let warnings = findings.filter(|it| !it.problem.is_error());
@@ -149,11 +161,16 @@ fn interface_ready(input: &SubnetInput<'_>, entry: Option<&SubnetEntry>) -> Judg
     }
     match input.listener {
         Listening::On(link) => {
-            let service = match entry.map(|entry| entry.spec.mode) {
-                Some(Mode::Proxy) => "ProxyDHCP",
-                Some(Mode::Server | Mode::Disabled) | None => "DHCP",
+            let (service, otherwise) = match input.acting {
+                Acting::Server => ("DHCP", ""),
+                Acting::Proxy => ("ProxyDHCP", ""),
+                Acting::Looking => ("nobody yet", ": it is looked for other DHCP servers"),
+                Acting::Refused => ("nobody", ": another DHCP server lends addresses"),
             };
-            let what = format!("{service} serves {} on {}", link.address, link.name);
+            let what = format!(
+                "{service} serves {} on {}{otherwise}",
+                link.address, link.name
+            );
             judge(Truth::True, Reason::Listening, what)
         }
         Listening::Relayed => {
@@ -168,15 +185,15 @@ fn interface_ready(input: &SubnetInput<'_>, entry: Option<&SubnetEntry>) -> Judg
     }
 }
 
-fn foreign_dhcp(foreign: &[ForeignServer], mode: Mode) -> Judgement {
+fn foreign_dhcp(foreign: &[ForeignServer], acting: Option<Acting>) -> Judgement {
     let names: Vec<String> = foreign.iter().map(|it| it.address.to_string()).collect();
     let judge =
         |truth, reason, message: String| Judgement::new(About::ForeignDhcp, truth, reason, message);
-    if mode == Mode::Proxy && names.is_empty() {
+    if acting == Some(Acting::Proxy) && names.is_empty() {
         let what = "no machine was heard to choose a DHCP server within the hour; a proxy lends no addresses, so one must be there";
         return judge(Truth::False, Reason::NoneHeard, what.to_owned());
     }
-    if mode == Mode::Proxy {
+    if acting == Some(Acting::Proxy) {
         let what = format!(
             "addresses are lent by {}, as a proxy needs it",
             names.join(", ")
@@ -197,7 +214,7 @@ fn foreign_dhcp(foreign: &[ForeignServer], mode: Mode) -> Judgement {
 fn pool_exhausted(
     input: &SubnetInput<'_>,
     addresses: Option<AddressCounts>,
-    mode: Mode,
+    acting: Option<Acting>,
 ) -> Judgement {
     let judge = |truth, reason, message: String| {
         Judgement::new(About::PoolExhausted, truth, reason, message)
@@ -207,7 +224,7 @@ fn pool_exhausted(
             let what = "nothing is lent; see the condition Ready".to_owned();
             judge(Truth::Unknown, Reason::Disabled, what)
         }
-        Some(_) if mode == Mode::Proxy => {
+        Some(_) if acting == Some(Acting::Proxy) => {
             let what = "a proxy lends no addresses".to_owned();
             judge(Truth::False, Reason::NoPool, what)
         }

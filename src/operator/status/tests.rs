@@ -13,6 +13,7 @@ use crate::api::{
 };
 use crate::boot::MacAddress;
 use crate::clock::Millis;
+use crate::dhcp::lookout::Acting;
 use crate::lease::Usage;
 use crate::net::Link;
 use crate::snapshot::{Inputs, Settings, compile};
@@ -101,6 +102,7 @@ fn subnet_of(sight: &Sight, listener: &Listening, usage: Usage) -> SubnetStatus 
         old: &SubnetStatus::default(),
         sight,
         listener,
+        acting: Acting::Server,
         usage: Some(usage),
         servers: &BTreeMap::new(),
         now: at(1000),
@@ -447,6 +449,7 @@ fn other_servers_are_told_coarsely_and_forgotten_in_an_hour() {
             old,
             sight: &world,
             listener: &bound(),
+            acting: Acting::Server,
             usage: None,
             servers: if heard == 0 {
                 const { &BTreeMap::new() }

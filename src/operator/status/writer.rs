@@ -28,6 +28,7 @@ use crate::api::{BootStatus, Kind, ObjectRef};
 use crate::artifact::keep::Board;
 use crate::artifact::store::Shelf;
 use crate::dhcp::heard::Heard;
+use crate::dhcp::scout::Lookouts;
 use crate::files::Roots;
 use crate::lease::{LeaseIndex, Usages};
 use crate::net::Links;
@@ -72,6 +73,8 @@ pub struct Sources {
     pub usages: Usages,
     /// Which interface serves which Subnet.
     pub links: Links,
+    /// What was found of other servers.
+    pub lookouts: Lookouts,
     /// What DHCP heard.
     pub heard: Heard,
     /// How the listeners are.

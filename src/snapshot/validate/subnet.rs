@@ -37,6 +37,7 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
             "remove `pools`, or write `mode: Server`",
         );
     }
+    auto(&mut found, spec);
     pools(&mut found, spec);
     addresses(&mut found, spec);
     dhcp::ranges(&mut found, "relays", &spec.relays);
@@ -54,6 +55,28 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
         }
     }
     found.problems
+}
+
+/// What another server's presence leads to.
+fn auto(found: &mut Found, spec: &SubnetSpec) {
+    const BETWEEN: std::ops::RangeInclusive<u32> = 10..=3600;
+    let Some(auto) = spec.auto else { return };
+    if spec.mode != Mode::Auto {
+        found.error(
+            "/spec/auto",
+            "AutoWithoutMode",
+            "`auto` is for `mode: Auto`",
+            "remove it, or write `mode: Auto`",
+        );
+    }
+    if !BETWEEN.contains(&auto.serves_after.secs()) {
+        found.error(
+            "/spec/auto/servesAfter",
+            "BadServesAfter",
+            format!("{} is not between 10s and 1h", auto.serves_after),
+            "write 60s, say",
+        );
+    }
 }
 
 fn interface(found: &mut Found, name: &str) {

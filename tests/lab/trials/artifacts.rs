@@ -298,7 +298,7 @@ pub(super) fn unpacks(site: &mut Site) -> Result<Vec<String>> {
         // A look costs a process.
         looks += 1;
         ensure!(begun.elapsed() < 5 * LIMIT, "the archive does not arrive");
-        Ok(looks % 50 == 0 && site.log()?.contains("an artifact is there"))
+        Ok(looks.is_multiple_of(50) && site.log()?.contains("an artifact is there"))
     })?;
     let took = begun.elapsed();
     arrives("big")?;

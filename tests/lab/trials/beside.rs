@@ -9,7 +9,7 @@ use dhcproto::Decodable as _;
 use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode, UnknownOption};
 use reveille::boot::MacAddress;
 
-use super::site::{SERVER, SUBNET, Site, metric, until};
+use super::site::{SERVER, SUBNET, Site, metric, said, until};
 use crate::ns;
 use crate::support::card::{Card, Frame};
 use crate::support::client::Client;
@@ -76,6 +76,114 @@ pub(super) fn dnsmasq(site: &mut Site) -> Result<Vec<String>> {
         ),
         malformed,
     ])
+}
+
+/// dnsmasq and Kea take what `reveille foreign` prints, and tell machines themselves then what to boot.
+pub(super) fn foreign(site: &mut Site) -> Result<Vec<String>> {
+    site.write(
+        "subnet.yaml",
+        &SUBNET.replace("mode: Server", "mode: Disabled"),
+    )?;
+    let _server = site.serve()?;
+    let mut card = Card::plug("own", ns::BRIDGE)?;
+    let mut lines = Vec::new();
+    for kind in [Kind::Dnsmasq, Kind::Kea] {
+        let name = if kind == Kind::Kea { "kea" } else { "dnsmasq" };
+        let output = site.reveille(&["foreign", name, "--server", "192.0.2.1"])?;
+        ensure!(output.status.success(), "{}", said(&output));
+        let mut foreign = match kind {
+            Kind::Dnsmasq => Foreign::plug(kind, &site.folder)?,
+            Kind::Kea => Foreign::beside_the_last(kind, &site.folder),
+        };
+        foreign.start_with(&String::from_utf8(output.stdout)?)?;
+        let file = until("an offer with a loader", || {
+            let offer = BOOTS.boots(&mut card)?;
+            let file = offer.message.fname().unwrap_or_default().to_vec();
+            ensure!(
+                offer.server()?.to_string() == ROUTER,
+                "an offer of {}",
+                offer.server()?
+            );
+            ensure!(
+                offer.message.siaddr() == SERVER,
+                "siaddr {}",
+                offer.message.siaddr()
+            );
+            Ok(file.starts_with(b"ipxe").then_some(file))
+        })?;
+        lines.push(format!("{name} names {}", String::from_utf8_lossy(&file)));
+    }
+    Ok(lines)
+}
+
+/// `mode: Auto`, both ways.
+pub(super) fn auto_dnsmasq(site: &mut Site) -> Result<Vec<String>> {
+    auto(site, Kind::Dnsmasq)
+}
+
+pub(super) fn auto_kea(site: &mut Site) -> Result<Vec<String>> {
+    auto(site, Kind::Kea)
+}
+
+fn auto(site: &mut Site, kind: Kind) -> Result<Vec<String>> {
+    let subnet = |foreign: &str| {
+        SUBNET.replace("mode: Server", "mode: Auto")
+            + &format!("  auto: {{foreignDhcp: {foreign}, servesAfter: 10s}}\n")
+    };
+    site.write("subnet.yaml", &subnet("Proxy"))?;
+    let mut foreign = Foreign::plug(kind, &site.folder)?;
+    let server = site.serve()?;
+    let mut card = Card::plug("own", ns::BRIDGE)?;
+    let is = |role: &str| {
+        let name = format!(r#"reveille_dhcp_role{{role="{role}",subnet="default/lab"}}"#);
+        until(&name, || Ok((metric(&name)? == 1).then_some(())))
+    };
+    is("looking")?;
+    let silences = r#"reveille_dhcp_requests_total{outcome="looking-for-servers",type="discover"}"#;
+    until(silences, || {
+        card.send(&BOOTS.wakes())?;
+        Ok((metric(silences)? > 0).then_some(()))
+    })?;
+    is("server")?;
+    ensure!(
+        server.times_logged("no other DHCP server answers")? == 1,
+        "not said"
+    );
+    let lease = Machine::number(8).lease(&mut card)?;
+
+    // A server comes: a machine that chooses it, or our own question, finds it.
+    foreign.start()?;
+    is("proxy")?;
+    let offer = Machine::number(9).discover(&mut card)?;
+    ensure!(
+        offer.server()?.to_string() == ROUTER,
+        "an offer of {}",
+        offer.server()?
+    );
+    let ours = offers(&mut card)?;
+    ensure!(
+        ours.iter()
+            .all(|offer| offer.server().is_ok_and(|at| at != SERVER)
+                || offer.address.is_unspecified()),
+        "we lend beside another server"
+    );
+
+    foreign.kill();
+    is("server")?;
+    let again = Machine::number(8).lease(&mut card)?;
+    ensure!(
+        again == lease,
+        "another lease after the other server had gone"
+    );
+
+    site.write("subnet.yaml", &subnet("Refuse"))?;
+    foreign.start()?;
+    is("refused")?;
+    server.logged("we answer nobody, as the Subnet says")?;
+    Ok(vec![format!(
+        "served, stood beside {}, served again, refused",
+        kind.program()
+    )])
 }
 
 /// A client that does not boot has its address of the other server, and no word of ours.

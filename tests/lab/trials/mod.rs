@@ -40,7 +40,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 22] = [
+pub(crate) const ALL: [Trial; 25] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -72,6 +72,13 @@ pub(crate) const ALL: [Trial; 22] = [
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
     trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
+    trial(
+        "foreign-options",
+        &["dnsmasq", "kea-dhcp4"],
+        beside::foreign,
+    ),
+    trial("auto-dnsmasq", &["dnsmasq"], beside::auto_dnsmasq),
+    trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("arm64-loader", &[], artifacts::arm64),
     trial("port-taken", &[], ports::taken),

@@ -115,6 +115,8 @@ fn stranger(folder: &Path) -> Result<Process> {
     command
         .args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
         .args(["--interface=rogue", "--dhcp-range=192.0.2.230,192.0.2.239"])
+        // It would ask for three seconds whether the address is free.
+        .args(["--no-ping"])
         .arg(format!("--dhcp-leasefile={}", leases.display()));
     let mut process = Process::spawn("the stranger", command, &folder.join("rogue.log"))?;
     super::site::until("the stranger's lease file", || {

@@ -23,6 +23,7 @@ use crate::api::{
     ArtifactStatus, BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus,
 };
 use crate::clock::{self, Millis};
+use crate::dhcp::lookout::Acting;
 use crate::operator::Info;
 use crate::snapshot::ObjectName;
 use crate::supervisor::State;
@@ -180,6 +181,12 @@ impl Writer {
             listener: &listener,
             usage,
             servers: &servers,
+            acting: sight
+                .snapshot
+                .subnet(&key)
+                .map_or(Acting::Looking, |subnet| {
+                    self.sources.lookouts.acting(&key, &subnet.spec)
+                }),
             now: timestamp(now)?,
         });
         let conditions = (&*old.conditions, &*status.conditions);

@@ -39,9 +39,7 @@ use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
 use crate::governor::{Governor, GovernorMetrics};
-use crate::http::{
-    AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, shared_boot_key,
-};
+use crate::http::{AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, shared_boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};

@@ -31,8 +31,8 @@ use reveille::files::{ArtifactPath, Roots};
 use reveille::governor::{Governor, GovernorMetrics};
 use reveille::http::release::RELEASES;
 use reveille::http::{
-    AdminConfig, AdminServer, AdminSocket, AnswerFiles, HttpConfig, HttpMetrics, HttpServer, Limits,
-    Shown,
+    AdminConfig, AdminServer, AdminSocket, AnswerFiles, HttpConfig, HttpMetrics, HttpServer,
+    Limits, Shown,
 };
 use reveille::lease::LeaseIndex;
 use reveille::packets::Ring;

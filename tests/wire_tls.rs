@@ -98,7 +98,8 @@ impl Door {
         let text = prometheus::TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap();
-        let line = format!("reveille_tls_handshakes_total{{door=\"boot-tls\",result=\"{result}\"}} ");
+        let line =
+            format!("reveille_tls_handshakes_total{{door=\"boot-tls\",result=\"{result}\"}} ");
         let line = text.lines().find_map(|found| found.strip_prefix(&line));
         line.unwrap().parse().unwrap()
     }
@@ -216,7 +217,10 @@ fn the_own_authority_is_believed_by_who_has_its_certificate() {
     assert_eq!(door.handshakes("complete"), 1);
     // The key is nobody else's business.
     let mode = fs::metadata(door.path("tls/ca.key")).unwrap().permissions();
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+        0o600
+    );
     // Opened again, it is the same authority.
     let before = fs::read(&ca).unwrap();
     let again = Authority::open(door.folder.path(), now()).unwrap();
@@ -324,10 +328,17 @@ fn words_name_the_file_that_cannot_be_used() {
     let start = || {
         let origin = Origin::Folders(vec![folder.path().to_owned()]);
         let started = Keeper::start("boot-tls", origin, metrics.clone());
-        started.err().map(|error| error.to_string()).unwrap_or_default()
+        started
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
     };
     let at = |name: &str| folder.path().join(name);
-    assert!(start().contains("put tls.crt and tls.key there"), "{}", start());
+    assert!(
+        start().contains("put tls.crt and tls.key there"),
+        "{}",
+        start()
+    );
     let signer = Signer::new();
     signer.sign(folder.path(), "tls", &KeyPair::generate().unwrap(), false);
     assert_eq!(start(), "");
@@ -336,7 +347,11 @@ fn words_name_the_file_that_cannot_be_used() {
     fs::remove_file(at("other.crt")).unwrap();
     assert!(start().contains("tls.key: is not the key"), "{}", start());
     fs::write(at("tls.crt"), "").unwrap();
-    assert!(start().contains("tls.crt: no certificate in it"), "{}", start());
+    assert!(
+        start().contains("tls.crt: no certificate in it"),
+        "{}",
+        start()
+    );
 }
 
 #[test]
@@ -347,7 +362,12 @@ fn the_admin_port_asks_for_a_certificate_and_tells_kubelet_how_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (pairs, signer) = both(folder.path());
     signer.sign(folder.path(), "person", &KeyPair::generate().unwrap(), true);
-    Signer::new().sign(folder.path(), "stranger", &KeyPair::generate().unwrap(), true);
+    Signer::new().sign(
+        folder.path(),
+        "stranger",
+        &KeyPair::generate().unwrap(),
+        true,
+    );
     let registry = Meter::default();
     let metrics = TlsMetrics::register(&registry).unwrap();
     let (_keeper, shown) =

@@ -76,7 +76,10 @@ fn facts(overview: &Overview) -> Vec<(&'static str, String)> {
     if let Some(at) = overview.listening {
         let https = at.https.map(|https| format!(" HTTPS {https},"));
         let https = https.unwrap_or_default();
-        let words = format!("HTTP {},{https} TFTP {}, admin {}", at.http, at.tftp, at.admin);
+        let words = format!(
+            "HTTP {},{https} TFTP {}, admin {}",
+            at.http, at.tftp, at.admin
+        );
         facts.push(("listening", words));
     }
     let (all, up) = (&overview.services, overview.services.iter());

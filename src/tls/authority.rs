@@ -65,16 +65,20 @@ impl Authority {
         let pem = read(&certificate)?;
         let key = KeyPair::from_pem(&read(&key)?).map_err(|error| TlsError::Content {
             path: key.clone(),
-            reason: format!("no key that can sign ({error}); move the folder away and another authority is made"),
+            reason: format!(
+                "no key that can sign ({error}); move the folder away and another authority is made"
+            ),
         })?;
         let unreadable = |reason: String| TlsError::Content {
             path: certificate.clone(),
-            reason: format!("no certificate ({reason}); move the folder away and another authority is made"),
+            reason: format!(
+                "no certificate ({reason}); move the folder away and another authority is made"
+            ),
         };
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| unreadable(error.to_string()))?;
-        let issuer = Issuer::from_ca_cert_pem(&pem, key)
-            .map_err(|error| unreadable(error.to_string()))?;
+        let issuer =
+            Issuer::from_ca_cert_pem(&pem, key).map_err(|error| unreadable(error.to_string()))?;
         Ok(Self {
             issuer,
             certificate: der,

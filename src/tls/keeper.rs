@@ -192,12 +192,17 @@ fn own_addresses() -> BTreeSet<IpAddr> {
         let four = address.as_sockaddr_in().map(|four| IpAddr::V4(four.ip()));
         four.or_else(|| address.as_sockaddr_in6().map(|six| IpAddr::V6(six.ip())))
     });
-    let link_local = |address: &IpAddr| matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
+    let link_local =
+        |address: &IpAddr| matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
     all.filter(|address| !link_local(address)).collect()
 }
 
 fn host_name() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "reveille".to_owned() } else { name }
+    if name.is_empty() {
+        "reveille".to_owned()
+    } else {
+        name
+    }
 }

@@ -267,7 +267,8 @@ async fn health_only(request: Request, next: Next) -> Response {
     if matches!(request.uri().path(), "/healthz" | "/readyz") {
         return next.run(request).await;
     }
-    Refused::NoCertificate.answer("show a certificate that the authority in --admin-client-ca signed")
+    Refused::NoCertificate
+        .answer("show a certificate that the authority in --admin-client-ca signed")
 }
 
 // === impl AdminSocket ===

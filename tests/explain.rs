@@ -20,6 +20,7 @@ use reveille::artifact::Table;
 use reveille::boot::{Architecture, MacAddress};
 use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, Outcome, decide};
+use reveille::dhcp::lookout::Wire;
 use reveille::dhcp::request::Request;
 use reveille::explain::{Arriving, Ask, Explanation, World, exchange, explain};
 use reveille::http::route::{Route, route};
@@ -74,6 +75,8 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
 
 static NOTHING: LazyLock<Table> = LazyLock::new(Table::new);
 
+static ALONE: BTreeMap<String, Wire> = BTreeMap::new();
+
 fn servers() -> BTreeMap<String, Ipv4Addr> {
     BTreeMap::from([
         ("default/lab".to_owned(), SERVER),
@@ -88,6 +91,7 @@ fn world<'a>(table: &'a LeaseTable, servers: &'a BTreeMap<String, Ipv4Addr>) -> 
         told: &(),
         now: NOW,
         servers,
+        wires: &ALONE,
         authority: Authority::Sole,
         held: &NOTHING,
     }

@@ -541,6 +541,7 @@ fn answers_from_the_port_that_was_asked() {
     let client = Client::new();
     client.ask(service.address, "missing", &NONE);
     assert_eq!(client.receive().1, service.address);
+    service.wait_for("reveille_tftp_active_transfers", "", 0);
     client.send(service.address, &wire::ack(7));
     client.hears_nothing();
     service.wait_for("reveille_tftp_ignored_total", "no-request", 1);

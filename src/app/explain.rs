@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Parts;
 use crate::artifact::store::Shelf;
 use crate::clock;
+use crate::dhcp::scout::Lookouts;
 use crate::dhcp::server::Ask as AskLeases;
 use crate::explain::{self, Ask, World};
 use crate::http::ExplainQuery;
@@ -27,6 +28,7 @@ pub(super) struct Explainer {
     told: Introductions,
     links: Links,
     shelf: Shelf,
+    lookouts: Lookouts,
 }
 
 // === impl Explainer ===
@@ -39,6 +41,7 @@ impl Explainer {
             told: parts.told.clone(),
             links: parts.links.clone(),
             shelf: parts.shelf.clone(),
+            lookouts: parts.lookouts.clone(),
         }
     }
 
@@ -54,6 +57,12 @@ impl Explainer {
             .iter()
             .filter_map(|subnet| Some((subnet.key.clone(), self.links.of(&subnet.key)?.address)))
             .collect();
+        let keys = snapshot.subnets.iter().map(|subnet| subnet.key.clone());
+        let wires = keys.map(|key| {
+            let wire = self.lookouts.wire(&key);
+            (key, wire)
+        });
+        let wires = wires.collect();
         let before = table.clone();
         let held = self.shelf.table();
         let world = World {
@@ -62,6 +71,7 @@ impl Explainer {
             told: &self.told,
             now: clock::now(),
             servers: &servers,
+            wires: &wires,
             // What the one that leads would say.
             authority: Authority::Sole,
             held: &held,

@@ -6,6 +6,7 @@ use crate::artifact::metrics::ArtifactMetrics;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::discover::DiscoveryMetrics;
 use crate::events;
+use crate::governor::GovernorMetrics;
 use crate::http::HttpMetrics;
 use crate::lease::LeaseMetrics;
 use crate::loaders::LoaderMetrics;
@@ -35,6 +36,7 @@ pub fn metrics() -> prometheus::Result<Vec<Described>> {
     TftpMetrics::register(&meter)?;
     HttpMetrics::register(&meter)?;
     TlsMetrics::register(&meter)?;
+    GovernorMetrics::register(&meter)?;
     LoaderMetrics::register(&meter)?;
     ArtifactMetrics::register(&meter)?;
     operator::register_metrics(&meter)?;

@@ -19,6 +19,7 @@ use crate::artifact::Table;
 use crate::boot::Architecture;
 use crate::clock;
 use crate::dhcp::destination::SERVER_PORT;
+use crate::dhcp::lookout::Wire;
 use crate::explain::{self, Ask, Exchange, Explanation, World};
 use crate::files::Roots;
 use crate::lease::{Authority, LeaseTable};
@@ -284,6 +285,9 @@ fn is_request(datagram: &Datagram) -> bool {
     datagram.to.1 == SERVER_PORT && datagram.payload.first() == Some(&1)
 }
 
+/// Manifests do not tell of other servers.
+static ALONE: BTreeMap<String, Wire> = BTreeMap::new();
+
 fn world<'a>(
     snapshot: &'a Snapshot,
     table: &'a LeaseTable,
@@ -296,6 +300,7 @@ fn world<'a>(
         told: &(),
         now: clock::now(),
         servers,
+        wires: &ALONE,
         authority: Authority::Sole,
         held,
     }

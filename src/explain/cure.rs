@@ -24,6 +24,10 @@ pub(super) const fn of_silence(why: Ignored) -> Option<&'static str> {
         Ignored::Lease(reason) => return of_lease(reason),
         Ignored::QueueFull | Ignored::Stale => "the server is overloaded; the client asks again",
         Ignored::Fault => "a fault of ours: please report it with this packet",
+        Ignored::ForeignServer => {
+            "another server lends addresses there; stop it, or let the Subnet be a proxy beside it"
+        }
+        Ignored::LookingForServers => "wait: whether another server lends is known in some seconds",
         Ignored::LendsNothing => {
             "a proxy lends no addresses: is the DHCP server beside it down, or does the machine take us for it?"
         }

@@ -21,6 +21,7 @@ pub use self::stage::{Arriving, Exchange, Script, Stage, StageUrl, exchange};
 use crate::artifact::Table;
 use crate::boot::{Architecture, MacAddress, Uuid};
 use crate::clock::Millis;
+use crate::dhcp::lookout::Wire;
 use crate::lease::{Authority, LeaseState, LeaseTable};
 use crate::packets::{Question, Role};
 use crate::snapshot::suggest::nearest;
@@ -46,6 +47,9 @@ pub struct World<'a> {
     pub now: Millis,
     /// Our address on each Subnet (`namespace/name`), as far as it is known.
     pub servers: &'a BTreeMap<String, Ipv4Addr>,
+    /// What was found of other servers on each Subnet (`namespace/name`); where
+    /// nothing is known, none is there.
+    pub wires: &'a BTreeMap<String, Wire>,
     /// What this replica may give of the pools.
     pub authority: Authority,
     /// The artifacts that are there.

@@ -9,6 +9,7 @@ use super::cure;
 use crate::boot::{Architecture, MacAddress};
 use crate::dhcp::answer::BootAnswer;
 use crate::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
+use crate::dhcp::lookout::Wire;
 use crate::dhcp::reply::{Reply, ReplyKind};
 use crate::dhcp::request::Request;
 use crate::http::route::{Refused, Route, route};
@@ -111,6 +112,11 @@ pub fn exchange(world: World<'_>, table: &mut LeaseTable, arriving: Arriving<'_>
         unicast: arriving.unicast,
         from: SocketAddrV4::new(request.giaddr, SERVER_PORT),
         boot_port: None,
+        wire: world
+            .wires
+            .get(arriving.subnet)
+            .copied()
+            .unwrap_or(Wire::Alone),
         loader_sent: arriving.loader_sent,
         told: world.told,
         authority: world.authority,

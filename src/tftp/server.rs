@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
@@ -293,9 +294,10 @@ impl TftpServer {
         let peer = received.peer;
         let packets = self.active.get(&peer).and_then(|a| a.packets.as_ref());
         match packets.map(|packets| packets.try_send(received.datagram.clone())) {
-            // A packet too many is lost, as it may be on the way.
-            Some(Ok(()) | Err(_)) => {}
-            None => self.ignore(peer, "no-request"),
+            Some(Ok(())) => {}
+            // Lost, as it may be on the way.
+            Some(Err(TrySendError::Full(_))) => self.ignore(peer, "packets-too-many"),
+            Some(Err(TrySendError::Closed(_))) | None => self.ignore(peer, "no-request"),
         }
     }
 

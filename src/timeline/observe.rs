@@ -1,8 +1,6 @@
 //! From what was seen to boots: which stage, when, how long, how it ended.
 
-use std::net::Ipv4Addr;
-
-use super::boot::{Boot, BootId, BootResult, Stage, StageRecord, Trouble};
+use super::boot::{Boot, BootResult, Stage, StageRecord, Trouble};
 use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Transfer};
 use super::progress::{Leaves, Told};
 use super::store::Timeline;

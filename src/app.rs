@@ -29,6 +29,7 @@ use crate::artifact::keep::Board;
 use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
+use crate::dhcp::limits::Rates;
 use crate::dhcp::listener::{Incoming, Listener, Port, QUEUE, listener_name};
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::neighbours::Neighbours;
@@ -270,6 +271,7 @@ impl App {
                 story,
                 failing,
             },
+            rates: Rates::default(),
         };
         start_dhcp(&parts.config, &supervisor, engine, queue, parts.links);
         Ok(Self {

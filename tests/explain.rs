@@ -178,6 +178,8 @@ proptest! {
                 subnet: "default/lab",
                 server: SERVER,
                 unicast,
+                from: SocketAddrV4::new(request.giaddr, 67),
+                boot_port: None,
                 told: &(),
                 loader_sent,
                 authority: Authority::Sole,

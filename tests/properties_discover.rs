@@ -338,6 +338,7 @@ fn sighted(
         boot_port: None,
         wire: reveille::dhcp::lookout::Wire::Alone,
         unicast: false,
+        from: std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
         loader_sent: false,
     };
     let decision = decide(snapshot, &LeaseTable::new(), arrival, &request);

@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MachineStatus, NameRef};
+use super::{DhcpOption, MachineStatus, NameRef, Reservation};
 use crate::boot::{MacAddress, Uuid};
 
 /// Most interfaces that one machine may have.
@@ -63,7 +63,8 @@ pub const MAX_INTERFACES: usize = 32;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MachineSpec {
     /// Its network interfaces. There may be none where it is known by `uuid`,
-    /// `serial` or `assetTag`; a MAC address wins over these.
+    /// `serial`, `assetTag` or an identifier of `reservations`; a MAC address
+    /// wins over these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub interfaces: Vec<Interface>,
@@ -86,6 +87,13 @@ pub struct MachineSpec {
     #[schemars(length(min = 1, max = 128))]
     pub asset_tag: Option<String>,
 
+    /// Addresses that are kept for it beside those of its interfaces: for the
+    /// identifiers that they name, which make it known as well, or, without
+    /// any, wherever it asks. The first one in the network counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub reservations: Vec<Reservation>,
+
     /// The profile it boots. Default: the one whose selector matches best,
     /// then the Subnet's default, then the namespace's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,10 +112,24 @@ pub struct MachineSpec {
     #[serde(default = "yes")]
     pub approved: bool,
 
+    /// DHCP options for this machine, which win over those of its profile and
+    /// its Subnet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub options: Vec<DhcpOption>,
+
     /// Values for templates, as `{{ params.NAME }}`; they win over those of the
     /// profile and of the Subnet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
+}
+
+impl MachineSpec {
+    /// Every address that is reserved for it.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let interfaces = self.interfaces.iter().filter_map(|interface| interface.ip);
+        interfaces.chain(self.reservations.iter().map(|reservation| reservation.ip))
+    }
 }
 
 impl Default for MachineSpec {
@@ -117,10 +139,12 @@ impl Default for MachineSpec {
             uuid: None,
             serial: None,
             asset_tag: None,
+            reservations: Vec::new(),
             profile_ref: None,
             boot: BootSpec::default(),
             local_boot: LocalBoot::default(),
             approved: true,
+            options: Vec::new(),
             params: BTreeMap::new(),
         }
     }

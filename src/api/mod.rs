@@ -12,6 +12,7 @@
 
 mod artifact;
 mod config;
+mod dhcp;
 mod lease;
 mod machine;
 mod problem;
@@ -30,6 +31,10 @@ pub use self::artifact::{
     FetchStatus, MAX_ARTIFACT_FILES, MAX_MIRRORS, MAX_PICKS, OciSource, Signature,
 };
 pub use self::config::{ConfigFile, ConfigKind, MAX_CONFIGS, MAX_TEMPLATE};
+pub use self::dhcp::{
+    AddressRange, ClassMatch, ClientClass, DhcpOption, LeaseIdentity, RESERVED_OPTIONS,
+    Reservation, Route, id_bytes, unhex,
+};
 pub use self::lease::{DhcpLease, DhcpLeaseSpec};
 pub use self::machine::{
     BootPolicy, BootSpec, Interface, LocalBoot, MAX_INTERFACES, Machine, MachineSpec,

@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootProfileStatus, ConfigFile};
+use super::{BootProfileStatus, ConfigFile, DhcpOption};
 use crate::boot::Architecture;
 
 /// Most initrds that one profile may name.
@@ -112,6 +112,12 @@ pub struct BootProfileSpec {
     /// The machine's own disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalSource>,
+
+    /// DHCP options for machines that boot this profile, which win over those
+    /// of the Subnet; a machine's own win over these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub options: Vec<DhcpOption>,
 
     /// Answer files for what is booted, each made for one machine and released
     /// by its boot's token alone: kickstart, preseed, cloud-init, Ignition.

@@ -7,7 +7,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Lifetime, NameRef, SubnetStatus};
+use super::{
+    AddressRange, Cidr, ClientClass, DhcpOption, LeaseIdentity, Lifetime, NameRef, Route,
+    SubnetStatus,
+};
 
 /// A Subnet is one broadcast domain that Reveille serves: which interface,
 /// which addresses, which network settings the machines there get.
@@ -65,8 +68,19 @@ pub struct SubnetSpec {
     pub cidr: Cidr,
 
     /// The interface that faces the machines: its name, an alternative name,
-    /// or its MAC address.
-    pub interface: String,
+    /// or its MAC address. Several Subnets may name one: they share its wire,
+    /// the oldest lends first, and the next when that has nothing left.
+    /// Without an interface the Subnet is reached through relays only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+
+    /// Relay agents of this network, by the addresses that they give as their
+    /// own (giaddr), where these do not lie in `cidr`. What a relay says of the
+    /// link (option 82, link selection, RFC 3527) and subnet selection (option
+    /// 118, RFC 3011) go before its address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub relays: Vec<AddressRange>,
 
     /// Ranges of addresses for machines that have none of their own. Without a
     /// pool only machines with a reserved address are served. They lie in the
@@ -74,6 +88,11 @@ pub struct SubnetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub pools: Vec<Pool>,
+
+    /// Addresses of the pools that are lent to nobody: something else has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub exclude: Vec<AddressRange>,
 
     /// How long an address is lent, and when a machine asks again: renew before
     /// rebind before valid.
@@ -84,6 +103,12 @@ pub struct SubnetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub routers: Vec<Ipv4Addr>,
+
+    /// Networks behind other routers of this link (option 121, RFC 3442). The
+    /// first of `routers` stays the way to all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub routes: Vec<Route>,
 
     /// Name resolution.
     #[serde(default)]
@@ -116,6 +141,30 @@ pub struct SubnetSpec {
     /// and a renewal that we do not know is granted when the address is free.
     #[serde(default = "yes")]
     pub authoritative: bool,
+
+    /// By what a lease knows its machine.
+    #[serde(default)]
+    pub identity: LeaseIdentity,
+
+    /// Whether an address is probed before a machine is offered it that does
+    /// not have it already: by ARP, behind a relay by ICMP echo. An address at
+    /// which somebody answers rests for a day. The machine waits half a second
+    /// for its first offer; others do not wait.
+    #[serde(default)]
+    pub conflict_probe: bool,
+
+    /// What machines are told beside all this, option by option. It wins over
+    /// the fields here; a BootProfile's `options` win over it, and a Machine's
+    /// over both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub options: Vec<DhcpOption>,
+
+    /// Classes of clients. A client is of the first that it matches, and of no
+    /// other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub classes: Vec<ClientClass>,
 
     /// The profile for machines here that neither name one nor are selected
     /// by one.

@@ -183,11 +183,10 @@ fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), S
         return Err(down);
     }
     // Listeners are started after the snapshot; none may be missing.
-    let missing = snapshot
+    let mut listeners = snapshot
         .subnets
         .iter()
-        .find(|subnet| !services.contains_key(&listener_name(&subnet.key)));
-    missing.map_or(Ok(()), |subnet| {
-        Err(format!("{} is not served yet", subnet.key))
-    })
+        .filter_map(|it| it.listener.as_ref());
+    let missing = listeners.find(|key| !services.contains_key(&listener_name(key)));
+    missing.map_or(Ok(()), |key| Err(format!("{key} is not served yet")))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::option;
+use super::options::{routes, wants};
 use super::pxe::Vendor;
 use super::request::Request;
 use crate::api::{LoaderKind, LocalBoot, RomIpxe};
@@ -263,7 +264,8 @@ pub(super) fn network_options(
     let net = spec.cidr.net();
     options.insert(option::SUBNET_MASK, net.netmask().octets().to_vec());
     insert_addresses(options, option::ROUTERS, &spec.routers);
-    let wanted = |code| request.option(option::PARAMETER_LIST).is_none() || request.asks_for(code);
+    let wanted = |code| wants(request, code);
+    routes(options, request, spec);
     if wanted(option::BROADCAST) {
         options.insert(option::BROADCAST, net.broadcast().octets().to_vec());
     }
@@ -306,14 +308,18 @@ pub(super) fn lease_options(options: &mut BTreeMap<u8, Vec<u8>>, subnet: &Subnet
 }
 
 /// What every reply carries: our identity, and the client's own marks echoed
-/// (61 by RFC 6842, 82 by RFC 3046).
+/// (61 by RFC 6842, 82 by RFC 3046, 118 by RFC 3011 where a relay's client
+/// sent it).
 pub(super) fn identity_options(
     options: &mut BTreeMap<u8, Vec<u8>>,
     request: &Request,
     server: Ipv4Addr,
 ) {
     options.insert(option::SERVER_ID, server.octets().to_vec());
-    for code in [option::CLIENT_ID, option::RELAY_INFO] {
+    let relayed = !request.giaddr.is_unspecified();
+    let selection = relayed.then_some(option::SUBNET_SELECTION);
+    let echoed = [option::CLIENT_ID, option::RELAY_INFO].into_iter();
+    for code in echoed.chain(selection) {
         if let Some(data) = request.option(code) {
             options.insert(code, data.to_vec());
         }

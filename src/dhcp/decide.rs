@@ -6,18 +6,23 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::answer::{
     BootAnswer, boot_answer, boot_options, identity_options, lease_options, network_options,
 };
-use super::destination::destination;
+use super::classes::{class_of, pools};
+use super::destination::{Destination, destination};
 use super::lookout::{Acting, Wire};
+use super::networks::{key_of, networks};
 use super::option;
+use super::options::{tftp_servers, written_options};
 use super::proxy::Neighbour;
 use super::pxe::Vendor;
 use super::quirks::{self, Treatment};
+use super::relay::{RelayInfo, is_host, server_id};
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
+use crate::api::ClientClass;
 use crate::clock::Millis;
 use crate::lease::{
-    AllocateRequest, Answer, Authority, Change, Intent, LeaseKey, LeaseTable, NakReason,
-    SilentReason, allocate, probation, wants_probe,
+    AllocateRequest, Answer, Authority, Change, Intent, LeaseTable, NakReason, SilentReason,
+    allocate, is_first_offer, probation, wants_probe,
 };
 use crate::script::Urls;
 use crate::snapshot::{
@@ -37,6 +42,8 @@ pub struct Arrival<'a> {
     /// Whether it was sent to our address alone: a renewal, maybe from behind
     /// a router. What is broadcast comes from the link itself.
     pub unicast: bool,
+    /// Where it came from.
+    pub from: SocketAddrV4,
     /// Who asks, where it came by the boot server's port (UDP 4011).
     pub boot_port: Option<SocketAddrV4>,
     /// What was found of other servers there.
@@ -60,6 +67,8 @@ pub struct Decision {
     pub subnet: Option<String>,
     /// The machine's object, by name.
     pub machine: Option<String>,
+    /// The client's class, empty for none; `None` where the Subnet has none.
+    pub class: Option<String>,
     /// What the client is told to boot; `None` where no reply leaves.
     pub boot: Option<BootAnswer>,
     /// Why the client may not have the address that it wants.
@@ -89,6 +98,17 @@ pub enum Ignored {
     SubnetGone,
     /// The relay's network is none that is served.
     RelayUnknown,
+    /// The link that the relay or its client selects is none that is served.
+    LinkUnknown,
+    /// The relay's address is none that a host can have.
+    RelayNoHost,
+    /// It comes from an address, or wants its answer at one, that no host can
+    /// have: a reply would reach many machines, or us.
+    SourceNoHost,
+    /// It wants its answer at an address outside of the network.
+    SourceElsewhere,
+    /// This machine asked too often.
+    TooOften,
     /// The Subnet does not serve this machine.
     Machine(Unserved),
     /// The client chose another server.
@@ -132,6 +152,11 @@ impl Ignored {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::SubnetGone => "subnet-gone",
             Self::RelayUnknown => "relay-unknown",
+            Self::LinkUnknown => "link-unknown",
+            Self::RelayNoHost => "relay-no-host",
+            Self::SourceNoHost => "source-no-host",
+            Self::SourceElsewhere => "source-elsewhere",
+            Self::TooOften => "too-often",
             Self::Machine(unserved) => unserved.as_str(),
             Self::OtherServer => "other-server-chosen",
             Self::NoAddress => "no-address-named",
@@ -156,6 +181,7 @@ pub(super) struct Case<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) subnet: &'a SubnetEntry,
     pub(super) plan: Plan<'a>,
+    pub(super) class: Option<&'a ClientClass>,
     pub(super) arrival: Arrival<'a>,
     pub(super) request: &'a Request,
     pub(super) table: &'a LeaseTable,
@@ -167,63 +193,92 @@ pub(super) struct Case<'a> {
 pub fn decide(
     snapshot: &Snapshot,
     table: &LeaseTable,
-    arrival: Arrival<'_>,
+    mut arrival: Arrival<'_>,
     request: &Request,
 ) -> Decision {
-    let subnet = match subnet_for(snapshot, arrival, request) {
-        Ok(subnet) => subnet,
+    if !is_answerable(arrival, request) {
+        return Decision::silent(Ignored::SourceNoHost);
+    }
+    // A relay may know us by several addresses; its client chose one of them.
+    let chosen = request.server_id().filter(|_| request.is_relayed());
+    if let Some(own) = chosen.filter(|chosen| snapshot.own_addresses.contains(chosen)) {
+        arrival.server = own;
+    }
+    let identity = identity(arrival, request);
+    let networks = match networks(snapshot, table, arrival, request, &identity) {
+        Ok(networks) => networks,
         Err(ignored) => return Decision::silent(ignored),
     };
-    let case = Case {
-        snapshot,
-        subnet,
-        plan: snapshot.plan(subnet, &identity(arrival, request)),
-        arrival,
-        request,
-        table,
+    let mut all = networks.into_iter();
+    let decide_in = |subnet: &SubnetEntry| {
+        let class = class_of(&subnet.spec, request);
+        let mut identity = identity.clone();
+        identity.class = Some(class.map_or_else(String::new, |class| class.name.clone()));
+        let case = Case {
+            snapshot,
+            subnet,
+            plan: snapshot.plan(subnet, &identity),
+            class,
+            arrival,
+            request,
+            table,
+        };
+        let mut decision = case.decide();
+        decision.subnet = Some(subnet.key.clone());
+        decision.machine = case.plan.machine_name().map(str::to_owned);
+        decision.class = identity.class.filter(|_| !subnet.spec.classes.is_empty());
+        decision
     };
-    let mut decision = case.decide();
-    decision.subnet = Some(subnet.key.clone());
-    decision.machine = case.plan.machine_name().map(str::to_owned);
+    let first = all.next().map(decide_in);
+    let mut decision = first.unwrap_or_else(|| Decision::silent(Ignored::SubnetGone));
+    while decision.has_nothing_left() {
+        let Some(next) = all.next().map(decide_in) else {
+            break;
+        };
+        let mut changes = std::mem::replace(&mut decision, next).changes;
+        changes.append(&mut decision.changes);
+        decision.changes = changes;
+    }
     decision
 }
 
-/// The Subnet that a request belongs to: its relay's, else that of the address
-/// that it is sent from, else that of the interface.
-///
-/// A machine behind a relay renews, informs and releases past it, by unicast
-/// and without giaddr; the server trusts its ciaddr (RFC 2131 section 4.3.2).
-/// What is broadcast comes from the link: a machine that was moved here and
-/// still rebinds its old address is told so.
-fn subnet_for<'a>(
-    snapshot: &'a Snapshot,
-    arrival: Arrival<'_>,
-    request: &Request,
-) -> Result<&'a SubnetEntry, Ignored> {
-    if !request.giaddr.is_unspecified() {
-        let relayed = snapshot.subnet_of(request.giaddr);
-        return relayed.ok_or(Ignored::RelayUnknown);
-    }
-    let here = snapshot.subnet(arrival.subnet).ok_or(Ignored::SubnetGone)?;
-    if let Some(asker) = arrival.boot_port {
-        return Ok(snapshot.subnet_of(*asker.ip()).unwrap_or(here));
-    }
-    let uses_address = match request.kind {
-        RequestKind::Request => request.server_id().is_none(),
-        RequestKind::Release | RequestKind::Inform => true,
-        RequestKind::Discover | RequestKind::Decline => false,
+/// Whether a reply can reach the one who asks and nobody else: whoever sends
+/// from, or answers at, an address of many would have us answer many.
+fn is_answerable(arrival: Arrival<'_>, request: &Request) -> bool {
+    let harmless = |address: Ipv4Addr| address.is_unspecified() || is_host(address);
+    harmless(*arrival.from.ip()) && harmless(request.ciaddr)
+}
+
+/// What a request tells of its machine, for doors that see no more than an
+/// address.
+#[must_use]
+pub fn tells(request: &Request, decision: &Decision) -> Identity {
+    let mut told = says(request);
+    told.class.clone_from(&decision.class);
+    told
+}
+
+/// What it says itself. A client without an identifier has none, whatever it
+/// said before; one that renews past its relay is where it was.
+fn says(request: &Request) -> Identity {
+    let mut identity = Identity {
+        uuid: request.client.uuid,
+        client_id: Some(request.client_id().unwrap_or_default().to_vec()),
+        ..Identity::default()
     };
-    if !arrival.unicast || !uses_address || here.spec.cidr.contains(request.ciaddr) {
-        return Ok(here);
+    if request.option(option::RELAY_INFO).is_some() {
+        let relay = RelayInfo::of(request);
+        identity.circuit_id = Some(relay.circuit_id().unwrap_or_default().to_vec());
+        identity.remote_id = Some(relay.remote_id().unwrap_or_default().to_vec());
     }
-    Ok(snapshot.subnet_of(request.ciaddr).unwrap_or(here))
+    identity
 }
 
 /// What is known of who asks: what it says now, then what it said before.
 fn identity(arrival: Arrival<'_>, request: &Request) -> Identity {
     let client = &request.client;
-    let mut identity = Identity::from(client.mac);
-    identity.uuid = client.uuid;
+    let mut identity = says(request);
+    identity.mac = client.mac;
     if let Some(mac) = client.mac {
         identity.complete(arrival.told.identity(mac));
     }
@@ -239,11 +294,24 @@ impl Decision {
             changes: Vec::new(),
             subnet: None,
             machine: None,
+            class: None,
             boot: None,
             nak: None,
             probe: None,
             neighbour: None,
         }
+    }
+
+    /// Whether another network of the same wire may have what this one has not.
+    fn has_nothing_left(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::Ignored(Ignored::Lease(
+                SilentReason::PoolExhausted
+                    | SilentReason::NoPool
+                    | SilentReason::ReservedAddressBusy
+            ))
+        )
     }
 }
 
@@ -286,7 +354,8 @@ impl Case<'_> {
     fn intent(&self) -> Result<Intent, Ignored> {
         let request = self.request;
         let chosen = request.server_id();
-        let for_another = chosen.is_some_and(|server| server != self.arrival.server);
+        let own = [self.arrival.server, server_id(request, self.arrival.server)];
+        let for_another = chosen.is_some_and(|server| !own.contains(&server));
         let requested = request.requested();
         let has_address = !request.ciaddr.is_unspecified();
         match request.kind {
@@ -315,25 +384,16 @@ impl Case<'_> {
         }
     }
 
-    /// The key of the client's lease: its MAC address first, since ROM, iPXE
-    /// and system send different client identifiers during one boot.
-    fn key(&self) -> LeaseKey {
-        match (self.request.client.mac, self.request.client_id()) {
-            (Some(mac), _) => LeaseKey::Mac(mac),
-            (None, id) => LeaseKey::ClientId(id.unwrap_or_default().to_vec()),
-        }
-    }
-
     fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>, Option<(Ipv4Addr, Change)>) {
         let spec = &self.subnet.spec;
-        let taken = self.subnet.taken(self.arrival.server);
+        let taken = self.subnet.taken_from(self.class, self.arrival.server);
         let request = AllocateRequest {
             subnet: &self.subnet.key,
             cidr: spec.cidr,
-            pools: &spec.pools,
-            reserved: self.plan.interface.and_then(|interface| interface.ip),
+            pools: pools(spec, self.class),
+            reserved: self.plan.reserved,
             taken: &taken,
-            key: &self.key(),
+            key: &key_of(self.subnet, self.request),
             mac: self.request.client.mac,
             client_id: self.request.client_id(),
             hostname: self.request.hostname(),
@@ -345,7 +405,8 @@ impl Case<'_> {
         let now = self.arrival.now;
         let (answer, changes) = allocate(now, self.table, &request);
         let probe = if let Answer::Offer(address) = answer
-            && wants_probe(now, self.table, &request, address)
+            && (wants_probe(now, self.table, &request, address)
+                || spec.conflict_probe && is_first_offer(self.table, &request, address))
         {
             Some((address, probation(now, &request, address)))
         } else {
@@ -365,6 +426,10 @@ impl Case<'_> {
     fn settings_only(&self) -> Decision {
         if self.request.ciaddr.is_unspecified() {
             return Decision::silent(Ignored::NoAddress);
+        }
+        // The answer goes to an address that the packet itself names.
+        if !self.subnet.spec.cidr.is_host(self.request.ciaddr) {
+            return Decision::silent(Ignored::SourceElsewhere);
         }
         self.reply(ReplyKind::Ack, Ipv4Addr::UNSPECIFIED, BTreeMap::new())
     }
@@ -420,7 +485,15 @@ impl Case<'_> {
         let next_server = self.next_server();
         network_options(&mut options, self.request, self.subnet, self.hostname());
         boot_options(&mut options, self.request, &boot, next_server);
-        identity_options(&mut options, self.request, self.arrival.server);
+        tftp_servers(&mut options, self.request, &boot, next_server);
+        written_options(
+            &mut options,
+            self.request,
+            self.subnet,
+            self.class,
+            &self.plan,
+        );
+        identity_options(&mut options, self.request, self.server_id());
         let boots = boot.names_server();
         let reply = Reply {
             kind,
@@ -436,7 +509,7 @@ impl Case<'_> {
                 String::new()
             },
             file: boot.file.clone(),
-            destination: destination(self.request, yiaddr, false),
+            destination: self.destination(yiaddr, false),
             options,
         };
         Decision {
@@ -448,7 +521,7 @@ impl Case<'_> {
 
     fn nak(&self, reason: NakReason) -> Decision {
         let mut options = BTreeMap::new();
-        identity_options(&mut options, self.request, self.arrival.server);
+        identity_options(&mut options, self.request, self.server_id());
         options.insert(option::MESSAGE, reason.as_str().as_bytes().to_vec());
         let reply = Reply {
             kind: ReplyKind::Nak,
@@ -456,7 +529,7 @@ impl Case<'_> {
             siaddr: Ipv4Addr::UNSPECIFIED,
             sname: String::new(),
             file: String::new(),
-            destination: destination(self.request, Ipv4Addr::UNSPECIFIED, true),
+            destination: self.destination(Ipv4Addr::UNSPECIFIED, true),
             options,
         };
         Decision {
@@ -466,13 +539,19 @@ impl Case<'_> {
         }
     }
 
+    fn server_id(&self) -> Ipv4Addr {
+        server_id(self.request, self.arrival.server)
+    }
+
+    pub(super) fn destination(&self, yiaddr: Ipv4Addr, is_nak: bool) -> Destination {
+        destination(self.request, yiaddr, is_nak, self.arrival.from.port())
+    }
+
     fn hostname(&self) -> Option<&str> {
         let machine = self.plan.machine?;
-        let interface = self.plan.interface;
         if machine.selection == Selection::Refused {
             return None;
         }
-        let own = interface.and_then(|interface| interface.hostname.as_deref());
-        Some(own.unwrap_or(&machine.name.name))
+        Some(self.plan.hostname.unwrap_or(&machine.name.name))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::relay::RelayInfo;
 use super::request::Request;
 use crate::boot::MacAddress;
 
@@ -16,8 +17,8 @@ pub const CLIENT_PORT: u16 = 68;
 /// Where a reply goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// To the relay, at the server's port.
-    Relay(Ipv4Addr),
+    /// To the relay, at the server's port or at its own (RFC 8357).
+    Relay(SocketAddrV4),
     /// To a client that has an address and answers ARP for it.
     Client(Ipv4Addr),
     /// To a client that was given this address and does not know it yet: one
@@ -36,11 +37,22 @@ pub enum Destination {
     Broadcast,
 }
 
-/// Where the reply to `request` goes that gives it `yiaddr`.
+/// Where the reply to `request` goes that gives it `yiaddr`; `from_port` is
+/// where it came from.
 #[must_use]
-pub fn destination(request: &Request, yiaddr: Ipv4Addr, is_nak: bool) -> Destination {
+pub fn destination(
+    request: &Request,
+    yiaddr: Ipv4Addr,
+    is_nak: bool,
+    from_port: u16,
+) -> Destination {
     if !request.giaddr.is_unspecified() {
-        return Destination::Relay(request.giaddr);
+        let port = if RelayInfo::of(request).wants_source_port() && from_port != 0 {
+            from_port
+        } else {
+            SERVER_PORT
+        };
+        return Destination::Relay(SocketAddrV4::new(request.giaddr, port));
     }
     if is_nak {
         // "If 'giaddr' is zero […] the server broadcasts any DHCPNAK messages

@@ -36,10 +36,11 @@ pub struct Incoming {
     pub(super) received: Millis,
     /// The same, exactly and by a clock that nobody sets.
     pub(super) arrived: Instant,
-    /// Whether it came to our address alone.
-    pub(super) unicast: bool,
-    /// Who sent it.
+    /// Where it came from.
     pub(super) from: SocketAddrV4,
+    /// The address of ours that it came to alone; `None` where it came to
+    /// everyone.
+    pub(super) to: Option<Ipv4Addr>,
     pub(super) door: Arc<Door>,
     /// Its bytes, for those who ask what was said.
     pub(super) bytes: Arc<[u8]>,
@@ -120,17 +121,25 @@ impl Port {
 // === impl Listener ===
 
 impl Listener {
-    /// The listeners that `subnet` needs. Where Reveille lends the addresses
-    /// itself, its offers say all, and nobody asks at the boot server's port.
+    /// The listeners that `subnet` needs: none where an older Subnet has one on
+    /// its interface, or it is reached through relays only. Where Reveille lends
+    /// the addresses itself, its offers say all, and nobody asks at the boot
+    /// server's port.
     pub fn of(subnet: &SubnetEntry) -> impl Iterator<Item = Self> {
         let ports: &[Port] = match subnet.spec.mode {
             Mode::Server => &[Port::Dhcp],
             Mode::Proxy | Mode::Auto => &[Port::Dhcp, Port::Boot],
             Mode::Disabled => &[],
         };
-        ports.iter().map(|port| Self {
+        let own = subnet.listener.as_ref() == Some(&subnet.key);
+        let interface = subnet.spec.interface.as_ref().filter(|_| own);
+        let all = interface.into_iter().flat_map(|interface| {
+            let each = ports.iter();
+            each.map(move |port| (interface, port))
+        });
+        all.map(|(interface, port)| Self {
             subnet: subnet.key.clone(),
-            interface: subnet.spec.interface.clone(),
+            interface: interface.clone(),
             cidr: subnet.spec.cidr,
             preferred: subnet.spec.next_server,
             port: *port,
@@ -192,7 +201,7 @@ impl Listener {
 /// Reads a packet and hands it to the engine.
 fn hand_on(
     packet: &[u8],
-    how: Received,
+    received: Received,
     door: &Arc<Door>,
     queue: &mpsc::Sender<Incoming>,
     story: &Story,
@@ -222,8 +231,8 @@ fn hand_on(
         request,
         received: clock::now(),
         arrived: Instant::now(),
-        unicast: how.unicast,
-        from: how.from,
+        from: received.from,
+        to: received.to,
         door: Arc::clone(door),
         bytes: packet.into(),
     };

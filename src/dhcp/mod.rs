@@ -1,25 +1,32 @@
 //! DHCPv4 (RFC 2131, 2132) for machines that boot (PXE 2.1, RFC 4578, UEFI 24.7).
 //!
-//! `request`, `decide`, `proxy`, `pxe`, `quirks`, `neighbours`, `lookout`,
-//! `foreign`, `answer`, `reply` and `destination` are core: packets in, packets out, time
-//! as an argument. `socket`, `listener`, `probe`, `scout`, `server` and
+//! `request`, `relay`, `networks`, `classes`, `decide`, `proxy`, `pxe`,
+//! `quirks`, `neighbours`, `lookout`, `foreign`, `answer`, `options`, `reply`,
+//! `destination` and `limits` are core: packets in, packets out, time as an
+//! argument. `socket`, `listener`, `probe`, `echo`, `scout`, `server` and
 //! `outgoing` do the I/O; `replica` ties the engine to other replicas.
 
 pub mod answer;
+mod classes;
 pub mod decide;
 pub mod destination;
+mod echo;
 pub mod foreign;
 pub mod heard;
+pub mod limits;
 pub mod listener;
 pub mod lookout;
 pub mod metrics;
 pub mod neighbours;
+mod networks;
 pub mod option;
+mod options;
 mod outgoing;
 mod probe;
 pub mod proxy;
 pub mod pxe;
 pub mod quirks;
+pub mod relay;
 pub mod replica;
 pub mod reply;
 pub mod request;

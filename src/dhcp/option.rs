@@ -1,4 +1,4 @@
-//! Option codes (RFC 2132, 3046, 3397, 4578; iPXE).
+//! Option codes (RFC 2132, 3011, 3046, 3397, 3442, 4578, 5859; iPXE).
 
 /// Subnet mask.
 pub const SUBNET_MASK: u8 = 1;
@@ -56,10 +56,19 @@ pub const ARCHITECTURE: u8 = 93;
 pub const NETWORK_INTERFACE: u8 = 94;
 /// Machine identifier: a type byte and a GUID.
 pub const MACHINE_ID: u8 = 97;
+/// The subnet that a client is to be served from (RFC 3011).
+pub const SUBNET_SELECTION: u8 = 118;
 /// Domains to search (RFC 3397).
 pub const DOMAIN_SEARCH: u8 = 119;
+/// Routes to other networks (RFC 3442).
+pub const ROUTES: u8 = 121;
+/// TFTP servers by address (RFC 5859).
+pub const TFTP_SERVERS: u8 = 150;
 /// iPXE's encapsulated options.
 pub const IPXE: u8 = 175;
+
+/// What old Windows asks for in place of 121; the same bytes.
+pub const ROUTES_OF_WINDOWS: u8 = 249;
 
 /// iPXE: do not wait for a ProxyDHCP server.
 pub const IPXE_NO_PXEDHCP: u8 = 176;

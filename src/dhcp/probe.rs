@@ -1,5 +1,6 @@
 //! Whether somebody has an address that we are not sure of: asked by ARP
-//! before the offer leaves (RFC 5227 section 2.1.1, RFC 2131 section 2.2).
+//! before the offer leaves (RFC 5227 section 2.1.1, RFC 2131 section 2.2), or
+//! by ICMP echo where it is behind a relay.
 //!
 //! Nobody else waits: an offer that needs a probe steps aside until somebody
 //! answers or [`PATIENCE`] is over. Shell, but for the frames.
@@ -15,6 +16,7 @@ use nix::sys::socket::{
 };
 use tokio::time::Instant;
 
+use super::echo::EchoSocket;
 use super::socket::link_address;
 use crate::boot::MacAddress;
 use crate::lease::Change;
@@ -28,7 +30,7 @@ const AGAIN: Duration = Duration::from_millis(150);
 /// Offers that may wait. More are not made; machines ask again.
 pub(super) const WAITING: usize = 256;
 /// Frames that are read at a time, so that a storm of ARP holds nobody up.
-const FRAMES: usize = 1024;
+pub(super) const FRAMES: usize = 1024;
 
 const ARP: u16 = 0x0806;
 const FRAME: usize = 28;
@@ -37,8 +39,9 @@ const FRAME: usize = 28;
 #[derive(Debug)]
 pub(super) struct Prober<T> {
     waiting: VecDeque<Waiting<T>>,
-    /// By index of the interface; open only while something waits.
-    sockets: BTreeMap<u32, ArpSocket>,
+    /// By index of the interface, [`ANYWHERE`] for ICMP; open only while
+    /// something waits.
+    sockets: BTreeMap<u32, Ear>,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ struct Waiting<T> {
     otherwise: Change,
     again: Option<Instant>,
     due: Instant,
-    heard: Option<MacAddress>,
+    heard: Option<Option<MacAddress>>,
 }
 
 /// What came of a probe.
@@ -59,8 +62,9 @@ struct Waiting<T> {
 pub(super) enum Probed<T> {
     /// Nobody answered: the offer may leave.
     Free(T),
-    /// This machine answered; carry out the change.
-    Taken(T, MacAddress, Change),
+    /// Somebody answered, at this Ethernet address where it is near; carry out
+    /// the change.
+    Taken(T, Option<MacAddress>, Change),
 }
 
 /// Why a probe is not begun.
@@ -72,6 +76,16 @@ pub(super) enum NotProbed {
     UnderWay,
     /// No socket for it (`CAP_NET_RAW`).
     Impossible,
+}
+
+/// In place of an interface: behind a relay, wherever the routes lead.
+const ANYWHERE: u32 = 0;
+
+/// A socket that asks and hears who answers.
+#[derive(Debug)]
+enum Ear {
+    Arp(ArpSocket),
+    Echo(EchoSocket),
 }
 
 #[derive(Debug)]
@@ -93,12 +107,13 @@ impl<T> Default for Prober<T> {
 }
 
 impl<T> Prober<T> {
-    /// Probes `address` for `client`; `what` is given back when it is over, or
-    /// at once where there is no probe.
+    /// Probes `address` for `client`, by ARP on `link` or, without one, by
+    /// ICMP; `what` is given back when it is over, or at once where there is no
+    /// probe.
     pub(super) fn begin(
         &mut self,
         now: Instant,
-        link: &Link,
+        link: Option<&Link>,
         client: Option<MacAddress>,
         (address, otherwise): (Ipv4Addr, Change),
         what: T,
@@ -117,7 +132,7 @@ impl<T> Prober<T> {
         self.waiting.push_back(Waiting {
             what,
             address,
-            link: link.index,
+            link: link.map_or(ANYWHERE, |link| link.index),
             client,
             otherwise,
             again: Some(now + AGAIN),
@@ -140,20 +155,18 @@ impl<T> Prober<T> {
 
     /// Hears who answered, asks again, and gives back what is over.
     pub(super) fn turn(&mut self, now: Instant) -> Vec<Probed<T>> {
-        for socket in self.sockets.values() {
+        for (link, socket) in &self.sockets {
             for (address, mac) in socket.heard() {
                 let about = |waiting: &&mut Waiting<T>| {
-                    waiting.address == address
-                        && waiting.link == socket.link
-                        && waiting.client != Some(mac)
-                        && mac != socket.own
+                    let another = mac.is_none() || waiting.client != mac;
+                    waiting.address == address && waiting.link == *link && another
                 };
                 for waiting in self.waiting.iter_mut().filter(about) {
                     waiting.heard = Some(mac);
                 }
             }
             for waiting in &mut self.waiting {
-                if waiting.link == socket.link && waiting.again.is_some_and(|at| at <= now) {
+                if waiting.link == *link && waiting.again.is_some_and(|at| at <= now) {
                     waiting.again = None;
                     // The first frame is out; a full queue loses the second.
                     let _ = socket.ask(waiting.address);
@@ -176,11 +189,42 @@ impl<T> Prober<T> {
         over.into_iter().map(verdict).collect()
     }
 
-    fn socket(&mut self, link: &Link) -> io::Result<&ArpSocket> {
+    fn socket(&mut self, link: Option<&Link>) -> io::Result<&Ear> {
         use std::collections::btree_map::Entry;
-        match self.sockets.entry(link.index) {
+        let index = link.map_or(ANYWHERE, |link| link.index);
+        match self.sockets.entry(index) {
             Entry::Occupied(open) => Ok(open.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(ArpSocket::open(link)?)),
+            Entry::Vacant(place) => Ok(place.insert(match link {
+                Some(link) => Ear::Arp(ArpSocket::open(link)?),
+                None => Ear::Echo(EchoSocket::open()?),
+            })),
+        }
+    }
+}
+
+// === impl Ear ===
+
+impl Ear {
+    fn ask(&self, address: Ipv4Addr) -> io::Result<()> {
+        match self {
+            Self::Arp(socket) => socket.ask(address),
+            Self::Echo(socket) => socket.ask(address),
+        }
+    }
+
+    /// Who said lately that it has which address; without an Ethernet address
+    /// where it is not on our link.
+    fn heard(&self) -> Vec<(Ipv4Addr, Option<MacAddress>)> {
+        match self {
+            Self::Arp(socket) => {
+                let heard = socket.heard().into_iter();
+                let others = heard.filter(|(_, mac)| *mac != socket.own);
+                others.map(|(address, mac)| (address, Some(mac))).collect()
+            }
+            Self::Echo(socket) => {
+                let heard = socket.heard().into_iter();
+                heard.map(|address| (address, None)).collect()
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::answer::{BootAnswer, identity_options};
 use super::decide::{Case, Decision, Ignored, Outcome};
-use super::destination::{Destination, destination};
+use super::destination::Destination;
 use super::option;
 use super::pxe::{self, Vendor};
 use super::quirks::{self, Quirk, Treatment};
@@ -51,7 +51,7 @@ impl Case<'_> {
             RequestKind::Request if self.chose_another() => self.leased_elsewhere(boots),
             _ if !boots => Decision::silent(Ignored::NotABootClient),
             RequestKind::Discover => {
-                let to = destination(request, Ipv4Addr::UNSPECIFIED, false);
+                let to = self.destination(Ipv4Addr::UNSPECIFIED, false);
                 self.told(ReplyKind::Offer, to)
             }
             RequestKind::Inform if !request.ciaddr.is_unspecified() => {

@@ -16,7 +16,8 @@ use super::request::Request;
 /// some ROMs and relays.
 const MIN_SIZE: usize = 300;
 
-/// What is left out, in this order, where a client takes small packets only.
+/// What is left out first, in this order, where a client takes small packets
+/// only.
 /// Nothing that a machine boots with is among them.
 const LEAVE_OUT: [u8; 5] = [
     option::DOMAIN_SEARCH,
@@ -24,6 +25,31 @@ const LEAVE_OUT: [u8; 5] = [
     option::DOMAIN_NAME,
     option::BROADCAST,
     option::HOST_NAME,
+];
+
+/// What is never left out: what the exchange is made of, how a machine reaches
+/// its network, and what boots it.
+const NEEDED: [u8; 20] = [
+    option::SUBNET_MASK,
+    option::ROUTERS,
+    option::DNS_SERVERS,
+    option::MTU,
+    option::VENDOR_OPTIONS,
+    option::LEASE_TIME,
+    option::SERVER_ID,
+    option::MESSAGE,
+    option::RENEWAL_TIME,
+    option::REBINDING_TIME,
+    option::VENDOR_CLASS,
+    option::CLIENT_ID,
+    option::TFTP_SERVER,
+    option::BOOT_FILE,
+    option::RELAY_INFO,
+    option::MACHINE_ID,
+    option::SUBNET_SELECTION,
+    option::ROUTES,
+    option::TFTP_SERVERS,
+    option::IPXE,
 ];
 
 /// Kinds of replies.
@@ -90,15 +116,28 @@ impl Reply {
     /// [`EncodeError`] where dhcproto refuses; it does not for what `decide` makes.
     pub fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
         let mut options = self.options.clone();
-        let mut left_out = LEAVE_OUT.iter();
+        let mut left_out = LEAVE_OUT.iter().copied().chain(self.written());
         let mut packet = self.encode_with(request, &options)?;
         while packet.len() > request.max_size() {
             let Some(code) = left_out.next() else { break };
-            if options.remove(code).is_some() {
+            if options.remove(&code).is_some() {
                 packet = self.encode_with(request, &options)?;
             }
         }
         Ok(packet)
+    }
+
+    /// What somebody wrote that is not needed, the largest first.
+    fn written(&self) -> impl Iterator<Item = u8> {
+        let spare = |code: &u8| !NEEDED.contains(code) && !LEAVE_OUT.contains(code);
+        let mut all: Vec<(usize, u8)> = self
+            .options
+            .iter()
+            .filter(|(code, _)| spare(code))
+            .map(|(code, data)| (data.len(), *code))
+            .collect();
+        all.sort_unstable();
+        all.into_iter().rev().map(|(_, code)| code)
     }
 
     fn encode_with(

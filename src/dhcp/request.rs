@@ -228,6 +228,12 @@ impl Request {
         }
     }
 
+    /// Whether a relay sent it on.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        !self.giaddr.is_unspecified()
+    }
+
     /// Whether the client asks for option `code` (option 55).
     #[must_use]
     pub fn asks_for(&self, code: u8) -> bool {
@@ -310,7 +316,7 @@ fn mac(htype: u8, chaddr: &[u8]) -> Option<MacAddress> {
 fn client_kind(options: &BTreeMap<u8, Vec<u8>>) -> ClientKind {
     let user_class = options.get(&option::USER_CLASS).map(Vec::as_slice);
     let vendor_class = options.get(&option::VENDOR_CLASS).map(Vec::as_slice);
-    if user_class.is_some_and(says_ipxe) {
+    if user_class.is_some_and(|class| names_class(class, b"iPXE")) {
         ClientKind::Ipxe
     } else if vendor_class.is_some_and(|class| class.starts_with(b"PXEClient")) {
         ClientKind::Pxe
@@ -321,21 +327,21 @@ fn client_kind(options: &BTreeMap<u8, Vec<u8>>) -> ClientKind {
     }
 }
 
-/// Whether a user class names iPXE: by the bare text that it sends, or as one
-/// of a list of texts, each with its length before it (RFC 3004 section 4).
-fn says_ipxe(class: &[u8]) -> bool {
-    const IPXE: &[u8] = b"iPXE";
+/// Whether the user class that a client sends is `wanted`: the bare text, as
+/// iPXE sends it, or one of a list of texts, each with its length before it
+/// (RFC 3004 section 4).
+pub(super) fn names_class(class: &[u8], wanted: &[u8]) -> bool {
     let mut rest = class;
     while let Some((length, behind)) = rest.split_first() {
         let Some((text, others)) = behind.split_at_checked(usize::from(*length)) else {
             break;
         };
-        if text == IPXE {
+        if text == wanted {
             return true;
         }
         rest = others;
     }
-    class == IPXE
+    class == wanted
 }
 
 /// Option 93 is a list (RFC 4578 section 2.1); the first that we can boot

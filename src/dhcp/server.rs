@@ -13,7 +13,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Arrival, Decision, Ignored, Outcome, decide};
+use super::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
+use super::limits::Rates;
 use super::listener::{Incoming, Port};
 use super::neighbours::Neighbours;
 use super::outgoing::Outgoing;
@@ -31,7 +32,7 @@ use crate::lease::{
     Authority, Change, Committer, Lease, LeaseIndex, LeaseState, LeaseTable, SilentReason,
     StoreError, Usages,
 };
-use crate::snapshot::{Identity, Reader};
+use crate::snapshot::Reader;
 use crate::timeline::{BootEvent, Fact, Introductions, RecentLoaders};
 
 /// Milliseconds after which a request is not worth an answer: the most
@@ -59,6 +60,8 @@ pub struct Engine {
     pub neighbours: Neighbours,
     /// What it works with.
     pub tools: Tools,
+    /// How often machines ask.
+    pub rates: Rates,
 }
 
 /// What the engine works with; cheap to clone.
@@ -141,8 +144,8 @@ impl Engine {
         let Incoming {
             request,
             received,
-            unicast,
             from,
+            to,
             door,
             bytes,
             ..
@@ -152,6 +155,10 @@ impl Engine {
             self.tools.story.count(kind, Ignored::Stale.as_str());
             return;
         }
+        if !self.rates.admit(*received, request) {
+            self.tools.story.too_often(*received, request);
+            return;
+        }
         let mac = request.client.mac;
         let authority = self.replica.standing().authority;
         let wire = self.tools.story.lookouts.wire(&door.subnet);
@@ -159,20 +166,14 @@ impl Engine {
             wire,
             now: *received,
             subnet: &door.subnet,
-            server: door.socket.link().address,
-            unicast: *unicast,
+            server: to.unwrap_or(door.socket.link().address),
+            unicast: to.is_some(),
+            from: *from,
             boot_port: (door.port == Port::Boot).then_some(*from),
             loader_sent: mac.is_some_and(|mac| self.tools.recent.contains(mac, *received)),
             told: &self.tools.told,
             authority,
         };
-        if let (Some(mac), Some(uuid)) = (mac, request.client.uuid)
-            && snapshot.knows_uuids()
-        {
-            let mut told = Identity::from(mac);
-            told.uuid = Some(uuid);
-            self.tools.told.insert(mac, told, *received);
-        }
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&snapshot, &self.table, arrival, request)
         }));
@@ -183,10 +184,16 @@ impl Engine {
             tracing::error!(?request, "a request made us panic; it is ignored");
             return;
         };
+        if let Some(mac) = mac
+            && snapshot.remembers()
+        {
+            let told = tells(request, &decision);
+            self.tools.told.insert(mac, told, *received);
+        }
         self.tools
             .story
             .tell(*received, request, &decision, &self.tools.told);
-        let came = (door.socket.link(), *unicast, Arc::clone(bytes));
+        let came = (door.socket.link(), to.is_some(), Arc::clone(bytes));
         let story = &self.tools.story;
         story.keep_request(*received, request, &decision, came);
         self.tools.tell_choice(*received, request, &decision);
@@ -209,11 +216,10 @@ impl Engine {
             reply => (None, reply),
         };
         match (at_once, probe) {
-            (Some(reply), Some(probe)) if request.giaddr.is_unspecified() => {
-                self.tools.probe(prober, reply, probe);
+            (Some(reply), Some(probe)) => {
+                self.tools.probe(prober, reply, probe, request.is_relayed());
             }
-            // Nobody can be asked by ARP behind a relay.
-            (Some(reply), _) => reply.send(&self.tools),
+            (Some(reply), None) => reply.send(&self.tools),
             (None, _) => {}
         }
         if !durable.is_empty() {
@@ -249,7 +255,7 @@ impl Engine {
                         target: "reveille::dhcp",
                         subnet = offer.door.subnet,
                         address = %change.address(),
-                        by = %by,
+                        by = by.map(tracing::field::display),
                         "somebody has the address that was about to be offered; it rests for a day"
                     );
                     self.tools
@@ -326,17 +332,25 @@ impl Tools {
     }
 
     /// Asks whether somebody has the address of `offer` before it leaves.
-    fn probe(&self, prober: &mut Prober<Outgoing>, offer: Outgoing, probe: (Ipv4Addr, Change)) {
+    fn probe(
+        &self,
+        prober: &mut Prober<Outgoing>,
+        offer: Outgoing,
+        probe: (Ipv4Addr, Change),
+        relayed: bool,
+    ) {
         let door = Arc::clone(&offer.door);
         let (link, mac) = (door.socket.link(), offer.client.mac);
-        match prober.begin(Instant::now(), link, mac, probe, offer) {
+        // ARP reaches nobody behind a relay.
+        let way = (!relayed).then_some(link);
+        match prober.begin(Instant::now(), way, mac, probe, offer) {
             Ok(()) => {}
             Err((NotProbed::Impossible, offer)) => {
                 let what = format!("no probe on {}", link.name);
                 if self.story.seldom.is_due(&what, clock::now()) {
                     tracing::warn!(
                         interface = link.name,
-                        "no raw socket (CAP_NET_RAW): addresses that another replica may have given are offered without asking whether somebody has them"
+                        "no raw socket (CAP_NET_RAW): addresses are offered without asking whether somebody has them"
                     );
                 }
                 offer.send(self);

@@ -40,15 +40,16 @@ pub struct DhcpSocket {
     frames: Option<OwnedFd>,
 }
 
-/// A packet that came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A packet that was received.
+#[derive(Clone, Copy, Debug)]
 pub struct Received {
     /// Its length.
     pub length: usize,
-    /// Whether it came to our address alone instead of to everyone.
-    pub unicast: bool,
-    /// Who sent it.
+    /// Where it came from.
     pub from: SocketAddrV4,
+    /// The address of ours that it was sent to; `None` where it was sent to
+    /// everyone.
+    pub to: Option<Ipv4Addr>,
 }
 
 impl DhcpSocket {
@@ -108,15 +109,20 @@ impl DhcpSocket {
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.udp.as_raw_fd();
         let message = recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
-        let own = u32::from(self.link.address).to_be();
-        let unicast = message.cmsgs()?.any(|control| {
-            matches!(control, ControlMessageOwned::Ipv4PacketInfo(info) if info.ipi_addr.s_addr == own)
+        let info = message.cmsgs()?.find_map(|control| {
+            if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
+                Some(info)
+            } else {
+                None
+            }
         });
-        let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        // What is sent to everyone has an address of ours for its reply only.
+        let own = info.filter(|info| info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr);
+        let unspecified = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
         Ok(Received {
             length: message.bytes,
-            unicast,
-            from: message.address.map_or(nobody, Into::into),
+            from: message.address.map_or(unspecified, Into::into),
+            to: own.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))),
         })
     }
 
@@ -127,7 +133,7 @@ impl DhcpSocket {
     pub fn send(&self, packet: &[u8], destination: Destination) -> io::Result<()> {
         let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
         let to = match destination {
-            Destination::Relay(address) => SocketAddrV4::new(address, SERVER_PORT),
+            Destination::Relay(relay) => relay,
             Destination::Client(address) => SocketAddrV4::new(address, CLIENT_PORT),
             Destination::Asker(asker) => asker,
             Destination::Broadcast => everyone,
@@ -238,6 +244,11 @@ fn sum(bytes: &[u8]) -> u32 {
             _ => 0,
         })
         .sum()
+}
+
+/// The checksum of RFC 1071.
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
+    fold(sum(bytes))
 }
 
 fn fold(mut sum: u32) -> u16 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::decide::{Decision, Ignored, Outcome};
 use super::destination::{CLIENT_PORT, Destination, SERVER_PORT};
 use super::heard::{Heard, Refusal};
+use super::limits::MOST;
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
 use super::request::{Malformed, Request, RequestKind};
@@ -116,7 +117,7 @@ impl Story {
         (kind, destination, bytes): (ReplyKind, Destination, Arc<[u8]>),
     ) {
         let to = match destination {
-            Destination::Relay(address) => (address, SERVER_PORT),
+            Destination::Relay(to) | Destination::Asker(to) => (*to.ip(), to.port()),
             Destination::Client(address) | Destination::Hardware { address, .. } => {
                 (address, CLIENT_PORT)
             }
@@ -177,6 +178,21 @@ impl Story {
                 self.tell_nak(now, request, decision);
             }
             Outcome::Reply(_) => self.tell_unbootable(now, request, decision),
+        }
+    }
+
+    /// A machine that asks too often to be heard.
+    pub(super) fn too_often(&self, now: Millis, request: &Request) {
+        let what = Ignored::TooOften.as_str();
+        self.count(request.kind.as_str(), what);
+        if self.seldom.is_due(what, now) {
+            tracing::warn!(
+                target: "reveille::dhcp",
+                mac = request.client.mac.map(tracing::field::display),
+                relay = %request.giaddr,
+                ignored = what,
+                "a machine asks more often than {MOST} times in ten seconds; it is not heard for the rest of them"
+            );
         }
     }
 
@@ -244,7 +260,10 @@ impl Story {
             (Ignored::Lease(SilentReason::FreshDisk), _) => {
                 "no replica can say who leads, and this one lost its table; it gives new addresses when old leases have run out"
             }
-            (Ignored::RelayUnknown, _) => "a relay asks for a network that no Subnet serves",
+            (Ignored::RelayUnknown | Ignored::LinkUnknown, _) => {
+                "a relay asks for a network that no Subnet serves; name its address in `relays`"
+            }
+            (Ignored::RelayNoHost, _) => "a relay gives an address that no host can have",
             (Ignored::Noted, RequestKind::Decline) => {
                 "a machine says that somebody else uses the address it was given; it rests for a day"
             }

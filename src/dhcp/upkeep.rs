@@ -277,5 +277,6 @@ fn stays(snapshot: &Snapshot, shares: Shares, lease: &Lease) -> bool {
     };
     let reserved = subnet.excluded.contains(lease.address);
     reserved
-        || (shares.is_own(&subnet.spec.pools, lease.address) && lease.state != LeaseState::Offered)
+        || (shares.is_own(subnet.pools_at(lease.address), lease.address)
+            && lease.state != LeaseState::Offered)
 }

@@ -391,7 +391,7 @@ fn subnets<'a>(
 ) -> Result<Vec<&'a SubnetEntry>, NotExplained> {
     let all = &world.snapshot.subnets;
     if let Some(relay) = ask.relay {
-        let subnet = world.snapshot.subnet_of(relay);
+        let subnet = world.snapshot.subnet_of_relay(relay);
         let none = || NotExplained(format!("no Subnet that is served has the relay {relay}"));
         return subnet.map(|subnet| vec![subnet]).ok_or_else(none);
     }

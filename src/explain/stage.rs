@@ -110,6 +110,7 @@ pub fn exchange(world: World<'_>, table: &mut LeaseTable, arriving: Arriving<'_>
         subnet: arriving.subnet,
         server: arriving.server,
         unicast: arriving.unicast,
+        from: SocketAddrV4::new(request.giaddr, SERVER_PORT),
         boot_port: None,
         wire: world
             .wires

@@ -42,6 +42,29 @@ impl AddressSet {
         true
     }
 
+    /// Adds every address from `start` to `end`, however many they are.
+    pub fn insert_range(&mut self, start: Ipv4Addr, end: Ipv4Addr) {
+        let (mut start, mut end) = (u32::from(start), u32::from(end));
+        if start > end {
+            return;
+        }
+        // Runs that overlap it or touch it become part of it.
+        let touches = |first: u32, last: u32| {
+            first <= end.saturating_add(1) && last.saturating_add(1) >= start
+        };
+        let within = self.runs.range(..=end.saturating_add(1)).rev();
+        let joined: Vec<(u32, u32)> = within
+            .map(|(first, last)| (*first, *last))
+            .take_while(|(first, last)| touches(*first, *last))
+            .collect();
+        for (first, last) in joined {
+            self.runs.remove(&first);
+            start = start.min(first);
+            end = end.max(last);
+        }
+        self.runs.insert(start, end);
+    }
+
     /// Takes `address` out. `false` when it was not there.
     pub fn remove(&mut self, address: Ipv4Addr) -> bool {
         let address = u32::from(address);
@@ -123,9 +146,14 @@ mod tests {
             let mut plain = BTreeSet::new();
             // The ends of the number line are where arithmetic goes wrong.
             let spread = |n: u32| if n < 12 { n } else { u32::MAX - (n - 12) };
-            for (add, n) in steps {
+            for (step, (add, n)) in steps.into_iter().enumerate() {
                 let at = spread(n);
-                if add {
+                if add && step % 4 == 3 {
+                    // A range to the end of its half of the line, or a short one.
+                    let end = spread(if n < 12 { 11 } else { 23.min(n + 3) });
+                    set.insert_range(at.into(), end.into());
+                    plain.extend(at..=end);
+                } else if add {
                     prop_assert_eq!(set.insert(at.into()), plain.insert(at));
                 } else {
                     prop_assert_eq!(set.remove(at.into()), plain.remove(&at));

@@ -8,7 +8,7 @@ use std::iter;
 use std::net::Ipv4Addr;
 
 use super::authority::Authority;
-use super::record::{Change, Lease, LeaseKey, LeaseState};
+use super::record::{Change, Lease, LeaseState};
 use super::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 use super::table::LeaseTable;
 use crate::api::Pool;
@@ -21,6 +21,16 @@ pub const OFFER_HOLD_SECS: u64 = 60;
 
 /// Seconds that a declined address is given to nobody: 24 hours, as Kea does.
 pub const PROBATION_SECS: u64 = 24 * 3600;
+
+/// Seconds after which an offer that was not taken keeps its address from
+/// others no longer where the pools are empty: who asks for it first has it.
+/// Firmware takes an offer within a few.
+pub const CONTESTED_SECS: u64 = 10;
+
+/// Offers that are always held. Of more, those that would have more than half
+/// of the pools are made without: a flood of made-up machines cannot keep all
+/// addresses from those that are there.
+const ALWAYS_HELD: usize = 16;
 
 /// Useless memories that one search of a full pool may clear away.
 const MAX_CLEARED: usize = 1024;
@@ -83,6 +93,22 @@ pub fn wants_probe(
     }
 }
 
+/// Whether `address` is offered to a machine that did not have it before: for
+/// Subnets that probe those. What is reserved for it is its own.
+#[must_use]
+pub fn is_first_offer(
+    table: &LeaseTable,
+    request: &AllocateRequest<'_>,
+    address: Ipv4Addr,
+) -> bool {
+    let record = table.get(address);
+    let had = record.is_some_and(|record| {
+        let lent = !matches!(record.state, LeaseState::Offered | LeaseState::Declined);
+        lent && record.belongs_to(request.key)
+    });
+    !had && request.reserved != Some(address)
+}
+
 /// The change that puts `address` on probation: for the shell, when its own
 /// probe finds somebody there before the first offer.
 #[must_use]
@@ -111,7 +137,8 @@ impl Case<'_> {
             return (Answer::Offer(address), self.hold(address));
         }
         let mut changes = Vec::new();
-        match self.unused().or_else(|| self.longest_ended(&mut changes)) {
+        let free = self.unused().or_else(|| self.longest_ended(&mut changes));
+        match free.or_else(|| self.contested()) {
             Some(address) => {
                 changes.extend(self.hold(address));
                 (Answer::Offer(address), changes)
@@ -246,7 +273,7 @@ impl Case<'_> {
             }
         }
         let record = self.table.get(address)?;
-        if record.is_free(self.now) || self.owns(record) {
+        if record.is_free(self.now) || self.owns(record) || self.is_contested(record) {
             None
         } else if record.state == LeaseState::Declined {
             Some(NakReason::OnProbation)
@@ -376,7 +403,7 @@ impl Case<'_> {
         let ranges: Vec<(u32, u32)> = self.hosts_of(ranges).collect();
         let size = |(start, end): &(u32, u32)| u64::from(end - start) + 1;
         let total: u64 = ranges.iter().map(size).sum();
-        let mut skip = spread(self.request.key).checked_rem(total)?;
+        let mut skip = self.request.key.spread().checked_rem(total)?;
         let (index, (start, end)) = ranges.iter().enumerate().find_map(|(index, range)| {
             let within = skip < size(range);
             skip -= if within { 0 } else { size(range) };
@@ -409,6 +436,30 @@ impl Case<'_> {
             }
         }
         None
+    }
+
+    /// The address that another was offered and did not take for longest.
+    fn contested(&self) -> Option<Ipv4Addr> {
+        let until = self.now.plus_secs(OFFER_HOLD_SECS);
+        let records = self.table.ended(self.request.subnet, until);
+        records
+            .take(MAX_CLEARED)
+            .filter(|record| self.is_contested(record))
+            .map(|record| record.address)
+            .find(|address| self.can_have(*address))
+    }
+
+    /// Whether `record` is an offer that its machine left lying.
+    fn is_contested(&self, record: &Lease) -> bool {
+        record.state == LeaseState::Offered && self.now.since(record.since) >= CONTESTED_SECS * 1000
+    }
+
+    /// Whether so much of the pools is on offer that no more is held.
+    fn is_flooded(&self) -> bool {
+        let offered = self.table.counts(self.request.subnet).offered;
+        let size = |pool: &Pool| u64::from(u32::from(pool.end).saturating_sub(pool.start.into()));
+        let all: u64 = self.request.pools.iter().map(|pool| size(pool) + 1).sum();
+        offered >= ALWAYS_HELD && offered as u64 * 2 > all
     }
 
     /// Parts of the pools, cut to the host addresses of the network.
@@ -454,7 +505,20 @@ impl Case<'_> {
                 state: LeaseState::Expired,
                 ..record.clone()
             },
-            Some(record) => record.clone(),
+            // Offered anew, it is held anew.
+            Some(record) => Lease {
+                since: self.now,
+                ..record.clone()
+            },
+            // Another has it still, and may ask for it first.
+            None if self
+                .table
+                .get(address)
+                .is_some_and(|it| !it.is_free(self.now)) =>
+            {
+                return Vec::new();
+            }
+            None if self.is_flooded() => return Vec::new(),
             None => fresh(),
         };
         vec![Change::put(Lease {
@@ -514,22 +578,6 @@ fn lease(
         since: now,
         expires: now,
     }
-}
-
-/// A number that follows from the key alone: FNV-1a, then the finish of
-/// MurmurHash3, because neighbouring MACs differ in few bits. The hasher of
-/// the standard library promises no such thing across releases.
-fn spread(key: &LeaseKey) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let start = 0xcbf2_9ce4_8422_2325;
-    let mut hash = match key {
-        LeaseKey::Mac(mac) => mac.bytes().iter().fold(start, fnv),
-        LeaseKey::ClientId(id) => id.iter().fold(start, fnv),
-    };
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^= hash >> 33;
-    hash
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ mod transfer;
 mod usage;
 
 pub use self::addresses::AddressSet;
-pub use self::allocate::{OFFER_HOLD_SECS, PROBATION_SECS, allocate, probation, wants_probe};
+pub use self::allocate::{
+    CONTESTED_SECS, OFFER_HOLD_SECS, PROBATION_SECS, allocate, is_first_offer, probation,
+    wants_probe,
+};
 pub use self::authority::{Authority, SHARE_OF, Shares};
 pub use self::disk::{OpenTrouble, StoreError, TroubleReason};
 pub use self::handover::{Claims, Home, adopt, make_way, release_gone};

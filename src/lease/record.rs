@@ -104,6 +104,24 @@ struct Line {
 
 // === impl LeaseKey ===
 
+impl LeaseKey {
+    /// A number that follows from the key alone: FNV-1a, then the finish of
+    /// MurmurHash3, because neighbouring MACs differ in few bits. The hasher of
+    /// the standard library promises no such thing across releases.
+    pub(super) fn spread(&self) -> u64 {
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let start = 0xcbf2_9ce4_8422_2325;
+        let mut hash = match self {
+            Self::Mac(mac) => mac.bytes().iter().fold(start, fnv),
+            Self::ClientId(id) => id.iter().fold(start, fnv),
+        };
+        hash ^= hash >> 33;
+        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^= hash >> 33;
+        hash
+    }
+}
+
 impl fmt::Display for LeaseKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -63,8 +63,12 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
         format!("lends {}", pools.join(", "))
     };
     format!(
-        "Subnet {}: {} on {}, {lends}",
-        subnet.key, spec.cidr, spec.interface
+        "Subnet {}: {} {}, {lends}",
+        subnet.key,
+        spec.cidr,
+        spec.interface
+            .as_ref()
+            .map_or_else(|| "behind relays".to_owned(), |name| format!("on {name}"))
     )
 }
 

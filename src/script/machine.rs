@@ -244,9 +244,7 @@ pub fn context(
     let name = plan
         .machine_name()
         .map_or_else(|| mac.hyphenated(), str::to_owned);
-    let interface = plan.interface;
-    let hostname = interface.and_then(|interface| interface.hostname.clone());
-    let reserved = interface.and_then(|interface| interface.ip);
+    let hostname = plan.hostname.map(str::to_owned);
     let profile = plan.profile.map(|profile| &profile.spec.params);
     let machine = plan.machine.map(|machine| &machine.spec().params);
     let params = [Some(&subnet.spec.params), profile, machine];
@@ -267,7 +265,7 @@ pub fn context(
             namespace: subnet.name.namespace.clone(),
             mac: mac.to_string(),
             url: urls.machine(mac),
-            ip: reserved.unwrap_or(caller.address).to_string(),
+            ip: plan.reserved.unwrap_or(caller.address).to_string(),
             profile: plan
                 .profile
                 .map_or_else(|| "none".to_owned(), |profile| profile.name.name.clone()),

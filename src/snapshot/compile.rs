@@ -20,9 +20,11 @@ use super::{
 };
 use crate::api::{
     DEFAULT_NAMESPACE, Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem,
+    SubnetSpec,
 };
 use crate::artifact::Table;
 use crate::boot::{Architecture, MacAddress};
+use crate::lease::AddressSet;
 
 /// What the process adds to the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +87,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         loaders: settings.loaders.clone(),
         autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
+        own_addresses: settings.own_addresses.clone(),
         spent: Arc::new(inputs.spent.clone()),
         incomplete: inputs.incomplete,
         artifacts,
@@ -205,6 +208,12 @@ fn refused_machine(
         interface.ip = interface.ip.filter(|_| keep_address);
         interface.hostname = None;
     }
+    for reservation in &mut manifest.spec.reservations {
+        reservation.hostname = None;
+    }
+    if !keep_address {
+        manifest.spec.reservations.clear();
+    }
     MachineEntry {
         name,
         manifest: Arc::new(manifest),
@@ -278,14 +287,27 @@ fn compile_subnets(
         let reserved = machines
             .iter()
             .filter(|machine| machine.name.namespace == name.namespace)
-            .flat_map(|machine| &machine.spec().interfaces)
-            .filter_map(|interface| interface.ip);
+            .flat_map(|machine| machine.spec().addresses());
         let fixed = [&spec.routers, &spec.dns.servers, &spec.ntp];
-        let excluded = reserved
+        let mut excluded: AddressSet = reserved
             .chain(fixed.into_iter().flatten().copied())
             .chain(spec.next_server)
             .filter(|address| spec.cidr.contains(*address))
             .collect();
+        for range in &spec.exclude {
+            excluded.insert_range(range.start, range.last());
+        }
+        let mut of_classes = excluded.clone();
+        for pool in spec.classes.iter().flat_map(|class| &class.pools) {
+            of_classes.insert_range(pool.start, pool.end);
+        }
+        let class_profiles = class_profiles(&spec, &name, profiles);
+        let listener = spec.interface.as_ref().map(|interface| {
+            let mut older = subnets.iter();
+            let first =
+                older.find(|it: &&SubnetEntry| it.spec.interface.as_ref() == Some(interface));
+            first.map_or_else(|| name.to_string(), |first| first.key.clone())
+        });
         subnets.push(SubnetEntry {
             default_profile: match &spec.default_profile_ref {
                 Some(reference) => find(profiles, &name.namespace, reference)
@@ -294,11 +316,29 @@ fn compile_subnets(
             },
             key: name.to_string(),
             name,
+            listener,
             excluded,
+            of_classes,
+            class_profiles,
             spec,
         });
     }
     subnets
+}
+
+/// The profiles of a Subnet's classes, by class.
+fn class_profiles(
+    spec: &SubnetSpec,
+    name: &ObjectName,
+    profiles: &[ProfileEntry],
+) -> BTreeMap<String, DefaultProfile> {
+    let named = spec.classes.iter().filter_map(|class| {
+        let reference = class.profile_ref.as_ref()?;
+        let profile = find(profiles, &name.namespace, reference);
+        let profile = profile.map_or(DefaultProfile::Missing, DefaultProfile::Named);
+        Some((class.name.clone(), profile))
+    });
+    named.collect()
 }
 
 /// Where each MAC address is, by namespace: machine and interface.

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use super::Plan;
 use super::identity::Index;
-use crate::api::{BootProfileSpec, Interface, Machine, MachineSpec, SubnetSpec, UnknownMachines};
+use crate::api::{
+    BootProfileSpec, ClientClass, Interface, Machine, MachineSpec, Pool, SubnetSpec,
+    UnknownMachines,
+};
 use crate::artifact::Want;
 use crate::boot::{Architecture, MacAddress};
 use crate::clock::Millis;
@@ -34,6 +37,8 @@ pub struct Snapshot {
     pub loaders: BTreeMap<Architecture, String>,
     /// The architectures whose loader runs `autoexec.ipxe`.
     pub autoexec: BTreeSet<Architecture>,
+    /// The host's own addresses.
+    pub own_addresses: Vec<Ipv4Addr>,
     /// The greatest `boot.generation` that each machine has used up.
     pub spent: Arc<BTreeMap<ObjectName, i64>>,
     /// Whether manifests are missing that may name any machine.
@@ -69,11 +74,19 @@ pub struct SubnetEntry {
     pub key: String,
     /// What its manifest says.
     pub spec: SubnetSpec,
+    /// The Subnet by whose listener its requests come (`namespace/name`): its
+    /// own, or an older one's with the same interface. `None` where it is
+    /// reached through relays only.
+    pub listener: Option<String>,
     /// Addresses that are never lent to just anyone: reserved for machines,
     /// routers, name servers, next-server, the host's own.
     pub excluded: AddressSet,
+    /// These, and what classes of clients are lent alone.
+    pub of_classes: AddressSet,
     /// The profile of its `defaultProfileRef`.
     pub default_profile: DefaultProfile,
+    /// The profiles of its classes that name one, by class.
+    pub class_profiles: BTreeMap<String, DefaultProfile>,
 }
 
 /// A profile.
@@ -196,6 +209,25 @@ impl Snapshot {
             .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len())
     }
 
+    /// The Subnet of a relay agent: the one that names it, else the one whose
+    /// network its address lies in.
+    #[must_use]
+    pub fn subnet_of_relay(&self, giaddr: Ipv4Addr) -> Option<&SubnetEntry> {
+        let names = |subnet: &&SubnetEntry| {
+            let mut relays = subnet.spec.relays.iter();
+            relays.any(|range| range.contains(giaddr))
+        };
+        let named = self.subnets.iter().find(names);
+        named.or_else(|| self.subnet_of(giaddr))
+    }
+
+    /// The other Subnets on the wire of `subnet`, oldest first.
+    pub fn sharing<'a>(&'a self, subnet: &'a SubnetEntry) -> impl Iterator<Item = &'a SubnetEntry> {
+        self.subnets.iter().filter(move |other| {
+            other.listener.is_some() && other.listener == subnet.listener && other.key != subnet.key
+        })
+    }
+
     /// The machine with this interface, and the interface, in a namespace.
     #[must_use]
     pub fn machine(&self, namespace: &str, mac: MacAddress) -> Option<(&MachineEntry, &Interface)> {
@@ -233,12 +265,40 @@ impl SubnetEntry {
     /// The addresses that no pool gives away where we are `server`.
     #[must_use]
     pub fn taken(&self, server: Ipv4Addr) -> Cow<'_, AddressSet> {
-        if self.excluded.contains(server) {
-            return Cow::Borrowed(&self.excluded);
-        }
-        // An address that the host got after the snapshot was made.
-        let mut taken = self.excluded.clone();
-        taken.insert(server);
-        Cow::Owned(taken)
+        with(&self.excluded, server)
     }
+
+    /// The same for a client of `class`: one without pools of its own is lent
+    /// nothing of those of others.
+    #[must_use]
+    pub fn taken_from(&self, class: Option<&ClientClass>, server: Ipv4Addr) -> Cow<'_, AddressSet> {
+        let own = class.is_some_and(|class| !class.pools.is_empty());
+        with(
+            if own {
+                &self.excluded
+            } else {
+                &self.of_classes
+            },
+            server,
+        )
+    }
+
+    /// The pools that `address` is lent from.
+    #[must_use]
+    pub fn pools_at(&self, address: Ipv4Addr) -> &[Pool] {
+        let holds = |pool: &Pool| (pool.start..=pool.end).contains(&address);
+        let mut classes = self.spec.classes.iter();
+        let class = classes.find(|class| class.pools.iter().any(holds));
+        class.map_or(&self.spec.pools, |class| &class.pools)
+    }
+}
+
+/// `set` with `address`, which the host may have got after the snapshot was made.
+fn with(set: &AddressSet, address: Ipv4Addr) -> Cow<'_, AddressSet> {
+    if set.contains(address) {
+        return Cow::Borrowed(set);
+    }
+    let mut set = set.clone();
+    set.insert(address);
+    Cow::Owned(set)
 }

@@ -4,11 +4,11 @@
 //! address, UUID or serial number. It says which machine is meant, and is no
 //! proof of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
 use super::{MachineEntry, Snapshot};
-use crate::api::{Interface, MachineSpec};
+use crate::api::{Cidr, Interface, MachineSpec, Reservation, id_bytes};
 use crate::boot::{MacAddress, Uuid, tag_key};
 use crate::timeline::BootId;
 
@@ -23,16 +23,30 @@ pub struct Identity {
     pub serial: Option<String>,
     /// Its asset tag.
     pub asset: Option<String>,
+    /// The identifier that it gives itself (option 61).
+    pub client_id: Option<Vec<u8>>,
+    /// The circuit that its relay says it is at (option 82.1).
+    pub circuit_id: Option<Vec<u8>>,
+    /// The remote end that its relay says it is (option 82.2).
+    pub remote_id: Option<Vec<u8>>,
+    /// The class of clients that its last request was of; empty for none.
+    pub class: Option<String>,
     /// Whether it was asked for its serial number and asset tag: what is not
     /// here by then is not known.
     pub asked: bool,
 }
 
 /// By what a machine is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KnownBy {
     /// The MAC address of one of its interfaces.
     Mac,
+    /// The client identifier of one of its reservations.
+    ClientId,
+    /// The circuit of one of its reservations.
+    CircuitId,
+    /// The remote end of one of its reservations.
+    RemoteId,
     /// Its UUID.
     Uuid,
     /// Its serial number.
@@ -70,6 +84,7 @@ pub trait Acquaintances: Debug + Sync {
 /// Machines by what their firmware tells, in one namespace.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    ids: HashMap<(KnownBy, Vec<u8>), usize>,
     uuids: HashMap<Uuid, usize>,
     serials: HashMap<String, usize>,
     assets: HashMap<String, usize>,
@@ -80,13 +95,65 @@ pub(super) struct Index {
 // === impl Identity ===
 
 impl Identity {
+    /// What a machine with this manifest tells that boots by `mac`.
+    #[must_use]
+    pub fn of(spec: &MachineSpec, mac: Option<MacAddress>) -> Self {
+        let mut reservations = spec.reservations.iter();
+        let by_id = reservations.find(|reservation| reservation.names_a_machine());
+        let id = |text: &Option<String>| id_bytes(text.as_deref()?);
+        Self {
+            mac,
+            uuid: spec.uuid,
+            serial: spec.serial.clone(),
+            asset: spec.asset_tag.clone(),
+            client_id: by_id.and_then(|it| id(&it.client_id)),
+            circuit_id: by_id.and_then(|it| id(&it.circuit_id)),
+            remote_id: by_id.and_then(|it| id(&it.remote_id)),
+            class: None,
+            asked: true,
+        }
+    }
+
     /// Of `other` what is not known here.
     pub fn complete(&mut self, other: Self) {
         self.mac = self.mac.or(other.mac);
         self.uuid = self.uuid.or(other.uuid);
         self.serial = self.serial.take().or(other.serial);
         self.asset = self.asset.take().or(other.asset);
+        self.client_id = self.client_id.take().or(other.client_id);
+        self.circuit_id = self.circuit_id.take().or(other.circuit_id);
+        self.remote_id = self.remote_id.take().or(other.remote_id);
+        self.class = self.class.take().or(other.class);
         self.asked |= other.asked;
+    }
+}
+
+impl Identity {
+    /// The identifiers that it gives, by what they are compared with.
+    fn ids(&self) -> [(KnownBy, Option<&[u8]>); 3] {
+        [
+            (KnownBy::ClientId, self.client_id.as_deref()),
+            (KnownBy::CircuitId, self.circuit_id.as_deref()),
+            (KnownBy::RemoteId, self.remote_id.as_deref()),
+        ]
+    }
+
+    /// The first of `reservations` in `cidr` that is for whoever tells this:
+    /// all identifiers that it names are these.
+    #[must_use]
+    pub fn reserved<'a>(
+        &self,
+        reservations: &'a [Reservation],
+        cidr: Cidr,
+    ) -> Option<&'a Reservation> {
+        reservations.iter().find(|reservation| {
+            let ids = self.ids();
+            let told = |(by, id): (KnownBy, Vec<u8>)| {
+                ids.iter()
+                    .any(|(of, told)| *of == by && *told == Some(id.as_slice()))
+            };
+            cidr.contains(reservation.ip) && ids_of(reservation).all(told)
+        })
     }
 }
 
@@ -113,6 +180,9 @@ impl KnownBy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mac => "mac",
+            Self::ClientId => "client-id",
+            Self::CircuitId => "circuit-id",
+            Self::RemoteId => "remote-id",
             Self::Uuid => "uuid",
             Self::Serial => "serial",
             Self::AssetTag => "asset-tag",
@@ -154,6 +224,13 @@ impl Snapshot {
             return Some((machine, Some(interface), KnownBy::Mac));
         }
         let index = self.identities.get(namespace)?;
+        let by_id = identity.ids().into_iter().find_map(|(by, id)| {
+            let key = (by, id?.to_vec());
+            Some((*index.ids.get(&key)?, by))
+        });
+        if let Some((at, by)) = by_id.filter(|_| !index.ids.is_empty()) {
+            return Some((self.machines.get(at)?, None, by));
+        }
         let tag = |text: &Option<String>, tags: &HashMap<String, usize>| {
             let key = tag_key(text.as_deref()?)?;
             tags.get(&key).copied()
@@ -171,13 +248,13 @@ impl Snapshot {
         Some((self.machines.get(at)?, None, by))
     }
 
-    /// Whether any machine can be known by its UUID: what firmware tells is
-    /// worth remembering.
+    /// Whether any machine can be known by what only its DHCP requests tell:
+    /// that is worth remembering for the other doors.
     #[must_use]
-    pub fn knows_uuids(&self) -> bool {
-        self.identities
-            .values()
-            .any(|index| !index.uuids.is_empty())
+    pub fn remembers(&self) -> bool {
+        let mut indexes = self.identities.values();
+        indexes.any(|index| !index.uuids.is_empty() || !index.ids.is_empty())
+            || self.subnets.iter().any(|it| !it.spec.classes.is_empty())
     }
 
     /// Whether a machine of `namespace` that nothing names is worth asking for
@@ -196,10 +273,15 @@ pub(super) fn index(machines: &[MachineEntry]) -> BTreeMap<String, Index> {
     let mut all: BTreeMap<String, Index> = BTreeMap::new();
     for (at, machine) in machines.iter().enumerate() {
         let spec = &machine.spec();
-        if spec.uuid.is_none() && spec.serial.is_none() && spec.asset_tag.is_none() {
+        let by_id = spec.reservations.iter().any(Reservation::names_a_machine);
+        let by_name = spec.uuid.is_some() || spec.serial.is_some() || spec.asset_tag.is_some();
+        if !by_name && !by_id {
             continue;
         }
         let index = all.entry(machine.name.namespace.clone()).or_default();
+        for (by, id) in spec.reservations.iter().flat_map(ids_of) {
+            index.ids.entry((by, id)).or_insert(at);
+        }
         if let Some(uuid) = spec.uuid.filter(|uuid| uuid.names_one()) {
             index.uuids.entry(uuid.key()).or_insert(at);
         }
@@ -216,14 +298,28 @@ pub(super) fn index(machines: &[MachineEntry]) -> BTreeMap<String, Index> {
     all
 }
 
+/// The identifiers of a reservation, as they are compared.
+fn ids_of(reservation: &Reservation) -> impl Iterator<Item = (KnownBy, Vec<u8>)> {
+    let kinds = [KnownBy::ClientId, KnownBy::CircuitId, KnownBy::RemoteId];
+    let ids = kinds.into_iter().zip(reservation.ids());
+    ids.filter_map(|(by, (_, id))| Some((by, id_bytes(id?)?)))
+}
+
 fn by_tag_only(spec: &MachineSpec) -> bool {
     let tagged = spec.serial.is_some() || spec.asset_tag.is_some();
-    spec.interfaces.is_empty() && spec.uuid.is_none() && tagged
+    let by_id = spec.reservations.iter().any(Reservation::names_a_machine);
+    spec.interfaces.is_empty() && spec.uuid.is_none() && tagged && !by_id
 }
 
 /// The names under which a machine is known beside its MAC addresses: the
 /// field, the reason where two share it, and the value as it is compared.
 pub(super) fn names(spec: &MachineSpec) -> Vec<(&'static str, &'static str, String)> {
+    let ids: BTreeSet<_> = spec.reservations.iter().flat_map(ids_of).collect();
+    let ids = ids.into_iter().map(|(by, id)| {
+        let digits = id.iter().map(|byte| format!("{byte:02x}"));
+        let value = format!("{} 0x{}", by.as_str(), digits.collect::<String>());
+        ("reservations", "DuplicateId", value)
+    });
     let uuid = spec.uuid.map(|uuid| uuid.key().to_string());
     let tag = |tag: &Option<String>| tag.as_deref().and_then(tag_key);
     [
@@ -233,5 +329,6 @@ pub(super) fn names(spec: &MachineSpec) -> Vec<(&'static str, &'static str, Stri
     ]
     .into_iter()
     .filter_map(|(field, reason, value)| Some((field, reason, value?)))
+    .chain(ids)
     .collect()
 }

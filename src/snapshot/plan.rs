@@ -1,6 +1,7 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::select::{Candidate, candidates};
 use super::{
@@ -17,6 +18,11 @@ pub struct Plan<'a> {
     pub machine: Option<&'a MachineEntry>,
     /// Its interface that asks, where the object has it.
     pub interface: Option<&'a Interface>,
+    /// The address that is reserved for it here; that of its interface counts
+    /// in its own network only.
+    pub reserved: Option<Ipv4Addr>,
+    /// The host name that its interface or reservation gives it.
+    pub hostname: Option<&'a str>,
     /// By what it is known.
     pub known_by: Option<KnownBy>,
     /// The profile that the rules chose, whether or not it is booted.
@@ -34,6 +40,8 @@ pub enum Rule {
     ProfileRef,
     /// `BootProfile.spec.machineSelector`.
     Selector,
+    /// `Subnet.spec.classes[].profileRef`.
+    Class,
     /// `Subnet.spec.defaultProfileRef`.
     SubnetDefault,
     /// `BootProfile.spec.default`.
@@ -112,7 +120,13 @@ impl Snapshot {
         let known = self.who(namespace, identity);
         let machine = known.map(|(machine, _, _)| machine);
         let interface = known.and_then(|(_, interface, _)| interface);
-        let (profile, rule) = self.choose(subnet, machine);
+        let reservation = machine.and_then(|machine| {
+            let all = &machine.spec().reservations;
+            identity.reserved(all, subnet.spec.cidr)
+        });
+        let own_name = interface.and_then(|interface| interface.hostname.as_deref());
+        let other_name = || reservation?.hostname.as_deref();
+        let (profile, rule) = self.choose(subnet, machine, identity);
         let verdict = match (machine, profile) {
             (None, _) if self.incomplete => Verdict::Local(LocalReason::ManifestsIncomplete),
             (None, _) if !identity.asked && self.asks(namespace) => Verdict::Tell,
@@ -136,6 +150,10 @@ impl Snapshot {
         Plan {
             machine,
             interface,
+            reserved: interface
+                .and_then(|interface| interface.ip)
+                .or_else(|| Some(reservation?.ip)),
+            hostname: own_name.or_else(other_name),
             known_by: known.map(|(_, _, by)| by),
             profile,
             rule,
@@ -172,17 +190,22 @@ impl Snapshot {
         &self,
         subnet: &SubnetEntry,
         machine: Option<&MachineEntry>,
+        identity: &Identity,
     ) -> (Option<&ProfileEntry>, Rule) {
+        let class = identity.class.as_ref();
+        let of_class = class.and_then(|class| subnet.class_profiles.get(class));
         let selection = machine.map_or(Selection::Default, |machine| machine.selection);
         let (index, rule) = match selection {
             Selection::Named(index) => (Some(index), Rule::ProfileRef),
             Selection::Missing => (None, Rule::ProfileRef),
             Selection::Selected(index) => (Some(index), Rule::Selector),
             Selection::Refused => (None, Rule::None),
-            Selection::Default => match subnet.default_profile {
-                DefaultProfile::Named(index) => (Some(index), Rule::SubnetDefault),
-                DefaultProfile::Missing => (None, Rule::SubnetDefault),
-                DefaultProfile::Unset => {
+            Selection::Default => match (of_class, subnet.default_profile) {
+                (Some(DefaultProfile::Named(index)), _) => (Some(*index), Rule::Class),
+                (Some(DefaultProfile::Missing), _) => (None, Rule::Class),
+                (_, DefaultProfile::Named(index)) => (Some(index), Rule::SubnetDefault),
+                (_, DefaultProfile::Missing) => (None, Rule::SubnetDefault),
+                (_, DefaultProfile::Unset) => {
                     match self.namespace_defaults.get(&subnet.name.namespace) {
                         Some(index) => (Some(*index), Rule::NamespaceDefault),
                         None => (None, Rule::None),
@@ -319,6 +342,7 @@ impl Rule {
         match self {
             Self::ProfileRef => "profile-ref",
             Self::Selector => "machine-selector",
+            Self::Class => "client-class",
             Self::SubnetDefault => "subnet-default",
             Self::NamespaceDefault => "namespace-default",
             Self::None => "none",

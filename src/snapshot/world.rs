@@ -34,8 +34,9 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     problems
 }
 
-/// Two Subnets must share neither an interface nor addresses: a packet has to
-/// belong to one of them. Disabled ones take no packets.
+/// Two Subnets must share neither addresses nor relays, and an interface only
+/// within a namespace: a packet has to belong to one of them. Disabled ones
+/// take no packets.
 fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
     let served: Vec<(&Subnet, ObjectRef)> = subnets
         .iter()
@@ -44,10 +45,19 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
         .collect();
     let mut interfaces: BTreeMap<&str, &ObjectRef> = BTreeMap::new();
     for (index, (subnet, object)) in served.iter().enumerate() {
-        let (interface, cidr) = (subnet.spec.interface.as_str(), subnet.spec.cidr);
-        if let Some(older) = interfaces.get(interface) {
+        let cidr = subnet.spec.cidr;
+        relays(
+            subnet,
+            object,
+            served.get(..index).unwrap_or_default(),
+            problems,
+        );
+        class_pools(subnet, object, problems);
+        let interface = subnet.spec.interface.as_deref().unwrap_or_default();
+        let older = interfaces.get(interface).copied();
+        if let Some(older) = older.filter(|older| older.namespace != object.namespace) {
             let what = format!("{older} serves the interface `{interface}` already");
-            let cure = "use one Subnet for each interface";
+            let cure = "share an interface within one namespace only";
             problems.push(
                 Problem::error(object, "/spec/interface", "InterfaceTaken", what, cure).with(
                     older,
@@ -55,8 +65,8 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
                     "served here",
                 ),
             );
-        } else {
-            interfaces.insert(interface, object);
+        } else if !interface.is_empty() {
+            interfaces.entry(interface).or_insert(object);
         }
         for (older, at) in served.iter().take(index) {
             let (net, other) = (cidr.net(), older.spec.cidr.net());
@@ -71,6 +81,50 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
                     ),
                 );
             }
+        }
+    }
+}
+
+/// A relay is named by one Subnet only: its requests have to belong to one.
+fn relays(
+    subnet: &Subnet,
+    object: &ObjectRef,
+    older: &[(&Subnet, ObjectRef)],
+    problems: &mut Vec<Problem>,
+) {
+    for (index, range) in subnet.spec.relays.iter().enumerate() {
+        for (other, at) in older {
+            let mut theirs = other.spec.relays.iter();
+            let overlap =
+                theirs.position(|their| range.start <= their.last() && their.start <= range.last());
+            let Some(first) = overlap else { continue };
+            let what = format!("{at} has the relay {} already", range.start);
+            let cure = "name each relay in one Subnet";
+            let pointer = format!("/spec/relays/{index}/start");
+            let there = format!("/spec/relays/{first}/start");
+            problems.push(
+                Problem::error(object, pointer, "RelayTaken", what, cure).with(
+                    at,
+                    &there,
+                    "named here",
+                ),
+            );
+        }
+    }
+}
+
+/// What a class is lent alone is a part of the Subnet's pools.
+fn class_pools(subnet: &Subnet, object: &ObjectRef, problems: &mut Vec<Problem>) {
+    for (index, class) in subnet.spec.classes.iter().enumerate() {
+        for (nth, part) in class.pools.iter().enumerate() {
+            let mut pools = subnet.spec.pools.iter();
+            if pools.any(|pool| pool.start <= part.start && part.end <= pool.end) {
+                continue;
+            }
+            let pointer = format!("/spec/classes/{index}/pools/{nth}/start");
+            let what = format!("{}-{} is no part of a pool", part.start, part.end);
+            let cure = "make it a part of one of `pools`";
+            problems.push(Problem::error(object, pointer, "OutsidePools", what, cure));
         }
     }
 }
@@ -110,6 +164,15 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
             named.as_ref(),
             &profiles,
         ));
+        for (index, class) in subnet.spec.classes.iter().enumerate() {
+            let pointer = format!("/spec/classes/{index}/profileRef/name");
+            problems.extend(missing(
+                &object,
+                &pointer,
+                class.profile_ref.as_ref(),
+                &profiles,
+            ));
+        }
     }
     for machine in &inputs.machines {
         let Some(named) = &machine.spec.profile_ref else {
@@ -200,7 +263,10 @@ fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
     for (at, machine) in machines.iter().enumerate() {
         let namespace = namespace_of(&machine.metadata);
         for (field, reason, value) in identity::names(&machine.spec) {
-            let what = format!("has the {field} {value} already");
+            let what = match field {
+                "reservations" => format!("has the {value} already"),
+                field => format!("has the {field} {value} already"),
+            };
             let first = *names.entry((namespace, field, value)).or_insert(at);
             if first != at {
                 let field = format!("/spec/{field}");
@@ -209,8 +275,9 @@ fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
             }
         }
         for (index, interface) in machine.spec.interfaces.iter().enumerate() {
-            let place = |(at, index): (usize, usize), field: &str| {
-                (object(at), format!("/spec/interfaces/{index}/{field}"))
+            let place = |(at, index): (usize, usize), field: &str| match index {
+                usize::MAX => (object(at), "/spec/reservations".to_owned()),
+                index => (object(at), format!("/spec/interfaces/{index}/{field}")),
             };
             let here = (at, index);
             let first = *macs.entry((namespace, interface.mac)).or_insert(here);
@@ -223,6 +290,20 @@ fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
             let first = *ips.entry((namespace, ip)).or_insert(here);
             if first.0 != at {
                 let (first, here) = (place(first, "ip"), place(here, "ip"));
+                let what = format!("{} has the address {ip} already", first.0);
+                problems.push(twice("DuplicateIp", what, &first, &here));
+            }
+        }
+        for (index, reservation) in machine.spec.reservations.iter().enumerate() {
+            let ip = reservation.ip;
+            let (first, nth) = *ips.entry((namespace, ip)).or_insert((at, usize::MAX));
+            if first != at {
+                let here = (object(at), format!("/spec/reservations/{index}/ip"));
+                let there = match nth {
+                    usize::MAX => "/spec/reservations".to_owned(),
+                    nth => format!("/spec/interfaces/{nth}/ip"),
+                };
+                let first = (object(first), there);
                 let what = format!("{} has the address {ip} already", first.0);
                 problems.push(twice("DuplicateIp", what, &first, &here));
             }
@@ -253,14 +334,17 @@ fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
         if near().next().is_none() {
             continue;
         }
-        for (index, interface) in machine.spec.interfaces.iter().enumerate() {
-            let Some(ip) = interface.ip else { continue };
+        let interfaces = machine.spec.interfaces.iter().enumerate();
+        let of_interfaces = interfaces
+            .filter_map(|(index, it)| Some((format!("/spec/interfaces/{index}/ip"), it.ip?)));
+        let others = machine.spec.reservations.iter().enumerate();
+        let others = others.map(|(index, it)| (format!("/spec/reservations/{index}/ip"), it.ip));
+        for (pointer, ip) in of_interfaces.chain(others) {
             let found = near().find(|(subnet, _)| subnet.spec.cidr.contains(ip));
             if found.is_some_and(|(subnet, _)| is_free(ip, &subnet.spec)) {
                 continue;
             }
             let object = ObjectRef::of(Kind::Machine, &machine.metadata);
-            let pointer = format!("/spec/interfaces/{index}/ip");
             match found {
                 Some((subnet, at)) => problems.extend(reserved(&object, &pointer, ip, subnet, at)),
                 None => problems.push(
@@ -313,209 +397,5 @@ fn reserved(
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::api::Severity;
-
-    fn object<T: serde::de::DeserializeOwned>(kind: Kind, name: &str, spec: Value) -> T {
-        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-        let metadata = json!({"name": name, "namespace": namespace});
-        let api = crate::api::API_VERSION;
-        let object =
-            json!({"apiVersion": api, "kind": kind.as_str(), "metadata": metadata, "spec": spec});
-        serde_json::from_value(object).unwrap()
-    }
-
-    fn subnet(name: &str, interface: &str, cidr: &str, mode: &str, more: Value) -> Subnet {
-        let mut spec = json!({"mode": mode, "cidr": cidr, "interface": interface});
-        spec.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        object(Kind::Subnet, name, spec)
-    }
-
-    fn machine(name: &str, mac: u8, ip: Option<&str>, profile: Option<&str>) -> Machine {
-        let profile = profile.map(|name| json!({"name": name}));
-        let mac = format!("52:54:00:00:00:{mac:02x}");
-        let spec = json!({"interfaces": [{"mac": mac, "ip": ip}], "profileRef": profile});
-        object(Kind::Machine, name, spec)
-    }
-
-    /// `Kind namespace/name pointer reason -> related object`, `?` for warnings.
-    fn told(inputs: &Inputs) -> Vec<String> {
-        check_world(inputs)
-            .iter()
-            .map(|problem| {
-                let mark = if problem.severity == Severity::Warning {
-                    "?"
-                } else {
-                    ""
-                };
-                let related: Vec<_> = problem
-                    .related
-                    .iter()
-                    .map(|(place, _)| place.object.name.as_str())
-                    .collect();
-                let place = &problem.place;
-                format!(
-                    "{mark}{} {} {} {}",
-                    place.object,
-                    place.pointer,
-                    problem.reason,
-                    related.join(",")
-                )
-                .trim_end()
-                .to_owned()
-            })
-            .collect()
-    }
-
-    #[test]
-    fn gives_an_interface_and_a_network_to_the_older_subnet() {
-        let none = json!({});
-        let inputs = Inputs {
-            subnets: vec![
-                subnet("off", "e1", "10.0.0.0/8", "Disabled", none.clone()),
-                subnet("a", "e1", "10.0.0.0/16", "Server", none.clone()),
-                subnet("b", "e1", "10.1.0.0/16", "Server", none.clone()),
-                subnet("other/c", "e2", "10.0.5.0/24", "Server", none),
-            ],
-            ..Inputs::default()
-        };
-        assert_eq!(
-            told(&inputs),
-            [
-                "Subnet default/b /spec/interface InterfaceTaken a",
-                "Subnet other/c /spec/cidr SubnetsOverlap a",
-            ]
-        );
-    }
-
-    #[test]
-    fn finds_machines_that_are_twice_there() {
-        let inputs = Inputs {
-            machines: vec![
-                machine("a", 1, Some("10.0.0.1"), None).into(),
-                machine("b", 1, Some("10.0.0.1"), None).into(),
-                machine("other/c", 1, Some("10.0.0.1"), None).into(),
-            ],
-            ..Inputs::default()
-        };
-        assert_eq!(
-            told(&inputs),
-            [
-                "Machine default/b /spec/interfaces/0/mac DuplicateMac a",
-                "Machine default/b /spec/interfaces/0/ip DuplicateIp a",
-            ]
-        );
-    }
-
-    #[test]
-    fn finds_machines_that_are_known_by_the_same() {
-        let known = |name: &str, spec: Value| -> Arc<Machine> {
-            Arc::new(object(Kind::Machine, name, spec))
-        };
-        let uuid = "4c4c4544-0043-4810-8052-b4c04f4a4d32";
-        let swapped = "44454C4C-4300-1048-8052-B4C04F4A4D32";
-        let inputs = Inputs {
-            machines: vec![
-                known("a", json!({"uuid": uuid, "serial": "X1", "assetTag": "7"})),
-                known("b", json!({"uuid": swapped})),
-                known("c", json!({"serial": " x1 "})),
-                known("d", json!({"assetTag": "7"})),
-                known(
-                    "other/e",
-                    json!({"uuid": uuid, "serial": "7", "assetTag": "X1"}),
-                ),
-            ],
-            ..Inputs::default()
-        };
-        assert_eq!(
-            told(&inputs),
-            [
-                "Machine default/b /spec/uuid DuplicateUuid a",
-                "Machine default/c /spec/serial DuplicateSerial a",
-                "Machine default/d /spec/assetTag DuplicateAssetTag a",
-            ]
-        );
-    }
-
-    #[test]
-    fn holds_reservations_against_subnets() {
-        let more = json!({"routers": ["10.0.0.1"], "nextServer": "10.0.0.2"});
-        let inputs = Inputs {
-            subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
-            machines: vec![
-                machine("router", 1, Some("10.0.0.1"), None).into(),
-                machine("next", 2, Some("10.0.0.2"), None).into(),
-                machine("net", 3, Some("10.0.0.255"), None).into(),
-                machine("far", 4, Some("10.9.0.1"), None).into(),
-                machine("fine", 5, Some("10.0.0.9"), None).into(),
-                machine("other/unserved", 6, Some("10.9.0.1"), None).into(),
-            ],
-            ..Inputs::default()
-        };
-        assert_eq!(
-            told(&inputs),
-            [
-                "Machine default/router /spec/interfaces/0/ip AddressTaken a",
-                "Machine default/next /spec/interfaces/0/ip AddressTaken a",
-                "Machine default/net /spec/interfaces/0/ip BadAddress a",
-                "?Machine default/far /spec/interfaces/0/ip NoSubnet",
-            ]
-        );
-    }
-
-    #[test]
-    fn finds_profiles_that_are_not_there() {
-        let profile = |name| {
-            object(
-                Kind::BootProfile,
-                name,
-                json!({"default": true, "local": {}}),
-            )
-        };
-        let more = json!({"defaultProfileRef": {"name": "debina"}});
-        let inputs = Inputs {
-            subnets: vec![subnet("a", "e1", "10.0.0.0/24", "Server", more)],
-            profiles: vec![profile("debian"), profile("rescue"), profile("other/far")],
-            machines: vec![
-                machine("m", 1, None, Some("debian")).into(),
-                machine("n", 2, None, Some("far")).into(),
-            ],
-            ..Inputs::default()
-        };
-        assert_eq!(
-            told(&inputs),
-            [
-                "?BootProfile default/rescue /spec/default TwoDefaults debian",
-                "Subnet default/a /spec/defaultProfileRef/name ProfileNotFound",
-                "Machine default/n /spec/profileRef/name ProfileNotFound",
-            ]
-        );
-        let cures: Vec<_> = check_world(&inputs).into_iter().map(|p| p.cure).collect();
-        assert_eq!(cures[1], "did you mean `debian`?");
-        assert!(cures[2].contains("namespace other"), "{}", cures[2]);
-    }
-
-    #[test]
-    fn is_quick_with_ten_thousand_machines() {
-        let machines = (0..10_000_u32)
-            .map(|n| {
-                let mut one = machine(&format!("m{n}"), 0, None, None);
-                let [a, b, c, d] = n.to_be_bytes();
-                one.spec.interfaces[0].mac = MacAddress::new([2, 0, a, b, c, d]);
-                one.spec.interfaces[0].ip = Some(Ipv4Addr::from(0x0a00_0001 + n));
-                one.into()
-            })
-            .collect();
-        let inputs = Inputs {
-            subnets: vec![subnet("a", "e1", "10.0.0.0/8", "Server", json!({}))],
-            machines,
-            ..Inputs::default()
-        };
-        assert_eq!(told(&inputs), [""; 0]);
-    }
-}
+#[path = "world_tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ use crate::files::Roots;
 use crate::lease::{Lease, LeaseState};
 use crate::loaders::Loaders;
 use crate::press::missing_of;
-use crate::snapshot::{Reader, Snapshot};
+use crate::snapshot::{Reader, Snapshot, SubnetEntry};
 use crate::supervisor::{State, Supervisor};
 use crate::timeline::{BootMetrics, BootResult, Boots};
 
@@ -115,7 +115,7 @@ impl Board {
                     leases,
                 };
                 let health = self.supervisor.health();
-                let mut rows = subnets(&facts, &|key| trouble(&health, key));
+                let mut rows = subnets(&facts, &|subnet| trouble(&health, subnet));
                 for row in &mut rows {
                     let key = format!("{}/{}", row.namespace, row.name);
                     let subnet = snapshot.subnet(&key);
@@ -201,8 +201,9 @@ impl Board {
 }
 
 /// Why DHCP is not served on `subnet`, where it is not.
-fn trouble(services: &BTreeMap<String, State>, subnet: &str) -> Option<String> {
-    let [dhcp, boot] = listener_names(subnet);
+fn trouble(services: &BTreeMap<String, State>, subnet: &SubnetEntry) -> Option<String> {
+    // Relayed requests come by any listener.
+    let [dhcp, boot] = listener_names(subnet.listener.as_deref()?);
     match (services.get(&dhcp), services.get(&boot)) {
         (Some(State::Down(cause)), _) | (_, Some(State::Down(cause))) => Some(cause.clone()),
         (Some(State::Up), Some(State::Up) | None) => None,

@@ -113,13 +113,7 @@ fn standing<'a>(
     let plan = subnet
         .map(|subnet| {
             let spec = &machine.spec();
-            let identity = Identity {
-                mac: interface.map(|interface| interface.mac),
-                uuid: spec.uuid,
-                serial: spec.serial.clone(),
-                asset: spec.asset_tag.clone(),
-                asked: true,
-            };
+            let identity = Identity::of(spec, interface.map(|interface| interface.mac));
             snapshot.plan(subnet, &identity)
         })
         // A MAC address that two objects name belongs to the older.
@@ -172,13 +166,16 @@ fn lent_to(facts: &Facts<'_>) -> HashMap<MacAddress, Ipv4Addr> {
 }
 
 /// A row for each Subnet that is served, oldest first. `trouble` says why DHCP
-/// is not served on a Subnet (`namespace/name`), where it is not.
+/// is not served on a Subnet, where it is not.
 #[must_use]
-pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> Vec<SubnetRow> {
+pub fn subnets(
+    facts: &Facts<'_>,
+    trouble: &dyn Fn(&SubnetEntry) -> Option<String>,
+) -> Vec<SubnetRow> {
     let subnets = facts.snapshot.subnets.iter();
     subnets
         .map(|subnet| {
-            let reason = trouble(&subnet.key);
+            let reason = trouble(subnet);
             let counts = facts
                 .leases
                 .map(|leases| addresses(subnet, leases, facts.now));
@@ -188,7 +185,11 @@ pub fn subnets(facts: &Facts<'_>, trouble: &dyn Fn(&str) -> Option<String>) -> V
                 mode: word(&subnet.spec.mode),
                 acting: None,
                 cidr: subnet.spec.cidr.to_string(),
-                interface: subnet.spec.interface.clone(),
+                interface: subnet
+                    .spec
+                    .interface
+                    .clone()
+                    .unwrap_or_else(|| "relayed".to_owned()),
                 free: counts.map(|counts| counts.free),
                 used: counts.map(|counts| counts.used),
                 ready: reason.is_none(),

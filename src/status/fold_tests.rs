@@ -215,8 +215,8 @@ fn a_subnet_counts_what_it_can_lend_and_what_it_lends() {
     };
     let counts = addresses(&snapshot.subnets[0], &leases, Millis(9000));
     assert_eq!((counts.total, counts.declined), (8, 1));
-    let rows = subnets(&facts, &|key| {
-        (key == "default/lab").then(|| "no interface".to_owned())
+    let rows = subnets(&facts, &|subnet| {
+        (subnet.key == "default/lab").then(|| "no interface".to_owned())
     });
     assert_eq!((rows[0].free, rows[0].used), (Some(5), Some(1)));
     assert_eq!(

@@ -33,6 +33,9 @@ pub(crate) struct World {
     /// Our address there.
     #[serde(default = "server")]
     pub(crate) server: Ipv4Addr,
+    /// Other addresses of ours.
+    #[serde(default)]
+    pub(crate) own: Vec<Ipv4Addr>,
     #[serde(default = "http_port")]
     pub(crate) http_port: u16,
     /// Loader files by architecture; all that there are where none are named.
@@ -93,6 +96,9 @@ pub(crate) struct Step {
     pub(crate) boot_port: Option<SocketAddrV4>,
     /// Whether the machine was sent our loader a moment ago.
     pub(crate) loader_sent: bool,
+    /// Where the packet came from, with its port; port 67 of the relay where
+    /// absent.
+    pub(crate) from: Option<SocketAddrV4>,
     /// From this step on, how this replica stands.
     pub(crate) authority: Option<Standing>,
     /// The address that must be probed before this offer leaves; checked where

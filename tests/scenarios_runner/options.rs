@@ -18,8 +18,9 @@ enum Form {
 }
 
 /// Names as in RFC 2132 and the RFCs that came after it.
-const NAMES: [(&str, u8, Form); 37] = [
+const NAMES: [(&str, u8, Form); 41] = [
     ("subnet-mask", 1, Form::Addresses),
+    ("time-offset", 2, Form::Numbers(4)),
     ("routers", 3, Form::Addresses),
     ("dns-servers", 6, Form::Addresses),
     ("host-name", 12, Form::Text),
@@ -49,11 +50,14 @@ const NAMES: [(&str, u8, Form); 37] = [
     ("machine-id", 97, Form::Bytes),
     ("subnet-selection", 118, Form::Addresses),
     ("domain-search", 119, Form::Bytes),
+    ("routes", 121, Form::Bytes),
     ("option-128", 128, Form::Bytes),
     ("option-129", 129, Form::Bytes),
     ("tftp-addresses", 150, Form::Addresses),
     ("ipxe", 175, Form::Bytes),
+    ("option-223", 223, Form::Bytes),
     ("option-224", 224, Form::Bytes),
+    ("option-249", 249, Form::Bytes),
     ("option-254", 254, Form::Bytes),
     ("vendor-124", 124, Form::Bytes),
 ];

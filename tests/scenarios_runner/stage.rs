@@ -1,7 +1,7 @@
 //! The stage: a compiled world, its leases, its timeline and its clock.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use reveille::api::Severity;
 use reveille::boot::{Architecture, MacAddress, Transport};
 use reveille::clock::Millis;
-use reveille::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
+use reveille::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
 use reveille::dhcp::destination::Destination;
 use reveille::dhcp::lookout::Wire;
 use reveille::dhcp::reply::{Reply, ReplyKind};
@@ -17,7 +17,7 @@ use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
 use reveille::lease::{Authority, LeaseState, LeaseTable, Shares, SilentReason};
 use reveille::script::BootKey;
-use reveille::snapshot::{Acquaintances as _, Identity, ObjectName, Settings, Snapshot, compile};
+use reveille::snapshot::{Acquaintances as _, ObjectName, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 use reveille::timeline::{
     Boot, BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline,
@@ -88,7 +88,7 @@ impl Stage {
             http_port: world.http_port,
             autoexec: new.copied().collect(),
             loaders,
-            own_addresses: vec![world.server],
+            own_addresses: world.own.iter().copied().chain([world.server]).collect(),
             held: Arc::default(),
         };
         Ok(Self {
@@ -187,16 +187,16 @@ impl Stage {
             boot_port: step.boot_port,
             wire: self.wire,
             unicast: !request.ciaddr.is_unspecified() && !step.rebinding,
+            from: step
+                .from
+                .unwrap_or_else(|| SocketAddrV4::new(request.giaddr, 67)),
             loader_sent: step.loader_sent,
             told: &self.told,
             authority: self.authority,
         };
-        let told = request.client.mac.zip(request.client.uuid);
         let decision = decide(&self.snapshot, &self.table, arrival, &request);
-        if let Some((mac, uuid)) = told {
-            let mut identity = Identity::from(mac);
-            identity.uuid = Some(uuid);
-            self.told.insert(mac, identity, self.now);
+        if let Some(mac) = request.client.mac {
+            self.told.insert(mac, tells(&request, &decision), self.now);
         }
         self.table.apply_all(&decision.changes);
         if let Some(want) = &step.probes {
@@ -490,7 +490,8 @@ fn check_reply(want: &ReplyWant, got: &Packet, destination: Destination) -> Resu
         names.map(str::to_owned).into_iter().zip(values).collect()
     };
     let to = match destination {
-        Destination::Relay(address) => format!("relay {address}"),
+        Destination::Relay(relay) if relay.port() == 67 => format!("relay {}", relay.ip()),
+        Destination::Relay(relay) => format!("relay {relay}"),
         Destination::Client(address) => format!("client {address}"),
         Destination::Hardware { address, mac } => format!("hardware {address} {mac}"),
         Destination::Asker(asker) => format!("asker {asker}"),

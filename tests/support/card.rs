@@ -86,6 +86,16 @@ impl Card {
 
     /// Sends a datagram.
     pub(crate) fn send(&mut self, frame: &Frame) -> Result<()> {
+        self.send_in(frame, &[])
+    }
+
+    /// Sends a datagram of a VLAN (IEEE 802.1Q).
+    pub(crate) fn send_tagged(&mut self, frame: &Frame, vlan: u16) -> Result<()> {
+        let [high, low] = vlan.to_be_bytes();
+        self.send_in(frame, &[0x81, 0x00, high, low])
+    }
+
+    fn send_in(&mut self, frame: &Frame, tag: &[u8]) -> Result<()> {
         let udp = u16::try_from(8 + frame.payload.len())?;
         let mut head = vec![0x45, 0];
         head.extend((20 + udp).to_be_bytes());
@@ -95,6 +105,7 @@ impl Card {
         let sum = checksum(&head).to_be_bytes();
         head[10..12].copy_from_slice(&sum);
         let mut bytes = ethernet(frame.to, frame.from, IP);
+        bytes.splice(12..12, tag.iter().copied());
         bytes.extend(head);
         bytes.extend(frame.source.port().to_be_bytes());
         bytes.extend(frame.target.port().to_be_bytes());

@@ -1,5 +1,6 @@
 //! The rules of a Machine.
 
+use super::dhcp::{id, options};
 use super::syntax::{mac_pattern, uuid_pattern};
 use super::{At, LABEL, List, at, host, name_ref, params, quoted, rule, rule_of};
 use crate::boot::{PLACEHOLDERS, Uuid};
@@ -9,7 +10,9 @@ pub(in crate::api) fn machine() -> Vec<At> {
         at("").rule(rule_of(
             "interfaces",
             "has(self.interfaces) && self.interfaces.size() > 0 \
-             || has(self.uuid) || has(self.serial) || has(self.assetTag)",
+             || has(self.uuid) || has(self.serial) || has(self.assetTag) \
+             || has(self.reservations) && self.reservations.exists(it, \
+             has(it.clientId) || has(it.circuitId) || has(it.remoteId))",
             "a machine without interfaces is never seen; \
              name one with its `mac`, or give its `uuid`, `serial` or `assetTag`",
         )),
@@ -35,14 +38,28 @@ pub(in crate::api) fn machine() -> Vec<At> {
             ),
         )),
         host("interfaces[].ip"),
-        at("interfaces[].hostname").rule(rule(
-            &format!("self.matches({})", quoted(&format!("^{LABEL}([.]{LABEL})*$"))),
-            "`%(self)%` is not a host name; use letters, digits and `-`, with dots between the parts",
-        )),
+        hostname("interfaces[].hostname"),
         name_ref("profileRef", "BootProfile"),
+        at("reservations").list(List::Atomic),
+        host("reservations[].ip"),
+        hostname("reservations[].hostname"),
+        id("reservations[].clientId"),
+        id("reservations[].circuitId"),
+        id("reservations[].remoteId"),
     ];
     all.extend(params());
+    all.extend(options("options"));
     all
+}
+
+fn hostname(path: &str) -> At {
+    at(path).rule(rule(
+        &format!(
+            "self.matches({})",
+            quoted(&format!("^{LABEL}([.]{LABEL})*$"))
+        ),
+        "`%(self)%` is not a host name; use letters, digits and `-`, with dots between the parts",
+    ))
 }
 
 /// The cure for what names no machine.

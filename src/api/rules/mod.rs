@@ -8,6 +8,7 @@
 
 mod artifact;
 mod config;
+mod dhcp;
 mod machine;
 mod profile;
 mod subnet;

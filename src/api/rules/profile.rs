@@ -4,6 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::Validati
 
 use super::artifact::file_source;
 use super::config::config;
+use super::dhcp::options;
 use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
 
@@ -21,6 +22,7 @@ pub(in crate::api) fn profile() -> Vec<At> {
     all.extend(selector());
     all.extend(params());
     all.extend(config());
+    all.extend(options("options"));
     all
 }
 

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
+use super::dhcp::{classes, options, ranges};
 use super::syntax::{is_cidr, is_time, mac_pattern};
 use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, params, quoted, rule, rule_of};
 
@@ -39,6 +40,11 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     all.extend(atomic);
     all.extend(params());
     all.extend(hosts);
+    all.extend(options("options"));
+    all.extend(classes());
+    all.extend(ranges("relays"));
+    all.extend(ranges("exclude"));
+    all.extend([at("routes").list(List::Atomic), host("routes[].via")]);
     all
 }
 
@@ -104,7 +110,7 @@ fn serves_after() -> ValidationRule {
 }
 
 /// A pool starts before it ends.
-fn order() -> ValidationRule {
+pub(super) fn order() -> ValidationRule {
     rule_of(
         "end",
         &format!(

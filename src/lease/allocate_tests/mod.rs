@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lease::{AddressSet, MAX_CLIENT_ID};
+use crate::lease::{AddressSet, LeaseKey, MAX_CLIENT_ID};
 
 mod world;
 use self::world::{Client, World, at};
@@ -45,7 +45,7 @@ fn an_offer_sent_again_is_held_for_as_long_again() {
     world.offered(A);
     world.wait(50);
     world.offered(A);
-    world.wait(50);
+    world.wait(9);
     assert_eq!(
         world.discover(B),
         Answer::Silent(SilentReason::PoolExhausted)
@@ -62,6 +62,19 @@ fn an_offer_nobody_takes_goes_to_somebody_else_after_a_minute() {
     );
     world.wait(OFFER_HOLD_SECS);
     assert_eq!(world.offered(B), at(10));
+}
+
+#[test]
+fn a_flood_of_offers_holds_half_of_the_pools_and_keeps_nobody_out() {
+    let mut world = World::new().with_pool(1, 100);
+    for client in 1..=200 {
+        world.offered(Client(client));
+    }
+    let held = world.table.counts("default/lab").offered;
+    assert!((50..=51).contains(&held), "{held}");
+    // Whoever asks gets one of those that nobody holds.
+    let address = world.offered(Client(201));
+    assert_eq!(world.select(Client(201), address), Answer::Ack(address));
 }
 
 #[test]

@@ -280,7 +280,7 @@ fn unresolved(input: &MachineInput<'_>, standing: Standing<'_>) -> Judgement {
             .next()
     };
     let (reason, message) = match (standing.rule, standing.subnet) {
-        (Rule::SubnetDefault, Some(subnet)) => {
+        (Rule::SubnetDefault | Rule::Class, Some(subnet)) => {
             let name = &subnet.name;
             let object = ObjectRef::new(crate::api::Kind::Subnet, &name.namespace, &name.name);
             let what = missing(&object).unwrap_or_default();
@@ -292,7 +292,14 @@ fn unresolved(input: &MachineInput<'_>, standing: Standing<'_>) -> Judgement {
             let message = format!("{what}; until then it is sent to its disk");
             (Reason::Problem("ProfileNotFound"), message)
         }
-        (Rule::SubnetDefault | Rule::Selector | Rule::NamespaceDefault | Rule::None, _) => {
+        (
+            Rule::SubnetDefault
+            | Rule::Class
+            | Rule::Selector
+            | Rule::NamespaceDefault
+            | Rule::None,
+            _,
+        ) => {
             let what = "no rule gives it a profile and it is sent to its disk; set `profileRef`, a profile's `machineSelector` or `default: true`, or `boot.policy: Local` where that is meant";
             (Reason::NoProfile, what.to_owned())
         }
@@ -304,6 +311,7 @@ const fn by_rule(rule: Rule) -> (Reason, &'static str) {
     match rule {
         Rule::ProfileRef => (Reason::ProfileRef, "which its profileRef names"),
         Rule::Selector => (Reason::MachineSelector, "whose selector matches it best"),
+        Rule::Class => (Reason::SubnetDefault, "which its class on the Subnet names"),
         Rule::SubnetDefault => (Reason::SubnetDefault, "the default of its Subnet"),
         Rule::NamespaceDefault => (Reason::NamespaceDefault, "the default of its namespace"),
         Rule::None => (Reason::NoProfile, "by no rule"),

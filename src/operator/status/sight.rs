@@ -12,13 +12,14 @@ use crate::snapshot::{
 };
 
 /// Mistakes in which two objects want the same and the older one wins.
-const CONFLICTS: [&str; 9] = [
+const CONFLICTS: [&str; 10] = [
     "DuplicateMac",
     "DuplicateIp",
     "DuplicateUuid",
     "DuplicateSerial",
     "DuplicateAssetTag",
     "InterfaceTaken",
+    "RelayTaken",
     "SubnetsOverlap",
     "TwoDefaults",
     "SelectorTie",
@@ -146,13 +147,7 @@ impl Sight {
         let plan = subnet
             .map(|subnet| {
                 let spec = &machine.spec();
-                let identity = Identity {
-                    mac,
-                    uuid: spec.uuid,
-                    serial: spec.serial.clone(),
-                    asset: spec.asset_tag.clone(),
-                    asked: true,
-                };
+                let identity = Identity::of(spec, mac);
                 self.snapshot.plan(subnet, &identity)
             })
             // A MAC address that two objects name belongs to the older.

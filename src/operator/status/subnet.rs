@@ -49,6 +49,8 @@ pub struct SubnetInput<'a> {
 pub enum Listening {
     /// It serves this interface.
     On(Link),
+    /// There is none: relays send requests to any listener.
+    Relayed,
     /// It does not, for this cause.
     Down(String),
     /// It was not started yet.
@@ -62,7 +64,7 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     let entry = input.sight.snapshot.subnet(&key);
     let link = match input.listener {
         Listening::On(link) => Some(link),
-        Listening::Down(_) | Listening::Starting => None,
+        Listening::Relayed | Listening::Down(_) | Listening::Starting => None,
     }
     .filter(|_| entry.is_some());
     let foreign = foreign(input);
@@ -170,6 +172,10 @@ fn interface_ready(input: &SubnetInput<'_>, entry: Option<&SubnetEntry>) -> Judg
                 link.address, link.name
             );
             judge(Truth::True, Reason::Listening, what)
+        }
+        Listening::Relayed => {
+            let what = "it is reached through relays, which send to any of our interfaces";
+            judge(Truth::True, Reason::Listening, what.to_owned())
         }
         Listening::Down(cause) => judge(Truth::False, Reason::InterfaceDown, cause.clone()),
         Listening::Starting => {

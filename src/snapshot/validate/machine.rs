@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::{Found, is_unicast};
-use crate::api::{Kind, Machine, MachineSpec, ObjectRef, Problem};
+use super::{Found, dhcp, is_unicast};
+use crate::api::{Kind, Machine, MachineSpec, ObjectRef, Problem, Reservation};
 use crate::boot::tag_key;
 use crate::snapshot::names;
 
@@ -30,27 +30,40 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
             }
             once(&mut found, &mut ips, ip, index, ("ip", "DuplicateIp"));
         }
-        if let Some(name) = &interface.hostname
-            && !names::is_host_name(name)
-        {
-            found.error(
-                at("hostname"),
-                "BadHostname",
-                format!("`{}` is not a host name", name.escape_debug()),
-                "use letters, digits and `-`, with dots between the parts",
-            );
-        }
+        hostname(&mut found, at("hostname"), interface.hostname.as_deref());
     }
+    reservations(&mut found, &machine.spec);
     if let Some(profile) = &machine.spec.profile_ref {
         found.reference("/spec/profileRef/name", Kind::BootProfile, &profile.name);
     }
+    dhcp::options(&mut found, "/spec/options", &machine.spec.options);
     found.problems
+}
+
+fn hostname(found: &mut Found, at: String, name: Option<&str>) {
+    if let Some(name) = name.filter(|name| !names::is_host_name(name)) {
+        let what = format!("`{}` is not a host name", name.escape_debug());
+        let cure = "use letters, digits and `-`, with dots between the parts";
+        found.error(at, "BadHostname", what, cure);
+    }
+}
+
+fn reservations(found: &mut Found, spec: &MachineSpec) {
+    for (index, reservation) in spec.reservations.iter().enumerate() {
+        let at = |field: &str| format!("/spec/reservations/{index}/{field}");
+        found.unicast(&at("ip"), reservation.ip);
+        hostname(found, at("hostname"), reservation.hostname.as_deref());
+        for (field, id) in reservation.ids() {
+            dhcp::id(found, &at(field), id);
+        }
+    }
 }
 
 /// A machine must be known by something, and by what is its own.
 fn identity(found: &mut Found, spec: &MachineSpec) {
     let tags = [("serial", &spec.serial), ("assetTag", &spec.asset_tag)];
-    let named = spec.uuid.is_some() || tags.iter().any(|(_, tag)| tag.is_some());
+    let by_id = spec.reservations.iter().any(Reservation::names_a_machine);
+    let named = spec.uuid.is_some() || tags.iter().any(|(_, tag)| tag.is_some()) || by_id;
     if spec.interfaces.is_empty() && !named {
         let what = "a machine without interfaces is never seen";
         let cure = "name one with its `mac`, or give its `uuid`, `serial` or `assetTag`";

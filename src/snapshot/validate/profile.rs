@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Found;
 use super::artifact::file_source;
 use super::config::config;
+use super::{Found, dhcp};
 use crate::api::{
     BootProfile, BootProfileSpec, FileField, InitrdSource, IsoMethod, Kind, LinuxSource,
     LoaderKind, ObjectRef, Operator, Problem, Selector,
@@ -33,6 +33,7 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     if let Some(selector) = &spec.machine_selector {
         self::selector(&mut found, selector);
     }
+    dhcp::options(&mut found, "/spec/options", &spec.options);
     found.problems
 }
 

@@ -1,6 +1,6 @@
 //! What a Subnet must be.
 
-use super::{Found, is_unicast};
+use super::{Found, dhcp, is_unicast};
 use crate::api::{Kind, Lifetime, Lifetimes, Mode, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
 use crate::snapshot::names;
 
@@ -18,7 +18,9 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
         let cure = "name a unicast network such as 10.33.0.0/16";
         found.error("/spec/cidr", "BadCidr", what, cure);
     }
-    interface(&mut found, &spec.interface);
+    if let Some(name) = &spec.interface {
+        interface(&mut found, name);
+    }
     if let Some(profile) = &spec.default_profile_ref {
         found.reference(
             "/spec/defaultProfileRef/name",
@@ -38,6 +40,10 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
     auto(&mut found, spec);
     pools(&mut found, spec);
     addresses(&mut found, spec);
+    dhcp::ranges(&mut found, "relays", &spec.relays);
+    dhcp::ranges(&mut found, "exclude", &spec.exclude);
+    dhcp::options(&mut found, "/spec/options", &spec.options);
+    dhcp::classes(&mut found, spec);
     for (index, domain) in spec.dns.search.iter().enumerate() {
         if !names::is_host_name(domain.strip_suffix('.').unwrap_or(domain)) {
             found.error(
@@ -162,17 +168,7 @@ fn pools(found: &mut Found, spec: &SubnetSpec) {
                 found.see("/spec/cidr", "the network");
             }
         }
-        if pool.start > pool.end {
-            found.error(
-                format!("/spec/pools/{index}/end"),
-                "BadRange",
-                format!(
-                    "the pool ends at {} before it starts at {}",
-                    pool.end, pool.start
-                ),
-                "swap `start` and `end`",
-            );
-        }
+        dhcp::in_order(found, &format!("/spec/pools/{index}"), pool);
         let older = spec.pools.iter().take(index).enumerate();
         for (first, other) in older.filter(|(_, other)| overlap(pool, other)) {
             found.error(
@@ -202,6 +198,9 @@ fn addresses(found: &mut Found, spec: &SubnetSpec) {
             found.warn(&pointer, "OutsideCidr", what, "machines cannot reach it");
         }
         in_pool(found, spec, &pointer, *router);
+    }
+    for (index, route) in spec.routes.iter().enumerate() {
+        found.unicast(&format!("/spec/routes/{index}/via"), route.via);
     }
     let lists = [("dns/servers", &spec.dns.servers), ("ntp", &spec.ntp)];
     for (field, list) in lists {

@@ -22,43 +22,15 @@ struct Planned {
 /// Kinds that are not served yet, and what to do instead.
 const KINDS: &[(&str, &str)] = &[("DhcpLease", "remove it; Reveille keeps its own leases")];
 
-/// Planned fields that stand in place of a field required today.
-pub(super) const REPLACING: [&str; 1] = ["interfaceSelector"];
-
 const OTHER_SOURCE: &str = "write the menu as an iPXE script in `script`";
 
 const FIELDS: &[Planned] = &[
     field(
         Kind::Subnet,
-        "/spec/relays",
-        "remove it, and serve the network from a host that has an interface and an address in it",
-    ),
-    field(
-        Kind::Subnet,
         "/spec/interfaceSelector",
         "name the interface in `interface`",
     ),
-    field(
-        Kind::Subnet,
-        "/spec/identity",
-        "remove it; machines are known by their MAC",
-    ),
-    field(
-        Kind::Subnet,
-        "/spec/conflictProbe",
-        "remove it; keep foreign addresses out of the pools",
-    ),
-    field(
-        Kind::Subnet,
-        "/spec/options",
-        "remove it; `routers`, `dns`, `ntp` and `mtu` are there",
-    ),
     field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
-    field(
-        Kind::Machine,
-        "/spec/options",
-        "remove it; the Subnet says what machines are told",
-    ),
 ];
 
 /// What to do instead of the field at `pointer`, if it is a planned one.

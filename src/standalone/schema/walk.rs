@@ -74,12 +74,11 @@ impl Walk<'_> {
             let of = known.get(name).or(rest);
             !(value.is_null() && of.is_some_and(|of| of.nullable != Some(true)))
         });
-        let mut replaced = false;
         for (name, value) in fields.iter_mut() {
             let pointer = join(at, name);
             match known.get(name).or(rest) {
                 Some(schema) => self.value(schema, value, &pointer),
-                None => replaced |= self.unknown_field(name, &pointer, known.keys()),
+                None => self.unknown_field(name, &pointer, known.keys()),
             }
         }
         let count = i64::try_from(fields.len()).unwrap_or(i64::MAX);
@@ -88,8 +87,7 @@ impl Walk<'_> {
             self.tell(at, "TooMany", what, format!("at most {most} are served"));
         }
         for name in schema.required.iter().flatten() {
-            // Where its planned sibling stands, this one was not forgotten.
-            if !fields.contains_key(name) && !replaced {
+            if !fields.contains_key(name) {
                 let pointer = join(at, name);
                 let what = format!("`{}` is missing", self.field(&pointer));
                 let cure = known.get(name).map(missing_cure).unwrap_or_default();
@@ -98,18 +96,17 @@ impl Walk<'_> {
         }
     }
 
-    /// `true` where it is a planned field that stands for a required one.
     fn unknown_field<'k>(
         &mut self,
         name: &str,
         pointer: &str,
         known: impl Iterator<Item = &'k String> + Clone,
-    ) -> bool {
+    ) {
         let field = self.field(pointer);
         if let Some(cure) = planned::field_cure(self.object.kind, pointer) {
             let what = format!("`{}` is not served by this version", shown(&field));
             self.tell(pointer, "NotServed", what, cure);
-            return planned::REPLACING.contains(&name);
+            return;
         }
         let cure = if matches!(name, "true" | "false") {
             "quote the key; y, n, yes, no, on and off are booleans in YAML".to_owned()
@@ -119,7 +116,6 @@ impl Walk<'_> {
         };
         let what = format!("unknown field `{}`", shown(&field));
         self.tell(pointer, "UnknownField", what, cure);
-        false
     }
 
     fn array(&mut self, schema: &JSONSchemaProps, items: &mut [Value], at: &str) {

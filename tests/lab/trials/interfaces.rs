@@ -110,6 +110,29 @@ fn moves() -> Result<()> {
     Ok(())
 }
 
+/// What is asked in a VLAN that is not ours is not answered, there or here.
+pub(super) fn tagged(site: &mut Site) -> Result<Vec<String>> {
+    let _server = site.serve()?;
+    let mut card = Card::plug("own", ns::BRIDGE)?;
+    let stranger = Machine::number(9);
+    for broadcast in [true, false] {
+        let stranger = Machine {
+            broadcast,
+            ..stranger
+        };
+        let discover = stranger.broadcasts(&stranger.message(MessageType::Discover));
+        card.send_tagged(&discover, 33)?;
+        // It comes later and is answered: so would the first have been by now.
+        Machine::number(1).lease(&mut card)?;
+    }
+    let replies = overheard(&mut card)?;
+    let about = replies.iter().find(|reply| reply.mac() == stranger.mac);
+    ensure!(about.is_none(), "an answer to a tagged frame: {about:?}");
+    // The same without a tag.
+    stranger.lease(&mut card)?;
+    Ok(vec!["silent to frames of another VLAN".to_owned()])
+}
+
 /// What is asked on an interface without a Subnet is not answered.
 pub(super) fn one_only(site: &mut Site) -> Result<Vec<String>> {
     ns::bridge("br1", "198.51.100.1")?;

@@ -13,6 +13,7 @@ mod peers;
 mod ports;
 mod privileges;
 mod probe;
+mod relays;
 mod reload;
 mod site;
 mod slow;
@@ -39,7 +40,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 23] = [
+pub(crate) const ALL: [Trial; 25] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -63,6 +64,11 @@ pub(crate) const ALL: [Trial; 23] = [
     trial("bad-state", &[], bad_state::heals),
     trial("real-clients", &["udhcpc", "dhclient"], clients::classic),
     trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
+    trial(
+        "behind-a-relay",
+        &["udhcpc", "dnsmasq"],
+        relays::far_network,
+    ),
     trial("sigterm-drains", &[], drain::sigterm),
     trial("strangers", &[], strangers::push),
     trial("proxy-ports", &["dnsmasq", "udhcpc"], beside::dnsmasq),
@@ -82,6 +88,7 @@ pub(crate) const ALL: [Trial; 23] = [
         privileges::becomes_nobody,
     ),
     trial("one-interface-only", &[], interfaces::one_only),
+    trial("tagged-frames", &[], interfaces::tagged),
     trial("not-root", &["setpriv"], privileges::says_what_is_missing),
 ];
 

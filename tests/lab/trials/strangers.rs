@@ -29,7 +29,7 @@ const GROWTH: u64 = 48 << 20;
 /// Ways in which noise is named when it is ignored.
 const SILENCES: [&str; 7] = [
     r#"reveille_dhcp_requests_total{outcome="packet-too-short",type="none"}"#,
-    r#"reveille_dhcp_requests_total{outcome="pool-exhausted",type="discover"}"#,
+    r#"reveille_dhcp_requests_total{outcome="too-often",type="discover"}"#,
     r#"reveille_dhcp_requests_total{outcome="not-a-request",type="none"}"#,
     r#"reveille_tftp_ignored_total{reason="opcode-unknown"}"#,
     r#"reveille_tftp_ignored_total{reason="name-unterminated"}"#,
@@ -53,6 +53,8 @@ pub(super) fn push(site: &mut Site) -> Result<Vec<String>> {
     tcp_noise(&mut dice)?;
 
     known.renew(&mut card, lease)?.acks(lease.address)?;
+    // Offers to machines that were made up keep no address from one that is there.
+    Machine::number(2).lease(&mut card)?;
     ensure!(
         known.discover(&mut card)?.address == lease.address,
         "another address"

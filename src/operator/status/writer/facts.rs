@@ -166,7 +166,7 @@ impl Writer {
         let key = format!("{}/{}", object.namespace, object.name);
         let now = clock::now();
         let servers = self.sources.heard.servers(&key, now);
-        let listener = self.listener(&key);
+        let listener = self.listener(sight, &key);
         let usage = self.sources.usages.of(&key);
         // A start is no news: what was said before is so again in a moment.
         let is_starting = listener == Listening::Starting || usage.is_none();
@@ -193,7 +193,12 @@ impl Writer {
         self.news(object, info, (&old, conditions.0), (&status, conditions.1))
     }
 
-    fn listener(&self, key: &str) -> Listening {
+    fn listener(&self, sight: &Sight, key: &str) -> Listening {
+        let key = match sight.snapshot.subnet(key).map(|it| it.listener.as_deref()) {
+            Some(None) => return Listening::Relayed,
+            Some(Some(listener)) => listener,
+            None => key,
+        };
         let services = self.sources.supervisor.health();
         let [dhcp, boot] = (self.sources.listeners)(key);
         // A proxy that nobody can ask at UDP 4011 boots no UEFI machine.

@@ -119,10 +119,16 @@ impl Question {
     }
 
     /// What a PXE client with `address` asks a boot server at UDP 4011 (PXE
-    /// 2.1 section 2.2.5): what do I boot?
+    /// 2.1 section 2.2.5): what do I boot? Of a menu, the item of this type.
     #[must_use]
-    pub fn boot_server(&self, address: Ipv4Addr) -> Vec<u8> {
-        self.packet(3, address, &[])
+    pub fn boot_server(&self, address: Ipv4Addr, item: Option<u16>) -> Vec<u8> {
+        // Boot item (PXE 2.1 section 2.4): type, and layer 0.
+        let chosen = item.map(|item| {
+            let [high, low] = item.to_be_bytes();
+            (option::VENDOR_OPTIONS, vec![71, 4, high, low, 0, 0, 255])
+        });
+        let chosen: Vec<(u8, Vec<u8>)> = chosen.into_iter().collect();
+        self.packet(3, address, &chosen)
     }
 
     /// The last: I do not need `address` any more.

@@ -216,8 +216,8 @@ impl Run<'_> {
 
     /// From what the firmware is told to the last file.
     async fn boot(&mut self, talk: &Talk, role: Role, boot: Boot, all: &mut Vec<Heard>) {
-        let boot = if let Boot::Ask(server) = boot {
-            match self.ask_boot_server(role, server).await {
+        let boot = if let Boot::Ask(server, item) = boot {
+            match self.ask_boot_server(role, server, item).await {
                 Some(boot) => boot,
                 None => return,
             }
@@ -244,7 +244,12 @@ impl Run<'_> {
     }
 
     /// What a boot server says at UDP 4011.
-    async fn ask_boot_server(&mut self, role: Role, server: Ipv4Addr) -> Option<Boot> {
+    async fn ask_boot_server(
+        &mut self,
+        role: Role,
+        server: Ipv4Addr,
+        item: Option<u16>,
+    ) -> Option<Boot> {
         const NAME: &str = "4011";
         if let Err(seen) = self.wire.may_reach(server) {
             self.fail(NAME, &seen, ALSO);
@@ -252,7 +257,7 @@ impl Run<'_> {
         }
         // Who has no other address answers for the interface's own.
         let own = self.wire.address().unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let packet = self.question(role, None).boot_server(own);
+        let packet = self.question(role, None).boot_server(own, item);
         let uefi = role.architecture().is_some_and(Architecture::is_uefi);
         let from = if uefi { Wire::uefi_port() } else { CLIENT_PORT };
         let wait = self.play.wait;
@@ -282,7 +287,7 @@ impl Run<'_> {
                 return None;
             }
             // A boot server does not send to another one.
-            Boot::Ask(_) => return None,
+            Boot::Ask(..) => return None,
         };
         self.fetch(NAME, &url).await
     }
@@ -297,7 +302,7 @@ impl Run<'_> {
                 let cure = "iPXE wants the URL of a script in option 67 where option 77 says iPXE";
                 return self.fail(NAME, why, cure);
             }
-            Boot::Ask(_) => return,
+            Boot::Ask(..) => return,
         };
         let mut seen = BTreeSet::new();
         for _ in 0..SCRIPTS {

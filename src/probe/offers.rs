@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::report::DhcpServer;
 use crate::dhcp::option;
+use crate::packets::options::unhex;
 use crate::packets::{Decoded, Role};
 
 /// A reply and where it came from.
@@ -21,8 +22,8 @@ pub(super) enum Boot {
     File(Ipv4Addr, String),
     /// A URL.
     Url(String),
-    /// This boot server says what, at UDP 4011.
-    Ask(Ipv4Addr),
+    /// This boot server says what, at UDP 4011; of a menu, for this item.
+    Ask(Ipv4Addr, Option<u16>),
     /// Nothing is named, for this reason.
     Nothing(&'static str),
 }
@@ -69,6 +70,24 @@ impl Heard {
         named
             .and_then(|name| name.parse().ok())
             .unwrap_or_else(|| self.server())
+    }
+
+    /// The type of the first item of its menu (43.9, PXE 2.1 section 2.4), which
+    /// firmware takes when nobody presses a key.
+    fn first_item(&self) -> Option<u16> {
+        const MENU: u8 = 9;
+        let mut options = self.packet.options.iter();
+        let field = options.find(|field| field.code == option::VENDOR_OPTIONS)?;
+        let data = unhex(&field.hex)?;
+        let mut rest = data.as_slice();
+        while let [code, length, behind @ ..] = rest {
+            let (value, others) = behind.split_at_checked(usize::from(*length))?;
+            match (*code, value) {
+                (MENU, [high, low, ..]) => return Some(u16::from_be_bytes([*high, *low])),
+                _ => rest = others,
+            }
+        }
+        None
     }
 
     fn boot(&self) -> Option<Boot> {
@@ -120,15 +139,15 @@ pub(super) fn boot(role: Role, lease: &Heard, heard: &[Heard]) -> Boot {
         && lease.packet.option(option::VENDOR_OPTIONS).is_none()
         && matches!(role, Role::Pxe(arch) if arch.is_uefi());
     match lease.boot() {
-        Some(_) if binl => return Boot::Ask(lease.next_server()),
+        Some(_) if binl => return Boot::Ask(lease.next_server(), lease.first_item()),
         Some(boot) => return boot,
         None => {}
     }
     match proxies().next() {
         Some(proxy) => proxy
             .boot()
-            .unwrap_or_else(|| Boot::Ask(proxy.next_server())),
-        None if binl => Boot::Ask(lease.next_server()),
+            .unwrap_or_else(|| Boot::Ask(proxy.next_server(), proxy.first_item())),
+        None if binl => Boot::Ask(lease.next_server(), lease.first_item()),
         None => Boot::Nothing("no reply names a file"),
     }
 }
@@ -223,15 +242,26 @@ mod tests {
         assert_eq!(boot(BIOS, &plain, &[names]), file("undionly.kpxe"));
         assert_eq!(
             boot(UEFI, &plain, &[other.clone(), asks]),
-            Boot::Ask(NEXT.into())
+            Boot::Ask(NEXT.into(), None)
         );
         assert!(matches!(boot(UEFI, &plain, &[other]), Boot::Nothing(_)));
     }
 
     #[test]
+    fn of_a_menu_the_first_item_is_asked_for() {
+        let menu = b"\x06\x01\x03\x09\x0a\x80\x01\x02ok\x00\x07\x02no\x0a\x03\x00ok\xff";
+        let proxy = heard(NONE, NEXT, &[(60, b"PXEClient"), (43, menu)]);
+        let plain = heard(ADDRESS, NONE, &[]);
+        let want = Boot::Ask(NEXT.into(), Some(0x8001));
+        assert_eq!(boot(BIOS, &plain, &[proxy]), want);
+        let cut = heard(NONE, NEXT, &[(60, b"PXEClient"), (43, b"\x09\xff\x00")]);
+        assert_eq!(boot(BIOS, &plain, &[cut]), Boot::Ask(NEXT.into(), None));
+    }
+
+    #[test]
     fn an_offer_with_60_and_without_43_is_asked_again_by_uefi() {
         let binl = heard(ADDRESS, NEXT, &[(60, b"PXEClient"), (67, b"x.efi")]);
-        assert_eq!(boot(UEFI, &binl, &[]), Boot::Ask(NEXT.into()));
+        assert_eq!(boot(UEFI, &binl, &[]), Boot::Ask(NEXT.into(), None));
         assert_eq!(boot(BIOS, &binl, &[]), file("x.efi"));
     }
 

@@ -124,6 +124,10 @@ impl From<&io::Error> for HandshakeFailed {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the errors of rustls are its own and open; what is not named is said in its words"
+)]
 impl From<&Error> for HandshakeFailed {
     fn from(error: &Error) -> Self {
         match error {
@@ -138,15 +142,23 @@ impl From<&Error> for HandshakeFailed {
 }
 
 const fn incompatible(why: &PeerIncompatible) -> HandshakeFailed {
-    match why {
+    if matches!(
+        why,
         PeerIncompatible::Tls12NotOffered
-        | PeerIncompatible::Tls12NotOfferedOrEnabled
-        | PeerIncompatible::ServerDoesNotSupportTls12Or13
-        | PeerIncompatible::SupportedVersionsExtensionRequired => HandshakeFailed::TooOld,
-        _ => HandshakeFailed::NothingInCommon,
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+    ) {
+        HandshakeFailed::TooOld
+    } else {
+        HandshakeFailed::NothingInCommon
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of forty alerts these say something that a person can mend"
+)]
 const fn alerted(alert: AlertDescription) -> HandshakeFailed {
     match alert {
         AlertDescription::UnknownCA => HandshakeFailed::Untrusted,

@@ -56,11 +56,10 @@ fn pair(certificate: &Path) -> Result<CertifiedKey, TlsError> {
         )
     })?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
-        let reason = match error {
-            rustls::Error::InconsistentKeys(_) => {
-                "is not the key of the certificate beside it".to_owned()
-            }
-            other => format!("cannot be used with its certificate ({other})"),
+        let reason = if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            "is not the key of the certificate beside it".to_owned()
+        } else {
+            format!("cannot be used with its certificate ({error})")
         };
         wrong(&path, reason)
     })

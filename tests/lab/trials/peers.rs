@@ -47,7 +47,7 @@ pub(super) fn are_probed(site: &mut Site) -> Result<Vec<String>> {
     // A proxy beside a Kea that knows of no boots; UEFI is sent to UDP 4011.
     let kea = start_kea(&folder, false)?;
     let proxy = start_dnsmasq(&folder, &tree, true)?;
-    let went = boots("uefi")?;
+    let went = boots("bios,uefi")?;
     ensure!(
         went.iter().all(|step| step.ends_with("pass")),
         "the proxy: {went:?}"

@@ -36,7 +36,8 @@ const HELLO: &str = "This is a test file over TLS.";
 
 /// A door with TLS, and what it needs.
 struct Door {
-    runtime: Runtime,
+    /// Kept: the door closes with it.
+    _runtime: Runtime,
     folder: TempDir,
     address: SocketAddr,
     registry: Meter,
@@ -81,7 +82,7 @@ impl Door {
         let keeper = Arc::new(Mutex::new(keeper));
         runtime.spawn(Keeper::run(keeper, cancel.clone()));
         Self {
-            runtime,
+            _runtime: runtime,
             folder,
             address,
             registry,

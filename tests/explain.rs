@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -180,6 +180,7 @@ proptest! {
                 unicast,
                 from: SocketAddrV4::new(request.giaddr, 67),
                 boot_port: None,
+                wire: Wire::Alone,
                 told: &(),
                 loader_sent,
                 authority: Authority::Sole,

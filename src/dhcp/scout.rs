@@ -182,7 +182,7 @@ impl Scout {
     fn link(&self) -> anyhow::Result<Link> {
         let cidr: Cidr = self.spec.cidr;
         Ok(find_link(
-            &self.spec.interface,
+            self.spec.interface.as_deref().unwrap_or_default(),
             cidr,
             self.spec.next_server,
         )?)

@@ -121,7 +121,6 @@ impl Story {
             Destination::Client(address) | Destination::Hardware { address, .. } => {
                 (address, CLIENT_PORT)
             }
-            Destination::Asker(asker) => (*asker.ip(), asker.port()),
             Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
         };
         let packet = Sighted {

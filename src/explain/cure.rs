@@ -12,7 +12,19 @@ pub(super) const fn of_silence(why: Ignored) -> Option<&'static str> {
         Ignored::SubnetGone => {
             "no Subnet is served on that interface: is its manifest right, and its mode not Disabled?"
         }
-        Ignored::RelayUnknown => "add a Subnet whose cidr has the relay's address (giaddr)",
+        Ignored::RelayUnknown => {
+            "add a Subnet whose cidr has the relay's address (giaddr), or name that in its `relays`"
+        }
+        Ignored::LinkUnknown => {
+            "add a Subnet whose cidr has the address that the relay (option 82.5) or the client (118) selects"
+        }
+        Ignored::RelayNoHost => {
+            "set the relay's own address up: it gives one that no host can have"
+        }
+        Ignored::SourceNoHost | Ignored::SourceElsewhere => {
+            "no answer goes to an address that is not this one machine's; what sends it?"
+        }
+        Ignored::TooOften => "find out why it asks so often; it is heard again in ten seconds",
         Ignored::Machine(Unserved::Unknown) => {
             "write a Machine with its MAC address, or set `unknownMachines: Boot` on the Subnet"
         }

@@ -23,6 +23,7 @@ pub struct RuleLine {
 pub(super) fn rules(snapshot: &Snapshot, subnet: &SubnetEntry, plan: &Plan<'_>) -> Vec<RuleLine> {
     let mut lines = vec![profile_ref(plan)];
     lines.extend(selectors(snapshot, subnet, plan));
+    lines.extend(class(subnet, plan));
     lines.push(subnet_default(snapshot, subnet, plan));
     lines.push(namespace_default(snapshot, subnet, plan));
     lines
@@ -45,7 +46,11 @@ fn against(plan: &Plan<'_>, rule: Rule) -> (&'static str, String) {
     }
     let why = match winner {
         Rule::None => "the Machine has a mistake; no rule is asked".to_owned(),
-        Rule::ProfileRef | Rule::Selector | Rule::SubnetDefault | Rule::NamespaceDefault => {
+        Rule::ProfileRef
+        | Rule::Selector
+        | Rule::Class
+        | Rule::SubnetDefault
+        | Rule::NamespaceDefault => {
             format!("{} comes first", winner.as_str())
         }
     };
@@ -115,11 +120,33 @@ fn selector(plan: &Plan<'_>, candidate: &Candidate<'_>) -> RuleLine {
             let why = "another matches by more requirements, has a higher priority, or is older";
             line(rule, name, "lost", format!("{rank}; {why}"))
         }
-        Rule::ProfileRef | Rule::SubnetDefault | Rule::NamespaceDefault | Rule::None => {
+        Rule::ProfileRef
+        | Rule::Class
+        | Rule::SubnetDefault
+        | Rule::NamespaceDefault
+        | Rule::None => {
             let (outcome, why) = against(plan, rule);
             line(rule, name, outcome, format!("{rank}; {why}"))
         }
     }
+}
+
+/// The class of clients, where the Subnet has any with a profile.
+fn class(subnet: &SubnetEntry, plan: &Plan<'_>) -> Option<RuleLine> {
+    let rule = Rule::Class;
+    if subnet.class_profiles.is_empty() {
+        return None;
+    }
+    let won = plan.profile.filter(|_| plan.rule == rule);
+    let name = won.map(|profile| profile.name.name.as_str());
+    let (outcome, why) = match plan.rule {
+        Rule::Class | Rule::ProfileRef | Rule::Selector => against(plan, rule),
+        Rule::SubnetDefault | Rule::NamespaceDefault | Rule::None => (
+            "unset",
+            "the client is of no class with a profile".to_owned(),
+        ),
+    };
+    Some(line(rule, name, outcome, why))
 }
 
 fn subnet_default(snapshot: &Snapshot, subnet: &SubnetEntry, plan: &Plan<'_>) -> RuleLine {

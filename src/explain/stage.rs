@@ -1,6 +1,6 @@
 //! What each firmware and loader of a machine gets, exchange by exchange.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use super::cure;
 use crate::boot::{Architecture, MacAddress};
 use crate::dhcp::answer::BootAnswer;
 use crate::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
+use crate::dhcp::destination::SERVER_PORT;
 use crate::dhcp::lookout::Wire;
 use crate::dhcp::reply::{Reply, ReplyKind};
 use crate::dhcp::request::Request;

@@ -23,6 +23,11 @@ pub(in crate::api) fn subnet() -> Vec<At> {
             ),
             "%(self)% holds no addresses of hosts; name a unicast network such as 10.33.0.0/16",
         )),
+        at("").rule(rule_of(
+            "interface",
+            "self.mode != 'Auto' || has(self.interface)",
+            "a Subnet that looks for other servers needs a wire to look at; name its `interface`",
+        )),
         interface(),
         lifetimes(),
         pools(),

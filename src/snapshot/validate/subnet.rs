@@ -18,8 +18,18 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
         let cure = "name a unicast network such as 10.33.0.0/16";
         found.error("/spec/cidr", "BadCidr", what, cure);
     }
-    if let Some(name) = &spec.interface {
-        interface(&mut found, name);
+    match &spec.interface {
+        Some(name) => interface(&mut found, name),
+        None if spec.mode == Mode::Auto => {
+            let what = "a Subnet that looks for other servers needs a wire to look at";
+            found.error(
+                "/spec/interface",
+                "NoInterface",
+                what,
+                "name its `interface`",
+            );
+        }
+        None => {}
     }
     if let Some(profile) = &spec.default_profile_ref {
         found.reference(

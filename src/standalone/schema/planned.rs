@@ -3,18 +3,14 @@
 //! Refused like any unknown field, but with a sentence that says so: a reader
 //! of the plan should not search for a slip of the finger.
 
-use serde_json::Value;
-
 use crate::api::Kind;
 
-/// One such field or value.
+/// One such field.
 struct Planned {
     /// The kind; `None` for all.
     kind: Option<Kind>,
     /// Pointer to the field; `*` stands for an index.
     pointer: &'static str,
-    /// The one value that is meant; `None` for the field as such.
-    value: Option<&'static str>,
     /// What to do instead.
     cure: &'static str,
 }
@@ -35,12 +31,12 @@ const FIELDS: &[Planned] = &[
 
 /// What to do instead of the field at `pointer`, if it is a planned one.
 pub(super) fn field_cure(kind: Kind, pointer: &str) -> Option<&'static str> {
-    find(kind, pointer, None)
-}
-
-/// What to do instead of `text` at `pointer`, if it is a planned value.
-pub(super) fn value_cure(kind: Kind, pointer: &str, value: &Value) -> Option<&'static str> {
-    find(kind, pointer, Some(value.as_str()?))
+    FIELDS
+        .iter()
+        .find(|planned| {
+            planned.kind.is_none_or(|of| of == kind) && matches_pointer(planned.pointer, pointer)
+        })
+        .map(|planned| planned.cure)
 }
 
 /// What to do instead of an object of the kind `kind`, if it is a planned one.
@@ -49,17 +45,6 @@ pub(super) fn kind_cure(kind: &str) -> Option<&'static str> {
         .iter()
         .find(|(planned, _)| *planned == kind)
         .map(|(_, cure)| *cure)
-}
-
-fn find(kind: Kind, pointer: &str, value: Option<&str>) -> Option<&'static str> {
-    FIELDS
-        .iter()
-        .find(|planned| {
-            planned.kind.is_none_or(|of| of == kind)
-                && planned.value == value
-                && matches_pointer(planned.pointer, pointer)
-        })
-        .map(|planned| planned.cure)
 }
 
 fn matches_pointer(pattern: &str, pointer: &str) -> bool {
@@ -75,21 +60,6 @@ const fn field(kind: Kind, pointer: &'static str, cure: &'static str) -> Planned
     Planned {
         kind: Some(kind),
         pointer,
-        value: None,
-        cure,
-    }
-}
-
-const fn value(
-    kind: Kind,
-    pointer: &'static str,
-    value: &'static str,
-    cure: &'static str,
-) -> Planned {
-    Planned {
-        kind: Some(kind),
-        pointer,
-        value: Some(value),
         cure,
     }
 }

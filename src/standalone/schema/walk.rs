@@ -184,16 +184,6 @@ impl Walk<'_> {
 
     fn unknown_value(&mut self, text: &str, known: &[&str], at: &str) {
         let what = format!("`{}` cannot be `{}`", self.field(at), shown(text));
-        let value = Value::String(text.to_owned());
-        if let Some(cure) = planned::value_cure(self.object.kind, at, &value) {
-            let what = format!(
-                "`{}: {}` is not served by this version",
-                self.field(at),
-                shown(text)
-            );
-            self.tell(at, "NotServed", what, cure);
-            return;
-        }
         let cure = suggest::cure(text, known.iter().copied());
         self.tell(at, "UnknownValue", what, cure);
     }

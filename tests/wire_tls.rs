@@ -17,10 +17,13 @@ use rcgen::{
 use reveille::clock::Millis;
 use reveille::events;
 use reveille::files::Roots;
+use reveille::governor::{Governor, GovernorMetrics};
 use reveille::http::{
-    AdminConfig, AdminServer, AdminTls, HttpConfig, HttpMetrics, HttpServer, Limits,
+    AdminConfig, AdminServer, AdminTls, AnswerFiles, HttpConfig, HttpMetrics, HttpServer, Limits,
+    Shown,
 };
 use reveille::lease::LeaseIndex;
+use reveille::packets::Ring;
 use reveille::snapshot::{self, Snapshot};
 use reveille::telemetry::Meter;
 use reveille::timeline::{Chronicle, Introductions};
@@ -58,13 +61,15 @@ impl Door {
         let (events, _) = events::queue(&Meter::default()).unwrap();
         let config = HttpConfig {
             listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
-            listing: true,
+            listing: Shown::AllBut(Vec::new()),
             limits: Limits::default(),
+            governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),
             snapshots,
             roots: Arc::new(Roots::new(Some(tree), Vec::new(), Vec::new())),
             tls: Some(tls),
             leases: LeaseIndex::default(),
             told: Introductions::default(),
+            answer_files: AnswerFiles::default(),
             events,
             metrics: HttpMetrics::register(&registry).unwrap(),
         };
@@ -418,6 +423,8 @@ fn admin(registry: &Meter) -> AdminConfig {
         chronicle: Chronicle::default(),
         approve: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
         scrub: Arc::new(|| Box::pin(async { Err("not here".to_owned()) })),
+        packets: Ring::default(),
+        explain: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
         registry: registry.clone(),
         metrics: HttpMetrics::register(registry).unwrap(),
     }

@@ -7,12 +7,16 @@ use anyhow::Context as _;
 use crate::telemetry::{Described, MetricKind};
 
 /// The parts of the page: heading, and the words that names begin with.
-const PARTS: [(&str, &[&str]); 9] = [
+const PARTS: [(&str, &[&str]); 10] = [
     ("Boots", &["reveille_boot_", "reveille_boots_"]),
     ("DHCP", &["reveille_dhcp_", "reveille_foreign_dhcp_"]),
     ("Leases", &["reveille_lease_"]),
     ("TFTP", &["reveille_tftp_"]),
     ("HTTP", &["reveille_http_"]),
+    (
+        "Turns on a link",
+        &["reveille_transfers_", "reveille_transfer_"],
+    ),
     (
         "Manifests and artifacts",
         &[

@@ -1,20 +1,25 @@
 //! TLS at the HTTP doors, by real clients: curl, and openssl's where one is
 //! wanted that is old or odd.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "the lints know test functions, not what they call"
+)]
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
-use reveille::clock::Millis;
+use reveille::clock;
 use reveille::events;
 use reveille::files::Roots;
 use reveille::governor::{Governor, GovernorMetrics};
@@ -128,11 +133,6 @@ impl Drop for Door {
     }
 }
 
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Millis(u64::try_from(since.as_millis()).unwrap())
-}
-
 fn has(program: &str) -> bool {
     let there = Command::new(program).arg("version").output().is_ok();
     if !there {
@@ -159,7 +159,7 @@ fn text(output: &Output) -> String {
 }
 
 fn own(folder: &Path) -> Origin {
-    Origin::Own(Arc::new(Authority::open(folder, now()).unwrap()))
+    Origin::Own(Arc::new(Authority::open(folder, clock::now()).unwrap()))
 }
 
 /// An authority, and what it signs.
@@ -229,7 +229,7 @@ fn the_own_authority_is_believed_by_who_has_its_certificate() {
     );
     // Opened again, it is the same authority.
     let before = fs::read(&ca).unwrap();
-    let again = Authority::open(door.folder.path(), now()).unwrap();
+    let again = Authority::open(door.folder.path(), clock::now()).unwrap();
     assert_eq!(fs::read(&ca).unwrap(), before);
     assert!(again.certificate().len() > 500);
 }

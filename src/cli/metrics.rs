@@ -12,7 +12,7 @@ const PARTS: [(&str, &[&str]); 10] = [
     ("DHCP", &["reveille_dhcp_", "reveille_foreign_dhcp_"]),
     ("Leases", &["reveille_lease_"]),
     ("TFTP", &["reveille_tftp_"]),
-    ("HTTP", &["reveille_http_"]),
+    ("HTTP", &["reveille_http_", "reveille_tls_"]),
     (
         "Turns on a link",
         &["reveille_transfers_", "reveille_transfer_"],

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    PKCS_RSA_SHA256, RsaKeySize, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use reveille::clock;
 use reveille::events;
@@ -189,6 +189,9 @@ impl Signer {
         } else {
             ExtendedKeyUsagePurpose::ServerAuth
         }];
+        // As its authority is called, it would pass for its own.
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(key, &self.issuer).unwrap();
         let at = |end: &str| folder.join(format!("{name}.{end}"));
         fs::write(at("key"), key.serialize_pem()).unwrap();

@@ -34,6 +34,10 @@ pub(super) fn of_kubeconfig(
         return Ok(None);
     };
     let except = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    // As Go has it; the matcher's star stands for names alone.
+    if except.trim() == "*" {
+        return Ok(None);
+    }
     let proxy = parsed(proxy.trim(), "HTTPS_PROXY")?;
     let rule = Matcher::builder().https(proxy.to_string()).no(except);
     Ok(rule.build().intercept(server).map(|_| proxy))

@@ -148,6 +148,8 @@ const fn incompatible(why: &PeerIncompatible) -> HandshakeFailed {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::SupportedVersionsExtensionRequired
+            // TLS 1.1 had no such extension, and that is looked at first.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
     ) {
         HandshakeFailed::TooOld
     } else {

@@ -514,7 +514,7 @@ const REFUSED: &[(&str, &str)] = &[
     // What another value sets, and what a Pod must not.
     ("settings.http=1", "'http' not allowed"),
     ("settings.kubeconfig=x", "'kubeconfig' not allowed"),
-    ("settings.no-listing=yes", "want boolean"),
+    ("settings.tftp-upload-replace=yes", "want boolean"),
     ("settings.discovered-max=many", "want integer"),
     ("settings.root=isos", "want array"),
     (

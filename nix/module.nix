@@ -139,7 +139,15 @@ let
     map (subnet: subnet.spec.interface) served
   );
   # Resources of a cluster are not known here.
-  proxies = cfg.cluster.enable || lib.any (subnet: lib.elem subnet.spec.mode [ "Proxy" "Auto" ]) served;
+  proxies =
+    cfg.cluster.enable
+    || lib.any (
+      subnet:
+      lib.elem subnet.spec.mode [
+        "Proxy"
+        "Auto"
+      ]
+    ) served;
 
   value =
     name: if cfg.settings.${name} == null then known.serve.${name}.default else cfg.settings.${name};

@@ -259,9 +259,10 @@ def wire():
     d.row("TFTP")
     d.lines("Transfers by outcome", "Per second. `probe` asked for the size alone, as firmware does first.", "ops",
             ("sum by (outcome) (rate(reveille_tftp_transfers_total{S}[W]))", "{{outcome}}"))
-    d.lines("Content sent", "By TFTP and HTTP.", "Bps",
+    d.lines("Content sent", "By TFTP and HTTP, and what clients wrote.", "Bps",
             ("sum(rate(reveille_tftp_sent_bytes_total{S}[W]))", "TFTP"),
-            ("sum by (kind) (rate(reveille_http_sent_bytes_total{S}[W]))", "HTTP {{kind}}"))
+            ("sum by (kind) (rate(reveille_http_sent_bytes_total{S}[W]))", "HTTP {{kind}}"),
+            ("sum(rate(reveille_tftp_received_bytes_total{S}[W]))", "received by TFTP"))
     d.lines("Transfer time", "Of transfers by TFTP, probes left out: nine of ten are faster.", "s",
             (quantile(0.9, "outcome", "reveille_tftp_transfer_seconds"), "{{outcome}}"))
     d.lines("Window and repetition", "Blocks that clients take before they acknowledge, and packets sent again per transfer.", "short",
@@ -280,7 +281,7 @@ def wire():
     d.lines("What became of turns", "Per second. `told-to-come-back` got 503; `does-not-count` moved next to nothing.", "cps",
             ("sum by (outcome) (rate(reveille_transfer_turns_total{S}[W]))", "{{outcome}}"))
     d.lines("Wait for a turn", "Of those that waited: nine of ten waited less.", "s",
-            (quantile(0.9, "", "reveille_transfer_wait_seconds"), "wait"))
+            (f"{quantile(0.9, '', 'reveille_transfer_wait_seconds')} and sum(rate(reveille_transfer_wait_seconds_count{{S}}[W])) > 0", "wait"))
     d.lines("Uploads", "Files that clients wrote by TFTP.", "cps",
             ("sum by (outcome) (rate(reveille_tftp_uploads_total{S}[W]))", "{{outcome}}"))
     d.row("HTTP")

@@ -16,6 +16,9 @@ use crate::support::ns;
 const HTTP: &str = "192.0.2.1:80";
 const TFTP: &str = "192.0.2.1:69";
 
+/// The HTTPS door of the program whose disk is full.
+const HTTPS: &str = "10.99.0.1:8443";
+
 /// Machines that ask once and are never heard of again.
 const SILENT: u16 = 40;
 
@@ -130,6 +133,10 @@ fn tftp_troubles() -> Result<()> {
 }
 
 fn http_troubles() -> Result<()> {
+    // An http:// URL that leads to the HTTPS port.
+    let mut stream = TcpStream::connect(HTTPS)?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    let _alert = stream.read(&mut [0; 64])?;
     let mut stream = TcpStream::connect(HTTP)?;
     write!(stream, "GET /missing HTTP/1.0\r\n\r\n")?;
     stream.read_to_string(&mut String::new())?;

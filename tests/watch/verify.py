@@ -182,7 +182,7 @@ class Check:
         bases = list(names_in(query, self.metrics).values())
         units = {self.metrics[base][1] for base in bases if base in self.metrics}
         mean = "_sum{" in query and "_count{" in query
-        if query.startswith("time() -") or (units == {"seconds"} and ("histogram_quantile" in query or mean)):
+        if query.startswith("time() -") or query.endswith("- time()") or (units == {"seconds"} and ("histogram_quantile" in query or mean)):
             fits = {"s"}
         elif "le) (increase" in query:
             fits = {"s"}

@@ -98,7 +98,7 @@ pub(super) fn serves(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     // Two Subnets of one network: the older one is served, and the younger one is named.
     let younger = WORLD.replace("{name: lab}", "{name: younger}");
     stage.apply(younger.split("---").next().unwrap_or_default())?;
-    server.logged("younger spec.interface")?;
+    server.logged("younger spec.cidr")?;
     is_served_on(&mut card)?;
     let agent = format!("reveille/{}", env!("CARGO_PKG_VERSION"));
     let lists = stage.plane.requests_where(|request| {

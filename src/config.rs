@@ -119,7 +119,7 @@ pub struct ServiceConfig {
     #[command(flatten)]
     pub tls: TlsConfig,
 
-    /// Where TFTP listens. [::]:69 takes IPv6 and IPv4.
+    /// Where TFTP listens. `[::]:69` takes IPv6 and IPv4.
     #[arg(
         long,
         env = "REVEILLE_TFTP",

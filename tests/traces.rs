@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use reveille::boot::{Client, ClientKind, MacAddress, Transport};
 use reveille::clock::Millis;
+use reveille::press::Spent;
 use reveille::snapshot;
 use reveille::telemetry::Meter;
 use reveille::timeline::{
@@ -60,6 +61,7 @@ async fn a_boot_is_a_span_with_a_child_for_each_stage() {
     let (events, heard) = mpsc::channel(64);
     let boots = Boots::default();
     let meter = Meter::default();
+    let folder = tempfile::tempdir().unwrap();
     let keeper = Keeper {
         events: heard,
         boots: boots.clone(),
@@ -67,6 +69,7 @@ async fn a_boot_is_a_span_with_a_child_for_each_stage() {
         recent: RecentLoaders::default(),
         told: Introductions::default(),
         chronicle: Chronicle::default(),
+        spent: Spent::open(folder.path()).unwrap(),
         metrics: BootMetrics::register(&meter).unwrap(),
         traces: Some(Traces::start(&url).unwrap()),
     };

@@ -7,7 +7,7 @@ use crate::clock::Millis;
 
 /// The span in which requests are counted, in milliseconds.
 const SPAN: u64 = 10_000;
-/// Requests of one hardware address that are looked at within [`SPAN`]. A
+/// Requests of one hardware address that are looked at within `SPAN`. A
 /// machine that boots sends some ten in a minute, retries and iPXE included;
 /// one that asks six times a second is broken, or wants to harm.
 pub const MOST: u16 = 60;

@@ -165,7 +165,7 @@ pub fn time(at: Millis) -> Option<Time> {
     Timestamp::from_second(secs).ok().map(Time)
 }
 
-/// [`time`], read back.
+/// [`time()`], read back.
 #[must_use]
 pub fn time_of(time: &Time) -> Option<Millis> {
     let secs = u64::try_from(time.0.as_second()).ok()?;

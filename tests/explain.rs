@@ -28,7 +28,7 @@ use reveille::lease::{Authority, LeaseTable};
 use reveille::packets::capture;
 use reveille::packets::options::{hex, unhex};
 use reveille::packets::{Datagram, Question, Role};
-use reveille::script::Caller;
+use reveille::script::{Caller, Urls};
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 
@@ -65,6 +65,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let loader = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: Architecture::ALL.into_iter().map(loader).collect(),
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: vec![SERVER],
@@ -248,8 +249,13 @@ fn the_script_is_the_one_that_is_served() {
         told: &(),
     };
     let path = "/reveille/machines/52-54-00-00-00-01/boot.ipxe";
+    let door = Urls {
+        server: SERVER,
+        port: 80,
+        tls: false,
+    };
     assert_eq!(script.url, format!("http://{SERVER}{path}"));
-    let Ok(Route::Text { body, .. }) = route(&SNAPSHOT, caller, (SERVER, 80), path, None) else {
+    let Ok(Route::Text { body, .. }) = route(&SNAPSHOT, caller, door, path, None) else {
         panic!("no script");
     };
     assert_eq!(script.text.as_deref(), Some(body.as_str()));

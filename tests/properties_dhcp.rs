@@ -67,6 +67,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let loader = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: Architecture::ALL.into_iter().map(loader).collect(),
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: vec![SERVER],

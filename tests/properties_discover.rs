@@ -302,6 +302,7 @@ fn world() -> Snapshot {
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: BTreeMap::new(),
         autoexec: BTreeSet::new(),
         own_addresses: Vec::new(),

@@ -964,6 +964,7 @@ spec:
     let inputs = read_text(Path::new("m.yaml"), MANIFESTS).inputs;
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: BTreeMap::new(),
         autoexec: BTreeSet::new(),
         own_addresses: Vec::new(),

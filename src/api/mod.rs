@@ -42,8 +42,8 @@ pub use self::machine::{
 pub use self::problem::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 pub use self::profile::{
     ArtifactRef, BootProfile, BootProfileSpec, ChainSource, EfiSource, FileField, FileSource,
-    InitrdSource, IsoMethod, IsoSource, LinuxSource, Loader, LoaderKind, LocalSource, MAX_ARGS,
-    MAX_INITRDS, MAX_SCRIPT, NameRef, Operator, RomIpxe, ScriptSource, Selector,
+    Https, InitrdSource, IsoMethod, IsoSource, LinuxSource, Loader, LoaderKind, LocalSource,
+    MAX_ARGS, MAX_INITRDS, MAX_SCRIPT, NameRef, Operator, RomIpxe, ScriptSource, Selector,
     SelectorRequirement, Source,
 };
 pub use self::rules::Syntax;

@@ -87,6 +87,11 @@ pub struct BootProfileSpec {
     #[serde(default)]
     pub loader: Loader,
 
+    /// Who is told HTTPS addresses instead of HTTP; needs the service's HTTPS
+    /// (`--https`), and clients that trust its certificate.
+    #[serde(default)]
+    pub https: Https,
+
     /// A Linux kernel, its initrds and arguments. Exactly one of `linux`,
     /// `efi`, `iso`, `chain`, `script` and `local` must be there; none with a
     /// loader of kind `File`.
@@ -218,6 +223,21 @@ pub enum LoaderKind {
     GrubShim,
     /// A file that needs nothing from us afterwards.
     File,
+}
+
+/// Who is told HTTPS addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Https {
+    /// Nobody.
+    #[default]
+    Never,
+    /// iPXE, for scripts and files. Where an authority of our own signs, an
+    /// iPXE that we send is told to trust it by DHCP (option 175); one in a ROM
+    /// cannot be told, and gets ours first.
+    Ipxe,
+    /// That, and UEFI HTTP boot for its first file; the firmware must know the
+    /// authority.
+    All,
 }
 
 /// What to do with an iPXE that is already in the machine.

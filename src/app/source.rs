@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::discovery::{self, Ears};
-use super::{Manifests, Parts};
+use super::{Manifests, Parts, tls};
 use crate::api::Kind;
 use crate::clock;
 use crate::dhcp::listener::listener_names;
@@ -15,7 +15,7 @@ use crate::dhcp::replica::Replica;
 use crate::dhcp::server::Ask;
 use crate::http::Approve;
 use crate::operator::{self, Cluster, Leads, World};
-use crate::press::{Press, SnapshotMetrics};
+use crate::press::{Doors, Press, SnapshotMetrics};
 use crate::snapshot::Publisher;
 use crate::standalone;
 use crate::status::Problems;
@@ -162,11 +162,14 @@ fn watch(
     Ok((objects, worlds))
 }
 
-fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> prometheus::Result<Press> {
+fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> anyhow::Result<Press> {
     Ok(Press::new(
         Arc::clone(&parts.roots),
         parts.loaders.clone(),
-        parts.config.http.port(),
+        Doors {
+            http: parts.config.http.port(),
+            https: tls::door(&parts.config)?,
+        },
         publisher,
         problems,
         SnapshotMetrics::register(&parts.registry)?,

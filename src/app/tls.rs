@@ -7,9 +7,28 @@ use anyhow::Context as _;
 
 use super::Parts;
 use crate::clock;
+use crate::config::ServiceConfig;
 use crate::http::AdminTls;
+use crate::snapshot::HttpsDoor;
 use crate::supervisor::Supervisor;
 use crate::tls::{Authority, Handshakes, Keeper, Origin};
+
+/// HTTPS as machines are told of it; `None` where it is off.
+///
+/// # Errors
+/// The authority of our own cannot be read or made.
+pub(super) fn door(config: &ServiceConfig) -> anyhow::Result<Option<HttpsDoor>> {
+    let Some(at) = config.tls.https else {
+        return Ok(None);
+    };
+    let own = config.tls.folders.is_empty();
+    let authority = own.then(|| Authority::open(&config.state, clock::now()));
+    let authority = authority.transpose().context("HTTPS has no certificate")?;
+    Ok(Some(HttpsDoor {
+        port: at.port(),
+        trust: authority.map(|authority| authority.fingerprint()),
+    }))
+}
 
 /// TLS of the door for machines; `None` where HTTPS is off.
 ///

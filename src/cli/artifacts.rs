@@ -296,6 +296,7 @@ pub(super) fn wants(paths: &[PathBuf], held: &Table) -> anyhow::Result<Vec<Want>
     }
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: std::collections::BTreeMap::new(),
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: Vec::new(),

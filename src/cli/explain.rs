@@ -342,6 +342,7 @@ impl FromArgs {
         let found = Loaders::new(seeded, LoaderMetrics::register(&Meter::default())?).find(&roots);
         Ok(Settings {
             http_port: self.http_port,
+            https: None,
             loaders: found.files,
             autoexec: found.autoexec,
             own_addresses: self.server.into_iter().collect(),

@@ -110,6 +110,7 @@ impl RenderArgs {
         ensure!(errors.is_empty(), "{}", errors.join("\n"));
         let settings = Settings {
             http_port: 80,
+            https: None,
             loaders: BTreeMap::new(),
             autoexec: BTreeSet::new(),
             own_addresses: Vec::new(),
@@ -153,7 +154,11 @@ impl RenderArgs {
             subnet,
             mac: interface.mac,
             address: interface.ip.or(lent).unwrap_or(first),
-            urls: Urls { server, port: 80 },
+            urls: Urls {
+                server,
+                port: 80,
+                tls: false,
+            },
         })
     }
 

@@ -7,7 +7,7 @@ use super::option;
 use super::options::{routes, wants};
 use super::pxe::Vendor;
 use super::request::Request;
-use crate::api::{LoaderKind, LocalBoot, RomIpxe};
+use crate::api::{Https, LoaderKind, LocalBoot, RomIpxe};
 use crate::boot::ClientKind;
 use crate::script::Urls;
 use crate::snapshot::{NoLoader, Plan, ProfileEntry, Snapshot, SubnetEntry, Verdict};
@@ -73,8 +73,19 @@ pub fn boot_answer(
         refused: Some(reason),
         ..nothing(NextStep::Nothing)
     };
+    let urls = &match (profile.spec.https, client.kind) {
+        (Https::All, _) | (Https::Ipxe, ClientKind::Ipxe) => {
+            urls.of_profile(snapshot, Some(profile))
+        }
+        (Https::Never | Https::Ipxe, _) => *urls,
+    };
+    let fetches = match fetches_by_https(snapshot, profile, request, loader_sent) {
+        Ok(fetches) => fetches,
+        Err(reason) => return refused(reason),
+    };
     if client.kind == ClientKind::Ipxe
         && takes_script(profile, loader_sent)
+        && fetches
         && let Some(mac) = client.mac
     {
         // It is a loader itself: it needs none of ours.
@@ -119,6 +130,46 @@ pub fn boot_answer(
             profile: profile.name.name.clone(),
             file,
         })
+    }
+}
+
+/// Whether an iPXE can fetch what `profile` says, where that is by HTTPS: it
+/// must speak it, and trust our authority, which it can be told only as it is
+/// loaded. One that cannot gets our loader.
+fn fetches_by_https(
+    snapshot: &Snapshot,
+    profile: &ProfileEntry,
+    request: &Request,
+    loader_sent: bool,
+) -> Result<bool, NoLoader> {
+    if profile.spec.https == Https::Never || request.client.kind != ClientKind::Ipxe {
+        return Ok(true);
+    }
+    let own = snapshot.https.is_some_and(|https| https.trust.is_some());
+    match (request.ipxe_can(option::IPXE_HTTPS), loader_sent) {
+        (true, true) => Ok(true),
+        (true, false) => Ok(!own),
+        (false, true) => Err(NoLoader::LoaderWithoutHttps),
+        (false, false) => Ok(false),
+    }
+}
+
+/// Tells an iPXE that is loaded by this answer to trust our own authority: its
+/// firmware's packet is handed on to it.
+pub(super) fn trust_options(
+    options: &mut BTreeMap<u8, Vec<u8>>,
+    snapshot: &Snapshot,
+    plan: &Plan<'_>,
+    answer: &BootAnswer,
+) {
+    let wants = plan
+        .profile
+        .is_some_and(|profile| profile.spec.https != Https::Never);
+    let trust = snapshot.https.and_then(|https| https.trust);
+    if let Some(trust) = trust.filter(|_| wants && !answer.file.is_empty()) {
+        let ipxe = options.entry(option::IPXE).or_default();
+        ipxe.extend([option::IPXE_TRUST, 32]);
+        ipxe.extend(trust);
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::answer::{
     BootAnswer, boot_answer, boot_options, identity_options, lease_options, network_options,
+    trust_options,
 };
 use super::classes::{class_of, pools};
 use super::destination::{Destination, destination};
@@ -444,6 +445,7 @@ impl Case<'_> {
         let urls = Urls {
             server: self.arrival.server,
             port: self.snapshot.http_port,
+            tls: false,
         };
         // What another server sends is not seen here: an iPXE that came from it
         // would be sent there again for ever.
@@ -485,6 +487,7 @@ impl Case<'_> {
         let next_server = self.next_server();
         network_options(&mut options, self.request, self.subnet, self.hostname());
         boot_options(&mut options, self.request, &boot, next_server);
+        trust_options(&mut options, self.snapshot, &self.plan, &boot);
         tftp_servers(&mut options, self.request, &boot, next_server);
         written_options(
             &mut options,

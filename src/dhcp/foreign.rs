@@ -147,6 +147,7 @@ impl Options<'_> {
         Urls {
             server: self.server,
             port: self.http_port,
+            tls: false,
         }
     }
 

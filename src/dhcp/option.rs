@@ -72,3 +72,8 @@ pub const ROUTES_OF_WINDOWS: u8 = 249;
 
 /// iPXE: do not wait for a ProxyDHCP server.
 pub const IPXE_NO_PXEDHCP: u8 = 176;
+/// iPXE says with this that it speaks HTTPS (`DHCP_EB_FEATURE_HTTPS`).
+pub const IPXE_HTTPS: u8 = 20;
+/// iPXE: the SHA-256 of each certificate that it shall trust (`trust`). It reads
+/// that once, as it starts, from the DHCP packet of whoever loaded it.
+pub const IPXE_TRUST: u8 = 90;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::answer::{BootAnswer, identity_options};
+use super::answer::{BootAnswer, identity_options, trust_options};
 use super::decide::{Case, Decision, Ignored, Outcome};
 use super::destination::Destination;
 use super::option;
@@ -126,6 +126,7 @@ impl Case<'_> {
         let mut options = BTreeMap::new();
         identity_options(&mut options, self.request, self.arrival.server);
         options.insert(option::VENDOR_CLASS, envelope.class.to_vec());
+        trust_options(&mut options, self.snapshot, &self.plan, &boot);
         if let Some(vendor) = envelope.vendor {
             options.insert(option::VENDOR_OPTIONS, vendor);
         }

@@ -234,6 +234,22 @@ impl Request {
         !self.giaddr.is_unspecified()
     }
 
+    /// Whether an iPXE says that it can do `feature` (encapsulated in option 175).
+    #[must_use]
+    pub fn ipxe_can(&self, feature: u8) -> bool {
+        let mut rest = self.option(option::IPXE).unwrap_or_default();
+        while let [code, length, behind @ ..] = rest {
+            let Some((value, others)) = behind.split_at_checked(usize::from(*length)) else {
+                return false;
+            };
+            if *code == feature {
+                return value.iter().any(|byte| *byte != 0);
+            }
+            rest = others;
+        }
+        false
+    }
+
     /// Whether the client asks for option `code` (option 55).
     #[must_use]
     pub fn asks_for(&self, code: u8) -> bool {

@@ -120,6 +120,10 @@ pub(super) const fn of_no_loader(why: NoLoader) -> &'static str {
         NoLoader::SourceNeedsUefi => {
             "the profile boots an EFI program: switch the firmware to UEFI"
         }
+        NoLoader::HttpsOff => "start the service with --https, or set the profile's `https: Never`",
+        NoLoader::LoaderWithoutHttps => {
+            "the iPXE that was sent is too old for HTTPS: use that of Debian 13 or later, or set `https: Never`"
+        }
         NoLoader::NoShim => {
             "shim is there for x64 and ARM64 UEFI: give the profile another loader for this machine"
         }

@@ -296,15 +296,24 @@ fn fetch(
     server: Ipv4Addr,
     url: &str,
 ) -> Option<Result<Route, Refused>> {
-    let port = world.snapshot.http_port;
-    let urls = Urls { server, port };
-    let rest = url.strip_prefix(&urls.base())?;
+    let http = Urls {
+        server,
+        port: world.snapshot.http_port,
+        tls: false,
+    };
+    let https = world.snapshot.https.map(|https| Urls {
+        port: https.port,
+        tls: true,
+        ..http
+    });
+    let mut doors = [Some(http), https].into_iter().flatten();
+    let (urls, rest) = doors.find_map(|urls| Some((urls, url.strip_prefix(&urls.base())?)))?;
     let (path, query) = match rest.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (rest, None),
     };
     let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    Some(route(world.snapshot, caller, (server, port), &path, query))
+    Some(route(world.snapshot, caller, urls, &path, query))
 }
 
 /// The digest of a file of an Artifact, by the path at which it is served.

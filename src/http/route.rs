@@ -5,8 +5,6 @@
 //! `loader/PATH`, `kernel/PATH`, `initrd/PATH`, `efi/PATH` and `iso/PATH` are
 //! files of the tree on the way to one machine. Every other path is the artifact tree's.
 
-use std::net::Ipv4Addr;
-
 use percent_encoding::percent_decode_str;
 
 use super::release::{self, Granted, grant};
@@ -100,14 +98,14 @@ impl Refused {
 }
 
 /// Decides what `path` (percent-decoded) and `query` (as it came) mean for
-/// `caller`, which reached us at `server`: our address and port.
+/// `caller`, which reached us at `door`.
 ///
 /// # Errors
 /// [`Refused`] carries the status code and the reason.
 pub fn route(
     snapshot: &Snapshot,
     caller: Caller<'_>,
-    server: (Ipv4Addr, u16),
+    door: Urls,
     path: &str,
     query: Option<&str>,
 ) -> Result<Route, Refused> {
@@ -122,10 +120,7 @@ pub fn route(
     };
     let (mac, rest) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
     let mac: MacAddress = mac.parse().map_err(|_| Refused::NotAMac)?;
-    let urls = Urls {
-        server: server.0,
-        port: server.1,
-    };
+    let urls = door;
     if rest == SCRIPT_NAME {
         return script(snapshot, mac, caller, &urls, query);
     }
@@ -150,7 +145,7 @@ pub fn route(
     }
     // A loader is sent all the same: its script tells the machine to go on.
     if purpose != Purpose::Loader {
-        may_load(snapshot, mac, caller, server.0).map_err(|refused| match refused {
+        may_load(snapshot, mac, caller, urls.server).map_err(|refused| match refused {
             NoScript::LocalBoot(reason) => Refused::LocalBoot(reason),
             NoScript::Machine(_)
             | NoScript::NetworkUnknown

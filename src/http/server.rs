@@ -46,7 +46,7 @@ use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::governor::{Bears, Busy, Governor};
 use crate::lease::LeaseIndex;
-use crate::script;
+use crate::script::{self, Urls};
 use crate::snapshot::{Reader, Snapshot};
 use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome, Purpose, Release};
 use crate::tls::Handshakes;
@@ -110,6 +110,8 @@ struct Boot {
     zone: TimeZone,
     reading: Reading,
     governor: Governor,
+    /// Whether the door speaks TLS.
+    tls: bool,
 }
 
 // === impl HttpServer ===
@@ -135,6 +137,7 @@ impl HttpServer {
             metrics,
         } = config;
         let (at, counts) = (SocketAddr::V4(listen), metrics.clone());
+        let secured = tls.is_some();
         let door = match tls {
             None => BootDoor::Plain(Door::bind("boot", at, limits, counts)?),
             Some(tls) => BootDoor::Tls(Door::bind_tls("boot-tls", at, tls, limits, counts)?),
@@ -155,6 +158,7 @@ impl HttpServer {
             zone: files::local_zone(),
             reading: Reading::default(),
             governor,
+            tls: secured,
         };
         Ok(Self {
             door,
@@ -247,7 +251,11 @@ impl Boot {
         let snapshot = snapshot.ok_or(Refusal::NoSnapshot)?;
         let path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
         exchange.path = without_token(&path);
-        let server = reached_at(caller.ends.local);
+        let server = Urls {
+            server: ipv4(caller.ends.local),
+            port: caller.ends.local.port(),
+            tls: self.tls,
+        };
         let asking = script::Caller {
             address: ipv4(caller.ends.peer),
             mac: exchange.mac,
@@ -413,11 +421,6 @@ impl Boot {
             SocketAddr::V6(_) => None,
         }
     }
-}
-
-/// Our address as the client has it. The listener is IPv4, so it is one.
-fn reached_at(local: SocketAddr) -> (Ipv4Addr, u16) {
-    (ipv4(local), local.port())
 }
 
 /// The IPv4 address of a socket's end; the door listens on no other kind.

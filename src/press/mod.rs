@@ -21,13 +21,15 @@ use crate::api::Problem;
 use crate::artifact::store::Shelf;
 use crate::files::Roots;
 use crate::loaders::Loaders;
-use crate::snapshot::{Compiled, Inputs, ObjectName, Publisher, Settings, Snapshot, compile};
+use crate::snapshot::{
+    Compiled, HttpsDoor, Inputs, ObjectName, Publisher, Settings, Snapshot, compile,
+};
 use crate::status::{ProblemLine, Problems};
 
 /// Compiles and publishes. There is one in a process.
 pub struct Press {
     roots: Arc<Roots>,
-    http_port: u16,
+    doors: Doors,
     publisher: Publisher,
     problems: Problems,
     metrics: SnapshotMetrics,
@@ -39,6 +41,15 @@ pub struct Press {
     generation: u64,
     said: BTreeSet<String>,
     told: BTreeSet<String>,
+}
+
+/// Where machines reach us.
+#[derive(Clone, Copy, Debug)]
+pub struct Doors {
+    /// The port of HTTP.
+    pub http: u16,
+    /// HTTPS, where it is on.
+    pub https: Option<HttpsDoor>,
 }
 
 /// What was published.
@@ -62,13 +73,13 @@ pub struct Words<'a> {
 
 impl Press {
     /// A press that publishes to `publisher` and says in `problems` what is
-    /// wrong; machines reach HTTP at `http_port`, and the artifacts of `shelf`
+    /// wrong; machines reach us at `doors`, and the artifacts of `shelf`
     /// are there.
     #[must_use]
     pub fn new(
         roots: Arc<Roots>,
         loaders: Loaders,
-        http_port: u16,
+        doors: Doors,
         publisher: Publisher,
         problems: Problems,
         metrics: SnapshotMetrics,
@@ -76,7 +87,7 @@ impl Press {
     ) -> Self {
         Self {
             roots,
-            http_port,
+            doors,
             publisher,
             problems,
             loaders,
@@ -107,7 +118,8 @@ impl Press {
     pub fn settings(&mut self) -> Settings {
         let found = self.loaders.find(&self.roots);
         Settings {
-            http_port: self.http_port,
+            http_port: self.doors.http,
+            https: self.doors.https,
             loaders: found.files,
             autoexec: found.autoexec,
             held: self.shelf.table(),

@@ -181,6 +181,7 @@ mod tests {
         let urls = Urls {
             server: [192, 0, 2, 1].into(),
             port: 8080,
+            tls: false,
         };
         boot(
             source,

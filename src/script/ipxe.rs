@@ -262,6 +262,7 @@ mod tests {
         let urls = Urls {
             server: [192, 0, 2, 1].into(),
             port: 80,
+            tls: false,
         };
         let mac = MacAddress::new([0x52, 0x54, 0, 0, 0, 7]);
         machine_script(Source::Linux(&linux(args)), &context, &urls, mac).unwrap()
@@ -312,6 +313,7 @@ goto failed
         let urls = Urls {
             server: [192, 0, 2, 1].into(),
             port: 8080,
+            tls: false,
         };
         let served = bootstrap(&urls);
         let ours = "set reveille http://192.0.2.1:8080\n";

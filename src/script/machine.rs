@@ -105,6 +105,7 @@ pub fn script_in(
             private: false,
         });
     }
+    let urls = &urls.of_profile(snapshot, plan.profile);
     let context = context(snapshot, subnet, &plan, mac, caller, urls);
     let waits = |reason: &str| MachineScript {
         body: dialect.waiting(&context, urls, mac, reason),

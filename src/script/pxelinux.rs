@@ -154,6 +154,7 @@ mod tests {
         let urls = Urls {
             server: [192, 0, 2, 1].into(),
             port: 80,
+            tls: false,
         };
         let mac = MacAddress::new([2, 0, 0, 0, 0, 7]);
         boot(Source::Linux(&linux), &context, &urls, mac, way)

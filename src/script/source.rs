@@ -140,6 +140,7 @@ mod tests {
         let urls = Urls {
             server: [192, 0, 2, 1].into(),
             port: 80,
+            tls: false,
         };
         machine_script(source, &context, &urls, MAC).unwrap()
     }

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::api::Https;
 use crate::boot::MacAddress;
+use crate::snapshot::{ProfileEntry, Snapshot};
 use crate::timeline::Purpose;
 
 /// Where the URLs of machines begin. The artifact tree owns every other path.
@@ -44,18 +46,40 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
 pub struct Urls {
     /// Our address as the client reaches it.
     pub server: Ipv4Addr,
-    /// Our HTTP port.
+    /// The port of the service that it is told.
     pub port: u16,
+    /// Whether that is HTTPS.
+    pub tls: bool,
 }
 
 impl Urls {
-    /// `http://192.0.2.1`, with the port where it is not 80.
+    /// The same for what boots `profile`: over HTTPS where that says so.
+    #[must_use]
+    pub fn of_profile(self, snapshot: &Snapshot, profile: Option<&ProfileEntry>) -> Self {
+        let wants = profile.is_some_and(|profile| profile.spec.https != Https::Never);
+        match snapshot.https.filter(|_| wants) {
+            Some(https) => Self {
+                port: https.port,
+                tls: true,
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// `http://192.0.2.1` or `https://192.0.2.1`, with the port where it is not
+    /// the scheme's own.
     #[must_use]
     pub fn base(&self) -> String {
-        if self.port == 80 {
-            format!("http://{}", self.server)
+        let (scheme, own) = if self.tls {
+            ("https", 443)
         } else {
-            format!("http://{}:{}", self.server, self.port)
+            ("http", 80)
+        };
+        if self.port == own {
+            format!("{scheme}://{}", self.server)
+        } else {
+            format!("{scheme}://{}:{}", self.server, self.port)
         }
     }
 

@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::artifacts::{self, Shelves};
 use super::entries::{
-    DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot, SubnetEntry,
+    DefaultProfile, HttpsDoor, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot,
+    SubnetEntry,
 };
 use super::identity;
 use super::names::is_object_name;
@@ -31,6 +32,8 @@ use crate::lease::AddressSet;
 pub struct Settings {
     /// The port of the HTTP service, as clients reach it.
     pub http_port: u16,
+    /// The HTTPS service, where it is on.
+    pub https: Option<HttpsDoor>,
     /// The loader file that is there for each architecture.
     pub loaders: BTreeMap<Architecture, String>,
     /// The architectures whose loader runs `autoexec.ipxe`: iPXE of 2021 and later.
@@ -87,6 +90,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
         loaders: settings.loaders.clone(),
         autoexec: settings.autoexec.clone(),
         http_port: settings.http_port,
+        https: settings.https,
         own_addresses: settings.own_addresses.clone(),
         spent: Arc::new(inputs.spent.clone()),
         incomplete: inputs.incomplete,

@@ -45,9 +45,21 @@ pub struct Snapshot {
     pub incomplete: bool,
     /// The port of our HTTP service, for URLs.
     pub http_port: u16,
+    /// Our HTTPS service, where it is on.
+    pub https: Option<HttpsDoor>,
     pub(super) by_mac: BTreeMap<String, HashMap<MacAddress, (usize, usize)>>,
     pub(super) identities: BTreeMap<String, Index>,
     pub(super) namespace_defaults: BTreeMap<String, usize>,
+}
+
+/// The HTTPS service, as clients are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpsDoor {
+    /// Its port.
+    pub port: u16,
+    /// The SHA-256 of the certificate of our own authority, where that signs:
+    /// nobody knows it unless they are told.
+    pub trust: Option<[u8; 32]>,
 }
 
 /// Namespace and name of an object.

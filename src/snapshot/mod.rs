@@ -20,8 +20,8 @@ mod world;
 
 pub use self::compile::{Compiled, Settings, compile};
 pub use self::entries::{
-    ArtifactEntry, DefaultProfile, MachineEntry, ObjectName, ProfileEntry, Selection, Snapshot,
-    SubnetEntry, Unserved,
+    ArtifactEntry, DefaultProfile, HttpsDoor, MachineEntry, ObjectName, ProfileEntry, Selection,
+    Snapshot, SubnetEntry, Unserved,
 };
 pub use self::handle::{Publisher, Reader, channel};
 pub use self::identity::{Acquaintances, Identity, KnownBy};

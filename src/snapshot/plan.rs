@@ -7,7 +7,7 @@ use super::select::{Candidate, candidates};
 use super::{
     DefaultProfile, Identity, KnownBy, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
-use crate::api::{BootPolicy, Interface, IsoMethod, LoaderKind, LocalBoot, Source};
+use crate::api::{BootPolicy, Https, Interface, IsoMethod, LoaderKind, LocalBoot, Source};
 use crate::boot::{Architecture, Client, ClientKind};
 use crate::timeline::Purpose;
 
@@ -103,6 +103,10 @@ pub enum NoLoader {
     LoaderMissing,
     /// The profile boots an EFI program, and its firmware is a BIOS.
     SourceNeedsUefi,
+    /// The profile is for HTTPS, and the service has none.
+    HttpsOff,
+    /// The profile is for HTTPS, and the iPXE that we sent cannot do it.
+    LoaderWithoutHttps,
     /// The profile's loader is shim, which there is for x64 and ARM64 UEFI.
     NoShim,
     /// The profile boots a disc in memory, which UEFI HTTP boot alone can.
@@ -226,6 +230,9 @@ impl Snapshot {
         let allowed = &profile.spec.architectures;
         if !allowed.is_empty() && !allowed.contains(&architecture) {
             return Err(NoLoader::ArchitectureNotInProfile);
+        }
+        if profile.spec.https != Https::Never && self.https.is_none() {
+            return Err(NoLoader::HttpsOff);
         }
         match profile.spec.source() {
             Source::Efi(_) if !architecture.is_uefi() => Err(NoLoader::SourceNeedsUefi),
@@ -380,6 +387,8 @@ impl NoLoader {
             Self::ArchitectureNotInProfile => "architecture-not-in-profile",
             Self::LoaderMissing => "loader-missing",
             Self::SourceNeedsUefi => "source-needs-uefi",
+            Self::HttpsOff => "https-off",
+            Self::LoaderWithoutHttps => "loader-without-https",
             Self::NoShim => "no-shim-for-architecture",
             Self::SourceNeedsHttpBoot => "source-needs-http-boot",
         }

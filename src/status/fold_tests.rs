@@ -102,6 +102,7 @@ fn snapshot() -> Snapshot {
     };
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: BTreeMap::new(),
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: vec![Ipv4Addr::new(10, 0, 0, 11)],

@@ -199,6 +199,7 @@ fn autoexec(snapshot: &Snapshot, caller: Caller<'_>, server: Ipv4Addr) -> Result
     let urls = Urls {
         server,
         port: snapshot.http_port,
+        tls: false,
     };
     let (body, purpose) = match caller.mac {
         Some(mac) => {
@@ -267,6 +268,7 @@ fn generated(
     let urls = Urls {
         server,
         port: snapshot.http_port,
+        tls: false,
     };
     let script = script_in(named.dialect, snapshot, (mac, &identity), caller, &urls);
     Some(script.map_err(Refused::Script).map(|script| Content::Text {

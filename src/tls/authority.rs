@@ -14,6 +14,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 use time::Duration as Span;
 
 use super::TlsError;
@@ -89,6 +90,12 @@ impl Authority {
     #[must_use]
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The SHA-256 of its certificate: iPXE's `trust`.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        Sha256::digest(&self.certificate).into()
     }
 
     /// A certificate for a server that is reached at `addresses` and `name`.

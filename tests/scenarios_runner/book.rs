@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) own: Vec<Ipv4Addr>,
     #[serde(default = "http_port")]
     pub(crate) http_port: u16,
+    /// Whose certificate the HTTPS service shows; no such service where absent.
+    pub(crate) https: Option<Signer>,
     /// Loader files by architecture; all that there are where none are named.
     pub(crate) loaders: Option<BTreeMap<String, String>>,
     /// What this replica may give of the pools; everything where absent.
@@ -301,6 +303,16 @@ fn lab() -> String {
 
 const fn server() -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 1)
+}
+
+/// Whose certificate the HTTPS service shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Signer {
+    /// One that an authority of our own signed, whose fingerprint is 32 times 11.
+    Own,
+    /// One that was given.
+    Given,
 }
 
 const fn http_port() -> u16 {

@@ -5,7 +5,7 @@ use reveille::http::media::content_type;
 use reveille::http::range::{Conditions, Selection, Version, select};
 use reveille::http::route::{self, Route, route};
 use reveille::http::target::decode_path;
-use reveille::script::{Caller, SecretValues, Values, render_config};
+use reveille::script::{Caller, SecretValues, Urls, Values, render_config};
 use reveille::tftp::resolve::{Content, Naming, resolve};
 use reveille::timeline::Purpose;
 
@@ -73,7 +73,11 @@ impl Stage {
             None => (door.name.as_str(), None),
         };
         let path = decode_path(path).map_err(|bad| format!("400 {}", bad.as_str()))?;
-        let server = (self.server, self.snapshot.http_port);
+        let server = Urls {
+            server: self.server,
+            port: self.snapshot.http_port,
+            tls: false,
+        };
         let name = |refused: route::Refused| format!("{} {}", refused.status(), refused.as_str());
         let route = route(&self.snapshot, self.caller(door), server, &path, query);
         Ok(match route.map_err(name)? {

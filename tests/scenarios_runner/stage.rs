@@ -17,14 +17,14 @@ use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
 use reveille::lease::{Authority, LeaseState, LeaseTable, Shares, SilentReason};
 use reveille::script::BootKey;
-use reveille::snapshot::{Acquaintances as _, ObjectName, Settings, Snapshot, compile};
+use reveille::snapshot::{Acquaintances as _, HttpsDoor, ObjectName, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 use reveille::timeline::{
     Boot, BootEvent, Fact, Introductions, Known, NextStep, Note, PhoneHome, Purpose, Timeline,
     Transfer,
 };
 
-use super::book::{Call, ReplyWant, Role, Standing, Step, TransferSeen, World};
+use super::book::{Call, ReplyWant, Role, Signer, Standing, Step, TransferSeen, World};
 use super::diff::{Facts, compare, same};
 use super::options::{self, encode, show};
 use super::packet::{Packet, build, take_apart};
@@ -86,6 +86,10 @@ impl Stage {
         let new = loaders.keys().filter(|_| !world.old_loaders);
         let settings = Settings {
             http_port: world.http_port,
+            https: world.https.map(|signer| HttpsDoor {
+                port: 443,
+                trust: (signer == Signer::Own).then_some([0x11; 32]),
+            }),
             autoexec: new.copied().collect(),
             loaders,
             own_addresses: world.own.iter().copied().chain([world.server]).collect(),

@@ -16,6 +16,7 @@ fn snapshot() -> Snapshot {
     let loaded = read_text(Path::new("world.yaml"), WORLD);
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: BTreeMap::new(),
         autoexec: [].into(),
         own_addresses: Vec::new(),

@@ -38,6 +38,7 @@ fn sight(objects: &[(Kind, &str, Value)]) -> Sight {
     }
     let settings = Settings {
         http_port: 80,
+        https: None,
         loaders: BTreeMap::new(),
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: Vec::new(),

@@ -235,9 +235,6 @@ pub enum Https {
     /// iPXE that we send is told to trust it by DHCP (option 175); one in a ROM
     /// cannot be told, and gets ours first.
     Ipxe,
-    /// That, and UEFI HTTP boot for its first file; the firmware must know the
-    /// authority.
-    All,
 }
 
 /// What to do with an iPXE that is already in the machine.

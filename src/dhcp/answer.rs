@@ -73,11 +73,10 @@ pub fn boot_answer(
         refused: Some(reason),
         ..nothing(NextStep::Nothing)
     };
-    let urls = &match (profile.spec.https, client.kind) {
-        (Https::All, _) | (Https::Ipxe, ClientKind::Ipxe) => {
-            urls.of_profile(snapshot, Some(profile))
-        }
-        (Https::Never | Https::Ipxe, _) => *urls,
+    // Firmware fetches its loader as ever: it trusts nobody that it was not told of.
+    let urls = &match client.kind {
+        ClientKind::Ipxe => urls.of_profile(snapshot, Some(profile)),
+        ClientKind::Plain | ClientKind::Pxe | ClientKind::HttpBoot => *urls,
     };
     let fetches = match fetches_by_https(snapshot, profile, request, loader_sent) {
         Ok(fetches) => fetches,

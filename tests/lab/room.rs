@@ -24,6 +24,9 @@ const SOURCES: &str = "sources";
 /// The folder of manifests that boot by a signed shim and GRUB.
 const SECURE_BOOT: &str = "secure-boot";
 
+/// The manifests whose profile is fetched by HTTPS.
+const OVER_HTTPS: &str = "over-https";
+
 /// The room, furnished, with the server ready.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -74,7 +77,11 @@ impl Room {
         if manifests.ends_with(SOURCES) {
             other_sources(&assets, &folder.join("artifacts"))?;
         }
-        let server = Launch::serve(manifests, &assets.loaders, folder, log)?.start()?;
+        let mut server = Launch::serve(manifests, &assets.loaders, folder, log)?;
+        if manifests.ends_with(OVER_HTTPS) {
+            server = server.with(&["--https", "0.0.0.0:443"]);
+        }
+        let server = server.start()?;
         Ok(Self {
             server,
             assets,

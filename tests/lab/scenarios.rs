@@ -83,7 +83,7 @@ const PROXY: [Machine; 5] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 26] = [
+pub(crate) const ALL: [Scenario; 28] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -139,6 +139,26 @@ pub(crate) const ALL: [Scenario; 26] = [
         machine: machine("rom-replaced", "52:54:00:00:00:04", Firmware::Bios),
         expected: Expected::Linux {
             loader: Some("undionly"),
+        },
+        system_loaders: false,
+        beside: None,
+    },
+    Scenario {
+        name: "https-rom",
+        manifests: "tests/lab/manifests/over-https",
+        machine: machine("https-rom", "52:54:00:00:00:31", Firmware::Bios),
+        expected: Expected::Linux {
+            loader: Some("undionly"),
+        },
+        system_loaders: false,
+        beside: None,
+    },
+    Scenario {
+        name: "https-uefi",
+        manifests: "tests/lab/manifests/over-https",
+        machine: machine("https-uefi", "52:54:00:00:00:32", Firmware::UefiPxe),
+        expected: Expected::Linux {
+            loader: Some(".efi"),
         },
         system_loaders: false,
         beside: None,

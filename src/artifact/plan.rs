@@ -128,11 +128,15 @@ impl Tries {
         }
     }
 
-    /// What they say of `identity`: nothing where they were for another
-    /// manifest, such as one that was taken back.
+    /// What they say of `want`: nothing where they were for another manifest,
+    /// such as one that was taken back, and nothing where what is wanted is
+    /// there and is not looked at again, as when `refresh` was taken out.
     #[must_use]
-    pub fn about(self, identity: &str) -> Self {
-        if self.identity == identity {
+    pub fn about(self, want: &Want, held: Option<&Held>) -> Self {
+        let identity = want.identity();
+        let looks_again = want.refresh.is_some() && want.may_change();
+        let is_there = held.is_some_and(|held| held.identity == identity && is_whole(held));
+        if self.identity == identity && (looks_again || !is_there) {
             self
         } else {
             Self::default()
@@ -276,8 +280,8 @@ mod tests {
             Step::Wait(_)
         ));
         assert_eq!(step(&new, None, &failed, Millis(1)), Step::Fetch);
-        assert_eq!(failed.clone().about(&old.identity()), failed);
-        assert_eq!(failed.clone().about(&new.identity()), Tries::default());
+        assert_eq!(failed.clone().about(&old, None), failed);
+        assert_eq!(failed.clone().about(&new, None), Tries::default());
         let again = failed.failed(&new.identity(), failure(None), (Millis(0), 0));
         assert_eq!(again.failures, 1);
     }

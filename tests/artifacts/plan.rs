@@ -179,8 +179,7 @@ impl World {
             }
             Event::Work(tried) => self.works(tried),
         }
-        let identity = self.want.identity();
-        self.tries = std::mem::take(&mut self.tries).about(&identity);
+        self.tries = std::mem::take(&mut self.tries).about(&self.want, self.held.as_ref());
     }
 
     /// What holds at any moment.

@@ -167,8 +167,9 @@ impl Keeper {
             }
             let tries = self.tries.entry(want.name.clone()).or_default();
             // A manifest that was taken back leaves no failure behind.
-            *tries = std::mem::take(tries).about(&want.identity());
-            let step = step(want, table.get(&want.name), tries, now);
+            let held = table.get(&want.name);
+            *tries = std::mem::take(tries).about(want, held);
+            let step = step(want, held, tries, now);
             let tries = tries.clone();
             let is_due = matches!(step, Step::Fetch | Step::Refresh);
             let is_full = self.running.len() >= AT_ONCE;

@@ -13,6 +13,7 @@ use super::destination::Destination;
 use super::option;
 use super::pxe::{self, Vendor};
 use super::quirks::{self, Quirk, Treatment};
+use super::relay::is_host;
 use super::reply::{Reply, ReplyKind};
 use super::request::RequestKind;
 use crate::boot::{ClientKind, MacAddress};
@@ -31,13 +32,8 @@ struct Envelope {
 
 /// Whether an answer may go to `asker`: a host, and not the sender of what only
 /// looks like a request.
-const fn is_host(asker: SocketAddrV4) -> bool {
-    let address = *asker.ip();
-    let no_host = address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.is_broadcast();
-    !no_host && asker.port() != 0
+fn is_asker(asker: SocketAddrV4) -> bool {
+    is_host(*asker.ip()) && asker.port() != 0
 }
 
 // === impl Case ===
@@ -67,7 +63,7 @@ impl Case<'_> {
     /// A request at UDP 4011, wherever the machine's address is from: the answer
     /// goes back to where it came from.
     pub(super) fn at_boot_port(&self, asker: SocketAddrV4) -> Decision {
-        if !is_host(asker) {
+        if !is_asker(asker) {
             return Decision::silent(Ignored::AskerNoHost);
         }
         let request = self.request;
@@ -214,7 +210,7 @@ mod tests {
     #[test]
     fn nobody_but_a_host_is_answered() {
         let asker = |a, b, c, d, port| SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port);
-        assert!(is_host(asker(192, 0, 2, 9, 4011)));
+        assert!(is_asker(asker(192, 0, 2, 9, 4011)));
         for bad in [
             asker(192, 0, 2, 9, 0),
             asker(0, 0, 0, 0, 68),
@@ -222,7 +218,7 @@ mod tests {
             asker(224, 0, 1, 2, 4011),
             asker(255, 255, 255, 255, 4011),
         ] {
-            assert!(!is_host(bad), "{bad}");
+            assert!(!is_asker(bad), "{bad}");
         }
     }
 }

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use super::transfer::{Ignored, Limits, Outcome, client_error};
-use super::wire::{self, DEFAULT_BLKSIZE, MIN_BLKSIZE, Options, Packet};
+use super::transfer::{Agreed, Ignored, Limits, Outcome, client_error};
+use super::wire::{self, Options, Packet};
 
 /// A write transfer, from the first answer to its end.
 #[derive(Debug)]
@@ -59,21 +59,12 @@ impl Intake {
     /// answer: an OACK with the options that were asked, else ACK 0.
     #[must_use]
     pub fn start(asked: &Options, limits: &Limits, most: u64, now: Duration) -> (Self, Vec<u8>) {
-        let Options {
+        let Agreed {
+            answer,
             blksize,
-            tsize,
-            timeout,
             windowsize,
-        } = *asked;
-        let blksize = blksize.map(|asked| asked.min(limits.blksize).max(MIN_BLKSIZE));
-        let size = blksize.unwrap_or(DEFAULT_BLKSIZE);
-        let windowsize = windowsize.map(|asked| asked.min(limits.window(size)));
-        let answer = Options {
-            blksize,
-            tsize,
             timeout,
-            windowsize,
-        };
+        } = limits.agree(asked);
         let answer = if answer.is_empty() {
             wire::ack(0).to_vec()
         } else {
@@ -81,9 +72,9 @@ impl Intake {
         };
         let intake = Self {
             limits: limits.clone(),
-            blksize: size,
-            windowsize: windowsize.unwrap_or(1),
-            timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            blksize,
+            windowsize,
+            timeout,
             most,
             bytes: 0,
             received: 0,

@@ -185,6 +185,19 @@ impl Default for Limits {
     }
 }
 
+/// What both sides keep to.
+pub(super) struct Agreed {
+    /// The options that were asked, as they are answered (RFC 2347); `tsize` as
+    /// it was asked.
+    pub(super) answer: Options,
+    /// Bytes of a block.
+    pub(super) blksize: u16,
+    /// Blocks of a window.
+    pub(super) windowsize: u16,
+    /// When a packet is sent again, where the client says so.
+    pub(super) timeout: Option<Duration>,
+}
+
 // === impl Transfer ===
 
 impl Transfer {
@@ -193,30 +206,24 @@ impl Transfer {
     /// the first block.
     #[must_use]
     pub fn start(asked: &Options, limits: &Limits, length: u64, now: Duration) -> (Self, Step) {
-        let Options {
+        let Agreed {
+            answer,
             blksize,
-            tsize,
-            timeout,
             windowsize,
-        } = *asked;
-        // RFC 2348: the answer is never larger than what was asked.
-        let blksize = blksize.map(|asked| asked.min(limits.blksize).max(MIN_BLKSIZE));
-        let size = blksize.unwrap_or(DEFAULT_BLKSIZE);
-        let windowsize = windowsize.map(|asked| asked.min(limits.window(size)));
+            timeout,
+        } = limits.agree(asked);
         let answer = Options {
-            blksize,
-            tsize: tsize.map(|_| length),
-            timeout,
-            windowsize,
+            tsize: answer.tsize.map(|_| length),
+            ..answer
         };
         let mut transfer = Self {
             limits: limits.clone(),
-            blksize: size,
-            windowsize: windowsize.unwrap_or(1),
-            timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            blksize,
+            windowsize,
+            timeout,
             length,
             option_ack: (!answer.is_empty()).then(|| wire::option_ack(&answer)),
-            may_be_probe: tsize.is_some(),
+            may_be_probe: asked.tsize.is_some(),
             answered: false,
             acked: 0,
             sent: 0,
@@ -496,8 +503,31 @@ impl Limits {
         }
     }
 
+    /// What is agreed on with a client that asks for these options, in either
+    /// direction.
+    pub(super) fn agree(&self, asked: &Options) -> Agreed {
+        // RFC 2348: the answer is never larger than what was asked.
+        let blksize = asked.blksize;
+        let blksize = blksize.map(|asked| asked.min(self.blksize).max(MIN_BLKSIZE));
+        let size = blksize.unwrap_or(DEFAULT_BLKSIZE);
+        let windowsize = asked.windowsize;
+        let windowsize = windowsize.map(|asked| asked.min(self.window(size)));
+        Agreed {
+            answer: Options {
+                blksize,
+                windowsize,
+                ..*asked
+            },
+            blksize: size,
+            windowsize: windowsize.unwrap_or(1),
+            timeout: asked
+                .timeout
+                .map(|seconds| Duration::from_secs(seconds.into())),
+        }
+    }
+
     /// Largest window for a block size, in blocks.
-    pub(super) fn window(&self, blksize: u16) -> u16 {
+    fn window(&self, blksize: u16) -> u16 {
         let fitting = self.window_bytes / u32::from(blksize.max(MIN_BLKSIZE));
         let fitting = u16::try_from(fitting).unwrap_or(u16::MAX);
         fitting.min(self.windowsize).clamp(1, MAX_WINDOWSIZE)

@@ -55,7 +55,7 @@ use crate::supervisor::{Fault, Faults, Supervisor};
 use crate::telemetry::{self, Meter, Seldom};
 use crate::tftp::{TftpConfig, TftpMetrics, TftpServer};
 use crate::timeline::{BootMetrics, Boots, Chronicle, Introductions, Keeper, RecentLoaders};
-use crate::tls::{Handshakes, TlsMetrics};
+use crate::tls::{Authority, Handshakes, TlsMetrics};
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
 
@@ -133,6 +133,8 @@ struct Parts {
     artifacts: Board,
     http: HttpMetrics,
     tls: TlsMetrics,
+    /// The authority of our own, where it signs.
+    authority: Option<Arc<Authority>>,
 }
 
 /// What is known of boots, shared by the timeline and the admin doors.
@@ -199,6 +201,7 @@ impl App {
             artifacts: Board::default(),
             http: HttpMetrics::register(&registry)?,
             tls: TlsMetrics::register(&registry)?,
+            authority: tls::authority(&config)?,
             registry,
             config,
         };

@@ -168,7 +168,7 @@ fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> anyhow::Res
         parts.loaders.clone(),
         Doors {
             http: parts.config.http.port(),
-            https: tls::door(&parts.config)?,
+            https: tls::door(parts),
         },
         publisher,
         problems,

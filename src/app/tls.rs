@@ -13,21 +13,24 @@ use crate::snapshot::HttpsDoor;
 use crate::supervisor::Supervisor;
 use crate::tls::{Authority, Handshakes, Keeper, Origin};
 
-/// HTTPS as machines are told of it; `None` where it is off.
+/// The authority of our own; `None` where HTTPS is off or has certificates.
 ///
 /// # Errors
-/// The authority of our own cannot be read or made.
-pub(super) fn door(config: &ServiceConfig) -> anyhow::Result<Option<HttpsDoor>> {
-    let Some(at) = config.tls.https else {
-        return Ok(None);
-    };
-    let own = config.tls.folders.is_empty();
-    let authority = own.then(|| Authority::open(&config.state, clock::now()));
+/// It cannot be read or made.
+pub(super) fn authority(config: &ServiceConfig) -> anyhow::Result<Option<Arc<Authority>>> {
+    let signs = config.tls.https.is_some() && config.tls.folders.is_empty();
+    let authority = signs.then(|| Authority::open(&config.state, clock::now()));
     let authority = authority.transpose().context("HTTPS has no certificate")?;
-    Ok(Some(HttpsDoor {
+    Ok(authority.map(Arc::new))
+}
+
+/// HTTPS as machines are told of it; `None` where it is off.
+pub(super) fn door(parts: &Parts) -> Option<HttpsDoor> {
+    let authority = parts.authority.as_ref();
+    parts.config.tls.https.map(|at| HttpsDoor {
         port: at.port(),
         trust: authority.map(|authority| authority.fingerprint()),
-    }))
+    })
 }
 
 /// TLS of the door for machines; `None` where HTTPS is off.
@@ -39,12 +42,9 @@ pub(super) fn boot(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<Opt
     if config.https.is_none() {
         return Ok(None);
     }
-    let origin = if config.folders.is_empty() {
-        let authority = Authority::open(&parts.config.state, clock::now())
-            .context("HTTPS has no certificate")?;
-        Origin::Own(Arc::new(authority))
-    } else {
-        Origin::Folders(config.folders.clone())
+    let origin = match &parts.authority {
+        Some(authority) => Origin::Own(Arc::clone(authority)),
+        None => Origin::Folders(config.folders.clone()),
     };
     keep(parts, supervisor, "boot-tls", origin, None)
         .context("HTTPS has no certificate")

@@ -361,6 +361,8 @@ fn words_name_the_file_that_cannot_be_used() {
         "{}",
         start()
     );
+    fs::remove_dir_all(folder.path()).unwrap();
+    assert!(start().contains("is not there; make it"), "{}", start());
 }
 
 #[test]

@@ -16,8 +16,17 @@ use super::{TlsError, provider};
 /// The folder cannot be read or holds no pair, or one of its pairs is bad: a
 /// half-copied folder must not take the good ones away.
 pub(super) fn pairs(folder: &Path) -> Result<Vec<CertifiedKey>, TlsError> {
+    let path = folder.to_owned();
+    if !folder.exists() {
+        let reason =
+            "is not there; make it, with tls.crt and tls.key in it, or name another folder";
+        return Err(TlsError::Content {
+            path,
+            reason: reason.to_owned(),
+        });
+    }
     let unreadable = |error| TlsError::File {
-        path: folder.to_owned(),
+        path: path.clone(),
         error,
     };
     let mut stems: Vec<PathBuf> = Vec::new();

@@ -332,11 +332,9 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
             "the lease database was damaged"
         );
     }
-    let mut table = LeaseTable::new();
-    for lease in leases {
-        let change = lease::Change::put(lease);
-        parts.leases.apply(&change);
-        table.apply(&change);
+    let table: LeaseTable = leases.into_iter().collect();
+    for lease in table.shared() {
+        parts.leases.apply(&lease::Change::Put(lease));
     }
     if !table.is_empty() {
         tracing::info!(leases = table.len(), "leases read");

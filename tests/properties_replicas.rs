@@ -393,7 +393,7 @@ impl World {
         let hostile = self.mirror.values().map(|lease| Lease {
             key: LeaseKey::Mac(mac(u8::MAX)),
             mac: Some(mac(u8::MAX)),
-            subnet: "evil/own".to_owned(),
+            subnet: "evil/own".into(),
             since: Millis(u64::MAX),
             ..lease.clone()
         });

@@ -29,7 +29,7 @@ pub const MAX_INTERFACES: usize = 32;
     namespaced,
     category = "reveille",
     derive = "PartialEq",
-    status = "MachineStatus",
+    status = "Box<MachineStatus>",
     printcolumn(name = "Profile", type_ = "string", json_path = ".status.profile"),
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.boot.policy"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),

@@ -267,7 +267,7 @@ pub(super) fn lease_row(lease: &Lease, now: Millis) -> Vec<String> {
         lease.address.to_string(),
         lease.key.to_string(),
         printable(lease.hostname.as_deref().unwrap_or(NONE)),
-        lease.subnet.clone(),
+        lease.subnet.to_string(),
         lease.state_at(now).as_str().to_owned(),
         ends(lease.expires, now),
     ]

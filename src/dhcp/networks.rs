@@ -49,9 +49,9 @@ pub(super) fn networks<'a>(
 pub(super) fn key_of(subnet: &SubnetEntry, request: &Request) -> LeaseKey {
     let id = request.client_id();
     match (request.client.mac, id, subnet.spec.identity) {
-        (Some(_), Some(id), LeaseIdentity::ClientId) => LeaseKey::ClientId(id.to_vec()),
+        (Some(_), Some(id), LeaseIdentity::ClientId) => LeaseKey::ClientId(id.into()),
         (Some(mac), _, _) => LeaseKey::Mac(mac),
-        (None, id, _) => LeaseKey::ClientId(id.unwrap_or_default().to_vec()),
+        (None, id, _) => LeaseKey::ClientId(id.unwrap_or_default().into()),
     }
 }
 

@@ -167,7 +167,7 @@ impl Engine {
         let mut declined = counts.declined;
         let records = subnet.excluded.iter();
         for lease in records.filter_map(|address| self.table.get(address)) {
-            if lease.subnet != subnet.key {
+            if *lease.subnet != *subnet.key {
                 continue;
             }
             match lease.state {

@@ -432,7 +432,7 @@ fn likely<'a>(world: World<'a>, subject: &Subject<'_>) -> Vec<&'a SubnetEntry> {
     let all = &world.snapshot.subnets;
     let lent = |subnet: &SubnetEntry| {
         let mut leases = world.table.iter();
-        leases.any(|lease| lease.mac == Some(subject.mac) && lease.subnet == subnet.key)
+        leases.any(|lease| lease.mac == Some(subject.mac) && *lease.subnet == *subnet.key)
     };
     let interfaces = subject.machine.map(|machine| &machine.spec().interfaces);
     let reserved = |subnet: &SubnetEntry| {

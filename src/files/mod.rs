@@ -16,4 +16,4 @@ pub use self::cached::read_cached;
 pub use self::draft::{Draft, bytes_below};
 pub use self::path::{ArtifactPath, BadPath};
 pub use self::roots::{OpenedFile, Origin, Roots};
-pub use self::whole::write_whole;
+pub use self::whole::{write_whole, write_whole_with};

@@ -13,6 +13,18 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// A disk that is full or read-only; the old file stays.
 pub fn write_whole(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    write_whole_with(path, mode, |file| file.write_all(bytes))
+}
+
+/// The same of what `write` writes, piece by piece.
+///
+/// # Errors
+/// Those of `write`, and a disk that is full or read-only; the old file stays.
+pub fn write_whole_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut draft = OsString::from(path);
     draft.push(".new");
     let draft = PathBuf::from(draft);
@@ -22,7 +34,7 @@ pub fn write_whole(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(mode)
         .open(&draft)?;
-    file.write_all(bytes)?;
+    write(&mut file)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
     if let Some(folder) = path.parent() {

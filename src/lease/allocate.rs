@@ -6,6 +6,7 @@
 
 use std::iter;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::authority::Authority;
 use super::record::{Change, Lease, LeaseState};
@@ -115,7 +116,13 @@ pub fn is_first_offer(
 pub fn probation(now: Millis, request: &AllocateRequest<'_>, address: Ipv4Addr) -> Change {
     Change::put(Lease {
         expires: now.plus_secs(PROBATION_SECS),
-        ..lease(now, request, address, LeaseState::Declined)
+        ..lease(
+            now,
+            request,
+            request.subnet.into(),
+            address,
+            LeaseState::Declined,
+        )
     })
 }
 
@@ -495,7 +502,7 @@ impl Case<'_> {
     /// Keeps others off `address` until the machine had time to ask for it.
     fn hold(&self, address: Ipv4Addr) -> Vec<Change> {
         let until = self.now.plus_secs(OFFER_HOLD_SECS);
-        let fresh = || lease(self.now, self.request, address, LeaseState::Offered);
+        let fresh = || self.fresh(address, LeaseState::Offered);
         let held = match self.own_record(address) {
             Some(record) if record.expires >= until => return Vec::new(),
             // A lease that is known may go on; what is no lease may not.
@@ -530,7 +537,7 @@ impl Case<'_> {
     /// Lends `address`; what the machine had elsewhere in this Subnet ends.
     fn bind(&self, address: Ipv4Addr) -> Vec<Change> {
         let now = self.now;
-        let mut bound = lease(now, self.request, address, LeaseState::Bound);
+        let mut bound = self.fresh(address, LeaseState::Bound);
         bound.expires = now.plus_secs(self.request.lifetime_secs.into());
         let lent = |record: &&Lease| record.state_at(now) == LeaseState::Bound;
         if let Some(record) = self.own_record(address).filter(lent) {
@@ -542,6 +549,12 @@ impl Case<'_> {
             .map(Change::Remove)
             .chain(iter::once(Change::put(bound)))
             .collect()
+    }
+
+    /// A record of this request that begins and ends now.
+    fn fresh(&self, address: Ipv4Addr, state: LeaseState) -> Lease {
+        let subnet = self.table.shared_name(self.request.subnet);
+        lease(self.now, self.request, subnet, address, state)
     }
 
     /// Ends a lease now; the machine is remembered, an offer is not.
@@ -560,10 +573,11 @@ impl Case<'_> {
     }
 }
 
-/// A record of this request that begins and ends now.
+/// A record of `request` that begins and ends now.
 fn lease(
     now: Millis,
     request: &AllocateRequest<'_>,
+    subnet: Arc<str>,
     address: Ipv4Addr,
     state: LeaseState,
 ) -> Lease {
@@ -571,9 +585,9 @@ fn lease(
         address,
         key: request.key.clone(),
         mac: request.mac,
-        client_id: request.client_id.map(<[u8]>::to_vec),
-        subnet: request.subnet.to_owned(),
-        hostname: request.hostname.map(str::to_owned),
+        client_id: request.client_id.map(Into::into),
+        subnet,
+        hostname: request.hostname.map(Into::into),
         state,
         since: now,
         expires: now,

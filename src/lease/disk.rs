@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,9 +25,9 @@ const SCHEMA: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
 
-/// Memory for pages, in bytes. The table is in memory already; the default
-/// of 1 GiB would be for nothing.
-const CACHE: usize = 8 << 20;
+/// Memory for pages, in bytes. The table is in memory already, and the kernel
+/// keeps the file; the default of 1 GiB would be for nothing.
+const CACHE: usize = 2 << 20;
 
 /// What the database has of each address.
 pub(super) type Rows = BTreeMap<u32, Row>;
@@ -413,13 +413,30 @@ fn set_schema(database: &Database) -> Result<(), redb::Error> {
 
 fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
     let table = database.begin_read()?.open_table(LEASES)?;
-    let mut rows = Rows::new();
+    let mut rows = Vec::new();
+    let mut names = BTreeSet::new();
     for row in table.iter()? {
         let (address, line) = row?;
         let address = address.value();
-        rows.insert(address, Row::read(address, line.value()));
+        let mut row = Row::read(address, line.value());
+        if let Row::Lease(lease) = &mut row {
+            share_name(lease, &mut names);
+        }
+        rows.push((address, row));
     }
-    Ok(rows)
+    // In one go: a tree that grows in the order of its keys stays half empty.
+    Ok(rows.into_iter().collect())
+}
+
+/// Gives a lease that was just read the text that others of its Subnet have.
+fn share_name(lease: &mut Arc<Lease>, names: &mut BTreeSet<Arc<str>>) {
+    let Some(lease) = Arc::get_mut(lease) else {
+        return;
+    };
+    match names.get(&lease.subnet) {
+        Some(name) => lease.subnet = Arc::clone(name),
+        None => drop(names.insert(Arc::clone(&lease.subnet))),
+    }
 }
 
 /// Whether an error says that the file itself is damaged. A disk, a network

@@ -53,7 +53,7 @@ pub fn adopt(
             continue;
         };
         let lease = Lease {
-            subnet: subnet.to_owned(),
+            subnet: table.shared_name(subnet),
             since: lease.since.min(now),
             expires: now.plus_secs(lifetime.into()),
             state: LeaseState::Bound,
@@ -85,11 +85,11 @@ fn home_of<'a>(homes: &'a [Home], lease: &'a Lease) -> Option<(&'a str, u32)> {
         .iter()
         .filter(near)
         .filter(has)
-        .max_by_key(|home| (home.subnet == lease.subnet, home.cidr.net().prefix_len()));
+        .max_by_key(|home| (*home.subnet == *lease.subnet, home.cidr.net().prefix_len()));
     if let Some(home) = found {
         return Some((&home.subnet, home.lifetime_secs));
     }
-    let served = homes.iter().any(|home| home.subnet == lease.subnet);
+    let served = homes.iter().any(|home| *home.subnet == *lease.subnet);
     let elsewhere = homes.iter().any(|home| has(&home));
     (!served && !elsewhere).then_some((&lease.subnet, UNSERVED_SECS))
 }
@@ -98,7 +98,7 @@ fn home_of<'a>(homes: &'a [Home], lease: &'a Lease) -> Option<(&'a str, u32)> {
 /// Subnet, as far as names go after a renaming.
 fn shares_home(homes: &[Home], known: &Lease, mirrored: &Lease) -> bool {
     known.subnet == mirrored.subnet
-        || home_of(homes, known).is_some_and(|(subnet, _)| subnet == mirrored.subnet)
+        || home_of(homes, known).is_some_and(|(subnet, _)| *subnet == *mirrored.subnet)
 }
 
 /// The changes that forget every record but those that `keeps` says may stay.
@@ -225,7 +225,7 @@ mod tests {
             key: LeaseKey::Mac(mac),
             mac: Some(mac),
             client_id: None,
-            subnet: "default/lab".to_owned(),
+            subnet: "default/lab".into(),
             hostname: None,
             state: LeaseState::Bound,
             since: Millis::from_secs(since),
@@ -247,7 +247,7 @@ mod tests {
 
     fn of(subnet: &str, lease: Lease) -> Lease {
         Lease {
-            subnet: subnet.to_owned(),
+            subnet: subnet.into(),
             ..lease
         }
     }
@@ -311,7 +311,7 @@ mod tests {
         let [Change::Put(moved)] = changes.as_slice() else {
             panic!("{changes:?}");
         };
-        assert_eq!(moved.subnet, "default/new");
+        assert_eq!(&*moved.subnet, "default/new");
         // No Subnet has the address: whose it is may yet be served.
         let changes = adopt(NOW, &table, [lease(1, 1, 5, 0)], &[]);
         let [Change::Put(aside)] = changes.as_slice() else {

@@ -154,9 +154,9 @@ impl Row<'_> {
             address,
             key: key(mac, client_id.as_deref(), state)?,
             mac,
-            client_id,
-            subnet: subnet.to_owned(),
-            hostname,
+            client_id: client_id.map(Vec::into_boxed_slice),
+            subnet: subnet.into(),
+            hostname: hostname.map(Into::into),
             state,
             since: Millis::from_secs(since),
             expires: Millis::from_secs(expire),
@@ -201,7 +201,7 @@ fn key(
 ) -> Result<LeaseKey, FieldProblem> {
     match (mac, client_id) {
         (Some(mac), _) => Ok(LeaseKey::Mac(mac)),
-        (None, Some(id)) => Ok(LeaseKey::ClientId(id.to_vec())),
+        (None, Some(id)) => Ok(LeaseKey::ClientId(id.into())),
         (None, None) if state == LeaseState::Declined => Ok(LeaseKey::Mac(MacAddress::new([0; 6]))),
         (None, None) => Err(("hwaddr", "neither a MAC address nor a client id".to_owned())),
     }
@@ -246,8 +246,8 @@ mod tests {
         assert_eq!(found.problems, vec![]);
         let lease = &found.leases[0];
         assert_eq!(lease.key.to_string(), "52:54:00:00:00:01");
-        assert_eq!(lease.client_id, Some(vec![1, 0x52, 0x54, 0, 0, 0, 1]));
-        assert_eq!(lease.subnet, "default/lab");
+        assert_eq!(lease.client_id, Some([1, 0x52, 0x54, 0, 0, 0, 1].into()));
+        assert_eq!(&*lease.subnet, "default/lab");
         assert_eq!(lease.hostname.as_deref(), Some("node-7.example.net"));
         assert_eq!(lease.state, LeaseState::Bound);
         assert_eq!(

@@ -23,7 +23,7 @@ pub enum LeaseKey {
     Mac(MacAddress),
     /// The client that gives this identifier (option 61), where there is no
     /// usable MAC or the Subnet says so.
-    ClientId(Vec<u8>),
+    ClientId(Box<[u8]>),
 }
 
 /// Text that is no lease key.
@@ -49,7 +49,8 @@ pub enum LeaseState {
     Declined,
 }
 
-/// What is known of one address.
+/// What is known of one address. There may be a hundred thousand, each of which
+/// costs some 200 bytes with its places in the indexes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Line", into = "Line")]
 pub struct Lease {
@@ -60,11 +61,11 @@ pub struct Lease {
     /// The machine's MAC address, where it has one.
     pub mac: Option<MacAddress>,
     /// Option 61 as it came, type byte included.
-    pub client_id: Option<Vec<u8>>,
-    /// The Subnet, as `namespace/name`.
-    pub subnet: String,
+    pub client_id: Option<Box<[u8]>>,
+    /// The Subnet, as `namespace/name`; its leases share one text.
+    pub subnet: Arc<str>,
     /// The name that the machine gave itself (option 12).
-    pub hostname: Option<String>,
+    pub hostname: Option<Box<str>>,
     /// What the record says.
     pub state: LeaseState,
     /// Since when this machine has the address.
@@ -139,7 +140,7 @@ impl FromStr for LeaseKey {
         match text.strip_prefix("id:") {
             Some(digits) => unhex(digits)
                 .filter(|id| !id.is_empty())
-                .map(Self::ClientId)
+                .map(|id| Self::ClientId(id.into()))
                 .ok_or_else(wrong),
             None => text.parse().map(Self::Mac).map_err(|_| wrong()),
         }
@@ -217,7 +218,10 @@ impl TryFrom<Line> for Lease {
 
     fn try_from(line: Line) -> Result<Self, Self::Error> {
         let client_id = match &line.client_id {
-            Some(text) => Some(unhex(text).ok_or("clientId: not hex digits in pairs")?),
+            Some(text) => {
+                let id = unhex(text).ok_or("clientId: not hex digits in pairs")?;
+                Some(id.into_boxed_slice())
+            }
             None => None,
         };
         if client_id
@@ -236,8 +240,8 @@ impl TryFrom<Line> for Lease {
             key,
             mac: line.mac,
             client_id,
-            subnet: line.subnet,
-            hostname: line.hostname,
+            subnet: line.subnet.into(),
+            hostname: line.hostname.map(Into::into),
             state: line.state,
             since: from_timestamp(line.since),
             expires: from_timestamp(line.expires),
@@ -252,8 +256,8 @@ impl From<Lease> for Line {
             key: Some(lease.key),
             mac: lease.mac,
             client_id: lease.client_id.as_deref().map(hex),
-            hostname: lease.hostname,
-            subnet: lease.subnet,
+            hostname: lease.hostname.map(Into::into),
+            subnet: lease.subnet.to_string(),
             state: lease.state,
             since: to_timestamp(lease.since),
             expires: to_timestamp(lease.expires),
@@ -337,9 +341,9 @@ mod tests {
             address: [10, 33, 1, 100].into(),
             key: LeaseKey::Mac(MacAddress::new([0x52, 0x54, 0, 0, 0, 1])),
             mac: Some(MacAddress::new([0x52, 0x54, 0, 0, 0, 1])),
-            client_id: Some(vec![1, 0x52, 0x54, 0, 0, 0, 1]),
-            subnet: "default/lab".to_owned(),
-            hostname: Some("node-7".to_owned()),
+            client_id: Some([1, 0x52, 0x54, 0, 0, 0, 1].into()),
+            subnet: "default/lab".into(),
+            hostname: Some("node-7".into()),
             state: LeaseState::Bound,
             since: Millis(1_700_000_000_123),
             expires: Millis(1_700_004_000_123),

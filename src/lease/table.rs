@@ -24,7 +24,7 @@ pub struct LeaseTable {
     known: AddressSet,
     /// When the sweep has something to do with a record.
     due: BTreeSet<(Millis, Ipv4Addr)>,
-    subnets: BTreeMap<String, SubnetIndex>,
+    subnets: BTreeMap<Arc<str>, SubnetIndex>,
 }
 
 /// Records of one Subnet by state.
@@ -42,7 +42,9 @@ pub struct Counts {
 
 #[derive(Clone, Debug, Default)]
 struct SubnetIndex {
-    by_key: BTreeSet<(LeaseKey, Ipv4Addr)>,
+    /// By [`LeaseKey::spread`], which says as much as the key in a third of its
+    /// room; the records themselves tell keys of one number apart.
+    by_key: BTreeSet<(u64, Ipv4Addr)>,
     by_end: BTreeSet<(Millis, Ipv4Addr)>,
     counts: Counts,
 }
@@ -87,14 +89,25 @@ impl LeaseTable {
     /// The records of `key` in `subnet`, in the order of addresses. Mostly
     /// one; more while a machine moves from one address to another.
     pub fn of_key(&self, subnet: &str, key: &LeaseKey) -> impl Iterator<Item = &Lease> {
+        let number = key.spread();
         self.subnets
             .get(subnet)
             .into_iter()
-            .flat_map(|index| {
-                let all = (key.clone(), Ipv4Addr::UNSPECIFIED)..=(key.clone(), Ipv4Addr::BROADCAST);
+            .flat_map(move |index| {
+                let all = (number, Ipv4Addr::UNSPECIFIED)..=(number, Ipv4Addr::BROADCAST);
                 index.by_key.range(all)
             })
             .filter_map(|(_, address)| self.get(*address))
+            .filter(move |lease| lease.key == *key)
+    }
+
+    /// The name of `subnet` as its records have it: all share one text.
+    #[must_use]
+    pub fn shared_name(&self, subnet: &str) -> Arc<str> {
+        match self.subnets.get_key_value(subnet) {
+            Some((name, _)) => Arc::clone(name),
+            None => subnet.into(),
+        }
     }
 
     /// The records of `subnet` whose address is free at `now`, the one that
@@ -185,7 +198,7 @@ impl LeaseTable {
     /// Subnets changed.
     #[must_use]
     pub fn rehome(&self, subnets: &[(String, Cidr)]) -> Vec<Change> {
-        let is_gone = |lease: &&Lease| !subnets.iter().any(|(name, _)| *name == lease.subnet);
+        let is_gone = |lease: &&Lease| !subnets.iter().any(|(name, _)| **name == *lease.subnet);
         self.iter()
             .filter(is_gone)
             .filter_map(|lease| {
@@ -196,7 +209,7 @@ impl LeaseTable {
                     .filter(|(_, cidr)| cidr.contains(lease.address))
                     .max_by_key(|(_, cidr)| cidr.net().prefix_len())?;
                 Some(Change::put(Lease {
-                    subnet: name.clone(),
+                    subnet: self.shared_name(name),
                     ..lease.clone()
                 }))
             })
@@ -211,7 +224,7 @@ impl LeaseTable {
         index.by_end.insert((lease.expires, address));
         *index.counts.of(lease.state) += 1;
         if lease.state != LeaseState::Declined {
-            index.by_key.insert((lease.key.clone(), address));
+            index.by_key.insert((lease.key.spread(), address));
         }
         self.leases.insert(address, lease);
     }
@@ -227,7 +240,7 @@ impl LeaseTable {
         };
         index.by_end.remove(&(lease.expires, address));
         *index.counts.of(lease.state) -= 1;
-        index.by_key.remove(&(lease.key.clone(), address));
+        index.by_key.remove(&(lease.key.spread(), address));
         if index.by_end.is_empty() {
             self.subnets.remove(&lease.subnet);
         }
@@ -235,12 +248,52 @@ impl LeaseTable {
 }
 
 impl<L: Into<Arc<Lease>>> FromIterator<L> for LeaseTable {
+    /// Of two records of one address the later counts. Made in one go: trees
+    /// that grow in the order of their keys stay half empty.
     fn from_iter<I: IntoIterator<Item = L>>(leases: I) -> Self {
-        let mut table = Self::new();
-        for lease in leases {
-            table.apply(&Change::put(lease));
+        let leases: BTreeMap<_, _> = leases
+            .into_iter()
+            .map(|lease| {
+                let lease: Arc<Lease> = lease.into();
+                (lease.address, lease)
+            })
+            .collect();
+        let mut known = AddressSet::new();
+        let mut by_subnet: BTreeMap<_, Vec<&Lease>> = BTreeMap::new();
+        for (address, lease) in &leases {
+            known.insert(*address);
+            let subnet = Arc::clone(&lease.subnet);
+            by_subnet.entry(subnet).or_default().push(lease);
         }
-        table
+        Self {
+            known,
+            due: leases.values().map(|it| (due(it), it.address)).collect(),
+            subnets: by_subnet
+                .into_iter()
+                .map(|(subnet, leases)| (subnet, SubnetIndex::of(&leases)))
+                .collect(),
+            leases,
+        }
+    }
+}
+
+// === impl SubnetIndex ===
+
+impl SubnetIndex {
+    fn of(leases: &[&Lease]) -> Self {
+        let mut counts = Counts::default();
+        for lease in leases {
+            *counts.of(lease.state) += 1;
+        }
+        Self {
+            by_key: leases
+                .iter()
+                .filter(|lease| lease.state != LeaseState::Declined)
+                .map(|lease| (lease.key.spread(), lease.address))
+                .collect(),
+            by_end: leases.iter().map(|it| (it.expires, it.address)).collect(),
+            counts,
+        }
     }
 }
 

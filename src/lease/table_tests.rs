@@ -81,7 +81,7 @@ fn assert_agrees(table: &LeaseTable, model: &BTreeMap<Ipv4Addr, Lease>, now: Mil
     assert!(table.iter().eq(model.values()));
     assert_eq!(table.len(), model.len());
     for subnet in ["default/s0", "default/s1"] {
-        let of_subnet = || model.values().filter(|l| l.subnet == subnet);
+        let of_subnet = || model.values().filter(|l| *l.subnet == *subnet);
         let count =
             |states: &[LeaseState]| of_subnet().filter(|l| states.contains(&l.state)).count();
         let want = Counts {
@@ -131,7 +131,7 @@ fn record(at: u8, of: u8, subnet: u8, state: LeaseState, expires: u64) -> Lease 
         key: key(of),
         mac: None,
         client_id: None,
-        subnet: format!("default/s{subnet}"),
+        subnet: format!("default/s{subnet}").into(),
         hostname: None,
         state,
         since: Millis(0),

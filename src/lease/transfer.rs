@@ -75,7 +75,7 @@ pub fn import_jsonl(text: &str, subnets: &[(String, Cidr)]) -> Imported {
         match serde_json::from_str::<Lease>(line) {
             Ok(mut lease) => {
                 if let Some(name) = subnet_of(lease.address, subnets) {
-                    lease.subnet = name.to_owned();
+                    lease.subnet = name.into();
                 }
                 if !lease.state.is_durable() {
                     // Only memories and promises are kept.
@@ -220,8 +220,8 @@ mod tests {
             ("a/wide".to_owned(), "10.33.0.0/16".parse().unwrap()),
             ("a/narrow".to_owned(), "10.33.1.0/24".parse().unwrap()),
         ];
-        assert_eq!(import_jsonl(ONE, &subnets).leases[0].subnet, "a/narrow");
-        assert_eq!(import_jsonl(ONE, &[]).leases[0].subnet, "default/lab");
+        assert_eq!(&*import_jsonl(ONE, &subnets).leases[0].subnet, "a/narrow");
+        assert_eq!(&*import_jsonl(ONE, &[]).leases[0].subnet, "default/lab");
     }
 
     #[test]

@@ -3,19 +3,22 @@
 //! Secrets are never among them: the kinds that are kept hold none.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::objects::Objects;
-use crate::files::write_whole;
+use crate::api::ObjectRef;
+use crate::files::write_whole_with;
 
 /// Name of the file in the state folder.
 const FILE: &str = "world.json";
 /// The format; another one is not read.
 const VERSION: u32 = 1;
+/// Objects that are made text at once.
+const PART: usize = 256;
 
 /// The file.
 #[derive(Debug)]
@@ -29,18 +32,32 @@ struct Saved {
     objects: Vec<Box<RawValue>>,
 }
 
-/// The same as it is written: one object after the other, for ten thousand of
-/// them are much larger than their text.
-#[derive(Serialize)]
-struct Saving<'a> {
-    version: u32,
-    namespace: &'a str,
-    #[serde(serialize_with = "one_by_one")]
-    objects: &'a Objects,
+/// Some of the objects, one after the other, as they are kept.
+#[derive(Debug, Default)]
+pub struct Part {
+    text: Vec<u8>,
+    /// The last of them; `None` where there was none left.
+    last: Option<ObjectRef>,
 }
 
-fn one_by_one<S: Serializer>(objects: &Objects, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(objects.to_keep())
+// === impl Part ===
+
+impl Part {
+    /// Those behind `after`, no more than are written in a moment.
+    ///
+    /// # Errors
+    /// None in practice: every object can be written as JSON.
+    pub fn of(objects: &Objects, after: Option<&ObjectRef>) -> io::Result<Self> {
+        let mut part = Self::default();
+        for (object, kept) in objects.to_keep(after).take(PART) {
+            if part.last.is_some() {
+                part.text.push(b',');
+            }
+            serde_json::to_writer(&mut part.text, &kept)?;
+            part.last = Some(object.clone());
+        }
+        Ok(part)
+    }
 }
 
 // === impl Disk ===
@@ -68,25 +85,34 @@ impl Disk {
         Ok(fits.then(|| Objects::of_kept(&saved.objects)))
     }
 
-    /// The text that [`Disk::save`] writes.
-    ///
-    /// # Errors
-    /// None in practice: every object can be written as JSON.
-    pub fn text(namespace: &str, objects: &Objects) -> io::Result<Vec<u8>> {
-        let saving = Saving {
-            version: VERSION,
-            namespace,
-            objects,
-        };
-        Ok(serde_json::to_vec(&saving)?)
-    }
-
-    /// Writes `text`: the old file or the new one is there, never half.
+    /// Writes the objects of `namespace`: the old file is there or the new one,
+    /// never half. `part` has those behind an object, some of them at a time:
+    /// the text of ten thousand is megabytes, and nobody may wait for a disk.
     ///
     /// # Errors
     /// A disk that is full or read-only; the old file stays.
-    pub fn save(&self, text: &[u8]) -> io::Result<()> {
-        write_whole(&self.0, 0o640, text)
+    pub fn save(
+        &self,
+        namespace: &str,
+        mut part: impl FnMut(Option<&ObjectRef>) -> io::Result<Part>,
+    ) -> io::Result<()> {
+        write_whole_with(&self.0, 0o640, |file| {
+            let namespace = serde_json::to_string(namespace)?;
+            write!(
+                file,
+                r#"{{"version":{VERSION},"namespace":{namespace},"objects":["#
+            )?;
+            let mut after = None;
+            loop {
+                let Part { text, last } = part(after.as_ref())?;
+                let Some(last) = last else { break };
+                if after.replace(last).is_some() {
+                    file.write_all(b",")?;
+                }
+                file.write_all(&text)?;
+            }
+            file.write_all(b"]}")
+        })
     }
 
     /// Where it is.
@@ -111,10 +137,17 @@ mod tests {
         let mut objects = Objects::default();
         let object = serde_json::from_value(object).unwrap();
         objects.apply(Kind::BootProfile, object);
-        let text = Disk::text("edge", &objects).unwrap();
-        disk.save(&text).unwrap();
+        for n in 0..PART {
+            let mac = format!("02:00:00:00:{:02x}:{:02x}", n / 256, n % 256);
+            let machine = serde_json::json!({"metadata": {"name": format!("n{n}"), "namespace": "edge"},
+                "spec": {"interfaces": [{"mac": mac}]}});
+            objects.apply(Kind::Machine, serde_json::from_value(machine).unwrap());
+        }
+        let part = |after: Option<&ObjectRef>| Part::of(&objects, after);
+        disk.save("edge", part).unwrap();
         let objects = disk.load("edge").unwrap().unwrap();
         assert_eq!(objects.inputs().profiles.len(), 1);
+        assert_eq!(objects.inputs().machines.len(), PART);
         assert!(disk.load("").unwrap().is_none());
         std::fs::write(disk.path(), "{").unwrap();
         assert!(disk.load("edge").is_err());

@@ -3,6 +3,7 @@
 //! Values and pure functions: no client, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,7 +24,7 @@ use crate::standalone::schema;
 /// The objects of a cluster as they are known here.
 #[derive(Debug, Default)]
 pub struct Objects {
-    held: BTreeMap<ObjectRef, Held>,
+    held: BTreeMap<ObjectRef, Box<Held>>,
     /// Counts changes of the world up, from 0.
     revision: u64,
     synced: BTreeSet<Kind>,
@@ -42,8 +43,10 @@ pub struct Info {
     pub generation: i64,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
-    /// Its labels.
+    /// Its labels, but for [`MAC_LABEL`].
     pub labels: BTreeMap<String, String>,
+    /// The value of [`MAC_LABEL`], which nearly every Machine has.
+    pub mac_label: Option<Box<str>>,
     /// Its status as JSON text, without `boots`; empty where it has none.
     pub status: Box<str>,
     /// The latest of the boots in its status, without its stages.
@@ -76,7 +79,7 @@ struct Held {
     /// Why the version that is there now cannot.
     problems: Vec<Problem>,
     /// What an unreadable Machine is known by all the same.
-    known_by: KnownBy,
+    known_by: Option<Box<KnownBy>>,
 }
 
 /// What the document of a Machine names, whatever else it says.
@@ -134,7 +137,7 @@ struct Arrived {
     object: ObjectRef,
     info: Info,
     read: Result<Resource, Vec<Problem>>,
-    known_by: KnownBy,
+    known_by: Option<Box<KnownBy>>,
 }
 
 // === impl Objects ===
@@ -278,7 +281,7 @@ impl Objects {
             problems,
             known_by,
         };
-        self.held.insert(object, held);
+        self.held.insert(object, Box::new(held));
         change
     }
 
@@ -306,7 +309,9 @@ impl Objects {
             }
             // Also beside an older version that serves on: by what it is known
             // now, it is no unknown machine either.
-            held.known_by.withhold(object, &mut inputs);
+            if let Some(known_by) = &held.known_by {
+                known_by.withhold(object, &mut inputs);
+            }
         }
         inputs
     }
@@ -333,11 +338,20 @@ impl Objects {
         }
     }
 
-    /// The objects that can be served, as manifests, to be kept for the time
-    /// without an API server; of the others what they are known by, so that
-    /// their machines do not pass for unknown ones then.
-    pub fn to_keep(&self) -> impl Iterator<Item = impl Serialize> {
-        self.held.iter().map(|(object, held)| Kept {
+    /// The objects behind `after` that can be served, as manifests, to be kept
+    /// for the time without an API server; of the others what they are known
+    /// by, so that their machines do not pass for unknown ones then.
+    pub fn to_keep(
+        &self,
+        after: Option<&ObjectRef>,
+    ) -> impl Iterator<Item = (&ObjectRef, impl Serialize)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.held.range::<ObjectRef, _>((after, Bound::Unbounded));
+        rest.map(|(object, held)| (object, Self::kept(object, held)))
+    }
+
+    fn kept<'a>(object: &'a ObjectRef, held: &'a Held) -> Kept<'a> {
+        Kept {
             api_version: API_VERSION,
             kind: object.kind.as_str(),
             metadata: KeptMetadata {
@@ -353,9 +367,12 @@ impl Objects {
                 Some(Resource::Profile(profile)) => KeptSpec::Profile(&profile.spec),
                 Some(Resource::Machine(machine)) => KeptSpec::Machine(&machine.spec),
                 Some(Resource::Artifact(artifact)) => KeptSpec::Artifact(&artifact.spec),
-                None => KeptSpec::KnownBy(held.known_by.to_spec()),
+                None => {
+                    let known_by = held.known_by.as_deref().cloned().unwrap_or_default();
+                    KeptSpec::KnownBy(known_by.to_spec())
+                }
             },
-        })
+        }
     }
 
     /// The objects that [`Objects::to_keep`] wrote. All kinds count as listed.
@@ -428,11 +445,14 @@ impl Arrived {
         let status = data.as_object_mut().and_then(|data| data.remove("status"));
         let consumed = consumed(status.as_ref());
         let (status, latest) = status_text(status);
+        let mut labels = metadata.labels.clone().unwrap_or_default();
+        let mac_label = labels.remove(MAC_LABEL).map(Into::into);
         let info = Info {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-            labels: metadata.labels.clone().unwrap_or_default(),
+            labels,
+            mac_label,
             status,
             latest,
             consumed,
@@ -444,11 +464,11 @@ impl Arrived {
             },
             Kind::Subnet | Kind::BootProfile | Kind::Artifact => KnownBy::default(),
         };
-        let read = parse(&reference, &metadata, &known_by.macs, data);
+        let read = parse(&reference, &metadata, data);
         Self {
             known_by: match read {
-                Ok(_) => KnownBy::default(),
-                Err(_) => known_by,
+                Ok(_) => None,
+                Err(_) => Some(Box::new(known_by)),
             },
             object: reference,
             info,
@@ -457,26 +477,18 @@ impl Arrived {
     }
 }
 
-/// The labels of an object, with that of its first MAC address whether or not
-/// it is there yet: that we write it changes nothing then.
-fn labels(metadata: &ObjectMeta, macs: &[MacAddress]) -> Option<BTreeMap<String, String>> {
-    let labels = metadata.labels.clone();
-    let Some(mac) = macs.first() else {
-        return labels;
-    };
-    let mut labels = labels.unwrap_or_default();
-    labels.insert(MAC_LABEL.to_owned(), mac.hyphenated());
-    Some(labels)
+/// The labels of an object without that of its first MAC address, which every
+/// Machine counts as having: that we write it changes nothing then. `None`
+/// where there are none, for a map of one costs half a kilobyte.
+fn labels(metadata: &ObjectMeta) -> Option<BTreeMap<String, String>> {
+    let mut labels = metadata.labels.clone()?;
+    labels.remove(MAC_LABEL);
+    (!labels.is_empty()).then_some(labels)
 }
 
 /// Reads the object, held against its schema first: what is stored may be of
 /// an older version, or written past the validation.
-fn parse(
-    object: &ObjectRef,
-    metadata: &ObjectMeta,
-    macs: &[MacAddress],
-    data: Value,
-) -> Result<Resource, Vec<Problem>> {
+fn parse(object: &ObjectRef, metadata: &ObjectMeta, data: Value) -> Result<Resource, Vec<Problem>> {
     let mut value = data;
     value["apiVersion"] = API_VERSION.into();
     value["kind"] = object.kind.as_str().into();
@@ -484,7 +496,7 @@ fn parse(
         "name": object.name,
         "namespace": object.namespace,
         "creationTimestamp": metadata.creation_timestamp,
-        "labels": labels(metadata, macs),
+        "labels": labels(metadata),
     });
     let problems = schema::check(object, &mut value);
     if !problems.is_empty() {
@@ -494,7 +506,11 @@ fn parse(
         Kind::Subnet => serde_json::from_value(value).map(Resource::Subnet),
         Kind::BootProfile => serde_json::from_value(value).map(Resource::Profile),
         Kind::Machine => {
-            serde_json::from_value(value).map(|read| Resource::Machine(Arc::new(read)))
+            serde_json::from_value(value).map(|mut read: Machine| {
+                // Read with room for four. There may be ten thousand.
+                read.spec.interfaces.shrink_to_fit();
+                Resource::Machine(Arc::new(read))
+            })
         }
         Kind::Artifact => serde_json::from_value(value).map(Resource::Artifact),
     };

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::disk::Disk;
+use super::disk::{Disk, Part};
 use super::objects::{Change, Objects};
 use super::watch::Seen;
 use crate::api::{Kind, Problem};
@@ -286,14 +286,13 @@ impl Source {
 
     /// Keeps the objects on disk for a start without the API server.
     fn save(&mut self) {
-        let text = {
-            let objects = self.objects.lock();
-            if !objects.is_synced() {
-                return;
-            }
-            Disk::text(&self.namespace, &objects)
-        };
-        match text.and_then(|text| self.disk.save(&text)) {
+        if !self.objects.lock().is_synced() {
+            return;
+        }
+        // Object by object it is as it was at some moment of the writing, which
+        // is all that a list of an API server promises, too.
+        let part = |after: Option<&_>| Part::of(&self.objects.lock(), after);
+        match self.disk.save(&self.namespace, part) {
             Ok(()) => {
                 self.unsaved = false;
                 self.disk_fails = false;

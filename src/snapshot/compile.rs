@@ -13,7 +13,7 @@ use super::entries::{
 };
 use super::identity;
 use super::names::is_object_name;
-use super::select::select;
+use super::select::{Labels, select};
 use super::world::{ARTIFACT_NOT_FOUND, PROFILE_NOT_FOUND};
 use super::{
     Inputs, Withheld, WithheldNames, check_world, validate_artifact, validate_machine,
@@ -261,17 +261,12 @@ fn object_name(object: &ObjectRef) -> ObjectName {
 }
 
 fn selection(machine: &Machine, name: &ObjectName, profiles: &[ProfileEntry]) -> Selection {
-    let none = BTreeMap::new();
     match &machine.spec.profile_ref {
         Some(reference) => {
             find(profiles, &name.namespace, reference).map_or(Selection::Missing, Selection::Named)
         }
-        None => select(
-            profiles,
-            &name.namespace,
-            machine.metadata.labels.as_ref().unwrap_or(&none),
-        )
-        .map_or(Selection::Default, Selection::Selected),
+        None => select(profiles, &name.namespace, Labels::of(machine))
+            .map_or(Selection::Default, Selection::Selected),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Plan;
 use super::identity::Index;
+use super::select::Labels;
 use crate::api::{
     BootProfileSpec, ClientClass, Interface, Machine, MachineSpec, Pool, SubnetSpec,
     UnknownMachines,
@@ -190,9 +191,8 @@ impl MachineEntry {
 
     /// Its labels.
     #[must_use]
-    pub fn labels(&self) -> &BTreeMap<String, String> {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
-        self.manifest.metadata.labels.as_ref().unwrap_or(&NONE)
+    pub fn labels(&self) -> Labels<'_> {
+        Labels::of(&self.manifest)
     }
 
     /// When its object was made; a cluster knows that, a folder does not.

@@ -27,6 +27,6 @@ pub use self::handle::{Publisher, Reader, channel};
 pub use self::identity::{Acquaintances, Identity, KnownBy};
 pub use self::inputs::{Inputs, Withheld, WithheldNames};
 pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
-pub use self::select::Candidate;
+pub use self::select::{Candidate, Labels};
 pub use self::validate::{validate_artifact, validate_machine, validate_profile, validate_subnet};
 pub use self::world::check_world;

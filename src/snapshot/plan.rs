@@ -1,9 +1,8 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::select::{Candidate, candidates};
+use super::select::{Candidate, Labels, candidates};
 use super::{
     DefaultProfile, Identity, KnownBy, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
@@ -175,11 +174,7 @@ impl Snapshot {
     /// The profiles of a namespace that choose machines by labels, for those
     /// who ask why.
     #[must_use]
-    pub fn candidates(
-        &self,
-        namespace: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Vec<Candidate<'_>> {
+    pub fn candidates(&self, namespace: &str, labels: Labels<'_>) -> Vec<Candidate<'_>> {
         candidates(&self.profiles, namespace, labels)
     }
 

@@ -1,14 +1,24 @@
 //! Which profile a machine gets: the best match of the selectors.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::names::namespace_of;
 use super::{Inputs, ProfileEntry};
 use crate::api::{
-    BootProfile, BootProfileSpec, Kind, Machine, ObjectRef, Operator, Problem, Selector,
+    BootProfile, BootProfileSpec, Kind, MAC_LABEL, Machine, ObjectRef, Operator, Problem, Selector,
     SelectorRequirement,
 };
+use crate::boot::MacAddress;
+
+/// The labels of a machine, as selectors see them: those of its object, and
+/// [`MAC_LABEL`] whether or not it was written there yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    written: Option<&'a BTreeMap<String, String>>,
+    mac: Option<MacAddress>,
+}
 
 /// A profile with a selector, and how well it matches.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +29,33 @@ pub struct Candidate<'a> {
     pub rank: Option<(usize, i32)>,
 }
 
+// === impl Labels ===
+
+impl<'a> Labels<'a> {
+    /// Those of `machine`.
+    #[must_use]
+    pub fn of(machine: &'a Machine) -> Self {
+        Self {
+            written: machine.metadata.labels.as_ref(),
+            mac: machine.spec.interfaces.first().map(|first| first.mac),
+        }
+    }
+
+    /// The value of the label `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        match (name, self.mac) {
+            (MAC_LABEL, Some(mac)) => Some(mac.hyphenated().into()),
+            _ => self.written?.get(name).map(|value| value.as_str().into()),
+        }
+    }
+}
+
 /// The profiles of `namespace` that have a selector, held against `labels`.
 pub(super) fn candidates<'a>(
     profiles: &'a [ProfileEntry],
     namespace: &str,
-    labels: &BTreeMap<String, String>,
+    labels: Labels<'_>,
 ) -> Vec<Candidate<'a>> {
     profiles
         .iter()
@@ -41,7 +73,7 @@ pub(super) fn candidates<'a>(
 pub(super) fn select(
     profiles: &[ProfileEntry],
     namespace: &str,
-    labels: &BTreeMap<String, String>,
+    labels: Labels<'_>,
 ) -> Option<usize> {
     let mut best: Option<((usize, i32), usize)> = None;
     for (index, profile) in profiles.iter().enumerate() {
@@ -60,7 +92,7 @@ pub(super) fn select(
 
 /// How well the selector of a profile matches `labels`: requirements, then
 /// priority. `None` where it has none or does not match.
-fn rank(spec: &BootProfileSpec, labels: &BTreeMap<String, String>) -> Option<(usize, i32)> {
+fn rank(spec: &BootProfileSpec, labels: Labels<'_>) -> Option<(usize, i32)> {
     let selector = spec.machine_selector.as_ref()?;
     matches(selector, labels).then(|| (requirements(selector), spec.priority))
 }
@@ -78,8 +110,7 @@ pub(super) fn ties(inputs: &Inputs) -> Vec<Problem> {
 }
 
 fn tie(machine: &Machine, inputs: &Inputs) -> Option<Problem> {
-    let none = BTreeMap::new();
-    let labels = machine.metadata.labels.as_ref().unwrap_or(&none);
+    let labels = Labels::of(machine);
     let ranked = || {
         inputs
             .profiles
@@ -112,23 +143,27 @@ fn requirements(selector: &Selector) -> usize {
     selector.match_labels.len() + selector.match_expressions.len()
 }
 
-fn matches(selector: &Selector, labels: &BTreeMap<String, String>) -> bool {
+fn matches(selector: &Selector, labels: Labels<'_>) -> bool {
     requirements(selector) > 0
         && selector
             .match_labels
             .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
+            .all(|(key, value)| labels.get(key).as_deref() == Some(value))
         && selector
             .match_expressions
             .iter()
             .all(|requirement| holds(requirement, labels))
 }
 
-fn holds(requirement: &SelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
+fn holds(requirement: &SelectorRequirement, labels: Labels<'_>) -> bool {
     let value = labels.get(&requirement.key);
     match requirement.operator {
-        Operator::In => value.is_some_and(|value| requirement.values.contains(value)),
-        Operator::NotIn => value.is_none_or(|value| !requirement.values.contains(value)),
+        Operator::In => {
+            value.is_some_and(|value| requirement.values.iter().any(|it| **it == *value))
+        }
+        Operator::NotIn => {
+            value.is_none_or(|value| requirement.values.iter().all(|it| **it != *value))
+        }
         Operator::Exists => value.is_some(),
         Operator::DoesNotExist => value.is_none(),
     }

@@ -216,7 +216,7 @@ pub fn addresses(subnet: &SubnetEntry, leases: &[Arc<Lease>], now: Millis) -> Ad
             && !subnet.excluded.contains(address)
     };
     let held = leases.iter().filter(|lease| {
-        lease.subnet == subnet.key && !lease.is_free(now) && lendable(lease.address)
+        *lease.subnet == *subnet.key && !lease.is_free(now) && lendable(lease.address)
     });
     for lease in held {
         counts.free = counts.free.saturating_sub(1);

@@ -43,7 +43,7 @@ fn lease(last: u8, owner: u8, state: LeaseState, expires: u64) -> Arc<Lease> {
         key: LeaseKey::Mac(mac(owner)),
         mac: Some(mac(owner)),
         client_id: None,
-        subnet: "default/lab".to_owned(),
+        subnet: "default/lab".into(),
         hostname: None,
         state,
         since: Millis(0),

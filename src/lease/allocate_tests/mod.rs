@@ -293,9 +293,9 @@ fn a_reservation_of_another_network_does_not_count_here() {
 #[test]
 fn rom_and_system_of_one_machine_share_its_reserved_address() {
     let mut world = World::new().reserve(A, at(50));
-    world.key = Some(LeaseKey::ClientId(vec![0, 1, 2]));
+    world.key = Some(LeaseKey::ClientId([0, 1, 2].into()));
     assert_eq!(world.lend(A), at(50));
-    world.key = Some(LeaseKey::ClientId(vec![255; MAX_CLIENT_ID]));
+    world.key = Some(LeaseKey::ClientId([255; MAX_CLIENT_ID].into()));
     assert_eq!(world.lend(A), at(50));
     assert_eq!(world.table.len(), 1);
 }

@@ -212,7 +212,7 @@ pub fn object_of(lease: &Lease, snapshot: &Snapshot, uid: Uid<'_>) -> Option<Dhc
             }
         },
         machine: machine.clone(),
-        hostname: lease.hostname.clone(),
+        hostname: lease.hostname.as_deref().map(str::to_owned),
         bound: seconds(lease.since).map(Time),
     };
     let mut object = DhcpLease::new(&lease.address.to_string(), spec);
@@ -263,8 +263,8 @@ pub fn lease_of(object: &DhcpLease) -> Option<Lease> {
         key,
         mac: spec.mac,
         client_id,
-        subnet: format!("{namespace}/{}", spec.subnet),
-        hostname: spec.hostname.clone(),
+        subnet: format!("{namespace}/{}", spec.subnet).into(),
+        hostname: spec.hostname.as_deref().map(Into::into),
         state: LeaseState::Bound,
         since: Millis(u64::try_from(since).unwrap_or(0)),
         expires: Millis(0),

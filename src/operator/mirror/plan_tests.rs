@@ -36,8 +36,8 @@ fn lease(last: u8, mac: u8) -> Lease {
         key: LeaseKey::Mac(mac),
         mac: Some(mac),
         client_id: None,
-        subnet: "edge/lab".to_owned(),
-        hostname: Some("box".to_owned()),
+        subnet: "edge/lab".into(),
+        hostname: Some("box".into()),
         state: LeaseState::Bound,
         since: Millis::from_secs(1_700_000_000),
         expires: Millis::from_secs(1_800_000_000),
@@ -82,9 +82,9 @@ fn an_object_says_who_has_the_address_and_whose_it_is() {
 fn an_object_reads_back_as_the_lease_that_it_shows() {
     let mac = lease(10, 1);
     let id = Lease {
-        key: LeaseKey::ClientId(vec![0, 7]),
+        key: LeaseKey::ClientId([0, 7].into()),
         mac: None,
-        client_id: Some(vec![0, 7]),
+        client_id: Some([0, 7].into()),
         ..lease(11, 2)
     };
     for lease in [mac, id] {

@@ -1,6 +1,7 @@
 //! What is made of what the API server says.
 
 use super::*;
+use crate::snapshot::Labels;
 
 fn machine(name: &str, created: &str, spec: Value) -> DynamicObject {
     serde_json::from_value(json!({
@@ -14,8 +15,9 @@ fn machine(name: &str, created: &str, spec: Value) -> DynamicObject {
 }
 
 fn kept(objects: &Objects) -> Vec<Box<RawValue>> {
-    let text = |kept| serde_json::value::to_raw_value(&kept).unwrap();
-    objects.to_keep().map(text).collect()
+    let all = objects.to_keep(None);
+    all.map(|(_, kept)| serde_json::value::to_raw_value(&kept).unwrap())
+        .collect()
 }
 
 fn spec(mac: &str) -> Value {
@@ -96,9 +98,12 @@ fn a_status_changes_nothing_that_is_served() {
     assert_eq!((latest.id.as_str(), latest.stages.len()), ("y", 0));
     // Nor does the label that we write: selectors know it before.
     let label = "52-54-00-00-00-01".to_owned();
-    let known = objects.inputs().machines[0].metadata.labels.clone();
-    assert_eq!(known, Some([(MAC_LABEL.to_owned(), label)].into()));
-    object.metadata.labels = known;
+    let machine = objects.inputs().machines[0].clone();
+    assert_eq!(
+        Labels::of(&machine).get(MAC_LABEL).as_deref(),
+        Some(&*label)
+    );
+    object.metadata.labels = Some([(MAC_LABEL.to_owned(), label)].into());
     assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
     // Nor does it count as a change of the object.
     let before = objects.revision();

@@ -19,9 +19,7 @@ use super::super::publish::{BootsJob, Job};
 use super::super::sight::Sight;
 use super::super::subnet::{Listening, SubnetInput, subnet};
 use super::Writer;
-use crate::api::{
-    ArtifactStatus, BootProfileStatus, Kind, MAC_LABEL, MachineStatus, ObjectRef, SubnetStatus,
-};
+use crate::api::{ArtifactStatus, BootProfileStatus, Kind, MachineStatus, ObjectRef, SubnetStatus};
 use crate::clock::{self, Millis};
 use crate::dhcp::lookout::Acting;
 use crate::operator::Info;
@@ -294,7 +292,7 @@ impl Writer {
         let interface = sight.machine(&name_of(object))?.spec().interfaces.first()?;
         let label = interface.mac.hyphenated();
         let written = self.labels.get(object).map(|(label, _)| label);
-        let is_known = info.labels.get(MAC_LABEL) == Some(&label) || written == Some(&label);
+        let is_known = info.mac_label.as_deref() == Some(&*label) || written == Some(&label);
         (!is_known && Instant::now() >= self.labels_after).then_some(label)
     }
 }

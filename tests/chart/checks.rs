@@ -93,9 +93,20 @@ pub(crate) fn definitions(helm: &Helm) -> Result<String> {
 pub(crate) fn rights(helm: &Helm) -> Result<String> {
     let mut lines = 0;
     for (all, word) in [(false, "false"), (true, "true")] {
-        let rendered = helm.set(&format!("allNamespaces={word}"))?;
+        // What is read by name is read in the release's namespace in both cases.
+        let rendered = helm.set(&format!(
+            "allNamespaces={word},rbac.secrets={{mirror,keys}},rbac.configMaps={{answers}}"
+        ))?;
         let mut command = Server::command();
-        command.args(["rbac", "-n", "boot"]);
+        command.args(["rbac", "-n", "boot", "--name", "edge-reveille"]);
+        command.args([
+            "--secret",
+            "mirror",
+            "--secret",
+            "keys",
+            "--config-map",
+            "answers",
+        ]);
         if all {
             command.arg("--all-namespaces");
         }
@@ -120,6 +131,13 @@ pub(crate) fn rights(helm: &Helm) -> Result<String> {
             }
         }
     }
+    let plain = helm.set("allNamespaces=false")?;
+    ensure!(
+        rules(&plain, "Role")
+            .iter()
+            .all(|rule| !rule.contains("secrets")),
+        "Secrets may be read though none is named"
+    );
     Ok(format!("{lines} rules"))
 }
 

@@ -109,6 +109,9 @@ impl Cluster {
             }
         };
         config.connect_timeout = Some(CONNECT);
+        // Whoever asks waits and asks again by itself, and says why. The client's own retries of 429, 503
+        // and 504 would keep all three from it.
+        config.default_retry = false;
         let agent = HeaderValue::from_static(concat!("reveille/", env!("CARGO_PKG_VERSION")));
         config.headers.push((USER_AGENT, agent));
         let own = args.namespace.clone();

@@ -57,7 +57,7 @@ pub(crate) struct ControlPlane {
     pub(crate) warnings: Vec<String>,
     node: bool,
     api_server: Option<Process>,
-    etcd: Process,
+    etcd: Option<Process>,
     controllers: Option<Process>,
 }
 
@@ -86,7 +86,7 @@ impl ControlPlane {
             warnings: Vec::new(),
             node: parts.node,
             api_server: None,
-            etcd,
+            etcd: Some(etcd),
             controllers: None,
         };
         plane.write_kubeconfig("admin", TOKEN, "default")?;
@@ -131,7 +131,7 @@ impl ControlPlane {
         let ready = until_within(START, "a ready API server", || {
             Ok(match process.ended()? {
                 Some(_) => Some(process.alive()),
-                None if self.is_ready() && self.etcd.ended()?.is_none() => Some(Ok(())),
+                None if self.is_ready() && self.etcd()?.ended()?.is_none() => Some(Ok(())),
                 None => None,
             })
         });
@@ -160,6 +160,30 @@ impl ControlPlane {
     /// Ends [`ControlPlane::freeze`].
     pub(crate) fn thaw(&self) -> Result<()> {
         self.api_server()?.signal(Signal::SIGCONT)
+    }
+
+    /// Sends etcd a signal: SIGSTOP freezes it, and the API server's answers with it.
+    pub(crate) fn signal_etcd(&mut self, signal: Signal) -> Result<()> {
+        self.etcd()?.signal(signal)
+    }
+
+    /// Ends etcd without a word: the API server answers with errors of its own.
+    pub(crate) fn kill_etcd(&mut self) -> Result<()> {
+        let mut process = self.etcd.take().context("etcd is stopped")?;
+        process.signal(Signal::SIGKILL)?;
+        until("the end of etcd", || process.ended())?;
+        Ok(())
+    }
+
+    /// Starts etcd with the data that is there.
+    pub(crate) fn start_etcd(&mut self) -> Result<()> {
+        ensure!(self.etcd.is_none(), "etcd is running");
+        self.etcd = Some(etcd(&self.programs, &self.folder)?);
+        Ok(())
+    }
+
+    fn etcd(&mut self) -> Result<&mut Process> {
+        self.etcd.as_mut().context("etcd is stopped")
     }
 
     /// The API server, where it runs.

@@ -69,6 +69,8 @@ openssl  openssl
 tshark   tshark
 nginx    nginx-light
 in.tftpd tftpd-hpa
+tinyproxy tinyproxy-bin
+faketime faketime
 LIST
 }
 

@@ -16,6 +16,7 @@ mod rights;
 mod status;
 mod storm;
 mod wakes;
+mod weather;
 
 use anyhow::{Context, Result};
 
@@ -95,6 +96,16 @@ pub(crate) const ALL: &[Trial] = &[
         faults::proxied,
     ),
     trial("operator-large", &[], SHARED, faults::large),
+    trial("operator-throttled", &[], OWN, weather::throttled),
+    trial("operator-etcd", &[], OWN, weather::etcd),
+    trial("operator-calm", &[], SHARED, weather::calm),
+    trial("operator-profile-gone", &[], SHARED, weather::profile_gone),
+    trial(
+        "replicas-clocks",
+        &[weather::FAKETIME],
+        SHARED,
+        weather::clocks,
+    ),
     trial("replicas-alone", &[], OWN, replicas::alone),
     trial("replicas-killed", &[], SHARED, replicas::killed),
     trial("replicas-frozen", &[], SHARED, replicas::frozen),

@@ -43,7 +43,7 @@
 //! | [`packets`] | DHCP packets for people: read, kept per machine, captured |
 //! | [`probe`] | a client that asks as machines do |
 //! | [`supervisor`], [`app`] | services: bound first, restarted, drained |
-//! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`] | the process and its host |
+//! | [`cli`], [`config`], [`telemetry`], [`privileges`], [`net`], [`memory`] | the process and its host |
 
 pub mod api;
 pub mod app;
@@ -61,6 +61,7 @@ pub mod governor;
 pub mod http;
 pub mod lease;
 pub mod loaders;
+pub mod memory;
 pub mod net;
 pub mod operator;
 pub mod packets;

@@ -18,6 +18,7 @@ use crate::config::ServiceConfig;
 use crate::dhcp::destination::SERVER_PORT;
 use crate::files::{ArtifactPath, Roots};
 use crate::lease;
+use crate::memory;
 use crate::net::{Table, bind_error, file_holders, holders, try_bind};
 use crate::operator::{Cluster, ClusterArgs};
 use crate::privileges;
@@ -45,6 +46,7 @@ pub(super) fn run(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode>
 
 fn start(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "reveille starts");
+    memory::prepare();
     let manifests = match &from {
         From::Folder(paths) => paths,
         From::Cluster(cluster) => &cluster.manifests,
@@ -113,6 +115,7 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
     );
     // Where systemd started us with Type=notify: what needs us may start now.
     tell_manager(NotifyState::Ready);
+    tokio::spawn(memory::give_back(shutdown.clone()));
     let run = app.run();
     tokio::pin!(run);
     loop {

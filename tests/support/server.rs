@@ -20,7 +20,7 @@ pub(crate) const ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9167);
 
 /// How long it may take to be ready before we call it dead.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 
 /// `reveille serve` or `reveille operator`, running in this room. It ends with this value.
 #[derive(Debug)]

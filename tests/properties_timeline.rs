@@ -332,6 +332,7 @@ fn boot(timeline: &mut Timeline, number: u32, at: u64, whole: bool) {
     let known = Known {
         name: Some(name),
         profile: Some("debian".to_owned()),
+        entry: None,
         known_by: Some("mac"),
         rule: Some("namespace-default"),
         initrds: 1,
@@ -447,6 +448,7 @@ fn known() -> impl Strategy<Value = Known> {
             name: name.to_owned(),
         }),
         profile: profile.then(|| "debian".to_owned()),
+        entry: profile.then(|| "tools/debian".to_owned()),
         known_by: name.map(|_| "mac"),
         rule: profile.then_some("profile-ref"),
         initrds: 1,
@@ -478,6 +480,7 @@ fn fact() -> impl Strategy<Value = Fact> {
         Purpose::Loader,
         Purpose::Script,
         Purpose::LocalScript,
+        Purpose::Menu,
         Purpose::Kernel,
         Purpose::Initrd,
         Purpose::Efi,

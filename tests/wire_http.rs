@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prometheus::TextEncoder;
 use reveille::artifact::secrets::Secrets;
 use reveille::boot::{MacAddress, Transport};
@@ -932,6 +934,120 @@ fn hears_the_system_that_was_booted_call_back() {
 }
 
 #[test]
+fn gives_what_is_behind_a_password_to_who_knows_it() {
+    const MANIFESTS: &str = r#"
+apiVersion: reveille.dev/v1alpha1
+kind: Subnet
+metadata: {name: lab}
+spec: {mode: Server, cidr: 64.0.0.0/2, interface: lo}
+---
+apiVersion: reveille.dev/v1alpha1
+kind: BootProfile
+metadata: {name: start}
+spec:
+  default: true
+  menu:
+    entries:
+    - {name: disk, action: Disk}
+    - name: wipe
+      profileRef: {name: wipe}
+      # Of `swordfish`.
+      password: {hash: grub.pbkdf2.sha512.1000.00112233445566778899AABBCCDDEEFF.BC0672CFAD2E9D2B194660C77AA300E8CC41085D3178205500F581F0160F144648A6F0875E30D4817E254EAFED160481FFE3D557FEB5C57292130E0E92713360}
+    - {name: shell, action: Shell, password: {secretRef: {name: menu, key: shell}}}
+---
+apiVersion: reveille.dev/v1alpha1
+kind: BootProfile
+metadata: {name: wipe}
+spec: {linux: {kernel: {path: linux}}}
+"#;
+    let told = Introductions::with_key(BootKey::new([7; 32]));
+    let number = clock::now().0;
+    told.began(BootId { mac: MAC, number });
+    let secrets = tempfile::tempdir().unwrap();
+    let folder = secrets.path().to_owned();
+    let mut server = Server::with(|config| {
+        config.told = told;
+        config.answer_files = AnswerFiles::new(Secrets::Folder(folder), Secrets::None);
+    });
+    let inputs = read_text(Path::new("m.yaml"), MANIFESTS).inputs;
+    let settings = Settings {
+        http_port: 80,
+        https: None,
+        loaders: BTreeMap::new(),
+        autoexec: BTreeSet::new(),
+        own_addresses: Vec::new(),
+        held: Arc::default(),
+    };
+    server
+        .publisher
+        .publish(compile(2, &inputs, &settings).snapshot);
+    let menu = format!("/reveille/machines/{}/menu", MAC.hyphenated());
+    let ask = |server: &Server, entry: &str, typed: Option<&str>| {
+        let typed = typed.map_or_else(String::new, |typed| {
+            format!("Authorization: Basic {}\r\n", STANDARD.encode(typed))
+        });
+        let path = format!("{menu}/{entry}/boot.ipxe");
+        let mut client = server.connect();
+        client.ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n{typed}\r\n"))
+    };
+    let first = ask(&server, "wipe", None);
+    assert_eq!((first.status, first.text()), (401, "password-needed\n"));
+    let asks = first.header("www-authenticate").unwrap();
+    assert!(asks.starts_with("Basic "), "{asks}");
+    // The Secret comes late.
+    let early = ask(&server, "shell", Some("shell:s3cr3t"));
+    assert_eq!((early.status, early.text()), (503, "secret-missing\n"));
+    assert!(matches!(
+        server.event(),
+        Fact::Refused {
+            reason: "secret-missing",
+            ..
+        }
+    ));
+    std::fs::write(secrets.path().join("menu.shell"), "s3cr3t\n").unwrap();
+    let shell = ask(&server, "shell", Some("whoever:s3cr3t"));
+    assert!(shell.text().contains("\nshell ||\n"), "{}", shell.text());
+    assert!(matches!(server.event(), Fact::Transfer(_)));
+    // Five tries, whatever they are, until one is right.
+    for _ in 0..4 {
+        let wrong = ask(&server, "wipe", Some("wipe:Swordfish"));
+        assert_eq!((wrong.status, wrong.text()), (403, "password-wrong\n"));
+        let Fact::Refused { name, reason, .. } = server.event() else {
+            panic!("the timeline is not told");
+        };
+        assert_eq!(
+            (name.as_str(), reason),
+            ("menu/wipe/boot.ipxe", "password-wrong")
+        );
+    }
+    let right = ask(&server, "wipe", Some("wipe:swordfish"));
+    assert_eq!(right.status, 200, "{}", right.text());
+    assert!(matches!(
+        server.event(),
+        Fact::Transfer(Transfer {
+            purpose: Purpose::Script,
+            ..
+        })
+    ));
+    // What it waits for and tries again it gets for the pass in that URL.
+    let text = right.text();
+    assert!(text.contains("clear password ||\n"), "{text}");
+    let again = text.split_whitespace().find(|word| word.contains("?pass="));
+    let (_, path) = again.unwrap().split_once("/reveille/").unwrap();
+    assert_eq!(server.get(&format!("/reveille/{path}")).status, 200);
+    let other = path.replace("menu/wipe", "menu/shell");
+    assert_eq!(server.get(&format!("/reveille/{other}")).status, 401);
+    for _ in 0..5 {
+        assert_eq!(ask(&server, "shell", Some("shell:")).status, 403);
+    }
+    let locked = ask(&server, "shell", Some("shell:s3cr3t"));
+    assert_eq!(
+        (locked.status, locked.text()),
+        (429, "password-tried-too-often\n")
+    );
+}
+
+#[test]
 fn gives_an_answer_file_for_its_boots_token_alone() {
     const MANIFESTS: &str = r#"
 apiVersion: reveille.dev/v1alpha1
@@ -953,7 +1069,7 @@ spec:
     let key = BootKey::new([7; 32]);
     let number = clock::now().0;
     let boot = BootId { mac: MAC, number };
-    let token = key.token(boot).unwrap();
+    let token = key.token(boot, "").unwrap();
     let told = Introductions::with_key(key);
     let secrets = tempfile::tempdir().unwrap();
     let folder = secrets.path().to_owned();

@@ -15,6 +15,7 @@ mod config;
 mod dhcp;
 mod lease;
 mod machine;
+mod menu;
 mod problem;
 mod profile;
 mod rules;
@@ -38,6 +39,10 @@ pub use self::dhcp::{
 pub use self::lease::{DhcpLease, DhcpLeaseSpec};
 pub use self::machine::{
     BootPolicy, BootSpec, Interface, LocalBoot, MAX_INTERFACES, Machine, MachineSpec,
+};
+pub use self::menu::{
+    HASH_HEAD, MAX_ENTRIES, MAX_MENU_SECS, MenuAction, MenuEntry, MenuPassword, MenuSource,
+    SecretKeyRef,
 };
 pub use self::problem::{DEFAULT_NAMESPACE, Kind, ObjectRef, Place, Problem, Severity};
 pub use self::profile::{

@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootProfileStatus, ConfigFile, DhcpOption};
+use super::{BootProfileStatus, ConfigFile, DhcpOption, MenuSource};
 use crate::boot::Architecture;
 
 /// Most initrds that one profile may name.
@@ -20,7 +20,7 @@ pub const MAX_SCRIPT: usize = 16_384;
 
 /// A BootProfile says what machines boot: a kernel with its initrds and
 /// arguments, an EFI program, a disc, another server's script, a script of
-/// one's own, or their own disk.
+/// one's own, what a person chooses from a menu, or their own disk.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "reveille.dev",
@@ -93,8 +93,8 @@ pub struct BootProfileSpec {
     pub https: Https,
 
     /// A Linux kernel, its initrds and arguments. Exactly one of `linux`,
-    /// `efi`, `iso`, `chain`, `script` and `local` must be there; none with a
-    /// loader of kind `File`.
+    /// `efi`, `iso`, `chain`, `script`, `menu` and `local` must be there; none
+    /// with a loader of kind `File`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linux: Option<LinuxSource>,
 
@@ -113,6 +113,10 @@ pub struct BootProfileSpec {
     /// An iPXE script of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<ScriptSource>,
+
+    /// Other profiles to choose from at the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub menu: Option<MenuSource>,
 
     /// The machine's own disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -332,6 +336,8 @@ pub enum Source<'a> {
     Chain(&'a ChainSource),
     /// A script of one's own.
     Script(&'a ScriptSource),
+    /// What a person chooses.
+    Menu(&'a MenuSource),
     /// The machine's disk.
     Local,
     /// A loader of its own, and nothing after it.
@@ -423,6 +429,8 @@ impl BootProfileSpec {
             Source::Chain(chain)
         } else if let Some(script) = &self.script {
             Source::Script(script)
+        } else if let Some(menu) = &self.menu {
+            Source::Menu(menu)
         } else if self.local.is_some() {
             Source::Local
         } else {
@@ -479,6 +487,7 @@ impl Source<'_> {
             Self::Iso(_) => "iso",
             Self::Chain(_) => "chain",
             Self::Script(_) => "script",
+            Self::Menu(_) => "menu",
             Self::Local => "local",
             Self::Loader => "loader",
         }

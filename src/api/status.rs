@@ -224,6 +224,10 @@ pub struct BootStatus {
     /// The profile that it booted, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// What was chosen from a menu to get there, by the names of entries:
+    /// `tools/wipe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
     /// What its firmware said that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<Architecture>,

@@ -13,13 +13,15 @@ use crate::api::{ConfigFile, Severity};
 use crate::artifact::secrets::{Secret, Secrets};
 use crate::boot::MacAddress;
 use crate::script::{
-    Caller, SCRIPT_NAME, SecretValues, Urls, Values, context, render_config, script_for,
+    Asked, Caller, Dialect, SCRIPT_NAME, SecretValues, Urls, Values, chosen_script, context,
+    render_config,
 };
 use crate::snapshot::{
-    Acquaintances, Identity, MachineEntry, ObjectName, Plan, Settings, Snapshot, SubnetEntry,
-    compile,
+    Acquaintances, Choice, Identity, MachineEntry, ObjectName, Pick, Plan, Settings, Snapshot,
+    SubnetEntry, compile,
 };
 use crate::standalone::read_paths;
+use crate::timeline::BootId;
 
 /// Shows the script or an answer file of a machine as it would be sent. What a
 /// boot makes stands there by name: its token is TOKEN.
@@ -37,6 +39,11 @@ pub struct RenderArgs {
     #[arg(long, short, value_name = "NAME", default_value = SCRIPT_NAME)]
     pub file: String,
 
+    /// What was chosen from its menu, by the names of entries: installers/debian.
+    /// Passwords are taken as known
+    #[arg(long, short, value_name = "ENTRY", value_parser = choice)]
+    pub entry: Option<Choice>,
+
     /// The folder of Secrets: NAME/KEY, or NAME.KEY. Without it, what they are
     /// is shown in place of their values
     #[arg(long, env = "REVEILLE_SECRETS", value_name = "DIR")]
@@ -52,6 +59,13 @@ pub struct RenderArgs {
     pub server: Option<Ipv4Addr>,
 }
 
+/// Stands for a boot's token, and for what says that a password was known.
+const TOKEN: &str = "TOKEN";
+
+fn choice(text: &str) -> Result<Choice, String> {
+    Choice::parse(text).ok_or_else(|| "write the names of entries as installers/debian".to_owned())
+}
+
 /// Knows a boot of every machine.
 #[derive(Debug)]
 struct Preview;
@@ -64,8 +78,12 @@ impl Acquaintances for Preview {
         }
     }
 
-    fn boot_token(&self, _mac: MacAddress) -> Option<String> {
-        Some("TOKEN".to_owned())
+    fn token_for(&self, _mac: MacAddress, _what: &str) -> Option<String> {
+        Some(TOKEN.to_owned())
+    }
+
+    fn boot_of(&self, mac: MacAddress, _what: &str, token: &str) -> Option<BootId> {
+        (token == TOKEN).then_some(BootId { mac, number: 0 })
     }
 }
 
@@ -88,14 +106,26 @@ impl RenderArgs {
         let snapshot = self.compile()?;
         let machine = self.find(&snapshot)?;
         let seat = self.seat(&snapshot, machine)?;
-        let plan = seat.plan();
+        let mut plan = seat.plan();
+        let asked = Asked {
+            choice: self.entry.clone().unwrap_or_default(),
+            pass: Some(TOKEN),
+        };
         let text = if self.file == SCRIPT_NAME {
-            let identity = Preview.identity(seat.mac);
-            let script = script_for(&snapshot, seat.mac, &identity, seat.caller(), &seat.urls);
+            let who = (seat.mac, &Preview.identity(seat.mac));
+            let (caller, urls) = (seat.caller(), &seat.urls);
+            let script = chosen_script(Dialect::Ipxe, &snapshot, who, caller, urls, &asked);
             script
                 .map_err(|reason| anyhow!("{} gets no script: {}", machine.name, reason.as_str()))?
                 .body
         } else {
+            if let Some(menu) = plan.profile {
+                let picked = snapshot.pick(menu, &asked.choice);
+                let picked = picked.map_err(|why| anyhow!("{}: {}", asked.choice, why.shown()))?;
+                if let Pick::Profile(profile) = picked.what {
+                    plan = plan.choosing(profile);
+                }
+            }
             self.answer_file(&seat, &plan)?
         };
         write!(out, "{text}")?;
@@ -180,7 +210,8 @@ impl RenderArgs {
             None => SecretValues::Hidden,
         };
         let (snapshot, subnet) = (seat.snapshot, seat.subnet);
-        let context = context(snapshot, subnet, plan, seat.mac, seat.caller(), &seat.urls);
+        let own = (seat.mac, &self.entry.clone().unwrap_or_default());
+        let context = context(snapshot, subnet, plan, own, seat.caller(), &seat.urls);
         Ok(render_config(file, &context, secrets, &includes)?)
     }
 
@@ -285,6 +316,7 @@ spec:
             machine: "node-7".to_owned(),
             paths: vec![at("all.yaml")],
             file: file.to_owned(),
+            entry: None,
             secrets: secrets.then(|| at("secrets")),
             config_maps: Some(at("maps")),
             server: None,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::menu;
 use super::option;
 use super::options::{routes, wants};
 use super::pxe::Vendor;
 use super::request::Request;
-use crate::api::{Https, LoaderKind, LocalBoot, RomIpxe};
-use crate::boot::ClientKind;
-use crate::script::Urls;
+use crate::api::{LoaderKind, LocalBoot, RomIpxe};
+use crate::boot::{ClientKind, MacAddress};
+use crate::script::{SCRIPT_NAME, Urls};
 use crate::snapshot::{NoLoader, Plan, ProfileEntry, Snapshot, SubnetEntry, Verdict};
 use crate::timeline::{NextStep, Purpose};
 
@@ -91,7 +92,7 @@ pub fn boot_answer(
         return match snapshot.fits(profile, client) {
             Err(reason) => refused(reason),
             Ok(_) => BootAnswer {
-                file: urls.script(mac),
+                file: script_of(snapshot, plan, profile, urls, mac),
                 ..nothing(NextStep::Script {
                     profile: profile.name.name.clone(),
                 })
@@ -132,6 +133,24 @@ pub fn boot_answer(
     }
 }
 
+/// The script of a machine: of what was chosen from its firmware's menu, else
+/// its own.
+fn script_of(
+    snapshot: &Snapshot,
+    plan: &Plan<'_>,
+    profile: &ProfileEntry,
+    urls: &Urls,
+    mac: MacAddress,
+) -> String {
+    let choice = plan
+        .item
+        .and_then(|item| menu::choice(snapshot, profile, item));
+    choice.map_or_else(
+        || urls.script(mac),
+        |choice| format!("{}/{SCRIPT_NAME}", urls.chosen(mac, &choice)),
+    )
+}
+
 /// Whether an iPXE can fetch what `profile` says, where that is by HTTPS: it
 /// must speak it, and trust our authority, which it can be told only as it is
 /// loaded. One that cannot gets our loader.
@@ -141,7 +160,7 @@ fn fetches_by_https(
     request: &Request,
     loader_sent: bool,
 ) -> Result<bool, NoLoader> {
-    if profile.spec.https == Https::Never || request.client.kind != ClientKind::Ipxe {
+    if !profile.https || request.client.kind != ClientKind::Ipxe {
         return Ok(true);
     }
     let own = snapshot.https.is_some_and(|https| https.trust.is_some());
@@ -161,9 +180,7 @@ pub(super) fn trust_options(
     plan: &Plan<'_>,
     answer: &BootAnswer,
 ) {
-    let wants = plan
-        .profile
-        .is_some_and(|profile| profile.spec.https != Https::Never);
+    let wants = plan.profile.is_some_and(|profile| profile.https);
     let trust = snapshot.https.and_then(|https| https.trust);
     if let Some(trust) = trust.filter(|_| wants && !answer.file.is_empty()) {
         let ipxe = options.entry(option::IPXE).or_default();

@@ -10,16 +10,18 @@ use super::answer::{
 use super::classes::{class_of, pools};
 use super::destination::{Destination, destination};
 use super::lookout::{Acting, Wire};
+use super::menu;
 use super::networks::{key_of, networks};
 use super::option;
 use super::options::{tftp_servers, written_options};
 use super::proxy::Neighbour;
-use super::pxe::Vendor;
+use super::pxe::{self, Chosen, Vendor};
 use super::quirks::{self, Treatment};
 use super::relay::{RelayInfo, is_host, server_id};
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
 use crate::api::ClientClass;
+use crate::boot::ClientKind;
 use crate::clock::Millis;
 use crate::lease::{
     AllocateRequest, Answer, Authority, Change, Intent, LeaseTable, NakReason, SilentReason,
@@ -265,6 +267,12 @@ fn says(request: &Request) -> Identity {
     let mut identity = Identity {
         uuid: request.client.uuid,
         client_id: Some(request.client_id().unwrap_or_default().to_vec()),
+        item: match request.client.kind {
+            // Firmware that asks anew has chosen nothing yet; iPXE and the
+            // system are what came of it.
+            ClientKind::Pxe | ClientKind::HttpBoot => Some(menu::remembered(chosen(request))),
+            ClientKind::Ipxe | ClientKind::Plain => None,
+        },
         ..Identity::default()
     };
     if request.option(option::RELAY_INFO).is_some() {
@@ -284,6 +292,11 @@ fn identity(arrival: Arrival<'_>, request: &Request) -> Identity {
         identity.complete(arrival.told.identity(mac));
     }
     identity
+}
+
+/// The item that a client asks a boot server for.
+pub(super) fn chosen(request: &Request) -> Option<Chosen> {
+    pxe::chosen(request.option(option::VENDOR_OPTIONS)?)
 }
 
 // === impl Decision ===
@@ -458,6 +471,18 @@ impl Case<'_> {
         }
     }
 
+    /// The menu that firmware is shown, where it has one and something boots it.
+    /// Whoever takes no notice of it loads what the answer names all the same.
+    pub(super) fn firmware_menu(&self, boot: &BootAnswer) -> Option<Vec<u8>> {
+        let is_asked = self.request.client.kind == ClientKind::Pxe
+            && self.arrival.boot_port.is_none()
+            && self.plan.verdict == Verdict::Boot
+            && boot.vendor.is_none()
+            && !boot.file.is_empty();
+        let profile = self.plan.profile.filter(|_| is_asked)?;
+        menu::offered(self.snapshot, profile, self.arrival.server)
+    }
+
     /// A Raspberry Pi runs no loader of ours: it asks TFTP for names of its
     /// own, or, not being told so, goes on to its card.
     fn pi_answer(&self, text: &'static str) -> BootAnswer {
@@ -487,6 +512,10 @@ impl Case<'_> {
         let next_server = self.next_server();
         network_options(&mut options, self.request, self.subnet, self.hostname());
         boot_options(&mut options, self.request, &boot, next_server);
+        if let Some(menu) = self.firmware_menu(&boot) {
+            options.insert(option::VENDOR_CLASS, b"PXEClient".to_vec());
+            options.insert(option::VENDOR_OPTIONS, menu);
+        }
         trust_options(&mut options, self.snapshot, &self.plan, &boot);
         tftp_servers(&mut options, self.request, &boot, next_server);
         written_options(

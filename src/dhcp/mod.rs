@@ -16,6 +16,7 @@ pub mod heard;
 pub mod limits;
 pub mod listener;
 pub mod lookout;
+pub(crate) mod menu;
 pub mod metrics;
 pub mod neighbours;
 mod networks;

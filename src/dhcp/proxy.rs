@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::answer::{BootAnswer, identity_options, trust_options};
-use super::decide::{Case, Decision, Ignored, Outcome};
+use super::decide::{Case, Decision, Ignored, Outcome, chosen};
 use super::destination::Destination;
 use super::option;
 use super::pxe::{self, Vendor};
@@ -193,8 +193,10 @@ impl Case<'_> {
         if boot.file.is_empty() {
             return None;
         }
-        let asked = self.request.option(option::VENDOR_OPTIONS);
-        let chosen = asked.and_then(pxe::chosen);
+        if let Some(menu) = self.firmware_menu(boot) {
+            return Some(Some(menu));
+        }
+        let chosen = chosen(self.request);
         match (quirk.does, chosen.filter(|_| kind == ReplyKind::Ack)) {
             (_, Some(chosen)) => Some(Some(pxe::echo(chosen))),
             (Treatment::TakesFile, None) => Some(Some(pxe::TAKE_THE_FILE.to_vec())),

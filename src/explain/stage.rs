@@ -83,6 +83,9 @@ pub struct StageUrl {
     pub sha256: Option<String>,
 }
 
+/// The answer where a password is asked for.
+const LOCKED: &str = "password-needed";
+
 /// A request as it arrives.
 #[derive(Clone, Copy, Debug)]
 pub struct Arriving<'a> {
@@ -264,6 +267,7 @@ fn script(
         Ok(Route::Text { body, purpose, .. }) => (purpose.as_str().to_owned(), Some(body)),
         Ok(Route::File { path, .. }) => (path.as_str().to_owned(), None),
         Ok(Route::Config(granted)) => (granted.file.name.clone(), None),
+        Ok(Route::Locked(_)) => (LOCKED.to_owned(), None),
         Err(refused) => (refused.as_str().to_owned(), None),
     };
     let urls = text.iter().flat_map(|text| urls(text));
@@ -273,6 +277,7 @@ fn script(
             Some(Ok(Route::File { path, .. })) => path.as_str().to_owned(),
             Some(Ok(Route::Text { purpose, .. })) => purpose.as_str().to_owned(),
             Some(Ok(Route::Config(granted))) => granted.file.name.clone(),
+            Some(Ok(Route::Locked(_))) => LOCKED.to_owned(),
             Some(Err(refused)) => refused.as_str().to_owned(),
         };
         StageUrl {

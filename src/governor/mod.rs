@@ -109,6 +109,7 @@ impl Bears {
             Purpose::Loader | Purpose::Efi | Purpose::Iso => Self::ToGo,
             Purpose::Script
             | Purpose::LocalScript
+            | Purpose::Menu
             | Purpose::Waiting
             | Purpose::Config
             | Purpose::Kernel

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, LAST_MODIFIED, RETRY_AFTER, SERVER,
+    ETAG, LAST_MODIFIED, RETRY_AFTER, SERVER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
@@ -66,6 +66,10 @@ impl Answer {
         answer.reason = Some(reason);
         if answer.status == StatusCode::METHOD_NOT_ALLOWED {
             answer.put(ALLOW, "GET, HEAD");
+        }
+        if answer.status == StatusCode::UNAUTHORIZED {
+            // What iPXE has from `login` it sends to whoever says so only.
+            answer.put(WWW_AUTHENTICATE, "Basic realm=\"menu\", charset=\"UTF-8\"");
         }
         if answer.status == StatusCode::SERVICE_UNAVAILABLE {
             answer.put(RETRY_AFTER, RETRY_SECONDS);

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::passwords::Passwords;
 use super::release::{Granted, Ledger, Refused};
 use crate::api::NameRef;
 use crate::artifact::secrets::Secrets;
@@ -10,12 +11,14 @@ use crate::clock;
 use crate::script::{SecretValues, Values, render_config};
 use crate::snapshot::ObjectName;
 
-/// Makes answer files; cheap to clone.
+/// Makes answer files, and knows the passwords of menus: all that takes Secrets.
+/// Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerFiles {
     secrets: Secrets,
     config_maps: Secrets,
     ledger: Arc<Mutex<Ledger>>,
+    passwords: Passwords,
 }
 
 impl AnswerFiles {
@@ -23,10 +26,16 @@ impl AnswerFiles {
     #[must_use]
     pub fn new(secrets: Secrets, config_maps: Secrets) -> Self {
         Self {
+            passwords: Passwords::new(secrets.clone()),
             secrets,
             config_maps,
             ledger: Arc::default(),
         }
+    }
+
+    /// The passwords of menus.
+    pub(super) const fn passwords(&self) -> &Passwords {
+        &self.passwords
     }
 
     /// The text of the file that was granted.

@@ -85,8 +85,8 @@ mod tests {
             mac: MacAddress::new([2, 0, 0, 0, 0, 1]),
             number: 1,
         };
-        let token = boot_key(folder.path()).unwrap().token(boot);
-        assert_eq!(boot_key(folder.path()).unwrap().token(boot), token);
+        let token = boot_key(folder.path()).unwrap().token(boot, "");
+        assert_eq!(boot_key(folder.path()).unwrap().token(boot, ""), token);
         let file = folder.path().join(KEY_FILE);
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -94,12 +94,12 @@ mod tests {
         let error = boot_key(folder.path()).unwrap_err().to_string();
         assert!(error.contains("remove it"), "{error}");
         fs::remove_file(&file).unwrap();
-        assert_ne!(boot_key(folder.path()).unwrap().token(boot), token);
+        assert_ne!(boot_key(folder.path()).unwrap().token(boot, ""), token);
         fs::write(&file, [7; KEY_BYTES - 1]).unwrap();
         let error = shared_boot_key(&file).unwrap_err().to_string();
         assert!(error.contains("31 bytes"), "{error}");
         fs::write(&file, [7; 100]).unwrap();
-        let shared = shared_boot_key(&file).unwrap().token(boot);
-        assert_eq!(shared_boot_key(&file).unwrap().token(boot), shared);
+        let shared = shared_boot_key(&file).unwrap().token(boot, "");
+        assert_eq!(shared_boot_key(&file).unwrap().token(boot, ""), shared);
     }
 }

@@ -27,6 +27,7 @@ pub fn content_type_for(purpose: Purpose, name: &str) -> String {
         Purpose::Loader
         | Purpose::Script
         | Purpose::LocalScript
+        | Purpose::Menu
         | Purpose::Waiting
         | Purpose::Kernel
         | Purpose::Initrd

@@ -1,14 +1,15 @@
 //! HTTP: files with everything that boot clients expect of nginx, scripts,
 //! and the admin port.
 //!
-//! `route`, `range`, `target`, `media`, `listing`, `phone_home` and `refusal` are core: they
-//! decide. `listen` binds, `door` accepts connections; `server` and `admin` stand behind one
+//! `route`, `range`, `target`, `media`, `listing`, `phone_home`, `attempts` and `refusal` are core:
+//! they decide. `listen` binds, `door` accepts connections; `server` and `admin` stand behind one
 //! each; `files` looks up, `answer` and `body` send, `spans` has files sent by the
 //! kernel, `wire` watches the bytes leave, `delivery` reports the end, and `discs` counts what is read of discs.
 
 pub mod admin;
 mod answer;
 mod answer_files;
+mod attempts;
 mod body;
 mod boot_key;
 mod delivery;
@@ -19,6 +20,7 @@ mod listen;
 pub mod listing;
 pub mod media;
 mod metrics;
+pub mod passwords;
 pub mod phone_home;
 pub mod range;
 pub mod refusal;

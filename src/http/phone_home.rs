@@ -83,7 +83,7 @@ pub fn boot_of(key: &BootKey, path: &str, query: Option<&str>) -> Result<BootId,
     let mut pairs = query.unwrap_or_default().split('&');
     let token = pairs.find_map(|pair| pair.strip_prefix("token="));
     let token = token.ok_or(Refused::TokenMissing)?;
-    key.verify(mac, token).ok_or(Refused::TokenWrong)
+    key.verify(mac, "", token).ok_or(Refused::TokenWrong)
 }
 
 fn machine_of(path: &str) -> Option<MacAddress> {
@@ -132,7 +132,7 @@ mod tests {
             mac,
             number: 0x1999,
         };
-        let token = key.token(boot).unwrap();
+        let token = key.token(boot, "").unwrap();
         let path = "/reveille/machines/52-54-00-00-00-07/phone-home";
         let query = format!("token={token}");
         assert_eq!(boot_of(&key, path, Some(&query)), Ok(boot));

@@ -3,7 +3,7 @@
 //! Core: names and status codes.
 
 use super::target::BadTarget;
-use super::{phone_home, release, route};
+use super::{passwords, phone_home, release, route};
 
 /// A refusal of a request: its name is the body of the answer, the log field
 /// and the metric's label.
@@ -23,6 +23,8 @@ pub enum Refusal {
     Route(route::Refused),
     /// What `release` refuses.
     AnswerFile(release::Refused),
+    /// What a password is refused for.
+    Password(passwords::Refused),
     /// 404: nothing is there.
     NotFound,
     /// 403: it is there, but must not be read or leads out of the root.
@@ -49,6 +51,7 @@ impl Refusal {
             Self::PhoneHome(refused) => refused.as_str(),
             Self::Route(refused) => refused.as_str(),
             Self::AnswerFile(refused) => refused.as_str(),
+            Self::Password(refused) => refused.as_str(),
             Self::NotFound => "not-found",
             Self::NotReadable => "not-readable",
             Self::ListingOff => "listing-is-off",
@@ -68,6 +71,7 @@ impl Refusal {
             Self::PhoneHome(refused) => refused.status(),
             Self::Route(refused) => refused.status(),
             Self::AnswerFile(refused) => refused.status(),
+            Self::Password(refused) => refused.status(),
             Self::NotFound => 404,
             Self::NotReadable | Self::ListingOff => 403,
             Self::ReadFailed => 500,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use crate::api::ConfigFile;
 use crate::boot::MacAddress;
 use crate::clock::Millis;
-use crate::script::{CONFIG_NAME, Caller, Context, Urls, context, holds, subnet_for};
-use crate::snapshot::{LocalReason, ObjectName, Snapshot, Verdict};
+use crate::script::{CONFIG_NAME, Caller, Context, Urls, context, holds, is_current, subnet_for};
+use crate::snapshot::{Choice, LocalReason, ObjectName, Pick, Snapshot, Verdict};
 use crate::timeline::BootId;
 
 /// How often one answer file is given within one boot: installers ask for
@@ -17,9 +17,6 @@ pub const RELEASES: u32 = 32;
 /// How long a token releases anything: an installation with a slow mirror ends
 /// within a day.
 pub const TOKEN_HOURS: u64 = 24;
-/// How much later another boot of the machine must have begun for a token to
-/// be an old one: replicas see the beginning of one boot at their own times.
-const OLDER_MILLIS: u64 = 60_000;
 /// Boots that the ledger knows; the oldest goes.
 const MAX_BOOTS: usize = 10_000;
 
@@ -69,7 +66,7 @@ pub struct Ledger {
     boots: BTreeMap<(u64, MacAddress), BTreeMap<String, u32>>,
 }
 
-/// Decides about the answer file at `path`, what follows the machine's
+/// Decides about the answer file of what was chosen, at `path`, what follows
 /// `config/`: `TOKEN/NAME`, or `NAME` with `token=TOKEN` in the query.
 ///
 /// # Errors
@@ -78,7 +75,7 @@ pub fn grant(
     snapshot: &Snapshot,
     caller: Caller<'_>,
     urls: &Urls,
-    mac: MacAddress,
+    (mac, choice): (MacAddress, &Choice),
     path: &str,
     query: Option<&str>,
 ) -> Result<Granted, Refused> {
@@ -90,13 +87,13 @@ pub fn grant(
         }
     };
     let token = token.ok_or(Refused::TokenMissing)?;
-    let boot = caller.told.boot_of(mac, token).ok_or(Refused::TokenWrong)?;
-    let last = caller.told.last_boot(mac);
-    if last.is_some_and(|last| last.number > boot.number.saturating_add(OLDER_MILLIS)) {
+    let boot = caller.told.boot_of(mac, &choice.to_string(), token);
+    let boot = boot.ok_or(Refused::TokenWrong)?;
+    if !is_current(caller.told, boot) {
         return Err(Refused::TokenOfOldBoot);
     }
     let subnet = subnet_for(snapshot, caller, urls.server).ok_or(Refused::AddressNotTheMachines)?;
-    let plan = snapshot.plan(subnet, &caller.told.identity(mac));
+    let mut plan = snapshot.plan(subnet, &caller.told.identity(mac));
     if subnet.ignores(&plan).is_some() || !holds(snapshot, subnet, &plan, mac, caller) {
         return Err(Refused::AddressNotTheMachines);
     }
@@ -105,14 +102,23 @@ pub fn grant(
         Verdict::Boot | Verdict::Tell | Verdict::Local(LocalReason::Spent) => {}
         Verdict::Local(reason) => return Err(Refused::LocalBoot(reason)),
     }
-    let profile = plan.profile.ok_or(Refused::NoSuchFile)?;
+    let mut profile = plan.profile.ok_or(Refused::NoSuchFile)?;
+    if !choice.is_empty() {
+        // Who has the token knew the passwords.
+        let picked = snapshot.pick(profile, choice).map(|picked| picked.what);
+        let Ok(Pick::Profile(chosen)) = picked else {
+            return Err(Refused::NoSuchFile);
+        };
+        profile = chosen;
+        plan = plan.choosing(chosen);
+    }
     let mut files = profile.spec.config.iter();
     let file = files.find(|file| file.name == name);
     Ok(Granted {
         boot,
         profile: profile.name.clone(),
         file: file.ok_or(Refused::NoSuchFile)?.clone(),
-        context: context(snapshot, subnet, &plan, mac, caller, urls),
+        context: context(snapshot, subnet, &plan, (mac, choice), caller, urls),
     })
 }
 

@@ -3,18 +3,21 @@
 //! `/reveille/machines/MAC/…` belongs to machines: `boot.ipxe` is the script,
 //! `config/TOKEN/NAME` and `config/NAME?token=TOKEN` are answer files,
 //! `loader/PATH`, `kernel/PATH`, `initrd/PATH`, `efi/PATH` and `iso/PATH` are
-//! files of the tree on the way to one machine. Every other path is the artifact tree's.
+//! files of the tree on the way to one machine, and `menu/ENTRY/…` is what was
+//! chosen from its menu. Every other path is the artifact tree's.
 
 use percent_encoding::percent_decode_str;
 
 use super::release::{self, Granted, grant};
+use crate::api::MenuPassword;
 use crate::boot::{MAX_TAG, MacAddress, Uuid};
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
-    AUTOEXEC_NAME, CONFIG_NAME, Caller, DISK_NAME, Dialect, GRUB_NAME, MACHINES, NoScript,
-    SCRIPT_NAME, Urls, Way, may_load, purpose_of, script_for, script_in,
+    AUTOEXEC_NAME, Asked, CONFIG_NAME, Caller, DISK_NAME, Dialect, GRUB_NAME, MACHINES, NoScript,
+    PASS, PXELINUX_NAME, SCRIPT_NAME, Urls, Way, chosen_script, file_of, locks, may_load,
+    purpose_of,
 };
-use crate::snapshot::{Identity, LocalReason, Snapshot};
+use crate::snapshot::{Choice, Identity, LocalReason, MENU_NAME, ObjectName, Snapshot};
 use crate::timeline::Purpose;
 
 /// Bytes of a query that are read: three values of [`MAX_TAG`] characters,
@@ -48,6 +51,21 @@ pub enum Route {
     },
     /// An answer file, still to be rendered.
     Config(Box<Granted>),
+    /// What was chosen, behind passwords.
+    Locked(Box<Locked>),
+}
+
+/// What was chosen from a menu, behind passwords that are still to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// The machine.
+    pub mac: MacAddress,
+    /// What was chosen.
+    pub choice: Choice,
+    /// The profile with the first menu: Secrets are of its namespace.
+    pub menu: ObjectName,
+    /// The passwords: one must be right for all of them.
+    pub passwords: Vec<MenuPassword>,
 }
 
 /// Why a request is refused; the body of the answer says the same words.
@@ -90,6 +108,8 @@ impl Refused {
         match self {
             Self::Path(_) | Self::NotAMac => 400,
             Self::Script(NoScript::BootUnknown) => 503,
+            Self::Script(NoScript::PasswordNeeded) => 401,
+            Self::Script(NoScript::AddressNotTheMachines) => 403,
             Self::NoSuchDoor | Self::Disk | Self::Script(_) => 404,
             Self::LocalBoot(_) => 403,
             Self::Config(refused) => refused.status(),
@@ -121,27 +141,31 @@ pub fn route(
     let (mac, rest) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
     let mac: MacAddress = mac.parse().map_err(|_| Refused::NotAMac)?;
     let urls = door;
-    if rest == SCRIPT_NAME {
-        return script(snapshot, mac, caller, &urls, query);
-    }
-    if rest == GRUB_NAME {
-        return grub_script(snapshot, mac, caller, &urls);
+    let menu = rest
+        .strip_prefix(MENU_NAME)
+        .and_then(|rest| rest.strip_prefix('/'));
+    let (choice, rest) = menu.map_or_else(|| (Choice::default(), rest), Choice::split);
+    if let Some(dialect) = dialect_of(rest) {
+        return script(dialect, snapshot, (mac, choice), caller, &urls, query);
     }
     if rest == DISK_NAME {
         return Err(Refused::Disk);
     }
     let (door, file) = rest.split_once('/').ok_or(Refused::NoSuchDoor)?;
     if door == CONFIG_NAME {
-        let granted = grant(snapshot, caller, &urls, mac, file, query);
+        let granted = grant(snapshot, caller, &urls, (mac, &choice), file, query);
         return granted
             .map(Box::new)
             .map(Route::Config)
             .map_err(Refused::Config);
     }
-    let purpose = purpose_of(door).ok_or(Refused::NoSuchDoor)?;
+    // Files are the machine's, whatever it chose.
+    let purpose = purpose_of(door).filter(|_| choice.is_empty());
+    let purpose = purpose.ok_or(Refused::NoSuchDoor)?;
     let path = ArtifactPath::parse(file).map_err(Refused::Path)?;
     if path.file_name() == AUTOEXEC_NAME {
-        return script(snapshot, mac, caller, &urls, None);
+        let own = (mac, Choice::default());
+        return script(Dialect::Ipxe, snapshot, own, caller, &urls, None);
     }
     // A loader is sent all the same: its script tells the machine to go on.
     if purpose != Purpose::Loader {
@@ -150,7 +174,10 @@ pub fn route(
             NoScript::Machine(_)
             | NoScript::NetworkUnknown
             | NoScript::ProfileHasNone
-            | NoScript::BootUnknown => Refused::Script(refused),
+            | NoScript::BootUnknown
+            | NoScript::Entry(_)
+            | NoScript::PasswordNeeded
+            | NoScript::AddressNotTheMachines => Refused::Script(refused),
         })?;
     }
     Ok(Route::File {
@@ -160,21 +187,58 @@ pub fn route(
     })
 }
 
+/// The language of a machine's script of this name.
+fn dialect_of(name: &str) -> Option<Dialect> {
+    match name {
+        SCRIPT_NAME => Some(Dialect::Ipxe),
+        GRUB_NAME => Some(Dialect::Grub(Way::Http)),
+        PXELINUX_NAME => Some(Dialect::Pxelinux(Way::Http)),
+        _ => None,
+    }
+}
+
 fn script(
+    dialect: Dialect,
     snapshot: &Snapshot,
-    mac: MacAddress,
+    (mac, choice): (MacAddress, Choice),
     caller: Caller<'_>,
     urls: &Urls,
     query: Option<&str>,
 ) -> Result<Route, Refused> {
     // Who has another machine's address speaks for that one only.
     let speaks = caller.mac.is_none_or(|other| other == mac);
-    let told = query.filter(|_| speaks).and_then(|query| told(mac, query));
+    let told = query.filter(|_| speaks && dialect == Dialect::Ipxe);
+    let told = told.and_then(|query| told_in(mac, query));
     let mut identity = told.clone().unwrap_or_else(|| mac.into());
     identity.complete(caller.told.identity(mac));
-    let script = script_for(snapshot, mac, &identity, caller, urls).map_err(Refused::Script)?;
+    let mut pairs = query.unwrap_or_default().split('&');
+    let asked = Asked {
+        pass: pairs.find_map(|pair| pair.strip_prefix(PASS)),
+        choice,
+    };
+    let name = match dialect {
+        Dialect::Ipxe => SCRIPT_NAME,
+        Dialect::Grub(_) => GRUB_NAME,
+        Dialect::Pxelinux(_) => PXELINUX_NAME,
+    };
+    let who = (mac, &identity);
+    let script = match chosen_script(dialect, snapshot, who, caller, urls, &asked) {
+        Err(NoScript::PasswordNeeded) if dialect == Dialect::Ipxe => {
+            let locked = locks(snapshot, who, caller, urls, &asked);
+            let needed = Refused::Script(NoScript::PasswordNeeded);
+            let (menu, passwords) = locked.ok_or(needed)?;
+            let choice = asked.choice;
+            return Ok(Route::Locked(Box::new(Locked {
+                mac,
+                choice,
+                menu,
+                passwords,
+            })));
+        }
+        script => script.map_err(Refused::Script)?,
+    };
     Ok(Route::Text {
-        name: SCRIPT_NAME.to_owned(),
+        name: file_of(&asked.choice, name),
         body: script.body,
         purpose: script.purpose,
         // What another machine reads is no stage of this one's boot.
@@ -183,29 +247,9 @@ fn script(
     })
 }
 
-/// The script of a GRUB that came by HTTP.
-fn grub_script(
-    snapshot: &Snapshot,
-    mac: MacAddress,
-    caller: Caller<'_>,
-    urls: &Urls,
-) -> Result<Route, Refused> {
-    let identity = caller.told.identity(mac);
-    let dialect = Dialect::Grub(Way::Http);
-    let script = script_in(dialect, snapshot, (mac, &identity), caller, urls);
-    let script = script.map_err(Refused::Script)?;
-    Ok(Route::Text {
-        name: GRUB_NAME.to_owned(),
-        body: script.body,
-        purpose: script.purpose,
-        machine: Some(mac).filter(|_| caller.mac.is_none_or(|other| other == mac)),
-        told: None,
-    })
-}
-
 /// What a machine tells of itself in the query of its script, where it does.
 /// What is too long or unreadable counts as not told.
-fn told(mac: MacAddress, query: &str) -> Option<Identity> {
+fn told_in(mac: MacAddress, query: &str) -> Option<Identity> {
     if query.len() > MAX_QUERY {
         return None;
     }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    ACCEPT, CONNECTION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
-    RANGE,
+    ACCEPT, AUTHORIZATION, CONNECTION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -34,11 +34,12 @@ use super::listen::TlsListener;
 use super::listing::{Folder, Shown};
 use super::media;
 use super::metrics::HttpMetrics;
+use super::passwords;
 use super::phone_home;
 use super::range::Conditions;
 use super::refusal::Refusal;
 use super::release::{Granted, without_token};
-use super::route::{Route, route};
+use super::route::{self, Locked, Route, route};
 use super::target::{Format, decode_path, view};
 use crate::boot::MacAddress;
 use crate::clock;
@@ -46,8 +47,8 @@ use crate::events::EventSender;
 use crate::files::{ArtifactPath, Roots};
 use crate::governor::{Bears, Busy, Governor};
 use crate::lease::LeaseIndex;
-use crate::script::{self, Urls};
-use crate::snapshot::{Reader, Snapshot};
+use crate::script::{self, NoScript, PASS, SCRIPT_NAME, Urls, file_of, pass_for};
+use crate::snapshot::{Acquaintances as _, Reader, Snapshot};
 use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome, Purpose, Release};
 use crate::tls::Handshakes;
 
@@ -262,8 +263,19 @@ impl Boot {
             told: &self.told,
         };
         let query = head.uri.query();
-        let route = route(snapshot, asking, server, &path, query).map_err(Refusal::Route)?;
-        match route {
+        let ask = |query: Option<&str>| {
+            route(snapshot, asking, server, &path, query).map_err(Refusal::Route)
+        };
+        let mut found = ask(query)?;
+        if let Route::Locked(locked) = &found {
+            match self.unlock(locked, head).await {
+                // The pass opens what the password did, for the rest of the boot.
+                Ok(pass) => found = ask(Some(&format!("{PASS}{pass}")))?,
+                Err(refusal) => return Ok(shut(locked, &refusal)),
+            }
+        }
+        match found {
+            Route::Locked(locked) => Ok(shut(&locked, &NEEDED)),
             Route::Config(granted) => self.answer_file(&granted, exchange).await,
             Route::Text {
                 name,
@@ -275,13 +287,7 @@ impl Boot {
                 if let (Some(mac), Some(told)) = (machine, told) {
                     self.told.insert(mac, told, clock::now());
                 }
-                let content = Content {
-                    purpose,
-                    name,
-                    size: body.len() as u64,
-                    machine,
-                };
-                Ok(Answer::made(Kind::Content(purpose), media::TEXT, body).telling(content))
+                Ok(text(name, body, purpose, machine))
             }
             Route::File {
                 path,
@@ -302,6 +308,18 @@ impl Boot {
                 Ok(found.unwrap_or_else(|refusal| Answer::refusal(&refusal).telling(content)))
             }
         }
+    }
+
+    /// Holds what was typed against the passwords on the way to what was chosen.
+    async fn unlock(&self, locked: &Locked, head: &Parts) -> Result<String, Refusal> {
+        let typed = head.headers.get(&AUTHORIZATION);
+        let typed = typed.map(HeaderValue::as_bytes);
+        let checked = self.answer_files.passwords().check(locked, typed).await;
+        checked.map_err(Refusal::Password)?;
+        let pass = self.told.token_for(locked.mac, &pass_for(&locked.choice));
+        // It asks for an address again, and then a boot is known.
+        let unknown = route::Refused::Script(NoScript::BootUnknown);
+        pass.ok_or(Refusal::Route(unknown))
     }
 
     /// Makes an answer file, and tells the timeline that it was given away.
@@ -421,6 +439,35 @@ impl Boot {
             SocketAddr::V6(_) => None,
         }
     }
+}
+
+/// A text that was made for `machine`.
+fn text(name: String, body: String, purpose: Purpose, machine: Option<MacAddress>) -> Answer {
+    let content = Content {
+        purpose,
+        name,
+        size: body.len() as u64,
+        machine,
+    };
+    Answer::made(Kind::Content(purpose), media::TEXT, body).telling(content)
+}
+
+/// Nobody typed a password yet.
+const NEEDED: Refusal = Refusal::Password(passwords::Refused::Needed);
+
+/// The answer to who does not get what is behind a password. The boot is told
+/// of it where somebody typed one.
+fn shut(locked: &Locked, refusal: &Refusal) -> Answer {
+    let answer = Answer::refusal(refusal);
+    if *refusal == NEEDED {
+        return answer;
+    }
+    answer.telling(Content {
+        purpose: Purpose::Script,
+        name: file_of(&locked.choice, SCRIPT_NAME),
+        size: 0,
+        machine: Some(locked.mac),
+    })
 }
 
 /// The IPv4 address of a socket's end; the door listens on no other kind.

@@ -87,6 +87,7 @@ fn describe_profile(profile: &ProfileEntry) -> String {
         Source::Iso(iso) => format!("the disc {}", iso.file.path),
         Source::Chain(chain) => format!("what is at {}", chain.url.escape_debug()),
         Source::Script(_) => "a script of its own".to_owned(),
+        Source::Menu(menu) => format!("a menu of {} entries", menu.entries.len()),
         Source::Local => "the machine's disk".to_owned(),
         Source::Loader => "a loader of its own".to_owned(),
     };

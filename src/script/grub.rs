@@ -43,7 +43,9 @@ pub(super) fn boot(
         Source::Script(_) => {
             Err("the profile's script is iPXE's; use a loader of kind Ipxe".into())
         }
-        Source::Local | Source::Loader => Err("the profile boots nothing by GRUB".into()),
+        Source::Menu(_) | Source::Local | Source::Loader => {
+            Err("the profile boots nothing by GRUB".into())
+        }
     }
 }
 
@@ -132,11 +134,17 @@ fn file(urls: &Urls, mac: MacAddress, purpose: Purpose, path: &str, way: Way) ->
         Way::Tftp => format!("(tftp,{})/{}", urls.server, urls.name(mac, purpose, path)),
         Way::Http => {
             let url = urls.file(mac, purpose, path);
-            let rest = url.strip_prefix("http://").unwrap_or(&url);
-            let (server, path) = rest.split_once('/').unwrap_or((rest, ""));
-            format!("(http,{server})/{path}")
+            let path = url.strip_prefix(&urls.base()).unwrap_or(&url);
+            format!("(http,{}){path}", host(urls))
         }
     })
+}
+
+/// Our HTTP service as GRUB names it: address, and port where that is not 80.
+pub(super) fn host(urls: &Urls) -> String {
+    let base = urls.base();
+    let host = base.split_once("://").map(|(_, host)| host);
+    host.unwrap_or(&base).to_owned()
 }
 
 fn quoted(words: &[String]) -> String {

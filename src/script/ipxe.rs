@@ -38,7 +38,7 @@ pub fn machine_script(
         Source::Iso(iso) => Ok(iso_script(iso, context, urls, mac)),
         Source::Chain(chain) => chain_script(chain, context, urls, mac),
         Source::Script(script) => own_script(script, context),
-        Source::Local | Source::Loader => return None,
+        Source::Menu(_) | Source::Local | Source::Loader => return None,
     };
     Some(script.unwrap_or_else(|reason| waiting(context, urls, mac, &reason)))
 }
@@ -93,7 +93,7 @@ fn linux_script(
         );
     }
     line(&mut script, "boot || goto failed");
-    retry(&mut script, urls, mac, "the boot failed");
+    retry(&mut script, (context, urls, mac), "the boot failed");
     script
 }
 
@@ -148,14 +148,18 @@ pub fn ask(urls: &Urls, mac: MacAddress) -> String {
             "chain --replace {url}?uuid=${{uuid}}&serial=${{serial:uristring}}&asset=${{asset:uristring}} || goto failed"
         ),
     );
-    retry(&mut script, urls, mac, "no script yet");
+    retry(
+        &mut script,
+        (&Context::default(), urls, mac),
+        "no script yet",
+    );
     script
 }
 
 /// A script that shows `reason` on the machine's screen and tries again.
 pub(super) fn waiting(context: &Context, urls: &Urls, mac: MacAddress, reason: &str) -> String {
     let mut script = header(context);
-    retry(&mut script, urls, mac, reason);
+    retry(&mut script, (context, urls, mac), reason);
     script
 }
 
@@ -171,7 +175,11 @@ pub(super) fn header(context: &Context) -> String {
     script
 }
 
-pub(super) fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &str) {
+pub(super) fn retry(
+    script: &mut String,
+    (context, urls, mac): (&Context, &Urls, MacAddress),
+    reason: &str,
+) {
     line(script, ":failed");
     line(
         script,
@@ -184,10 +192,14 @@ pub(super) fn retry(script: &mut String, urls: &Urls, mac: MacAddress, reason: &
     // Where the script cannot be had the network is what is missing: a switch
     // port that came up late, a lease that ran out while the machine waited.
     // Or it is this server: another one's offer names another script.
-    let script_url = urls.script(mac);
+    let again = if context.again.is_empty() {
+        urls.script(mac)
+    } else {
+        context.again.clone()
+    };
     line(
         script,
-        &format!("chain --replace {script_url} || dhcp && chain --replace ${{filename}} ||"),
+        &format!("chain --replace {again} || dhcp && chain --replace ${{filename}} ||"),
     );
     line(script, "goto failed");
 }
@@ -222,7 +234,7 @@ pub(super) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let text = text.replace("${", "$ {");
     text.split_whitespace()
         .filter(|word| !COMMAND_ENDS.contains(word))

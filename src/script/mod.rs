@@ -9,6 +9,7 @@ mod generated;
 mod grub;
 mod ipxe;
 mod machine;
+mod menu;
 mod pxelinux;
 mod source;
 mod template;
@@ -20,13 +21,15 @@ pub use self::dialect::{Dialect, Way};
 pub use self::generated::Generated;
 pub use self::ipxe::{FIRST, ask, bootstrap, local, machine_script};
 pub use self::machine::{
-    Caller, MachineScript, NoScript, context, holds, may_load, script_for, script_in, subnet_for,
+    Asked, Caller, MachineScript, NoScript, chosen_script, context, holds, is_current, locks,
+    may_load, pass_for, script_for, script_in, subnet_for,
 };
+pub use self::menu::PASS;
 pub use self::template::{
     BootContext, Context, MachineContext, ServerContext, TemplateError, render,
 };
 pub use self::token::{BootKey, KEY_BYTES};
 pub use self::url::{
-    AUTOEXEC_NAME, CONFIG_NAME, DISK_NAME, GRUB_NAME, MACHINES, PHONE_HOME_NAME, SCRIPT_NAME, Urls,
-    purpose_of,
+    AUTOEXEC_NAME, CONFIG_NAME, DISK_NAME, GRUB_NAME, MACHINES, PHONE_HOME_NAME, PXELINUX_NAME,
+    SCRIPT_NAME, Urls, file_of, purpose_of,
 };

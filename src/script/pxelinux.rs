@@ -38,7 +38,9 @@ pub(super) fn boot(
         Source::Script(_) => {
             Err("the profile's script is iPXE's; use a loader of kind Ipxe".into())
         }
-        Source::Local | Source::Loader => Err("the profile boots nothing by PXELINUX".into()),
+        Source::Menu(_) | Source::Local | Source::Loader => {
+            Err("the profile boots nothing by PXELINUX".into())
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn efi_script(
         &mut script,
         "echo Reveille: the profile boots an EFI program, and this firmware is a BIOS",
     );
-    retry(&mut script, urls, mac, "the boot failed");
+    retry(&mut script, (context, urls, mac), "the boot failed");
     script
 }
 
@@ -75,7 +75,7 @@ pub(super) fn iso_script(
         &mut script,
         &format!("sanboot --no-describe {url} || goto failed"),
     );
-    retry(&mut script, urls, mac, "the disc does not boot");
+    retry(&mut script, (context, urls, mac), "the disc does not boot");
     script
 }
 
@@ -100,7 +100,11 @@ pub(super) fn chain_script(
         &mut script,
         &format!("chain --replace {url} || goto failed"),
     );
-    retry(&mut script, urls, mac, "the other server does not answer");
+    retry(
+        &mut script,
+        (context, urls, mac),
+        "the other server does not answer",
+    );
     Ok(script)
 }
 

@@ -25,6 +25,10 @@ pub struct Context {
     /// `config.*`: the URLs of the profile's answer files, by name; empty texts
     /// where the boot is not known.
     pub config: BTreeMap<String, String>,
+    /// Where this script is fetched anew; empty for the machine's own.
+    /// Templates cannot name it.
+    #[serde(skip)]
+    pub again: String,
 }
 
 /// `machine.*`

@@ -3,6 +3,9 @@
 //! It names the boot and carries the first 128 bits of HMAC-SHA-256 over the
 //! MAC address and the boot's number, by a key that only this service has. It
 //! needs no memory: it is good after a restart too, and for its boot only.
+//!
+//! What it is good for within the boot is part of the code: nothing for the
+//! boot as a whole, a choice for what was chosen from a menu.
 
 use std::fmt;
 
@@ -38,10 +41,10 @@ impl BootKey {
         Self(bytes)
     }
 
-    /// The token of `boot`: letters, digits and a dot, fit for a URL.
+    /// The token of `boot` for `what`: letters, digits and a dot, fit for a URL.
     #[must_use]
-    pub fn token(&self, boot: BootId) -> Option<String> {
-        let code = self.code(boot)?.finalize().into_bytes();
+    pub fn token(&self, boot: BootId, what: &str) -> Option<String> {
+        let code = self.code(boot, what)?.finalize().into_bytes();
         let code: String = code
             .iter()
             .take(CODE_BYTES)
@@ -50,10 +53,10 @@ impl BootKey {
         Some(format!("{:x}.{code}", boot.number))
     }
 
-    /// The boot of `mac` that `token` is for; `None` where it is not ours.
-    /// Takes as long for a wrong code as for the right one.
+    /// The boot of `mac` that `token` is for, and for the same `what`; `None`
+    /// where it is not ours. Takes as long for a wrong code as for the right one.
     #[must_use]
-    pub fn verify(&self, mac: MacAddress, token: &str) -> Option<BootId> {
+    pub fn verify(&self, mac: MacAddress, what: &str, token: &str) -> Option<BootId> {
         let (number, digits) = token.split_once('.')?;
         let number = u64::from_str_radix(number, 16).ok()?;
         if digits.len() != 2 * CODE_BYTES || !digits.bytes().all(|c| c.is_ascii_hexdigit()) {
@@ -64,16 +67,18 @@ impl BootKey {
             *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
         }
         let boot = BootId { mac, number };
-        let right = self.code(boot)?.verify_truncated_left(&code).is_ok();
+        let right = self.code(boot, what)?.verify_truncated_left(&code).is_ok();
         right.then_some(boot)
     }
 
     /// `None` cannot be: HMAC takes keys of any length.
-    fn code(&self, boot: BootId) -> Option<Hmac<Sha256>> {
+    fn code(&self, boot: BootId, what: &str) -> Option<Hmac<Sha256>> {
         let mut code = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
         code.update(CONTEXT);
         code.update(&boot.mac.bytes());
         code.update(&boot.number.to_be_bytes());
+        // All before it has a fixed length: no `what` can pass for another.
+        code.update(what.as_bytes());
         Some(code)
     }
 }
@@ -90,16 +95,19 @@ mod tests {
             mac,
             number: 0x1999,
         };
-        let token = key.token(boot).unwrap();
+        let token = key.token(boot, "").unwrap();
         assert!(
             token.starts_with("1999.") && token.len() == 5 + 32,
             "{token}"
         );
-        assert_eq!(key.verify(mac, &token), Some(boot));
+        assert_eq!(key.verify(mac, "", &token), Some(boot));
         let other = MacAddress::new([2, 0, 0, 0, 0, 2]);
-        assert_eq!(key.verify(other, &token), None);
-        assert_eq!(BootKey::new([8; KEY_BYTES]).verify(mac, &token), None);
-        assert_eq!(key.verify(mac, &token.replacen("1999", "199a", 1)), None);
+        assert_eq!(key.verify(other, "", &token), None);
+        assert_eq!(BootKey::new([8; KEY_BYTES]).verify(mac, "", &token), None);
+        assert_eq!(
+            key.verify(mac, "", &token.replacen("1999", "199a", 1)),
+            None
+        );
         let bad = [
             String::new(),
             ".".to_owned(),
@@ -111,8 +119,12 @@ mod tests {
             format!("1999.{}", "+1".repeat(16)),
         ];
         for bad in bad {
-            assert_eq!(key.verify(mac, &bad), None, "{bad}");
+            assert_eq!(key.verify(mac, "", &bad), None, "{bad}");
         }
+        let chosen = key.token(boot, "installers/debian").unwrap();
+        assert_eq!(key.verify(mac, "installers/debian", &chosen), Some(boot));
+        assert_eq!(key.verify(mac, "", &chosen), None);
+        assert_eq!(key.verify(mac, "installers", &token), None);
         assert_eq!(format!("{key:?}"), "BootKey(…)");
     }
 }

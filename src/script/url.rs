@@ -4,9 +4,8 @@ use std::net::Ipv4Addr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::api::Https;
 use crate::boot::MacAddress;
-use crate::snapshot::{ProfileEntry, Snapshot};
+use crate::snapshot::{Choice, MENU_NAME, ProfileEntry, Snapshot};
 use crate::timeline::Purpose;
 
 /// Where the URLs of machines begin. The artifact tree owns every other path.
@@ -27,6 +26,9 @@ pub const PHONE_HOME_NAME: &str = "phone-home";
 
 /// The file name of a machine's `grub.cfg`.
 pub const GRUB_NAME: &str = "grub.cfg";
+
+/// The file name of what PXELINUX is told for a machine's choice.
+pub const PXELINUX_NAME: &str = "pxelinux.cfg";
 
 /// Where the answer files of a machine begin.
 pub const CONFIG_NAME: &str = "config";
@@ -56,7 +58,7 @@ impl Urls {
     /// The same for what boots `profile`: over HTTPS where that says so.
     #[must_use]
     pub fn of_profile(self, snapshot: &Snapshot, profile: Option<&ProfileEntry>) -> Self {
-        let wants = profile.is_some_and(|profile| profile.spec.https != Https::Never);
+        let wants = profile.is_some_and(|profile| profile.https);
         match snapshot.https.filter(|_| wants) {
             Some(https) => Self {
                 port: https.port,
@@ -95,11 +97,28 @@ impl Urls {
         format!("{}/{PHONE_HOME_NAME}?token={token}", self.machine(mac))
     }
 
-    /// Where the answer files of the boot with `token` begin; with a slash at
-    /// its end, as cloud-init wants it.
+    /// Where the answer files of the boot with `token` begin, of what was
+    /// chosen; with a slash at its end, as cloud-init wants it.
     #[must_use]
-    pub fn configs(&self, mac: MacAddress, token: &str) -> String {
-        format!("{}/{CONFIG_NAME}/{token}/", self.machine(mac))
+    pub fn configs(&self, mac: MacAddress, choice: &Choice, token: &str) -> String {
+        format!("{}/{CONFIG_NAME}/{token}/", self.chosen(mac, choice))
+    }
+
+    /// Where the files of what was chosen at the machine with `mac` begin.
+    #[must_use]
+    pub fn chosen(&self, mac: MacAddress, choice: &Choice) -> String {
+        let machine = self.machine(mac);
+        if choice.is_empty() {
+            machine
+        } else {
+            format!("{machine}/{MENU_NAME}/{choice}")
+        }
+    }
+
+    /// A file of what was chosen by its name, which TFTP takes as it stands.
+    #[must_use]
+    pub fn chosen_name(&self, mac: MacAddress, choice: &Choice, file: &str) -> String {
+        format!("{MACHINES}/{}/{}", mac.hyphenated(), file_of(choice, file))
     }
 
     /// A URL that is never there: how UEFI HTTP boot is sent to the disk.
@@ -132,6 +151,16 @@ impl Urls {
     #[must_use]
     pub fn machine(&self, mac: MacAddress) -> String {
         format!("{}/{MACHINES}/{}", self.base(), mac.hyphenated())
+    }
+}
+
+/// A file of what was chosen, below the machine's own path.
+#[must_use]
+pub fn file_of(choice: &Choice, file: &str) -> String {
+    if choice.is_empty() {
+        file.to_owned()
+    } else {
+        format!("{MENU_NAME}/{choice}/{file}")
     }
 }
 

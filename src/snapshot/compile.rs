@@ -12,16 +12,17 @@ use super::entries::{
     SubnetEntry,
 };
 use super::identity;
+use super::menu;
 use super::names::is_object_name;
 use super::select::{Labels, select};
-use super::world::{ARTIFACT_NOT_FOUND, PROFILE_NOT_FOUND};
+use super::world::{HTTPS_OFF, MENU_CIRCLE, costs_nothing, entry_pointer};
 use super::{
     Inputs, Withheld, WithheldNames, check_world, validate_artifact, validate_machine,
     validate_profile, validate_subnet,
 };
 use crate::api::{
-    DEFAULT_NAMESPACE, Interface, Kind, Machine, MachineSpec, Mode, NameRef, ObjectRef, Problem,
-    SubnetSpec,
+    BootProfile, DEFAULT_NAMESPACE, Https, Interface, Kind, Machine, MachineSpec, Mode, NameRef,
+    ObjectRef, Problem, SubnetSpec,
 };
 use crate::artifact::Table;
 use crate::boot::{Architecture, MacAddress};
@@ -68,12 +69,18 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     );
     report.extend(inputs.artifacts.iter().flat_map(validate_artifact));
     report.extend(check_world(inputs));
+    if settings.https.is_none() {
+        report.extend(inputs.profiles.iter().filter_map(https_off));
+    }
     let refused = Refused::of(&report);
 
     let mut shelves = Shelves::new(inputs, &settings.held, |name| {
         refused.has(Kind::Artifact, name)
     });
-    let profiles = compile_profiles(inputs, &refused, &mut shelves);
+    let mut profiles = compile_profiles(inputs, &refused, &mut shelves);
+    menu::resolve(&mut profiles, settings.https.is_some(), |profile, index| {
+        refused.leads_back(&profile.name, index)
+    });
     let machines = compile_machines(inputs, &refused, &profiles);
     let mut subnets = compile_subnets(inputs, &refused, &profiles, &machines);
     for subnet in &mut subnets {
@@ -108,6 +115,8 @@ struct Refused<'a> {
     objects: HashSet<(Kind, &'a str, &'a str)>,
     /// Machines whose reserved address is the mistake.
     addresses: HashSet<(&'a str, &'a str)>,
+    /// Entries of menus that close a circle: namespace, profile and pointer.
+    circles: HashSet<(&'a str, &'a str, &'a str)>,
 }
 
 impl<'a> Refused<'a> {
@@ -131,7 +140,25 @@ impl<'a> Refused<'a> {
                 })
                 .collect(),
             addresses: addresses.map(name).collect(),
+            circles: report
+                .iter()
+                .filter(|problem| problem.reason == MENU_CIRCLE)
+                .map(|problem| {
+                    let (namespace, name) = name(problem);
+                    (namespace, name, problem.place.pointer.as_str())
+                })
+                .collect(),
         }
+    }
+
+    fn leads_back(&self, name: &ObjectName, index: usize) -> bool {
+        let pointer = entry_pointer(index);
+        let entry = (
+            name.namespace.as_str(),
+            name.name.as_str(),
+            pointer.as_str(),
+        );
+        self.circles.contains(&entry)
     }
 
     fn has(&self, kind: Kind, name: &ObjectName) -> bool {
@@ -143,9 +170,22 @@ impl<'a> Refused<'a> {
     }
 }
 
-/// A reference to what is not there costs the boot, not the object.
-fn costs_nothing(problem: &Problem) -> bool {
-    [PROFILE_NOT_FOUND, ARTIFACT_NOT_FOUND].contains(&problem.reason)
+/// A profile for HTTPS where the service has none: `Snapshot::fits` refuses its
+/// boots by name, and here it is said before there is one.
+fn https_off(profile: &BootProfile) -> Option<Problem> {
+    if profile.spec.https == Https::Never {
+        return None;
+    }
+    let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
+    let what = "the service has no HTTPS, and no machine boots the profile without";
+    let cure = "start it with --https, or write `https: Never`";
+    Some(Problem::error(
+        &object,
+        "/spec/https",
+        HTTPS_OFF,
+        what,
+        cure,
+    ))
 }
 
 fn compile_profiles(
@@ -161,8 +201,10 @@ fn compile_profiles(
             let pending = artifacts::resolve(&mut spec, &name, shelves);
             profiles.push(ProfileEntry {
                 name,
+                https: spec.https != Https::Never,
                 spec,
                 pending,
+                targets: Vec::new(),
             });
         }
     }

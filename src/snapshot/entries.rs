@@ -6,9 +6,9 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::Plan;
 use super::identity::Index;
 use super::select::Labels;
+use super::{Plan, Target};
 use crate::api::{
     BootProfileSpec, ClientClass, Interface, Machine, MachineSpec, Pool, SubnetSpec,
     UnknownMachines,
@@ -111,6 +111,11 @@ pub struct ProfileEntry {
     pub spec: BootProfileSpec,
     /// Files that are not there yet, each with the reason; machines wait.
     pub pending: Vec<String>,
+    /// Whether what iPXE fetches for it is to be told as HTTPS addresses: it
+    /// says so, or its menu leads to one that does.
+    pub https: bool,
+    /// Where each entry of its menu leads.
+    pub targets: Vec<Target>,
 }
 
 /// An artifact that is to be kept.

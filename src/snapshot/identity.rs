@@ -31,6 +31,8 @@ pub struct Identity {
     pub remote_id: Option<Vec<u8>>,
     /// The class of clients that its last request was of; empty for none.
     pub class: Option<String>,
+    /// What was chosen from its firmware's menu, by PXE's number; 0 for nothing.
+    pub item: Option<u16>,
     /// Whether it was asked for its serial number and asset tag: what is not
     /// here by then is not known.
     pub asked: bool,
@@ -61,17 +63,23 @@ pub trait Acquaintances: Debug + Sync {
     /// What the machine that boots by `mac` told; its MAC address at least.
     fn identity(&self, mac: MacAddress) -> Identity;
 
-    /// The token of the boot of `mac`, for the system that it boots; `None`
-    /// where no boot is known.
-    fn boot_token(&self, mac: MacAddress) -> Option<String> {
-        let _ = mac;
+    /// The token of the boot of `mac` that is good for `what`, which is empty
+    /// for the boot as a whole; `None` where no boot is known.
+    fn token_for(&self, mac: MacAddress, what: &str) -> Option<String> {
+        let _ = (mac, what);
         None
     }
 
-    /// The boot of `mac` that `token` is of; `None` where it is not ours.
-    fn boot_of(&self, mac: MacAddress, token: &str) -> Option<BootId> {
-        let _ = (mac, token);
+    /// The boot of `mac` that `token` is of, for the same `what`; `None` where
+    /// it is not ours.
+    fn boot_of(&self, mac: MacAddress, what: &str, token: &str) -> Option<BootId> {
+        let _ = (mac, what, token);
         None
+    }
+
+    /// The token of the boot of `mac`, for the system that it boots.
+    fn boot_token(&self, mac: MacAddress) -> Option<String> {
+        self.token_for(mac, "")
     }
 
     /// The boot that `mac` began last, as far as it is known here.
@@ -110,6 +118,7 @@ impl Identity {
             circuit_id: by_id.and_then(|it| id(&it.circuit_id)),
             remote_id: by_id.and_then(|it| id(&it.remote_id)),
             class: None,
+            item: None,
             asked: true,
         }
     }
@@ -124,6 +133,7 @@ impl Identity {
         self.circuit_id = self.circuit_id.take().or(other.circuit_id);
         self.remote_id = self.remote_id.take().or(other.remote_id);
         self.class = self.class.take().or(other.class);
+        self.item = self.item.or(other.item);
         self.asked |= other.asked;
     }
 }
@@ -248,13 +258,17 @@ impl Snapshot {
         Some((self.machines.get(at)?, None, by))
     }
 
-    /// Whether any machine can be known by what only its DHCP requests tell:
-    /// that is worth remembering for the other doors.
+    /// Whether any machine can be known by what only its DHCP requests tell, or
+    /// chooses there: that is worth remembering for the other doors.
     #[must_use]
     pub fn remembers(&self) -> bool {
         let mut indexes = self.identities.values();
         indexes.any(|index| !index.uuids.is_empty() || !index.ids.is_empty())
             || self.subnets.iter().any(|it| !it.spec.classes.is_empty())
+            || self
+                .profiles
+                .iter()
+                .any(|it| it.spec.menu.as_ref().is_some_and(|it| it.firmware))
     }
 
     /// Whether a machine of `namespace` that nothing names is worth asking for

@@ -10,6 +10,7 @@ mod entries;
 mod handle;
 mod identity;
 mod inputs;
+pub(crate) mod menu;
 pub(crate) mod names;
 mod plan;
 mod select;
@@ -26,7 +27,9 @@ pub use self::entries::{
 pub use self::handle::{Publisher, Reader, channel};
 pub use self::identity::{Acquaintances, Identity, KnownBy};
 pub use self::inputs::{Inputs, Withheld, WithheldNames};
+pub use self::menu::{Choice, MENU_NAME, NoEntry, Pick, Picked, Target, menu_of};
 pub use self::plan::{LoaderChoice, LocalReason, NoLoader, Plan, Rule, Verdict};
 pub use self::select::{Candidate, Labels};
 pub use self::validate::{validate_artifact, validate_machine, validate_profile, validate_subnet};
 pub use self::world::check_world;
+pub(crate) use self::world::costs_nothing;

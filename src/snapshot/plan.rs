@@ -6,7 +6,7 @@ use super::select::{Candidate, Labels, candidates};
 use super::{
     DefaultProfile, Identity, KnownBy, MachineEntry, ProfileEntry, Selection, Snapshot, SubnetEntry,
 };
-use crate::api::{BootPolicy, Https, Interface, IsoMethod, LoaderKind, LocalBoot, Source};
+use crate::api::{BootPolicy, Interface, IsoMethod, LoaderKind, LocalBoot, Source};
 use crate::boot::{Architecture, Client, ClientKind};
 use crate::timeline::Purpose;
 
@@ -24,6 +24,8 @@ pub struct Plan<'a> {
     pub hostname: Option<&'a str>,
     /// By what it is known.
     pub known_by: Option<KnownBy>,
+    /// What was chosen from its firmware's menu, by PXE's number; 0 for nothing.
+    pub item: Option<u16>,
     /// The profile that the rules chose, whether or not it is booted.
     pub profile: Option<&'a ProfileEntry>,
     /// The rule that chose.
@@ -80,6 +82,8 @@ pub enum LocalReason {
     MachineRefused,
     /// No object names it, but some of the manifests could not be read.
     ManifestsIncomplete,
+    /// Somebody chose that at the machine, from a menu.
+    Chosen,
 }
 
 /// The first file for a client.
@@ -158,6 +162,7 @@ impl Snapshot {
                 .or_else(|| Some(reservation?.ip)),
             hostname: own_name.or_else(other_name),
             known_by: known.map(|(_, _, by)| by),
+            item: identity.item,
             profile,
             rule,
             verdict,
@@ -226,7 +231,7 @@ impl Snapshot {
         if !allowed.is_empty() && !allowed.contains(&architecture) {
             return Err(NoLoader::ArchitectureNotInProfile);
         }
-        if profile.spec.https != Https::Never && self.https.is_none() {
+        if profile.https && self.https.is_none() {
             return Err(NoLoader::HttpsOff);
         }
         match profile.spec.source() {
@@ -244,6 +249,7 @@ impl Snapshot {
             | Source::Iso(_)
             | Source::Chain(_)
             | Source::Script(_)
+            | Source::Menu(_)
             | Source::Local
             | Source::Loader => Ok(architecture),
         }
@@ -311,6 +317,7 @@ impl ProfileEntry {
             | Source::Iso(_)
             | Source::Chain(_)
             | Source::Script(_)
+            | Source::Menu(_)
             | Source::Local
             | Source::Loader => None,
         }
@@ -318,6 +325,23 @@ impl ProfileEntry {
 }
 
 // === impl Plan ===
+
+impl<'a> Plan<'a> {
+    /// The same for a machine that boots `profile` by somebody's choice.
+    #[must_use]
+    pub const fn choosing(self, profile: &'a ProfileEntry) -> Self {
+        let verdict = if profile.spec.local.is_some() {
+            Verdict::Local(LocalReason::Chosen)
+        } else {
+            Verdict::Boot
+        };
+        Self {
+            profile: Some(profile),
+            verdict,
+            ..self
+        }
+    }
+}
 
 impl Plan<'_> {
     /// The name under which the machine appears in logs and templates; `None`
@@ -367,6 +391,7 @@ impl LocalReason {
             Self::NoProfile => "no-profile",
             Self::MachineRefused => "machine-refused",
             Self::ManifestsIncomplete => "manifests-incomplete",
+            Self::Chosen => "chosen-from-menu",
         }
     }
 }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use super::names::namespace_of;
 use super::select::ties;
-use super::{Inputs, identity, suggest};
-use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet, SubnetSpec};
+use super::{Inputs, identity, menu, suggest};
+use crate::api::{
+    BootProfile, Kind, LoaderKind, Machine, MenuEntry, Mode, NameRef, ObjectRef, Problem, Subnet,
+    SubnetSpec,
+};
 use crate::boot::MacAddress;
 
 /// A reference to a profile that is not there. It costs the boot, not the
@@ -20,6 +23,28 @@ pub(crate) const PROFILE_NOT_FOUND: &str = "ProfileNotFound";
 /// The same of an Artifact: machines wait for it.
 pub(crate) const ARTIFACT_NOT_FOUND: &str = "ArtifactNotFound";
 
+/// An entry of a menu that leads back to a menu on its way. It costs the entry.
+pub(crate) const MENU_CIRCLE: &str = "MenuCircle";
+
+/// An entry of a menu whose profile no menu can start. Likewise.
+pub(crate) const ENTRY_UNFIT: &str = "NotByMenu";
+
+/// A profile for HTTPS where the service has none. It costs its boots.
+pub(crate) const HTTPS_OFF: &str = "HttpsOff";
+
+/// Whether `problem` leaves its object as it is written: a reference to what is
+/// not there costs the boot, or the entry of a menu.
+pub(crate) fn costs_nothing(problem: &Problem) -> bool {
+    [
+        ARTIFACT_NOT_FOUND,
+        ENTRY_UNFIT,
+        HTTPS_OFF,
+        MENU_CIRCLE,
+        PROFILE_NOT_FOUND,
+    ]
+    .contains(&problem.reason)
+}
+
 /// Every rule that the objects break between them.
 #[must_use]
 pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
@@ -28,6 +53,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     defaults(inputs, &mut problems);
     references(inputs, &mut problems);
     artifacts(inputs, &mut problems);
+    menus(&inputs.profiles, &mut problems);
     machines(&inputs.machines, &mut problems);
     reservations(inputs, &mut problems);
     problems.extend(ties(inputs));
@@ -174,6 +200,14 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
             ));
         }
     }
+    for profile in &inputs.profiles {
+        let object = ObjectRef::of(Kind::BootProfile, &profile.metadata);
+        for (index, entry) in entries(profile).enumerate() {
+            let pointer = entry_pointer(index);
+            let named = entry.profile_ref.as_ref();
+            problems.extend(missing(&object, &pointer, named, &profiles));
+        }
+    }
     for machine in &inputs.machines {
         let Some(named) = &machine.spec.profile_ref else {
             continue;
@@ -181,6 +215,62 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
         let object = ObjectRef::of(Kind::Machine, &machine.metadata);
         let pointer = "/spec/profileRef/name";
         problems.extend(missing(&object, pointer, Some(named), &profiles));
+    }
+}
+
+/// The entries of a profile's menu.
+fn entries(profile: &BootProfile) -> impl Iterator<Item = &MenuEntry> {
+    let menu = profile.spec.menu.iter();
+    menu.flat_map(|menu| &menu.entries)
+}
+
+/// Where the name of the profile stands that an entry boots.
+pub(super) fn entry_pointer(index: usize) -> String {
+    format!("/spec/menu/entries/{index}/profileRef/name")
+}
+
+/// Menus lead on, never round in a circle, and to what a script can start.
+fn menus(profiles: &[BootProfile], problems: &mut Vec<Problem>) {
+    let objects: Vec<ObjectRef> = profiles
+        .iter()
+        .map(|profile| ObjectRef::of(Kind::BootProfile, &profile.metadata))
+        .collect();
+    let places: BTreeMap<&ObjectRef, usize> = objects.iter().zip(0..).collect();
+    let target = |object: &ObjectRef, entry: &MenuEntry| {
+        let named = entry.profile_ref.as_ref()?;
+        let wanted = ObjectRef::new(Kind::BootProfile, &object.namespace, &named.name);
+        places.get(&wanted).copied()
+    };
+    let all: Vec<Vec<Option<usize>>> = profiles
+        .iter()
+        .zip(&objects)
+        .map(|(profile, object)| entries(profile).map(|it| target(object, it)).collect())
+        .collect();
+    for (menu, index) in menu::closing(&all) {
+        let (Some(object), Some(Some(next))) = (
+            objects.get(menu),
+            all.get(menu).and_then(|it| it.get(index)),
+        ) else {
+            continue;
+        };
+        let what = objects.get(*next).map_or_else(String::new, |next| {
+            format!("{next} leads here itself: the menus go round in a circle")
+        });
+        let cure = "remove the entry; Escape leads back from a menu";
+        let pointer = entry_pointer(index);
+        problems.push(Problem::error(object, pointer, MENU_CIRCLE, what, cure));
+    }
+    for (object, targets) in objects.iter().zip(&all) {
+        for (index, at) in targets.iter().enumerate() {
+            let profile = at.and_then(|at| profiles.get(at));
+            if profile.is_none_or(|it| it.spec.loader.kind != LoaderKind::File) {
+                continue;
+            }
+            let what = "its loader of kind File is sent as it is, which a menu cannot start";
+            let cure = "name a profile with a loader of kind Ipxe";
+            let pointer = entry_pointer(index);
+            problems.push(Problem::error(object, pointer, ENTRY_UNFIT, what, cure));
+        }
     }
 }
 

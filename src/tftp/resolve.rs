@@ -8,10 +8,11 @@ use crate::api::LoaderKind;
 use crate::boot::MacAddress;
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
-    AUTOEXEC_NAME, Caller, Generated, MACHINES, NoScript, Urls, Way, bootstrap, may_load,
-    purpose_of, script_for, script_in, subnet_for,
+    AUTOEXEC_NAME, Asked, Caller, Dialect, GRUB_NAME, Generated, MACHINES, NoScript, PXELINUX_NAME,
+    Urls, Way, bootstrap, chosen_script, file_of, may_load, purpose_of, script_for, script_in,
+    subnet_for,
 };
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Choice, MENU_NAME, Snapshot};
 use crate::timeline::Purpose;
 
 /// What firmware loads first under Secure Boot.
@@ -231,8 +232,15 @@ fn machine_file(
 ) -> Result<Content, Refused> {
     let mut parts = rest.trim_start_matches('/').splitn(3, '/');
     let mac = parts.next().and_then(|mac| mac.parse().ok());
-    let purpose = parts.next().and_then(purpose_of);
-    let (Some(mac), Some(purpose), Some(file)) = (mac, purpose, parts.next()) else {
+    let (door, file) = (parts.next(), parts.next());
+    if let (Some(mac), Some(MENU_NAME), Some(file)) = (mac, door, file) {
+        return chosen(snapshot, caller, server, mac, file);
+    }
+    if let (Some(mac), Some(file), None) = (mac, door, file) {
+        return chosen(snapshot, caller, server, mac, file);
+    }
+    let purpose = door.and_then(purpose_of);
+    let (Some(mac), Some(purpose), Some(file)) = (mac, purpose, file) else {
         return Err(Refused::NoSuchDoor);
     };
     let path = ArtifactPath::parse(file).map_err(Refused::Path)?;
@@ -241,6 +249,37 @@ fn machine_file(
     }
     let paths = vec![path];
     Ok(Content::File { paths, purpose })
+}
+
+/// What GRUB or PXELINUX is told for a machine's choice: `ENTRY/grub.cfg`; the
+/// first menu has no entry in its name.
+fn chosen(
+    snapshot: &Snapshot,
+    caller: Caller<'_>,
+    server: Ipv4Addr,
+    mac: MacAddress,
+    path: &str,
+) -> Result<Content, Refused> {
+    let (choice, name) = Choice::split(path);
+    let dialect = match name {
+        GRUB_NAME => Dialect::Grub(Way::Tftp),
+        PXELINUX_NAME => Dialect::Pxelinux(Way::Tftp),
+        _ => return Err(Refused::NoSuchDoor),
+    };
+    let urls = Urls {
+        server,
+        port: snapshot.http_port,
+        tls: false,
+    };
+    let who = (mac, &caller.told.identity(mac));
+    let asked = Asked { choice, pass: None };
+    let script = chosen_script(dialect, snapshot, who, caller, &urls, &asked);
+    let script = script.map_err(Refused::Script)?;
+    Ok(Content::Text {
+        name: file_of(&asked.choice, name),
+        body: script.body,
+        purpose: script.purpose,
+    })
 }
 
 /// The script that `path` names. One that names its machine is made for a

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::observe::Known;
+use super::known::Known;
 use super::progress::{Leaves, Progress};
 use super::word::{Word, Words};
 use crate::boot::{Architecture, Client, ClientKind, MacAddress, Transport, Uuid};
@@ -48,7 +48,10 @@ pub struct Boot {
     pub uuid: Option<Uuid>,
     /// The profile, by name.
     pub profile: Option<Word>,
-    /// The rule that chose the profile ([`Rule::as_str`](crate::snapshot::Rule::as_str)).
+    /// What was chosen from a menu, as its entries' names: `installers/debian`.
+    pub entry: Option<Word>,
+    /// The rule that chose the profile, or its first menu
+    /// ([`Rule::as_str`](crate::snapshot::Rule::as_str)).
     pub rule: Option<&'static str>,
     /// What the firmware said that it is.
     pub architecture: Option<Architecture>,
@@ -126,6 +129,8 @@ pub enum Stage {
     Loader,
     /// A DHCPACK left for the iPXE that was loaded.
     Ipxe,
+    /// A menu was sent: somebody may choose.
+    Menu,
     /// The script was sent.
     Script,
     /// The kernel was sent.
@@ -232,6 +237,7 @@ impl Boot {
             known_by: None,
             uuid: None,
             profile: None,
+            entry: None,
             rule: None,
             architecture: None,
             firmware: None,
@@ -267,6 +273,7 @@ impl Boot {
         }
         if let Some(profile) = &known.profile {
             self.profile = Some(words.word(profile));
+            self.entry = known.entry.as_ref().map(|entry| words.word(entry));
             self.rule = known.rule;
             self.progress.expect(known.initrds, known.leaves);
         }
@@ -380,6 +387,7 @@ impl Stage {
             Self::Ack => "ack",
             Self::Loader => "loader",
             Self::Ipxe => "ipxe",
+            Self::Menu => "menu",
             Self::Script => "script",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",

@@ -169,6 +169,8 @@ pub enum Purpose {
     Script,
     /// The iPXE script that sends a machine to its disk.
     LocalScript,
+    /// The script that shows a menu.
+    Menu,
     /// The iPXE script of a machine whose files are not there yet: it says so
     /// on the screen, and comes again.
     Waiting,
@@ -194,6 +196,7 @@ impl Purpose {
             Self::Loader => "loader",
             Self::Script => "script",
             Self::LocalScript => "local-script",
+            Self::Menu => "menu",
             Self::Waiting => "waiting",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",

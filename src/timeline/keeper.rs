@@ -184,7 +184,12 @@ impl Keeper {
             | Fact::Ack {
                 client, address, ..
             } => (Some(*address), client.uuid),
-            Fact::Transfer(transfer) if transfer.purpose == Purpose::Script => {
+            Fact::Transfer(transfer)
+                if matches!(
+                    transfer.purpose,
+                    Purpose::Script | Purpose::Menu | Purpose::LocalScript
+                ) =>
+            {
                 let timeline = self.boots.lock();
                 let boot = timeline.running(event.mac);
                 (boot.and_then(|boot| boot.address), None)
@@ -203,7 +208,17 @@ impl Keeper {
         let mut identity = Identity::from(event.mac);
         identity.uuid = uuid;
         identity.complete(self.told.identity(event.mac));
-        Known::of(&snapshot.plan(subnet, &identity))
+        let plan = snapshot.plan(subnet, &identity);
+        match &event.fact {
+            Fact::Transfer(transfer) => Known::of_script(snapshot, &plan, &transfer.name),
+            Fact::Offer { .. }
+            | Fact::Ack { .. }
+            | Fact::ChoseAnother { .. }
+            | Fact::TransferStarted { .. }
+            | Fact::Refused { .. }
+            | Fact::Released(_)
+            | Fact::PhonedHome(_) => Known::of(&plan),
+        }
     }
 
     /// Has a machine that boots once boot its disk from now on.

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::boot::{Boot, BootId, Stage};
 use super::event::{BootEvent, Release};
-use super::observe::{Known, Note, Seen, trouble, write_down};
+use super::known::Known;
+use super::observe::{Note, Seen, trouble, write_down};
 use super::store::Timeline;
 use crate::clock::Millis;
 

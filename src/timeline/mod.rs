@@ -7,6 +7,7 @@ mod boot;
 mod chronicle;
 mod event;
 mod keeper;
+mod known;
 mod late;
 mod metrics;
 mod observe;
@@ -25,10 +26,11 @@ pub use self::event::{
     BootEvent, Fact, LONG_TRANSFER, NextStep, PhoneHome, PhoneState, Purpose, Release, Transfer,
 };
 pub use self::keeper::{BootList, Boots, Keeper};
+pub use self::known::Known;
 pub use self::metrics::BootMetrics;
-pub use self::observe::{Known, Note};
+pub use self::observe::Note;
 pub use self::progress::{
-    IN_FLIGHT_MILLIS, IPXE_SILENCE_MILLIS, Leaves, NO_PROGRESS_MILLIS, SILENCE_MILLIS,
+    IN_FLIGHT_MILLIS, IPXE_SILENCE_MILLIS, Leaves, MENU_MILLIS, NO_PROGRESS_MILLIS, SILENCE_MILLIS,
 };
 pub use self::recent::{INTRODUCTION_SECS, Introductions, LOADER_MEMORY_SECS, RecentLoaders};
 pub use self::store::{KEPT_BOOTS, MAX_MACHINES, MAX_MACS, MachineBoots, Timeline};

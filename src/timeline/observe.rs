@@ -2,32 +2,12 @@
 
 use super::boot::{Boot, BootResult, Stage, StageRecord, Trouble};
 use super::event::{BootEvent, Fact, NextStep, PhoneHome, PhoneState, Purpose, Transfer};
+use super::known::Known;
 use super::progress::{Leaves, Told};
 use super::store::Timeline;
 use super::word::Words;
-use crate::api::{BootPolicy, Source};
 use crate::boot::{Client, ClientKind};
 use crate::clock::Millis;
-use crate::snapshot::{KnownBy, ObjectName, Plan};
-
-/// What the manifests say of a machine, for its boots.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
-    /// Its object.
-    pub name: Option<ObjectName>,
-    /// By what the object knows it.
-    pub known_by: Option<&'static str>,
-    /// The profile that it boots.
-    pub profile: Option<String>,
-    /// The rule that chose the profile.
-    pub rule: Option<&'static str>,
-    /// How many initrds that profile has.
-    pub initrds: usize,
-    /// What that profile has the machine sent last.
-    pub leaves: Leaves,
-    /// Its `boot.generation`, where it boots once.
-    pub once: Option<i64>,
-}
 
 /// What an event led to, for log lines, metrics and status.
 #[derive(Clone, Debug, PartialEq)]
@@ -270,7 +250,9 @@ fn begins_boot(event: &BootEvent, current: Option<&Boot>) -> bool {
     match current {
         None => true,
         // An iPXE that we sent asks again: the same boot.
-        Some(boot) if client.kind == ClientKind::Ipxe => boot.reached(Stage::Script),
+        Some(boot) if client.kind == ClientKind::Ipxe => {
+            boot.reached(Stage::Script) || boot.reached(Stage::Menu)
+        }
         // Firmware that asks after it got its loader started over; UEFI asks
         // for PXE and HTTP boot in turn until one works.
         Some(boot) => boot.reached(Stage::Loader) || boot.reached(Stage::Script),
@@ -290,6 +272,7 @@ const fn stage_of(purpose: Purpose) -> Option<Stage> {
     match purpose {
         Purpose::Loader => Some(Stage::Loader),
         Purpose::Script => Some(Stage::Script),
+        Purpose::Menu => Some(Stage::Menu),
         Purpose::LocalScript => Some(Stage::LocalBoot),
         Purpose::Kernel => Some(Stage::Kernel),
         Purpose::Initrd => Some(Stage::Initrd),
@@ -435,6 +418,8 @@ fn take_transfer(
     match stage {
         Stage::Loader => boot.transport = Some(transfer.transport),
         Stage::Script => boot.progress.begin_script(),
+        // Who reads a menu takes a while, and may come back to it.
+        Stage::Menu => boot.progress.wait(at),
         Stage::Kernel => boot.progress.kernel = true,
         Stage::Initrd => boot.progress.sent = boot.progress.sent.saturating_add(1),
         Stage::Offer
@@ -511,6 +496,7 @@ fn finish(boot: &Boot) -> Option<BootResult> {
         | Stage::Ack
         | Stage::Loader
         | Stage::Ipxe
+        | Stage::Menu
         | Stage::Script
         | Stage::Kernel
         | Stage::Initrd
@@ -529,38 +515,6 @@ pub(super) fn human_bytes(bytes: u64) -> String {
         }
     }
     format!("{bytes} B")
-}
-
-// === impl Known ===
-
-impl Known {
-    /// What a plan says.
-    #[must_use]
-    pub fn of(plan: &Plan<'_>) -> Self {
-        let source = plan.profile.map(|profile| profile.spec.source());
-        let (leaves, initrds) = match source {
-            Some(Source::Linux(linux)) => (Leaves::Linux, linux.initrd.len()),
-            Some(Source::Loader) => (Leaves::Loader, 0),
-            Some(Source::Efi(_)) => (Leaves::Efi, 0),
-            Some(Source::Iso(_)) => (Leaves::Iso, 0),
-            Some(Source::Script(_)) => (Leaves::Script, 0),
-            Some(Source::Chain(_)) => (Leaves::Chain, 0),
-            Some(Source::Local) | None => (Leaves::Linux, 0),
-        };
-        Self {
-            name: plan.machine.map(|machine| machine.name.clone()),
-            known_by: plan.known_by.map(KnownBy::as_str),
-            profile: plan.profile.map(|profile| profile.name.name.clone()),
-            rule: plan.profile.map(|_| plan.rule.as_str()),
-            initrds,
-            leaves,
-            once: plan
-                .machine
-                .map(|machine| machine.spec().boot)
-                .filter(|boot| boot.policy == BootPolicy::Once)
-                .map(|boot| boot.generation),
-        }
-    }
 }
 
 // === impl Seen ===

@@ -14,6 +14,8 @@ pub const IPXE_SILENCE_MILLIS: u64 = 120_000;
 /// Milliseconds after which a boot that is heard of and gets no further has
 /// stalled: one that asks for its script every five seconds, say.
 pub const NO_PROGRESS_MILLIS: u64 = 300_000;
+/// The same of a machine that shows a menu: somebody may think, or be away.
+pub const MENU_MILLIS: u64 = 3_600_000;
 /// Milliseconds for which the beginning of a transfer stands for its end,
 /// which tells itself unless the event was lost.
 pub const IN_FLIGHT_MILLIS: u64 = 3_600_000;
@@ -168,7 +170,7 @@ impl Boot {
             },
             Some(Stage::Loader | Stage::Ipxe) if disk => Stage::LocalBoot,
             Some(Stage::Loader) => Stage::Ipxe,
-            Some(Stage::Ipxe) => Stage::Script,
+            Some(Stage::Ipxe | Stage::Menu) => Stage::Script,
             Some(Stage::Script) => source,
             Some(Stage::Kernel | Stage::Initrd) => Stage::Initrd,
             Some(
@@ -199,11 +201,15 @@ impl Boot {
         if progress.in_flight > 0 && now.since(progress.flight) < IN_FLIGHT_MILLIS {
             return false;
         }
+        if self.last_stage() == Some(Stage::Menu) {
+            return now.since(Millis(self.last_seen)) > MENU_MILLIS;
+        }
         let silence = match self.next_stage() {
             Stage::Ipxe => IPXE_SILENCE_MILLIS,
             Stage::Offer
             | Stage::Ack
             | Stage::Loader
+            | Stage::Menu
             | Stage::Script
             | Stage::Kernel
             | Stage::Initrd

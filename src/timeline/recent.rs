@@ -139,15 +139,15 @@ impl Acquaintances for Introductions {
         identity
     }
 
-    fn boot_token(&self, mac: MacAddress) -> Option<String> {
+    fn token_for(&self, mac: MacAddress, what: &str) -> Option<String> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let number = *told.boots.get(&mac)?;
         drop(told);
-        self.key()?.token(BootId { mac, number })
+        self.key()?.token(BootId { mac, number }, what)
     }
 
-    fn boot_of(&self, mac: MacAddress, token: &str) -> Option<BootId> {
-        self.key()?.verify(mac, token)
+    fn boot_of(&self, mac: MacAddress, what: &str, token: &str) -> Option<BootId> {
+        self.key()?.verify(mac, what, token)
     }
 
     fn last_boot(&self, mac: MacAddress) -> Option<BootId> {

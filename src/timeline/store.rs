@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::boot::{Boot, BootId, BootResult};
 use super::event::BootEvent;
-use super::observe::{Known, Note};
+use super::known::Known;
+use super::observe::Note;
 use super::word::Words;
 use crate::boot::MacAddress;
 use crate::clock::Millis;

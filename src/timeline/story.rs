@@ -46,6 +46,7 @@ fn tell_stage(boot: &Boot, record: &StageRecord) -> String {
         Stage::HandOff => format!("runs on its own, {at} after its first packet"),
         Stage::Config => record.what.to_string(),
         Stage::LocalBoot => "is sent to its disk".to_owned(),
+        Stage::Menu => "shows a menu, and somebody may choose".to_owned(),
         Stage::PhonedHome => match boot.message.as_deref() {
             Some(message) => format!("{}: {message}", record.what),
             None => record.what.to_string(),

@@ -24,6 +24,9 @@ const SOURCES: &str = "sources";
 /// The folder of manifests that boot by a signed shim and GRUB.
 const SECURE_BOOT: &str = "secure-boot";
 
+/// The folder of manifests with menus; one is GRUB's.
+const MENU: &str = "menu";
+
 /// The manifests whose profile is fetched by HTTPS.
 const OVER_HTTPS: &str = "over-https";
 
@@ -68,7 +71,8 @@ impl Room {
         std::fs::create_dir_all(&tree)?;
         std::fs::copy(&assets.kernel, tree.join("vmlinuz")).context("kernel")?;
         std::fs::copy(&assets.initrd, tree.join("initrd.img")).context("initrd")?;
-        if let (true, Some(signed)) = (manifests.ends_with(SECURE_BOOT), &assets.signed) {
+        let by_shim = manifests.ends_with(SECURE_BOOT) || manifests.ends_with(MENU);
+        if let (true, Some(signed)) = (by_shim, &assets.signed) {
             for name in ["shimx64.efi", "grubx64.efi"] {
                 let to = folder.join("artifacts").join(name);
                 std::fs::copy(signed.join(name), to).context("signed loaders")?;
@@ -121,17 +125,24 @@ impl Room {
 
     /// Waits until the server's account of the machine's last boot has `stage`.
     pub(crate) fn wait_for_stage(&mut self, mac: &str, stage: &str) -> Result<()> {
+        self.wait_for_stages(mac, stage, 1)
+    }
+
+    /// The same until the stage was seen `times`.
+    pub(crate) fn wait_for_stages(&mut self, mac: &str, stage: &str, times: usize) -> Result<()> {
         let mut waited = Duration::ZERO;
         while waited < LIMIT {
             let boots = Boot::of(Boot::list(&get("/boots")?)?, mac);
-            if boots.last().is_some_and(|boot| boot.at(stage).is_some()) {
+            let stages = boots.last().map(|boot| boot.stages.iter());
+            let seen = stages.map_or(0, |all| all.filter(|it| it.name == stage).count());
+            if seen >= times {
                 return Ok(());
             }
             self.server.alive()?;
             sleep(TICK);
             waited += TICK;
         }
-        bail!("the boot of {mac} did not come to {stage}")
+        bail!("the boot of {mac} did not come to {stage} {times} times")
     }
 
     /// The server's account of a machine: its boots, once there is one and all have ended with

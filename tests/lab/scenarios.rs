@@ -43,6 +43,8 @@ enum Expected {
     Once,
     /// What is no plain kernel wakes up.
     Source(Source),
+    /// The same, once somebody typed a wrong password at a menu, and the right one.
+    Password(Source),
 }
 
 /// What is no plain kernel, and how it must show.
@@ -59,6 +61,9 @@ struct Source {
 
 /// How long it may take until a boot that is over counts at the next one.
 const ONCE_SETTLES: Duration = Duration::from_secs(3);
+
+/// How long a screen may take to be drawn; the menu waits longer.
+const SCREEN_SETTLES: Duration = Duration::from_secs(2);
 
 /// Where Debian's package `ipxe` has its loaders.
 const SYSTEM_LOADERS: &str = "/usr/lib/ipxe";
@@ -83,7 +88,7 @@ const PROXY: [Machine; 5] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 28] = [
+pub(crate) const ALL: [Scenario; 31] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -133,36 +138,63 @@ pub(crate) const ALL: [Scenario; 28] = [
         system_loaders: false,
         beside: None,
     },
-    Scenario {
-        name: "rom-replaced",
-        manifests: "tests/lab/manifests/rom-replaced",
-        machine: machine("rom-replaced", "52:54:00:00:00:04", Firmware::Bios),
-        expected: Expected::Linux {
+    menu(
+        "menu-grub",
+        "52:54:00:00:00:43",
+        Firmware::SecureBoot,
+        Expected::Source(linux(
+            ("menu-grub", "console=ttyS0 hostname=menu-grub chosen=linux"),
+            &[
+                "Offer", "Ack", "Loader", "Menu", "Script", "Kernel", "Initrd", "HandOff",
+            ],
+        )),
+    ),
+    menu(
+        "menu-keys",
+        "52:54:00:00:00:42",
+        Firmware::Bios,
+        Expected::Password(linux(
+            (
+                "menu-keys",
+                "console=ttyS0 hostname=menu-keys chosen=locked",
+            ),
+            &[
+                "Offer", "Ack", "Menu", "Menu", "Script", "Kernel", "Initrd", "HandOff",
+            ],
+        )),
+    ),
+    menu(
+        "menu",
+        "52:54:00:00:00:41",
+        Firmware::Bios,
+        Expected::Source(linux(
+            ("menu", "console=ttyS0 hostname=menu chosen=linux"),
+            &[
+                "Offer", "Ack", "Menu", "Script", "Kernel", "Initrd", "HandOff",
+            ],
+        )),
+    ),
+    of_folder(
+        "tests/lab/manifests/rom-replaced",
+        machine("rom-replaced", "52:54:00:00:00:04", Firmware::Bios),
+        Expected::Linux {
             loader: Some("undionly"),
         },
-        system_loaders: false,
-        beside: None,
-    },
-    Scenario {
-        name: "https-rom",
-        manifests: "tests/lab/manifests/over-https",
-        machine: machine("https-rom", "52:54:00:00:00:31", Firmware::Bios),
-        expected: Expected::Linux {
+    ),
+    of_folder(
+        "tests/lab/manifests/over-https",
+        machine("https-rom", "52:54:00:00:00:31", Firmware::Bios),
+        Expected::Linux {
             loader: Some("undionly"),
         },
-        system_loaders: false,
-        beside: None,
-    },
-    Scenario {
-        name: "https-uefi",
-        manifests: "tests/lab/manifests/over-https",
-        machine: machine("https-uefi", "52:54:00:00:00:32", Firmware::UefiPxe),
-        expected: Expected::Linux {
+    ),
+    of_folder(
+        "tests/lab/manifests/over-https",
+        machine("https-uefi", "52:54:00:00:00:32", Firmware::UefiPxe),
+        Expected::Linux {
             loader: Some(".efi"),
         },
-        system_loaders: false,
-        beside: None,
-    },
+    ),
     Scenario {
         name: "bios-pxe",
         manifests: FIRST_LIGHT_MANIFESTS,
@@ -334,11 +366,31 @@ const fn source(
     firmware: Firmware,
     source: Source,
 ) -> Scenario {
+    let folder = "tests/lab/manifests/sources";
+    of_folder(
+        folder,
+        machine(name, mac, firmware),
+        Expected::Source(source),
+    )
+}
+
+/// A machine that shows a menu.
+const fn menu(
+    name: &'static str,
+    mac: &'static str,
+    firmware: Firmware,
+    expected: Expected,
+) -> Scenario {
+    let folder = "tests/lab/manifests/menu";
+    of_folder(folder, machine(name, mac, firmware), expected)
+}
+
+const fn of_folder(manifests: &'static str, machine: Machine, expected: Expected) -> Scenario {
     Scenario {
-        name,
-        manifests: "tests/lab/manifests/sources",
-        machine: machine(name, mac, firmware),
-        expected: Expected::Source(source),
+        name: machine.name,
+        manifests,
+        machine,
+        expected,
         system_loaders: false,
         beside: None,
     }
@@ -406,18 +458,10 @@ impl Scenario {
                 Ok(lines)
             }
             Expected::Once => self.once(&mut room, running),
-            Expected::Source(source) => {
-                let (said, after) = room.wait_for(&mut running, source.says)?;
-                if let Some((name, line)) = source.linux {
-                    expect_command_line(&said, name, line)?;
-                }
-                let boots = room.account(self.machine.mac, source.result)?;
-                let boot = boots.last().context("a boot")?;
-                self.expect_name(boot)?;
-                boot.expect_stages(source.stages)?;
-                let mut lines = vec![format!("{}; awake {}", boot.story(), seconds(after))];
-                lines.extend(memory(&room)?);
-                Ok(lines)
+            Expected::Source(source) => self.source(&mut room, &mut running, source),
+            Expected::Password(source) => {
+                self.types_passwords(&mut room, &running)?;
+                self.source(&mut room, &mut running, source)
             }
             Expected::Disk => {
                 let (_, after) = room.wait_for(&mut running, disk::MARKER)?;
@@ -433,6 +477,38 @@ impl Scenario {
                 Ok(lines)
             }
         }
+    }
+
+    fn source(self, room: &mut Room, running: &mut Running, source: Source) -> Result<Vec<String>> {
+        let (said, after) = room.wait_for(running, source.says)?;
+        if let Some((name, line)) = source.linux {
+            expect_command_line(&said, name, line)?;
+        }
+        let boots = room.account(self.machine.mac, source.result)?;
+        let boot = boots.last().context("a boot")?;
+        self.expect_name(boot)?;
+        boot.expect_stages(source.stages)?;
+        let mut lines = vec![format!("{}; awake {}", boot.story(), seconds(after))];
+        lines.extend(memory(room)?);
+        Ok(lines)
+    }
+
+    /// Chooses what is behind a password by its key, gets the password wrong, and then right. Enter
+    /// alone leads from the user's name to the password.
+    fn types_passwords(self, room: &mut Room, running: &Running) -> Result<()> {
+        let word: Vec<&str> = "swordfish"
+            .split("")
+            .filter(|key| !key.is_empty())
+            .collect();
+        let typed = |word: &[&str]| [&["ret"], word, &["ret"]].concat();
+        for (times, word) in (1..).zip([&word[1..], &word[..]]) {
+            room.wait_for_stages(self.machine.mac, "Menu", times)?;
+            for keys in [&["l"][..], &typed(word)] {
+                sleep(SCREEN_SETTLES);
+                running.press(keys)?;
+            }
+        }
+        Ok(())
     }
 
     /// Power is cut before the boot's end, and after it.

@@ -220,6 +220,9 @@ pub(crate) struct Door {
     pub(crate) from: Ipv4Addr,
     /// The name or path; `hex:` for bytes that are no text.
     pub(crate) name: String,
+    /// Whether the password was known, where one is asked for.
+    #[serde(default)]
+    pub(crate) password: bool,
 }
 
 /// A request for a version of a file.

@@ -5,7 +5,8 @@ use reveille::http::media::content_type;
 use reveille::http::range::{Conditions, Selection, Version, select};
 use reveille::http::route::{self, Route, route};
 use reveille::http::target::decode_path;
-use reveille::script::{Caller, SecretValues, Urls, Values, render_config};
+use reveille::script::{Caller, PASS, SecretValues, Urls, Values, pass_for, render_config};
+use reveille::snapshot::Acquaintances as _;
 use reveille::tftp::resolve::{Content, Naming, resolve};
 use reveille::timeline::Purpose;
 
@@ -79,8 +80,18 @@ impl Stage {
             tls: false,
         };
         let name = |refused: route::Refused| format!("{} {}", refused.status(), refused.as_str());
-        let route = route(&self.snapshot, self.caller(door), server, &path, query);
-        Ok(match route.map_err(name)? {
+        let ask = |query| {
+            let asked = route(&self.snapshot, self.caller(door), server, &path, query);
+            asked.map_err(name)
+        };
+        let mut found = ask(query)?;
+        if let (Route::Locked(locked), true) = (&found, door.password) {
+            let pass = self.told.token_for(locked.mac, &pass_for(&locked.choice));
+            let pass = pass.ok_or("no boot is known")?;
+            found = ask(Some(&format!("{PASS}{pass}")))?;
+        }
+        Ok(match found {
+            Route::Locked(_) => return Err("401 password-needed".to_owned()),
             Route::File { path, purpose, .. } => Sent::File(vec![path], purpose),
             Route::Text {
                 body,

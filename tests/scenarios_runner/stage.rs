@@ -31,11 +31,12 @@ use super::packet::{Packet, build, take_apart};
 
 /// When scenarios begin.
 const START: Millis = Millis::from_secs(1_760_000_000);
-const PURPOSES: [Purpose; 9] = [
+const PURPOSES: [Purpose; 10] = [
     Purpose::Config,
     Purpose::Loader,
     Purpose::Script,
     Purpose::LocalScript,
+    Purpose::Menu,
     Purpose::Kernel,
     Purpose::Initrd,
     Purpose::Efi,
@@ -328,8 +329,13 @@ impl Stage {
             .timeline
             .running(event.mac)
             .and_then(|boot| boot.address);
-        let known = address.filter(|_| purpose == Purpose::Script);
-        let known = known.map(|address| self.known(event.mac, address));
+        let tells = [Purpose::Script, Purpose::Menu, Purpose::LocalScript];
+        let known = address.filter(|_| tells.contains(&purpose));
+        let known = known.and_then(|address| {
+            let subnet = self.snapshot.subnet_of(address)?;
+            let plan = self.snapshot.plan(subnet, &self.told.identity(event.mac));
+            Some(Known::of_script(&self.snapshot, &plan, &seen.name))
+        });
         self.observe(&event, &known.unwrap_or_default());
         Ok(())
     }
@@ -368,7 +374,7 @@ impl Stage {
         let key = self.told.key().ok_or("no key")?;
         let token = match (&call.token, named) {
             (Some(token), _) => Some(token.clone()),
-            (None, Some(id)) => key.token(id.ok_or("no such boot")?),
+            (None, Some(id)) => key.token(id.ok_or("no such boot")?, ""),
             (None, None) => self.told.boot_token(mac),
         };
         let path = format!("/reveille/machines/{}/phone-home", mac.hyphenated());
@@ -425,13 +431,15 @@ impl Stage {
                     .map(|record| record.stage.as_str())
                     .collect();
                 let machine = boot.machine.as_deref().map(str::to_owned);
+                let entry = boot.entry.as_ref().map(|entry| format!(" by {entry}"));
                 let stalled = boot
                     .stalled_at
                     .map(|stage| format!(" at {}", stage.as_str()));
                 format!(
-                    "{} {} {}{}: {}",
+                    "{} {}{} {}{}: {}",
                     machine.unwrap_or_else(|| boot.mac.to_string()),
                     boot.profile.as_deref().unwrap_or("none"),
+                    entry.unwrap_or_default(),
                     boot.result.as_str(),
                     stalled.unwrap_or_default(),
                     stages.join(" ")

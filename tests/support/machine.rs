@@ -1,8 +1,11 @@
 //! A virtual machine, from power-on to its first words on the serial port.
 
 use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +21,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
 /// From power-on to user space: what we promise, with emulation in software.
 pub(crate) const PROMISE: Duration = Duration::from_secs(60);
+
+/// From one key to the next: emulated firmware is slow to fetch them.
+const BETWEEN_KEYS: Duration = Duration::from_millis(400);
 
 /// A machine to switch on.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +68,8 @@ pub(crate) struct Running {
     tap: String,
     child: Child,
     serial: PathBuf,
+    /// Where QEMU takes commands.
+    monitor: PathBuf,
     since: Instant,
 }
 
@@ -86,6 +94,7 @@ impl Machine {
         let serial = folder.join(format!("serial-{name}.log"));
         File::create(&serial)?;
         let log = File::create(folder.join(format!("qemu-{name}.log")))?;
+        let monitor = folder.join(format!("monitor-{name}"));
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(["-nodefaults", "-no-user-config"])
@@ -93,6 +102,8 @@ impl Machine {
             .args(["-accel", "tcg", "-m", "512", "-display", "none"])
             .args(["-name", name, "-serial"])
             .arg(format!("file:{}", serial.display()))
+            .arg("-monitor")
+            .arg(format!("unix:{},server=on,wait=off", monitor.display()))
             .arg("-netdev")
             .arg(format!("tap,id=net,ifname={tap},script=no,downscript=no"))
             .arg("-device")
@@ -118,6 +129,7 @@ impl Machine {
             tap,
             child,
             serial,
+            monitor,
             since: Instant::now(),
         })
     }
@@ -209,6 +221,16 @@ impl Running {
         let text = String::from_utf8_lossy(&bytes);
         let (line, _) = text[text.find(marker)?..].split_once('\n')?;
         Some(line.trim_end().to_owned())
+    }
+
+    /// Presses keys, one after the other, as QEMU's monitor names them.
+    pub(crate) fn press(&self, keys: &[&str]) -> Result<()> {
+        let mut monitor = UnixStream::connect(&self.monitor).context("QEMU's monitor")?;
+        for key in keys {
+            writeln!(monitor, "sendkey {key}")?;
+            sleep(BETWEEN_KEYS);
+        }
+        Ok(())
     }
 
     /// Time since power-on.

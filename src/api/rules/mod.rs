@@ -10,6 +10,7 @@ mod artifact;
 mod config;
 mod dhcp;
 mod machine;
+mod menu;
 mod profile;
 mod subnet;
 mod syntax;

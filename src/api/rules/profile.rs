@@ -5,6 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::Validati
 use super::artifact::file_source;
 use super::config::config;
 use super::dhcp::options;
+use super::menu::menu;
 use super::{At, LABEL, List, WORD, at, at_path, params, quoted, rule, rule_of};
 use crate::boot::Architecture;
 
@@ -19,6 +20,7 @@ pub(in crate::api) fn profile() -> Vec<At> {
     all.extend(loader());
     all.extend(other_sources());
     all.extend(linux());
+    all.extend(menu());
     all.extend(selector());
     all.extend(params());
     all.extend(config());
@@ -29,7 +31,7 @@ pub(in crate::api) fn profile() -> Vec<At> {
 const IS_FILE: &str = "(has(self.loader) && has(self.loader.kind) && self.loader.kind == 'File')";
 
 /// What a profile can boot, in the order of the fields.
-const SOURCES: [&str; 6] = ["linux", "efi", "iso", "chain", "script", "local"];
+const SOURCES: [&str; 7] = ["linux", "efi", "iso", "chain", "script", "menu", "local"];
 
 fn source() -> At {
     let has = |names: &[&str]| {
@@ -74,7 +76,7 @@ fn source() -> At {
     at.rule(rule(
         &format!("{any} || {IS_FILE}"),
         "the profile boots nothing; \
-         add `linux`, `efi`, `iso`, `chain`, `script` or `local: {}`",
+         add `linux`, `efi`, `iso`, `chain`, `script`, `menu` or `local: {}`",
     ))
     .rule(architectures_of_files())
 }

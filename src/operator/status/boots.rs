@@ -42,6 +42,7 @@ pub fn summary(boot: &Boot, replica: &str) -> BootStatus {
         result: Some(boot.result.as_str().to_owned()),
         stage: boot.last_stage().map(|stage| stage.as_str().to_owned()),
         profile: boot.profile.as_ref().map(ToString::to_string),
+        entry: boot.entry.as_ref().map(ToString::to_string),
         architecture: boot.architecture,
         loader: boot.loader.as_ref().map(ToString::to_string),
         address: boot.address,

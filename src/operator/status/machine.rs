@@ -10,7 +10,7 @@ use super::conditions::{About, Judgement, Reason, Truth, settle, stalled};
 use super::sight::{Sight, Standing, all_words, reserved};
 use crate::api::{BootStatus, MachineFacts, MachineStatus, ObjectRef};
 use crate::boot::Uuid;
-use crate::snapshot::{LocalReason, MachineEntry, ObjectName, Rule, Verdict};
+use crate::snapshot::{LocalReason, MachineEntry, ObjectName, Rule, Verdict, costs_nothing};
 use crate::status::phase;
 use crate::timeline::BootResult;
 
@@ -172,7 +172,8 @@ fn ready(
             LocalReason::Policy
             | LocalReason::Spent
             | LocalReason::Interface
-            | LocalReason::Profile,
+            | LocalReason::Profile
+            | LocalReason::Chosen,
         ) => judge(Truth::True, Reason::Local, resolved.message.clone()),
         Verdict::Local(
             LocalReason::ProfileMissing
@@ -186,7 +187,7 @@ fn ready(
 
 /// Whether the object alone shows the mistake.
 pub(super) fn is_own(problem: &crate::api::Problem) -> bool {
-    problem.related.is_empty() && !matches!(problem.reason, "ProfileNotFound" | "ArtifactNotFound")
+    problem.related.is_empty() && !costs_nothing(problem)
 }
 
 fn warnings(input: &MachineInput<'_>) -> String {

@@ -7,7 +7,7 @@ use super::conditions::{About, Judgement, Reason, Truth, settle, stalled};
 use super::machine::{conflict, is_own};
 use super::sight::{Sight, all_words};
 use crate::api::{BootProfileStatus, ObjectRef, Problem};
-use crate::snapshot::{ObjectName, ProfileEntry};
+use crate::snapshot::{ObjectName, ProfileEntry, costs_nothing};
 
 /// Mistakes of templates.
 const TEMPLATE_REASONS: [&str; 2] = ["BadTemplate", "UnknownVariable"];
@@ -80,9 +80,7 @@ fn ready(
         |truth, reason, message: String| Judgement::new(About::Ready, truth, reason, message);
     if let Some(first) = errors.first() {
         let mut message = all_words(&errors);
-        let costs = errors
-            .iter()
-            .any(|error| error.reason != "ArtifactNotFound");
+        let costs = errors.iter().any(|error| !costs_nothing(error));
         if entry.is_some() && costs {
             message.push_str(". What it said before is served on");
         }

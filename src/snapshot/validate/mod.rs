@@ -7,6 +7,7 @@ mod artifact;
 mod config;
 mod dhcp;
 mod machine;
+mod menu;
 mod profile;
 mod subnet;
 

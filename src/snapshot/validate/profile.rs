@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::artifact::file_source;
 use super::config::config;
+use super::menu::menu;
 use super::{Found, dhcp};
 use crate::api::{
     BootProfile, BootProfileSpec, FileField, InitrdSource, IsoMethod, Kind, LinuxSource,
@@ -29,6 +30,9 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     if let Some(linux) = &spec.linux {
         self::linux(&mut found, linux);
     }
+    if let Some(menu) = &spec.menu {
+        self::menu(&mut found, menu, &spec.config);
+    }
     config(&mut found, &spec.config);
     if let Some(selector) = &spec.machine_selector {
         self::selector(&mut found, selector);
@@ -45,6 +49,7 @@ fn source(found: &mut Found, spec: &BootProfileSpec) {
         ("iso", spec.iso.is_some()),
         ("chain", spec.chain.is_some()),
         ("script", spec.script.is_some()),
+        ("menu", spec.menu.is_some()),
         ("local", spec.local.is_some()),
     ]
     .into_iter()
@@ -56,7 +61,7 @@ fn source(found: &mut Found, spec: &BootProfileSpec) {
             "/spec",
             "NoSource",
             "the profile boots nothing",
-            "add `linux`, `efi`, `iso`, `chain`, `script` or `local: {}`",
+            "add `linux`, `efi`, `iso`, `chain`, `script`, `menu` or `local: {}`",
         ),
         [] => {}
         ["local"] if is_file => {

@@ -18,16 +18,11 @@ struct Planned {
 /// Kinds that are not served yet, and what to do instead.
 const KINDS: &[(&str, &str)] = &[("DhcpLease", "remove it; Reveille keeps its own leases")];
 
-const OTHER_SOURCE: &str = "write the menu as an iPXE script in `script`";
-
-const FIELDS: &[Planned] = &[
-    field(
-        Kind::Subnet,
-        "/spec/interfaceSelector",
-        "name the interface in `interface`",
-    ),
-    field(Kind::BootProfile, "/spec/menu", OTHER_SOURCE),
-];
+const FIELDS: &[Planned] = &[field(
+    Kind::Subnet,
+    "/spec/interfaceSelector",
+    "name the interface in `interface`",
+)];
 
 /// What to do instead of the field at `pointer`, if it is a planned one.
 pub(super) fn field_cure(kind: Kind, pointer: &str) -> Option<&'static str> {

@@ -275,7 +275,7 @@ impl App {
                 story,
                 failing,
             },
-            rates: Rates::default(),
+            rates: Rates::new(parts.config.dhcp.dhcp_rate),
         };
         start_dhcp(&parts.config, &supervisor, engine, queue, parts.links);
         Ok(Self {

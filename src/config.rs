@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::dhcp::settings::DhcpArgs;
 use crate::discover::DiscoverArgs;
 use crate::governor::TRANSFERS_PER_LINK;
 use crate::http::HttpArgs;
@@ -160,6 +161,10 @@ pub struct ServiceConfig {
         default_value_t = TRANSFERS_PER_LINK
     )]
     pub transfers_per_link: usize,
+
+    /// Settings of DHCP.
+    #[command(flatten)]
+    pub dhcp: DhcpArgs,
 
     /// Settings of discovery.
     #[command(flatten)]

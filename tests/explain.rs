@@ -58,8 +58,10 @@ const WORLD: &str = r#"
 {apiVersion: reveille.dev/v1alpha1, kind: Machine, metadata: {name: d, labels: {role: worker}}, spec: {interfaces: [{mac: "52:54:00:00:00:04", ip: 192.0.2.8}], uuid: 4c4c4544-0043-4810-8052-b4c04f4a4d32}}
 "#;
 
-static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
-    let loaded = read_text(Path::new("world.yaml"), WORLD);
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| snapshot_of(WORLD));
+
+fn snapshot_of(manifests: &str) -> Snapshot {
+    let loaded = read_text(Path::new("world.yaml"), manifests);
     let mistakes = loaded.check();
     assert!(mistakes.iter().all(|it| !it.is_error()), "{mistakes:?}");
     let loader = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
@@ -72,7 +74,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         held: std::sync::Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
-});
+}
 
 static NOTHING: LazyLock<Table> = LazyLock::new(Table::new);
 
@@ -162,13 +164,16 @@ proptest! {
     /// A conversation, explained packet by packet beside the engine's own steps.
     #[test]
     fn says_the_bytes_that_leave(
-        conversation in prop::collection::vec((packets(), any::<bool>(), any::<bool>()), 1..6),
+        conversation in prop::collection::vec(
+            (packets(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)), 1..6,
+        ),
     ) {
         let servers = servers();
         let empty = LeaseTable::new();
         let (mut said, mut wire) = (LeaseTable::new(), LeaseTable::new());
-        for (packet, unicast, loader_sent) in conversation {
-            let arriving = Arriving { packet: &packet, subnet: "default/lab", server: SERVER, unicast, loader_sent };
+        for (packet, unicast, loader_sent, at_boot_port) in conversation {
+            let boot_port = at_boot_port.then_some(SocketAddrV4::new([192, 0, 2, 77].into(), 4011));
+            let arriving = Arriving { packet: &packet, subnet: "default/lab", server: SERVER, unicast, boot_port, loader_sent };
             let explained = exchange(world(&empty, &servers), &mut said, arriving);
             let Ok(request) = Request::parse(&packet) else {
                 prop_assert!(!explained.answered);
@@ -179,8 +184,8 @@ proptest! {
                 subnet: "default/lab",
                 server: SERVER,
                 unicast,
-                from: SocketAddrV4::new(request.giaddr, 67),
-                boot_port: None,
+                from: boot_port.unwrap_or_else(|| SocketAddrV4::new(request.giaddr, 67)),
+                boot_port,
                 wire: Wire::Alone,
                 told: &(),
                 loader_sent,
@@ -300,6 +305,62 @@ fn every_stage_of_a_boot_is_told_in_words_and_options() {
         "{text}"
     );
     assert!(text.contains("    | #!ipxe\n"), "{text}");
+}
+
+#[test]
+fn beside_another_server_what_is_told_at_4011_is_shown_too() {
+    let proxy = "{apiVersion: reveille.dev/v1alpha1, kind: Subnet, metadata: {name: lab}, \
+                 spec: {mode: Proxy, cidr: 192.0.2.0/24, interface: eth0}}";
+    let (_, rest) = WORLD.split_once("---").unwrap();
+    let snapshot = snapshot_of(&format!("{proxy}\n---{rest}"));
+    let (table, servers) = (LeaseTable::new(), servers());
+    let world = World {
+        snapshot: &snapshot,
+        ..world(&table, &servers)
+    };
+    let ask = Ask {
+        who: "a".to_owned(),
+        subnet: Some("lab".to_owned()),
+        ..Ask::default()
+    };
+    let one = &explain(world, &ask).unwrap()[0];
+    let told: Vec<String> = one
+        .stages
+        .iter()
+        .map(|stage| {
+            let arch = stage.architecture.map_or("-", Architecture::as_str);
+            let told = stage.boot_server.as_ref();
+            let at_4011 = told.map_or("not asked", |exchange| &exchange.outcome);
+            format!(
+                "{} {arch}: {}, {at_4011}",
+                stage.client, stage.exchange.outcome
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "pxe x86_64-bios: offer, not asked",
+            "ipxe x86_64-bios: offer, not asked",
+            "pxe x86_64-uefi: offer, ack",
+            "http-boot x86_64-uefi: offer, not asked",
+            "ipxe x86_64-uefi: offer, not asked",
+            "system -: not-a-boot-client, not asked",
+        ]
+    );
+    let uefi = one
+        .stages
+        .iter()
+        .find_map(|stage| stage.boot_server.as_ref());
+    let uefi = uefi.unwrap();
+    assert_eq!(uefi.destination.as_deref(), Some("asker"));
+    let reply = uefi.reply.as_ref().unwrap();
+    assert_eq!(reply.option(67), Some("ipxe.efi"));
+    let text = one.to_string();
+    assert!(
+        text.contains("\n  at UDP 4011: REQUEST gets ACK; loads the loader ipxe.efi\n"),
+        "{text}"
+    );
 }
 
 #[test]

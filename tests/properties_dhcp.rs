@@ -99,11 +99,13 @@ proptest! {
     fn answers_lawfully_whatever_the_options_are(
         head in head(),
         tail in prop::collection::vec(any::<u8>(), 0..1200),
-        kind in 1u8..9,
+        kind in 0u8..11,
     ) {
         let mut packet = head;
         packet.extend(COOKIE);
-        packet.extend([53, 1, kind]);
+        if kind > 0 {
+            packet.extend([53, 1, kind]);
+        }
         packet.extend(tail);
         answer(&mut LeaseTable::new(), Millis(0), &packet)?;
     }
@@ -164,8 +166,15 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
     prop_assert_eq!(&bytes[28..28 + length], &packet[28..28 + length], "chaddr");
     let options =
         options(&bytes[240..]).ok_or_else(|| TestCaseError::fail("options do not end"))?;
-    prop_assert!(options.contains_key(&53) && options.contains_key(&54));
+    let bootp = reply.kind == ReplyKind::Bootp;
+    prop_assert_eq!(options.contains_key(&53), !bootp);
+    prop_assert_eq!(options.contains_key(&54), !bootp);
+    prop_assert!(!bootp || !options.keys().any(|code| (50..60).contains(code)));
     for code in [CLIENT_ID, RELAY_INFO] {
+        // BOOTP knows no client identifiers.
+        if bootp && code == CLIENT_ID {
+            continue;
+        }
         // An empty option says nothing and is not echoed (RFC 3046 section 2.0
         // and RFC 2132 section 9.14 want two bytes at least).
         let sent = request.option(code).filter(|data| !data.is_empty());
@@ -287,7 +296,9 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
     (head(), kinds, prop::collection::vec(an_option(), 0..6)).prop_map(|(head, kind, options)| {
         let mut packet = head;
         packet.extend(COOKIE);
-        packet.extend([53, 1, kind]);
+        if kind > 0 {
+            packet.extend([53, 1, kind]);
+        }
         for (code, data) in options.into_iter().filter(|(code, _)| *code != 53) {
             for part in data.chunks(255) {
                 packet.extend([code, u8::try_from(part.len()).unwrap()]);

@@ -3,39 +3,23 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
+#[allow(dead_code, reason = "tests/lab reads the packets that are played")]
 mod scenarios_runner;
-
-use std::path::Path;
 
 #[test]
 fn the_core_behaves_as_the_book_says() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
-        .collect();
-    files.sort();
-    let pages = files.len();
-    assert!(pages >= 60, "the book has lost pages: {pages} are left");
-    if let Ok(part) = std::env::var("SCENARIO") {
-        files.retain(|file| file.to_string_lossy().contains(&part));
-        assert!(!files.is_empty(), "no scenario is called {part}");
-    }
-    let failures: Vec<String> = files
-        .iter()
-        .flat_map(|file| {
-            let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            let told = scenarios_runner::run(&std::fs::read_to_string(file).unwrap());
-            told.into_iter()
-                .map(move |failure| format!("{name}: {failure}"))
-        })
+    let part = std::env::var("SCENARIO").unwrap_or_default();
+    let played = scenarios_runner::play_book(&part);
+    assert!(!played.is_empty(), "no scenario is called {part}");
+    let all = played.len();
+    let failures: Vec<String> = played
+        .into_iter()
+        .filter_map(|(name, played)| Some(format!("{name}: {}", played.failure?)))
         .collect();
     assert!(
         failures.is_empty(),
-        "{} of {} scenarios fail:\n\n{}",
+        "{} of {all} scenarios fail:\n\n{}",
         failures.len(),
-        files.len(),
         failures.join("\n")
     );
 }

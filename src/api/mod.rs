@@ -58,7 +58,7 @@ pub use self::status::{
     MachineStatus, Phase, StageStatus, SubnetStatus,
 };
 pub use self::subnet::{
-    Auto, Dns, ForeignDhcp, Lifetimes, Mode, Pool, Subnet, SubnetSpec, UnknownMachines,
+    Auto, Dns, ForeignDhcp, Hostnames, Lifetimes, Mode, Pool, Subnet, SubnetSpec, UnknownMachines,
 };
 
 /// The API group of every resource.

@@ -105,7 +105,9 @@ pub struct SubnetSpec {
     pub routers: Vec<Ipv4Addr>,
 
     /// Networks behind other routers of this link (option 121, RFC 3442). The
-    /// first of `routers` stays the way to all others.
+    /// first of `routers` stays the way to all others. Who asks for option 33
+    /// and not for 121 is told those that 33 can say: single hosts, and whole
+    /// networks of class A, B or C.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub routes: Vec<Route>,
@@ -145,6 +147,18 @@ pub struct SubnetSpec {
     /// By what a lease knows its machine.
     #[serde(default)]
     pub identity: LeaseIdentity,
+
+    /// Which host name machines are told (option 12, and 81 where they send it).
+    /// A `hostname` of a Machine's interface or reservation comes before it.
+    #[serde(default)]
+    pub hostnames: Hostnames,
+
+    /// Relay agents, by the addresses that they give as their own (giaddr),
+    /// that may ask who has which lease here (leasequery, RFC 4388). Default:
+    /// nobody may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub lease_queries: Vec<AddressRange>,
 
     /// Whether an address is probed before a machine is offered it that does
     /// not have it already: by ARP, behind a relay by ICMP echo. An address at
@@ -305,6 +319,21 @@ pub enum UnknownMachines {
     /// They get no answer until somebody approves the Machine that is made
     /// of what they asked.
     Discover,
+}
+
+/// Which host name machines are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Hostnames {
+    /// The name of their Machine; those without one are told none.
+    #[default]
+    FromMachine,
+    /// The one that they give themselves (option 81, else 12), made a host name
+    /// of: small letters, digits and hyphens. Those that give none are told the
+    /// name of their Machine.
+    FromClient,
+    /// The name of their Machine; those without one are told one that is made of
+    /// their address, such as `ip-192-0-2-100`.
+    Generate,
 }
 
 const fn yes() -> bool {

@@ -12,7 +12,7 @@ use crate::artifact::store::Shelf;
 use crate::clock;
 use crate::dhcp::scout::Lookouts;
 use crate::dhcp::server::Ask as AskLeases;
-use crate::explain::{self, Ask, World};
+use crate::explain::{self, Ask, Caught, World};
 use crate::http::ExplainQuery;
 use crate::lease::{Authority, Change, LeaseTable};
 use crate::net::Links;
@@ -79,9 +79,13 @@ impl Explainer {
         let said = match (&query.packet, &query.who) {
             (Some(packet), _) => {
                 let packet = unhex(packet).ok_or("`packet` is not hex")?;
-                let to = query.to.unwrap_or(Ipv4Addr::BROADCAST);
+                let caught = Caught {
+                    packet: &packet,
+                    to: query.to.unwrap_or(Ipv4Addr::BROADCAST),
+                    boot_port: query.asker,
+                };
                 let subnet = query.subnet.as_deref();
-                let exchange = explain::packet(world, &mut table, subnet, to, &packet);
+                let exchange = explain::packet(world, &mut table, subnet, caught);
                 exchange.map(serde_json::to_value)
             }
             (None, Some(who)) => {

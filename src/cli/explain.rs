@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,13 +14,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::foreign::Ours;
 use super::socket::{STRANGE, SocketArgs};
 use crate::artifact::Table;
 use crate::boot::Architecture;
 use crate::clock;
-use crate::dhcp::destination::SERVER_PORT;
+use crate::dhcp::destination::{BOOT_PORT, SERVER_PORT};
+use crate::dhcp::foreign::Foreign;
 use crate::dhcp::lookout::Wire;
-use crate::explain::{self, Ask, Exchange, Explanation, World};
+use crate::explain::{self, Ask, Caught, Exchange, Explanation, World};
 use crate::files::Roots;
 use crate::lease::{Authority, LeaseTable};
 use crate::loaders::{LoaderMetrics, Loaders, Seeded};
@@ -38,12 +40,23 @@ use crate::telemetry::Meter;
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The machine: a MAC address, UUID, IP address or the name of its object.
-    #[arg(value_name = "MAC|UUID|IP|NAME", required_unless_present = "pcap")]
+    #[arg(value_name = "MAC|UUID|IP|NAME", required_unless_present_any = ["pcap", "foreign"])]
     who: Option<String>,
 
     /// Explain each request of this capture (pcap or pcapng) instead.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["who", "arch", "relay"])]
     pcap: Option<PathBuf>,
+
+    /// Print what to write into another DHCP server instead, so that it tells
+    /// machines itself what to boot: kea, dnsmasq, isc, mikrotik, opnsense or
+    /// unifi. For firmware that takes no notice of a proxy. --server is our
+    /// address; the loaders are those of the service.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        conflicts_with_all = ["who", "pcap", "subnet", "arch", "relay", "output"]
+    )]
+    foreign: Option<Foreign>,
 
     /// The Subnet on which it asks, by name. Default: where it has an address,
     /// else each where it may.
@@ -154,6 +167,14 @@ impl ExplainArgs {
     /// # Errors
     /// Nobody goes by that name; the service or the cluster cannot be asked.
     pub fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        if let Some(which) = self.foreign {
+            let ours = match self.from.read()? {
+                Some(snapshot) => Ours::of(&snapshot),
+                None => Ours::running(&self.socket)?,
+            };
+            ours.print(which, self.from.server, out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let is_good = match &self.pcap {
             Some(path) => self.capture(path, out)?,
             None => self.machine(out)?,
@@ -206,7 +227,7 @@ impl ExplainArgs {
         let requests: Vec<Datagram> = datagrams.into_iter().filter(is_request).collect();
         ensure!(
             !requests.is_empty(),
-            "{}: no DHCP request is in it; capture with: tcpdump -w FILE udp port 67",
+            "{}: no DHCP request is in it; capture with: tcpdump -w FILE udp port 67 or udp port 4011",
             what()
         );
         let all = self.each(requests)?;
@@ -231,6 +252,7 @@ impl ExplainArgs {
                 let (packet, to) = (hex(&request.payload), request.to.0);
                 let mut target = format!("/explain?packet={packet}&to={to}");
                 push(&mut target, "subnet", subnet);
+                push(&mut target, "asker", boot_port(&request));
                 Ok(captured(request.at.0, self.ask(&target)?))
             };
             return requests.into_iter().map(ask).collect();
@@ -239,8 +261,12 @@ impl ExplainArgs {
         let (servers, held) = (self.from.servers(&snapshot), Table::new());
         let world = world(&snapshot, &empty, &servers, &held);
         let one = |request: Datagram| {
-            let to = request.to.0;
-            let said = explain::packet(world, &mut table, subnet, to, &request.payload)?;
+            let caught = Caught {
+                packet: &request.payload,
+                to: request.to.0,
+                boot_port: boot_port(&request),
+            };
+            let said = explain::packet(world, &mut table, subnet, caught)?;
             Ok(captured(request.at.0, said))
         };
         requests.into_iter().map(one).collect()
@@ -282,7 +308,14 @@ fn push(target: &mut String, name: &str, value: Option<impl ToString>) {
 
 /// What is sent to a server, and is no reply that a relay gets.
 fn is_request(datagram: &Datagram) -> bool {
-    datagram.to.1 == SERVER_PORT && datagram.payload.first() == Some(&1)
+    let to_server = [SERVER_PORT, BOOT_PORT].contains(&datagram.to.1);
+    to_server && datagram.payload.first() == Some(&1)
+}
+
+/// Who asks, where it is at the boot server's port.
+fn boot_port(datagram: &Datagram) -> Option<SocketAddrV4> {
+    let (address, port) = datagram.from;
+    (datagram.to.1 == BOOT_PORT).then(|| SocketAddrV4::new(address, port))
 }
 
 /// Manifests do not tell of other servers.

@@ -1,52 +1,63 @@
-//! `reveille foreign`: what to write into somebody else's DHCP server.
+//! `reveille explain --foreign`: what to write into somebody else's DHCP server.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::process::ExitCode;
 
-use anyhow::ensure;
-use clap::Args;
+use anyhow::{Context as _, ensure};
 
 use super::socket::SocketArgs;
+use crate::boot::Architecture;
 use crate::dhcp::foreign::{Foreign, Options};
+use crate::snapshot::Snapshot;
 
-/// Print what to write into another DHCP server, so that it tells machines
-/// itself what to boot: for firmware that takes no notice of a proxy. The
-/// loaders and the HTTP port are those of the running service.
-#[derive(Args, Debug)]
-pub struct ForeignArgs {
-    /// Which server: kea, dnsmasq, isc, mikrotik, opnsense or unifi.
-    #[arg(value_name = "WHICH")]
-    which: Foreign,
-    /// Our address, as machines reach it.
-    #[arg(long, value_name = "ADDRESS")]
-    server: Ipv4Addr,
-    #[command(flatten)]
-    socket: SocketArgs,
+/// What of a service another server is to say.
+pub(super) struct Ours {
+    loaders: BTreeMap<Architecture, String>,
+    http_port: u16,
 }
 
-impl ForeignArgs {
-    /// Asks the service and prints to `out`.
-    ///
-    /// # Errors
-    /// The service cannot be asked, does not listen yet, or has no loader.
-    pub fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let (overview, _) = self.socket.overview()?;
+// === impl Ours ===
+
+impl Ours {
+    /// Of what would be served.
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            loaders: snapshot.loaders.clone(),
+            http_port: snapshot.http_port,
+        }
+    }
+
+    /// Of the running service.
+    pub(super) fn running(socket: &SocketArgs) -> anyhow::Result<Self> {
+        let (overview, _) = socket.overview()?;
         let rows = overview.loaders.into_iter();
-        let loaders = rows
-            .filter_map(|row| Some((row.architecture.parse().ok()?, row.file)))
-            .collect();
-        let http = overview.listening.map_or(80, |at| at.http.port());
-        let options = Options {
-            server: self.server,
-            http_port: http,
-            loaders: &loaders,
-        };
+        let loaders = rows.filter_map(|row| Some((row.architecture.parse().ok()?, row.file)));
+        Ok(Self {
+            loaders: loaders.collect(),
+            http_port: overview.listening.map_or(80, |at| at.http.port()),
+        })
+    }
+
+    /// Prints what to write into `which`, so that it sends machines to `server`.
+    pub(super) fn print(
+        &self,
+        which: Foreign,
+        server: Option<Ipv4Addr>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        let server =
+            server.context("name the address of ours that machines reach, by --server ADDRESS")?;
         ensure!(
-            !loaders.is_empty(),
+            !self.loaders.is_empty(),
             "there is no loader to name; `reveille loaders` says where they are looked for"
         );
-        write!(out, "{}", self.which.settings(&options))?;
-        Ok(ExitCode::SUCCESS)
+        let options = Options {
+            server,
+            http_port: self.http_port,
+            loaders: &self.loaders,
+        };
+        write!(out, "{}", which.settings(&options))?;
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ pub mod check;
 pub mod completions;
 pub mod crds;
 pub mod explain;
-pub mod foreign;
+mod foreign;
 pub mod get;
 pub mod leases;
 pub mod loaders;
@@ -71,8 +71,6 @@ pub enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// Ask a server what machines ask it, and say what is wrong.
     Probe(probe::ProbeArgs),
-    /// Print what to write into another DHCP server, so that machines boot.
-    Foreign(foreign::ForeignArgs),
     /// Approve a machine that was discovered.
     Approve(approve::ApproveArgs),
     /// Show the loader of each architecture and where it is from.
@@ -115,7 +113,6 @@ impl Cli {
             Command::LogLevel(args) => args.run(&mut out),
             Command::Explain(args) => args.run(&mut out),
             Command::Probe(args) => args.run(&mut out),
-            Command::Foreign(args) => args.run(&mut out),
             Command::Approve(args) => args.run(&mut out),
             Command::Loaders(args) => args.run(&mut out),
             Command::Ca(args) => args.run(&mut out),

@@ -38,6 +38,11 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "PATH")]
     file: Option<String>,
 
+    /// Write a small file into this folder by TFTP and read it back, where the
+    /// server takes files (--tftp-uploads). It stays there.
+    #[arg(long, value_name = "FOLDER", requires = "server")]
+    tftp_put: Option<String>,
+
     /// The port of HTTP for machines.
     #[arg(long, value_name = "PORT", default_value_t = 80)]
     http_port: u16,
@@ -180,6 +185,7 @@ impl ProbeArgs {
             http_port: self.http_port,
             tftp_port: self.tftp_port,
             file: self.file.clone(),
+            put: self.tftp_put.clone(),
             mac: self.mac,
             patience: Duration::from_secs(self.timeout),
         }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::menu;
 use super::option;
-use super::options::{routes, wants};
+use super::options::{routes, static_routes, wants};
 use super::pxe::Vendor;
 use super::request::Request;
 use crate::api::{LoaderKind, LocalBoot, RomIpxe};
@@ -79,7 +79,7 @@ pub fn boot_answer(
         ClientKind::Ipxe => urls.of_profile(snapshot, Some(profile)),
         ClientKind::Plain | ClientKind::Pxe | ClientKind::HttpBoot => *urls,
     };
-    let fetches = match fetches_by_https(snapshot, profile, request, loader_sent) {
+    let fetches = match fetches_scripts(snapshot, profile, request, loader_sent) {
         Ok(fetches) => fetches,
         Err(reason) => return refused(reason),
     };
@@ -151,17 +151,23 @@ fn script_of(
     )
 }
 
-/// Whether an iPXE can fetch what `profile` says, where that is by HTTPS: it
-/// must speak it, and trust our authority, which it can be told only as it is
-/// loaded. One that cannot gets our loader.
-fn fetches_by_https(
+/// Whether an iPXE can fetch what `profile` says. One in a ROM may have been
+/// built without HTTP, and says what it has (option 175); where it says nothing
+/// it is believed to. By HTTPS it must trust our authority, too, which it can be
+/// told only as it is loaded. One that cannot gets our loader.
+fn fetches_scripts(
     snapshot: &Snapshot,
     profile: &ProfileEntry,
     request: &Request,
     loader_sent: bool,
 ) -> Result<bool, NoLoader> {
-    if !profile.https || request.client.kind != ClientKind::Ipxe {
+    if request.client.kind != ClientKind::Ipxe {
         return Ok(true);
+    }
+    if !profile.https {
+        let says = request.option(option::IPXE).is_some();
+        let lacks = says && !request.ipxe_can(option::IPXE_HTTP);
+        return Ok(loader_sent || !lacks);
     }
     let own = snapshot.https.is_some_and(|https| https.trust.is_some());
     match (request.ipxe_can(option::IPXE_HTTPS), loader_sent) {
@@ -333,6 +339,7 @@ pub(super) fn network_options(
     insert_addresses(options, option::ROUTERS, &spec.routers);
     let wanted = |code| wants(request, code);
     routes(options, request, spec);
+    static_routes(options, request, spec);
     if wanted(option::BROADCAST) {
         options.insert(option::BROADCAST, net.broadcast().octets().to_vec());
     }
@@ -402,7 +409,7 @@ fn insert_addresses(options: &mut BTreeMap<u8, Vec<u8>>, code: u8, addresses: &[
 
 /// Domain names in DNS's encoding, without compression (RFC 3397 allows it,
 /// some clients do not read it).
-fn encode_names(names: &[String]) -> Vec<u8> {
+pub(super) fn encode_names(names: &[String]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for name in names {
         for label in name.trim_matches('.').split('.') {

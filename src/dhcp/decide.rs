@@ -9,6 +9,8 @@ use super::answer::{
 };
 use super::classes::{class_of, pools};
 use super::destination::{Destination, destination};
+use super::hostname;
+use super::leasequery;
 use super::lookout::{Acting, Wire};
 use super::menu;
 use super::networks::{key_of, networks};
@@ -20,7 +22,7 @@ use super::quirks::{self, Treatment};
 use super::relay::{RelayInfo, is_host, server_id};
 use super::reply::{Reply, ReplyKind};
 use super::request::{Malformed, Request, RequestKind};
-use crate::api::ClientClass;
+use crate::api::{ClientClass, Pool};
 use crate::boot::ClientKind;
 use crate::clock::Millis;
 use crate::lease::{
@@ -28,9 +30,7 @@ use crate::lease::{
     allocate, is_first_offer, probation, wants_probe,
 };
 use crate::script::Urls;
-use crate::snapshot::{
-    Acquaintances, Identity, Plan, Selection, Snapshot, SubnetEntry, Unserved, Verdict,
-};
+use crate::snapshot::{Acquaintances, Identity, Plan, Snapshot, SubnetEntry, Unserved, Verdict};
 use crate::timeline::NextStep;
 
 /// What the shell knows beside the packet.
@@ -112,6 +112,8 @@ pub enum Ignored {
     SourceElsewhere,
     /// This machine asked too often.
     TooOften,
+    /// All machines together asked more often than the settings allow.
+    TooMany,
     /// The Subnet does not serve this machine.
     Machine(Unserved),
     /// The client chose another server.
@@ -143,6 +145,10 @@ pub enum Ignored {
     LookingForServers,
     /// What asks the boot server's port cannot be a host.
     AskerNoHost,
+    /// It speaks BOOTP, which gives addresses for ever, and has none of its own.
+    BootpNotReserved,
+    /// Who asks for leases is no relay that may.
+    LeaseQueryRefused,
     /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
     Noted,
 }
@@ -160,6 +166,7 @@ impl Ignored {
             Self::SourceNoHost => "source-no-host",
             Self::SourceElsewhere => "source-elsewhere",
             Self::TooOften => "too-often",
+            Self::TooMany => "too-many",
             Self::Machine(unserved) => unserved.as_str(),
             Self::OtherServer => "other-server-chosen",
             Self::NoAddress => "no-address-named",
@@ -174,6 +181,8 @@ impl Ignored {
             Self::ForeignServer => "foreign-server",
             Self::LookingForServers => "looking-for-servers",
             Self::AskerNoHost => "asker-no-host",
+            Self::BootpNotReserved => "bootp-not-reserved",
+            Self::LeaseQueryRefused => "lease-query-refused",
             Self::Noted => "noted",
         }
     }
@@ -206,6 +215,9 @@ pub fn decide(
     let chosen = request.server_id().filter(|_| request.is_relayed());
     if let Some(own) = chosen.filter(|chosen| snapshot.own_addresses.contains(chosen)) {
         arrival.server = own;
+    }
+    if request.kind == RequestKind::LeaseQuery {
+        return leasequery::answer(snapshot, table, arrival, request);
     }
     let identity = identity(arrival, request);
     let networks = match networks(snapshot, table, arrival, request, &identity) {
@@ -253,12 +265,15 @@ fn is_answerable(arrival: Arrival<'_>, request: &Request) -> bool {
 }
 
 /// What a request tells of its machine, for doors that see no more than an
-/// address.
+/// address; nothing where a relay asks about it.
 #[must_use]
-pub fn tells(request: &Request, decision: &Decision) -> Identity {
+pub fn tells(request: &Request, decision: &Decision) -> Option<Identity> {
+    if request.kind == RequestKind::LeaseQuery {
+        return None;
+    }
     let mut told = says(request);
     told.class.clone_from(&decision.class);
-    told
+    Some(told)
 }
 
 /// What it says itself. A client without an identifier has none, whatever it
@@ -320,11 +335,14 @@ impl Decision {
     fn has_nothing_left(&self) -> bool {
         matches!(
             self.outcome,
-            Outcome::Ignored(Ignored::Lease(
-                SilentReason::PoolExhausted
-                    | SilentReason::NoPool
-                    | SilentReason::ReservedAddressBusy
-            ))
+            Outcome::Ignored(
+                Ignored::BootpNotReserved
+                    | Ignored::Lease(
+                        SilentReason::PoolExhausted
+                            | SilentReason::NoPool
+                            | SilentReason::ReservedAddressBusy
+                    )
+            )
         )
     }
 }
@@ -344,14 +362,16 @@ impl Case<'_> {
             (Acting::Proxy, None) => return self.beside(),
             (Acting::Server, None) => {}
         }
-        if self.request.kind == RequestKind::Inform {
-            return self.settings_only();
+        match self.request.kind {
+            RequestKind::Inform => return self.settings_only(),
+            RequestKind::Bootp => return self.bootp(),
+            _ => {}
         }
         let intent = match self.intent() {
             Ok(intent) => intent,
             Err(ignored) => return Decision::silent(ignored),
         };
-        let (answer, changes, probe) = self.allocate(intent);
+        let (answer, changes, probe) = self.allocate(pools(&self.subnet.spec, self.class), intent);
         let mut decision = match answer {
             Answer::Offer(address) => self.give(ReplyKind::Offer, address),
             Answer::Ack(address) => self.give(ReplyKind::Ack, address),
@@ -394,17 +414,26 @@ impl Case<'_> {
                 let address = requested.ok_or(Ignored::NoAddress)?;
                 Ok(Intent::Decline { address })
             }
-            RequestKind::Release | RequestKind::Inform => Err(Ignored::NoAddress),
+            // Those that are no wish for an address were answered before.
+            RequestKind::Release
+            | RequestKind::Inform
+            | RequestKind::Bootp
+            | RequestKind::LeaseQuery => Err(Ignored::NoAddress),
         }
     }
 
-    fn allocate(&self, intent: Intent) -> (Answer, Vec<Change>, Option<(Ipv4Addr, Change)>) {
+    /// Asks the lease table, which may lend from `pools`.
+    pub(super) fn allocate(
+        &self,
+        pools: &[Pool],
+        intent: Intent,
+    ) -> (Answer, Vec<Change>, Option<(Ipv4Addr, Change)>) {
         let spec = &self.subnet.spec;
         let taken = self.subnet.taken_from(self.class, self.arrival.server);
         let request = AllocateRequest {
             subnet: &self.subnet.key,
             cidr: spec.cidr,
-            pools: pools(spec, self.class),
+            pools,
             reserved: self.plan.reserved,
             taken: &taken,
             key: &key_of(self.subnet, self.request),
@@ -510,7 +539,15 @@ impl Case<'_> {
     ) -> Decision {
         let boot = self.boot();
         let next_server = self.next_server();
-        network_options(&mut options, self.request, self.subnet, self.hostname());
+        let own = Some(yiaddr).filter(|address| !address.is_unspecified());
+        let name = self.hostname(own.unwrap_or(self.request.ciaddr));
+        network_options(&mut options, self.request, self.subnet, name.as_deref());
+        hostname::fqdn_option(
+            &mut options,
+            self.request,
+            &self.subnet.spec,
+            name.as_deref(),
+        );
         boot_options(&mut options, self.request, &boot, next_server);
         if let Some(menu) = self.firmware_menu(&boot) {
             options.insert(option::VENDOR_CLASS, b"PXEClient".to_vec());
@@ -543,6 +580,7 @@ impl Case<'_> {
             file: boot.file.clone(),
             destination: self.destination(yiaddr, false),
             options,
+            about: None,
         };
         Decision {
             outcome: Outcome::Reply(Box::new(reply)),
@@ -563,6 +601,7 @@ impl Case<'_> {
             file: String::new(),
             destination: self.destination(Ipv4Addr::UNSPECIFIED, true),
             options,
+            about: None,
         };
         Decision {
             outcome: Outcome::Reply(Box::new(reply)),
@@ -579,11 +618,8 @@ impl Case<'_> {
         destination(self.request, yiaddr, is_nak, self.arrival.from.port())
     }
 
-    fn hostname(&self) -> Option<&str> {
-        let machine = self.plan.machine?;
-        if machine.selection == Selection::Refused {
-            return None;
-        }
-        Some(self.plan.hostname.unwrap_or(&machine.name.name))
+    /// The name that the client is told with `address`.
+    pub(super) fn hostname(&self, address: Ipv4Addr) -> Option<String> {
+        hostname::name(&self.plan, self.request, &self.subnet.spec, address)
     }
 }

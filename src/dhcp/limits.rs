@@ -1,8 +1,9 @@
-//! How often one machine may ask.
+//! How often one machine may ask, and all of them together. Core.
 
 use std::collections::HashMap;
 
-use super::request::Request;
+use super::decide::Ignored;
+use super::request::{Request, RequestKind};
 use crate::clock::Millis;
 
 /// The span in which requests are counted, in milliseconds.
@@ -11,32 +12,113 @@ const SPAN: u64 = 10_000;
 /// machine that boots sends some ten in a minute, retries and iPXE included;
 /// one that asks six times a second is broken, or wants to harm.
 pub const MOST: u16 = 60;
+/// The same of a relay that asks who has which lease: one that restarted asks
+/// for each address that it sees.
+const MOST_QUERIES: u16 = 600;
 /// Hardware addresses that are counted. Where more come they are counted anew:
 /// who makes them up is not held by a count of each.
 const MAX_COUNTED: usize = 16_384;
 
-/// Counts requests by hardware address. Bounded.
+/// Counts requests by hardware address, and all of them. Bounded.
 #[derive(Debug, Default)]
 pub struct Rates {
     since: Millis,
     counts: HashMap<[u8; 16], u16>,
+    all: Option<Bucket>,
 }
 
+/// What is left of a second's requests. In thousandths, so that each
+/// millisecond brings as many as a second brings requests.
+#[derive(Debug)]
+struct Bucket {
+    rate: u64,
+    left: u64,
+    at: Millis,
+}
+
+/// Thousandths of a request.
+const WHOLE: u64 = 1000;
+
+// === impl Rates ===
+
 impl Rates {
-    /// Whether `request` may be looked at.
-    pub(super) fn admit(&mut self, now: Millis, request: &Request) -> bool {
+    /// Lets `per_second` requests through, of all machines together; as many as
+    /// come where that is 0.
+    #[must_use]
+    pub fn new(per_second: u32) -> Self {
+        let bucket = |rate| Bucket {
+            rate,
+            left: rate * WHOLE,
+            at: Millis(0),
+        };
+        Self {
+            all: (per_second > 0).then(|| bucket(u64::from(per_second))),
+            ..Self::default()
+        }
+    }
+
+    /// Whether `request` may be looked at; the name of the silence where not.
+    ///
+    /// # Errors
+    /// [`Ignored::TooOften`], [`Ignored::TooMany`].
+    pub(super) fn admit(&mut self, now: Millis, request: &Request) -> Result<(), Ignored> {
+        // One that asks too often takes nothing from all others.
+        if !self.counts_as_usual(now, request) {
+            return Err(Ignored::TooOften);
+        }
+        let bucket = self.all.as_mut();
+        if bucket.is_none_or(|bucket| bucket.take(now, request.kind)) {
+            Ok(())
+        } else {
+            Err(Ignored::TooMany)
+        }
+    }
+
+    fn counts_as_usual(&mut self, now: Millis, request: &Request) -> bool {
         let over = now.since(self.since) >= SPAN || now < self.since;
         if over || self.counts.len() >= MAX_COUNTED {
             self.counts.clear();
             self.since = now;
         }
+        // A relay asks about machines: it is the relay that is counted.
+        let relay = request.giaddr.octets();
+        let (who, most): (&[u8], _) = match request.kind {
+            RequestKind::LeaseQuery => (&relay, MOST_QUERIES),
+            _ => (&request.chaddr, MOST),
+        };
         let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(&request.chaddr) {
+        for (to, from) in key.iter_mut().zip(who) {
             *to = *from;
         }
         let count = self.counts.entry(key).or_default();
         *count = count.saturating_add(1);
-        *count <= MOST
+        *count <= most
+    }
+}
+
+// === impl Bucket ===
+
+impl Bucket {
+    /// Takes one request out, where it is for one of this kind.
+    fn take(&mut self, now: Millis, kind: RequestKind) -> bool {
+        let whole = self.rate * WHOLE;
+        let since = now.since(self.at);
+        let brought = since.saturating_mul(self.rate);
+        self.left = whole.min(self.left.saturating_add(brought));
+        self.at = now;
+        // Who sends a REQUEST is half through.
+        let kept = match kind {
+            RequestKind::Discover | RequestKind::Bootp | RequestKind::LeaseQuery => whole / 2,
+            RequestKind::Request
+            | RequestKind::Decline
+            | RequestKind::Release
+            | RequestKind::Inform => 0,
+        };
+        if self.left < kept + WHOLE {
+            return false;
+        }
+        self.left -= WHOLE;
+        true
     }
 }
 
@@ -44,23 +126,64 @@ impl Rates {
 mod tests {
     use super::*;
 
-    fn request(last: u8) -> Request {
+    fn request_of(kind: u8, last: u8) -> Request {
         let mut packet = vec![0; 240];
         packet[..4].copy_from_slice(&[1, 1, 6, 0]);
         packet[28..34].copy_from_slice(&[2, 0, 0, 0, 0, last]);
         packet[236..].copy_from_slice(&[99, 130, 83, 99]);
-        packet.extend([53, 1, 1, 255]);
+        packet.extend([53, 1, kind, 255]);
         Request::parse(&packet).unwrap()
+    }
+
+    fn request(last: u8) -> Request {
+        request_of(1, last)
     }
 
     #[test]
     fn one_that_asks_too_often_waits_and_others_do_not() {
         let mut limits = Rates::default();
         let now = Millis::from_secs(1_760_000_000);
-        let asked = (0..100).filter(|_| limits.admit(now, &request(1))).count();
-        assert_eq!(asked, usize::from(MOST));
-        assert!(limits.admit(now, &request(2)));
-        assert!(limits.admit(now.plus_millis(SPAN), &request(1)));
+        let asked = (0..100).filter(|_| limits.admit(now, &request(1)).is_ok());
+        assert_eq!(asked.count(), usize::from(MOST));
+        assert_eq!(limits.admit(now, &request(1)), Err(Ignored::TooOften));
+        assert_eq!(limits.admit(now, &request(2)), Ok(()));
+        assert_eq!(limits.admit(now.plus_millis(SPAN), &request(1)), Ok(()));
         assert!(limits.counts.len() < 3);
+    }
+
+    #[test]
+    fn a_relay_that_asks_about_machines_is_counted_itself() {
+        let mut limits = Rates::default();
+        let now = Millis::from_secs(1_760_000_000);
+        let asked = (0..1000).filter(|last| {
+            let query = request_of(10, u8::try_from(last % 250).unwrap());
+            limits.admit(now, &query).is_ok()
+        });
+        assert_eq!(asked.count(), usize::from(MOST_QUERIES));
+        assert_eq!(limits.admit(now, &request(1)), Ok(()));
+    }
+
+    #[test]
+    fn all_together_have_a_rate_and_half_of_it_is_for_those_half_through() {
+        let mut limits = Rates::new(40);
+        let now = Millis::from_secs(1_760_000_000);
+        let discovers = |limits: &mut Rates, at| {
+            let all = (0..200).filter(|last| limits.admit(at, &request(*last)).is_ok());
+            all.count()
+        };
+        assert_eq!(discovers(&mut limits, now), 20);
+        assert_eq!(limits.admit(now, &request(201)), Err(Ignored::TooMany));
+        let requests = (0..200).filter(|last| limits.admit(now, &request_of(3, *last)).is_ok());
+        assert_eq!(requests.count(), 20);
+        // 25 ms bring one, which a DISCOVER does not get yet.
+        let soon = now.plus_millis(25);
+        assert_eq!(limits.admit(soon, &request(202)), Err(Ignored::TooMany));
+        assert_eq!(limits.admit(soon, &request_of(3, 202)), Ok(()));
+        assert_eq!(
+            limits.admit(soon, &request_of(3, 203)),
+            Err(Ignored::TooMany)
+        );
+        // A quiet hour brings no more than a second does.
+        assert_eq!(discovers(&mut limits, now.plus_secs(3600)), 20);
     }
 }

@@ -13,7 +13,7 @@ use super::decide::Ignored;
 use super::destination::{BOOT_PORT, SERVER_PORT};
 use super::request::{MAX_PACKET, Request, RequestKind};
 use super::socket::{DhcpSocket, Received};
-use super::story::Story;
+use super::story::{Came, Story};
 use crate::api::{Cidr, Mode};
 use crate::clock::{self, Millis};
 use crate::net::{Link, Table, bind_error, find_link};
@@ -103,7 +103,9 @@ impl Port {
         }
     }
 
-    const fn number(self) -> u16 {
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
         match self {
             Self::Dhcp => SERVER_PORT,
             Self::Boot => BOOT_PORT,
@@ -212,7 +214,8 @@ fn hand_on(
         Ok(Ok(request)) => request,
         Ok(Err(malformed)) => {
             story.count("none", Ignored::Malformed(malformed).as_str());
-            story.keep_malformed(clock::now(), door.socket.link(), packet, malformed);
+            let came = Came::by(door, received.from, received.to);
+            story.keep_malformed(clock::now(), &came, packet, malformed);
             tracing::debug!(
                 subnet = door.subnet,
                 bytes = packet.len(),
@@ -244,7 +247,7 @@ fn hand_on(
 /// Whether a request of this kind may queue where `free` places are left.
 const fn has_room(kind: RequestKind, free: usize) -> bool {
     match kind {
-        RequestKind::Discover => free > KEPT_FREE,
+        RequestKind::Discover | RequestKind::Bootp | RequestKind::LeaseQuery => free > KEPT_FREE,
         RequestKind::Request
         | RequestKind::Decline
         | RequestKind::Release

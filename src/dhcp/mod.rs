@@ -1,18 +1,21 @@
 //! DHCPv4 (RFC 2131, 2132) for machines that boot (PXE 2.1, RFC 4578, UEFI 24.7).
 //!
-//! `request`, `relay`, `networks`, `classes`, `decide`, `proxy`, `pxe`,
-//! `quirks`, `neighbours`, `lookout`, `foreign`, `answer`, `options`, `reply`,
-//! `destination` and `limits` are core: packets in, packets out, time as an
-//! argument. `socket`, `listener`, `probe`, `echo`, `scout`, `server` and
+//! `request`, `relay`, `networks`, `classes`, `decide`, `proxy`, `bootp`,
+//! `leasequery`, `pxe`, `quirks`, `neighbours`, `lookout`, `foreign`, `answer`,
+//! `options`, `hostname`, `reply`, `overload`, `destination`, `limits` and
+//! `settings` are core: packets in, packets out, time as an argument. `socket`, `listener`, `probe`, `echo`, `scout`, `server` and
 //! `outgoing` do the I/O; `replica` ties the engine to other replicas.
 
 pub mod answer;
+mod bootp;
 mod classes;
 pub mod decide;
 pub mod destination;
 mod echo;
 pub mod foreign;
 pub mod heard;
+mod hostname;
+mod leasequery;
 pub mod limits;
 pub mod listener;
 pub mod lookout;
@@ -23,6 +26,7 @@ mod networks;
 pub mod option;
 mod options;
 mod outgoing;
+mod overload;
 mod probe;
 pub mod proxy;
 pub mod pxe;
@@ -33,6 +37,7 @@ pub mod reply;
 pub mod request;
 pub mod scout;
 pub mod server;
+pub mod settings;
 pub mod socket;
 pub mod story;
 mod upkeep;

@@ -9,7 +9,7 @@ use crate::snapshot::{Identity, Snapshot, SubnetEntry};
 
 /// The Subnets that may answer, the one that should first. There are several
 /// where Subnets share a wire; a request that names an address goes to the one
-/// whose network that lies in, a DISCOVER to the one that knows the machine.
+/// whose network that lies in, one that begins to the one that knows the machine.
 pub(super) fn networks<'a>(
     snapshot: &'a Snapshot,
     table: &LeaseTable,
@@ -37,7 +37,7 @@ pub(super) fn networks<'a>(
             })
         };
         all.sort_by_cached_key(|subnet| rank(subnet, table, request, reserves(subnet)));
-        if request.kind != RequestKind::Discover {
+        if !request.kind.begins() {
             all.truncate(1);
         }
     }
@@ -67,9 +67,8 @@ fn rank(subnet: &SubnetEntry, table: &LeaseTable, request: &Request, reserves: b
     let names = named.is_some_and(|address| cidr.contains(address));
     let key = key_of(subnet, request);
     let remembers = || table.of_key(&subnet.key, &key).next().is_some();
-    // A DISCOVER is for whoever knows the machine, all else is about an address.
-    let discover = request.kind == RequestKind::Discover;
-    let order: [&dyn Fn() -> bool; 3] = if discover {
+    // What begins is for whoever knows the machine, all else is about an address.
+    let order: [&dyn Fn() -> bool; 3] = if request.kind.begins() {
         [&|| reserves, &remembers, &|| names]
     } else {
         [&|| names, &|| reserves, &remembers]
@@ -99,7 +98,10 @@ fn here<'a>(
     let uses_address = match request.kind {
         RequestKind::Request => request.server_id().is_none(),
         RequestKind::Release | RequestKind::Inform => true,
-        RequestKind::Discover | RequestKind::Decline => false,
+        RequestKind::Discover
+        | RequestKind::Decline
+        | RequestKind::Bootp
+        | RequestKind::LeaseQuery => false,
     };
     if !arrival.unicast || !uses_address || here.spec.cidr.contains(request.ciaddr) {
         return Ok(here);

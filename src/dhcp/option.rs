@@ -1,4 +1,5 @@
-//! Option codes (RFC 2132, 3011, 3046, 3397, 3442, 4578, 5859; iPXE).
+//! Option codes (RFC 2132, 3011, 3046, 3397, 3442, 4388, 4578, 4702,
+//! 5859; iPXE).
 
 /// Subnet mask.
 pub const SUBNET_MASK: u8 = 1;
@@ -14,6 +15,8 @@ pub const DOMAIN_NAME: u8 = 15;
 pub const MTU: u8 = 26;
 /// Broadcast address.
 pub const BROADCAST: u8 = 28;
+/// Routes to hosts and to whole networks of a class.
+pub const STATIC_ROUTES: u8 = 33;
 /// Time servers.
 pub const NTP_SERVERS: u8 = 42;
 /// Vendor options; PXE's own.
@@ -48,8 +51,14 @@ pub const TFTP_SERVER: u8 = 66;
 pub const BOOT_FILE: u8 = 67;
 /// User class: `iPXE`.
 pub const USER_CLASS: u8 = 77;
+/// The client's full name, and who tells DNS (RFC 4702).
+pub const FQDN: u8 = 81;
 /// Relay agent information.
 pub const RELAY_INFO: u8 = 82;
+/// Seconds since the client last spoke of its lease (RFC 4388).
+pub const LAST_TRANSACTION: u8 = 91;
+/// All addresses of a client (RFC 4388).
+pub const ASSOCIATED_IP: u8 = 92;
 /// Architecture, a list of 16-bit values.
 pub const ARCHITECTURE: u8 = 93;
 /// Network interface: a type byte and a version (RFC 4578).
@@ -72,6 +81,8 @@ pub const ROUTES_OF_WINDOWS: u8 = 249;
 
 /// iPXE: do not wait for a ProxyDHCP server.
 pub const IPXE_NO_PXEDHCP: u8 = 176;
+/// iPXE says with this that it speaks HTTP (`DHCP_EB_FEATURE_HTTP`).
+pub const IPXE_HTTP: u8 = 19;
 /// iPXE says with this that it speaks HTTPS (`DHCP_EB_FEATURE_HTTPS`).
 pub const IPXE_HTTPS: u8 = 20;
 /// iPXE: the SHA-256 of each certificate that it shall trust (`trust`). It reads

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::answer::BootAnswer;
 use super::option;
 use super::request::Request;
-use crate::api::{ClientClass, DhcpOption, SubnetSpec};
+use crate::api::{ClientClass, DhcpOption, Route, SubnetSpec};
 use crate::snapshot::{Plan, SubnetEntry, Verdict};
 
 /// Whether the client wants option `code`: it asks for it, or for nothing in
@@ -57,6 +57,40 @@ pub(super) fn routes(options: &mut BTreeMap<u8, Vec<u8>>, request: &Request, spe
             options.insert(code, encode_routes(spec));
         }
     }
+}
+
+/// Those routes of a Subnet that option 33 can say: it has no prefix lengths, so
+/// the class of an address tells how much of it is the network's (RFC 2132
+/// section 5.8). Who is told option 121 is not told this one (RFC 3442).
+pub(super) fn static_routes(
+    options: &mut BTreeMap<u8, Vec<u8>>,
+    request: &Request,
+    spec: &SubnetSpec,
+) {
+    let told = [option::ROUTES, option::ROUTES_OF_WINDOWS];
+    let told = told.iter().any(|code| options.contains_key(code));
+    if told || !request.asks_for(option::STATIC_ROUTES) {
+        return;
+    }
+    let sayable = spec.routes.iter().filter(|route| is_classful(route));
+    let pairs = sayable.map(|route| [route.to.net().network(), route.via]);
+    let bytes: Vec<u8> = pairs.flatten().flat_map(|at| at.octets()).collect();
+    if !bytes.is_empty() {
+        options.insert(option::STATIC_ROUTES, bytes);
+    }
+}
+
+/// Whether a route leads to a single host, or to a whole network of class A, B
+/// or C.
+fn is_classful(route: &Route) -> bool {
+    let net = route.to.net();
+    let class = match net.network().octets() {
+        [0, ..] => return false,
+        [..128, ..] => 8,
+        [..192, ..] => 16,
+        [..] => 24,
+    };
+    net.prefix_len() == 32 || net.prefix_len() == class
 }
 
 /// TFTP servers by address (RFC 5859): only who asks for it reads it.

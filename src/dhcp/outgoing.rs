@@ -97,18 +97,19 @@ impl Outgoing {
         let at = clock::now();
         let whose = (mac, self.machine.is_some());
         let reply = (self.kind, self.destination, self.packet.into());
-        tools
-            .story
-            .keep_reply(at, whose, self.door.socket.link(), reply);
+        tools.story.keep_reply(at, whose, &self.door, reply);
         let (client, address) = (self.client, self.address);
         let fact = match self.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
-            ReplyKind::Ack => Fact::Ack {
+            ReplyKind::Ack | ReplyKind::Bootp => Fact::Ack {
                 client,
                 address,
                 next: self.next.unwrap_or(NextStep::Nothing),
             },
-            ReplyKind::Nak => return,
+            ReplyKind::Nak
+            | ReplyKind::LeaseUnassigned
+            | ReplyKind::LeaseUnknown
+            | ReplyKind::LeaseActive => return,
         };
         tools.events.emit(BootEvent { mac, at, fact });
     }

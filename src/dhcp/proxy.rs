@@ -54,9 +54,11 @@ impl Case<'_> {
                 self.told(ReplyKind::Ack, Destination::Client(request.ciaddr))
             }
             RequestKind::Inform => Decision::silent(Ignored::NoAddress),
-            RequestKind::Request | RequestKind::Decline | RequestKind::Release => {
-                Decision::silent(Ignored::LendsNothing)
-            }
+            RequestKind::Request
+            | RequestKind::Decline
+            | RequestKind::Release
+            | RequestKind::Bootp
+            | RequestKind::LeaseQuery => Decision::silent(Ignored::LendsNothing),
         }
     }
 
@@ -73,7 +75,10 @@ impl Case<'_> {
             }
             RequestKind::Request | RequestKind::Inform => ReplyKind::Ack,
             RequestKind::Discover => ReplyKind::Offer,
-            RequestKind::Decline | RequestKind::Release => {
+            RequestKind::Decline
+            | RequestKind::Release
+            | RequestKind::Bootp
+            | RequestKind::LeaseQuery => {
                 return Decision::silent(Ignored::LendsNothing);
             }
         };
@@ -103,7 +108,8 @@ impl Case<'_> {
         decision
     }
 
-    fn neighbour(&self, address: Ipv4Addr) -> Option<Neighbour> {
+    /// The machine that asks, with `address`, for the other doors.
+    pub(super) fn neighbour(&self, address: Ipv4Addr) -> Option<Neighbour> {
         let here = self.subnet.spec.cidr.is_host(address) && address != self.arrival.server;
         let mac = self.request.client.mac.filter(|_| here)?;
         Some((mac, address))
@@ -142,6 +148,7 @@ impl Case<'_> {
             file: boot.file.clone(),
             destination: to,
             options,
+            about: None,
         };
         Decision {
             outcome: Outcome::Reply(Box::new(reply)),

@@ -8,9 +8,9 @@ use super::request::Request;
 use crate::snapshot::{Snapshot, SubnetEntry};
 
 /// Circuit: where the request came in (RFC 3046 section 3.1).
-const CIRCUIT_ID: u8 = 1;
+pub(super) const CIRCUIT_ID: u8 = 1;
 /// The remote end: who is there (RFC 3046 section 3.2).
-const REMOTE_ID: u8 = 2;
+pub(super) const REMOTE_ID: u8 = 2;
 /// An address of the client's link (RFC 3527 section 3).
 const LINK_SELECTION: u8 = 5;
 /// The address that the client is to take for the server's (RFC 5107 section 4).

@@ -1,5 +1,6 @@
 //! A reply, from its parts to its bytes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -10,7 +11,9 @@ use dhcproto::{Encodable as _, Encoder};
 
 use super::destination::Destination;
 use super::option;
-use super::request::Request;
+use super::overload::Overload;
+use super::request::{ETHERNET, Request, RequestKind};
+use crate::boot::{ClientKind, MacAddress};
 
 /// BOOTP's smallest packet (RFC 1542 section 2.1); shorter ones are dropped by
 /// some ROMs and relays.
@@ -61,6 +64,14 @@ pub enum ReplyKind {
     Ack,
     /// DHCPNAK
     Nak,
+    /// BOOTREPLY without a message type (RFC 951, RFC 1534)
+    Bootp,
+    /// DHCPLEASEUNASSIGNED (RFC 4388): nobody has the address.
+    LeaseUnassigned,
+    /// DHCPLEASEUNKNOWN (RFC 4388): nothing is known here.
+    LeaseUnknown,
+    /// DHCPLEASEACTIVE (RFC 4388): this client has the address.
+    LeaseActive,
 }
 
 /// A reply, not yet encoded.
@@ -80,6 +91,9 @@ pub struct Reply {
     pub options: BTreeMap<u8, Vec<u8>>,
     /// Where it goes.
     pub destination: Destination,
+    /// Whose lease it tells of, where that is not the one who asks (RFC 4388):
+    /// its address and its Ethernet address.
+    pub about: Option<(Ipv4Addr, Option<MacAddress>)>,
 }
 
 /// A reply that could not be encoded; says why.
@@ -95,14 +109,23 @@ impl ReplyKind {
             Self::Offer => "offer",
             Self::Ack => "ack",
             Self::Nak => "nak",
+            Self::Bootp => "bootp-reply",
+            Self::LeaseUnassigned => "lease-unassigned",
+            Self::LeaseUnknown => "lease-unknown",
+            Self::LeaseActive => "lease-active",
         }
     }
 
-    const fn code(self) -> u8 {
+    /// Its message type (option 53); BOOTP has none.
+    const fn code(self) -> Option<u8> {
         match self {
-            Self::Offer => 2,
-            Self::Ack => 5,
-            Self::Nak => 6,
+            Self::Offer => Some(2),
+            Self::Ack => Some(5),
+            Self::Nak => Some(6),
+            Self::Bootp => None,
+            Self::LeaseUnassigned => Some(11),
+            Self::LeaseUnknown => Some(12),
+            Self::LeaseActive => Some(13),
         }
     }
 }
@@ -110,21 +133,36 @@ impl ReplyKind {
 impl Reply {
     /// The packet: `xid`, `flags`, `giaddr` and the hardware address are the
     /// request's (RFC 2131 table 3), options that do not fit into what the
-    /// client takes are left out, short packets are padded.
+    /// client takes go into `file` and `sname` where it reads them there, or are
+    /// left out; short packets are padded.
     ///
     /// # Errors
     /// [`EncodeError`] where dhcproto refuses; it does not for what `decide` makes.
     pub fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
         let mut options = self.options.clone();
+        let mut overload = Overload::default();
+        let room = request.max_size();
+        let mut packet = self.encode_with(request, &options, &overload)?;
+        if packet.len() > room && self.may_overload(request) {
+            while packet.len() > room && overload.take(&mut options) {
+                packet = self.encode_with(request, &options, &overload)?;
+            }
+        }
         let mut left_out = LEAVE_OUT.iter().copied().chain(self.written());
-        let mut packet = self.encode_with(request, &options)?;
-        while packet.len() > request.max_size() {
+        while packet.len() > room {
             let Some(code) = left_out.next() else { break };
             if options.remove(&code).is_some() {
-                packet = self.encode_with(request, &options)?;
+                packet = self.encode_with(request, &options, &overload)?;
             }
         }
         Ok(packet)
+    }
+
+    /// Whether the client looks for options in `file` and `sname`, and nothing
+    /// else stands there.
+    fn may_overload(&self, request: &Request) -> bool {
+        let reads = request.client.kind == ClientKind::Plain && request.kind != RequestKind::Bootp;
+        reads && self.sname.is_empty() && self.file.is_empty()
     }
 
     /// What somebody wrote that is not needed, the largest first.
@@ -144,18 +182,20 @@ impl Reply {
         &self,
         request: &Request,
         options: &BTreeMap<u8, Vec<u8>>,
+        overload: &Overload,
     ) -> Result<Vec<u8>, EncodeError> {
+        let (htype, chaddr) = self.hardware(request);
         let mut message = Message::new_with_id(
             request.xid,
             self.ciaddr(request),
             self.yiaddr,
             self.siaddr,
             request.giaddr,
-            &request.chaddr,
+            &chaddr,
         );
         message
             .set_opcode(Opcode::BootReply)
-            .set_htype(HType::from(request.htype))
+            .set_htype(HType::from(htype))
             .set_flags(self.flags(request));
         // Longer names stand in options 66 and 67 only.
         if !self.sname.is_empty() && self.sname.len() < 64 {
@@ -164,7 +204,13 @@ impl Reply {
         if !self.file.is_empty() && self.file.len() < 128 {
             message.set_fname(self.file.as_bytes());
         }
-        message.set_opts(self.dhcp_options(options));
+        if let Some(held) = overload.file() {
+            message.set_fname(&held);
+        }
+        if let Some(held) = overload.sname() {
+            message.set_sname(&held);
+        }
+        message.set_opts(self.dhcp_options(options, overload));
         let mut packet = Vec::with_capacity(MIN_SIZE);
         let mut encoder = Encoder::new(&mut packet);
         message
@@ -179,14 +225,25 @@ impl Reply {
 
     /// All options are handed to dhcproto as bytes: it splits what is longer
     /// than 255 (RFC 3396) and puts option 82 last (RFC 3046 section 2.2).
-    fn dhcp_options(&self, options: &BTreeMap<u8, Vec<u8>>) -> DhcpOptions {
+    fn dhcp_options(&self, options: &BTreeMap<u8, Vec<u8>>, overload: &Overload) -> DhcpOptions {
         let raw = |code: u8, data: Vec<u8>| {
             let code = OptionCode::from(code);
             (code, DhcpOption::Unknown(UnknownOption::new(code, data)))
         };
-        let kind = std::iter::once(raw(option::MESSAGE_TYPE, vec![self.kind.code()]));
-        kind.chain(options.iter().map(|(code, data)| raw(*code, data.clone())))
+        let kind = self.kind.code().map(|code| (option::MESSAGE_TYPE, code));
+        let moved = overload.code().map(|code| (option::OVERLOAD, code));
+        let own = kind.into_iter().chain(moved);
+        own.map(|(code, byte)| raw(code, vec![byte]))
+            .chain(options.iter().map(|(code, data)| raw(*code, data.clone())))
             .collect()
+    }
+
+    /// Whose hardware the packet names, by type and address.
+    fn hardware<'a>(&self, request: &'a Request) -> (u8, Cow<'a, [u8]>) {
+        match self.about {
+            Some((_, Some(mac))) => (ETHERNET, mac.bytes().to_vec().into()),
+            Some((_, None)) | None => (request.htype, Cow::Borrowed(&request.chaddr)),
+        }
     }
 
     /// A NAK through a relay is broadcast on the client's link (RFC 2131 section 4.3.2).
@@ -200,11 +257,20 @@ impl Reply {
         }
     }
 
-    /// `ciaddr` is copied into ACKs only (RFC 2131 table 3).
+    /// `ciaddr` is copied into ACKs (RFC 2131 table 3) and where the whole packet
+    /// comes back (RFC 951, RFC 4388).
     fn ciaddr(&self, request: &Request) -> Ipv4Addr {
-        match self.kind {
-            ReplyKind::Ack => request.ciaddr,
-            ReplyKind::Offer | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
+        match (self.about, self.kind) {
+            (Some((address, _)), _) => address,
+            (None, ReplyKind::Offer | ReplyKind::Nak) => Ipv4Addr::UNSPECIFIED,
+            (
+                None,
+                ReplyKind::Ack
+                | ReplyKind::Bootp
+                | ReplyKind::LeaseUnassigned
+                | ReplyKind::LeaseUnknown
+                | ReplyKind::LeaseActive,
+            ) => request.ciaddr,
         }
     }
 }

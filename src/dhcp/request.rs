@@ -24,7 +24,11 @@ pub const MAX_PACKET: usize = 2048;
 /// The operation of a request; replies have 2.
 const BOOTREQUEST: u8 = 1;
 /// Hardware type Ethernet (RFC 1700).
-const ETHERNET: u8 = 1;
+pub(super) const ETHERNET: u8 = 1;
+/// What a BOOTP client of before RFC 1048 leaves in the cookie's place.
+const NO_COOKIE: [u8; 4] = [0; 4];
+/// The size of a BOOTP packet (RFC 951, RFC 1542 section 2.1).
+const BOOTP_SIZE: usize = 300;
 
 /// A request that can be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +70,11 @@ pub enum RequestKind {
     Release,
     /// Settings only.
     Inform,
+    /// Its address, as before there was DHCP: no message type (RFC 951, RFC
+    /// 1534).
+    Bootp,
+    /// Who has a lease: a relay asks (RFC 4388).
+    LeaseQuery,
 }
 
 /// Why a packet is no request that we answer.
@@ -79,8 +88,6 @@ pub enum Malformed {
     NotARequest,
     /// No DHCP cookie.
     NoCookie,
-    /// No message type: plain BOOTP (RFC 951).
-    Bootp,
     /// A message type that only servers send, or none that we know.
     MessageType,
     /// No hardware address and no client identifier: nobody to answer.
@@ -96,7 +103,6 @@ impl Malformed {
             Self::TooLong => "packet-too-long",
             Self::NotARequest => "not-a-request",
             Self::NoCookie => "no-dhcp-cookie",
-            Self::Bootp => "plain-bootp",
             Self::MessageType => "message-type-unknown",
             Self::NoIdentity => "no-client-identity",
         }
@@ -113,6 +119,19 @@ impl RequestKind {
             Self::Decline => "decline",
             Self::Release => "release",
             Self::Inform => "inform",
+            Self::Bootp => "bootp",
+            Self::LeaseQuery => "lease-query",
+        }
+    }
+
+    /// Whether it begins a conversation: any address will do.
+    #[must_use]
+    pub const fn begins(self) -> bool {
+        match self {
+            Self::Discover | Self::Bootp => true,
+            Self::Request | Self::Decline | Self::Release | Self::Inform | Self::LeaseQuery => {
+                false
+            }
         }
     }
 }
@@ -132,16 +151,18 @@ impl Request {
         if packet.first() != Some(&BOOTREQUEST) {
             return Err(Malformed::NotARequest);
         }
-        if packet.get(OPTIONS - COOKIE.len()..OPTIONS) != Some(&COOKIE) {
-            return Err(Malformed::NoCookie);
-        }
-        let options = collect_options(packet);
+        let options = match packet.get(OPTIONS - COOKIE.len()..OPTIONS) {
+            Some(cookie) if cookie == COOKIE => collect_options(packet),
+            Some(cookie) if cookie == NO_COOKIE => BTreeMap::new(),
+            _ => return Err(Malformed::NoCookie),
+        };
         let kind = kind(&options)?;
         let chaddr = hardware_address(packet);
         let htype = packet.get(1).copied().unwrap_or_default();
         let flags = u16::from(message.flags());
         let mac = mac(htype, &chaddr);
         if mac.is_none()
+            && kind != RequestKind::LeaseQuery
             && options
                 .get(&option::CLIENT_ID)
                 .is_none_or(|id| id.len() < 2)
@@ -219,9 +240,14 @@ impl Request {
     /// The largest DHCP message that the client takes, in bytes of UDP
     /// payload: option 57 less IP and UDP heads, 548 without (RFC 2131 section
     /// 2), 1472 at most, since PXE ROMs drop fragments.
+    ///
+    /// A BOOTP client takes what it sends: 64 bytes of vendor extensions.
     #[must_use]
     pub fn max_size(&self) -> usize {
         const HEADS: u16 = 28;
+        if self.kind == RequestKind::Bootp {
+            return BOOTP_SIZE;
+        }
         match self.typed(option::MAX_SIZE) {
             Some(DhcpOption::MaxMessageSize(size)) => usize::from(size.clamp(576, 1500) - HEADS),
             _ => 576 - usize::from(HEADS),
@@ -301,7 +327,7 @@ fn walk(field: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) {
 fn kind(options: &BTreeMap<u8, Vec<u8>>) -> Result<RequestKind, Malformed> {
     let data = options.get(&u8::from(OptionCode::MessageType));
     let value = match data.map(Vec::as_slice) {
-        None => return Err(Malformed::Bootp),
+        None => return Ok(RequestKind::Bootp),
         Some([value]) => *value,
         Some(_) => return Err(Malformed::MessageType),
     };
@@ -311,6 +337,7 @@ fn kind(options: &BTreeMap<u8, Vec<u8>>) -> Result<RequestKind, Malformed> {
         v if v == u8::from(MessageType::Decline) => Ok(RequestKind::Decline),
         v if v == u8::from(MessageType::Release) => Ok(RequestKind::Release),
         v if v == u8::from(MessageType::Inform) => Ok(RequestKind::Inform),
+        v if v == u8::from(MessageType::LeaseQuery) => Ok(RequestKind::LeaseQuery),
         _ => Err(Malformed::MessageType),
     }
 }

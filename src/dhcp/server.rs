@@ -23,7 +23,7 @@ use super::proxy::Neighbour;
 use super::replica::Replica;
 use super::reply::ReplyKind;
 use super::request::{Request, RequestKind};
-use super::story::Story;
+use super::story::{Came, Story};
 use super::upkeep::Run;
 use crate::clock::{self, Millis};
 use crate::discover::SightingSender;
@@ -93,7 +93,11 @@ pub struct Tools {
 /// RELEASE or DECLINE is said once and gets none, so it always counts.
 const fn is_stale(kind: RequestKind, waited: u64) -> bool {
     match kind {
-        RequestKind::Discover | RequestKind::Request | RequestKind::Inform => waited > STALE_MILLIS,
+        RequestKind::Discover
+        | RequestKind::Request
+        | RequestKind::Inform
+        | RequestKind::Bootp
+        | RequestKind::LeaseQuery => waited > STALE_MILLIS,
         RequestKind::Decline | RequestKind::Release => false,
     }
 }
@@ -155,8 +159,8 @@ impl Engine {
             self.tools.story.count(kind, Ignored::Stale.as_str());
             return;
         }
-        if !self.rates.admit(*received, request) {
-            self.tools.story.too_often(*received, request);
+        if let Err(ignored) = self.rates.admit(*received, request) {
+            self.tools.story.turned_away(*received, request, ignored);
             return;
         }
         let mac = request.client.mac;
@@ -187,15 +191,16 @@ impl Engine {
         if let Some(mac) = mac
             && snapshot.remembers()
         {
-            let told = tells(request, &decision);
-            self.tools.told.insert(mac, told, *received);
+            if let Some(told) = tells(request, &decision) {
+                self.tools.told.insert(mac, told, *received);
+            }
         }
         self.tools
             .story
             .tell(*received, request, &decision, &self.tools.told);
-        let came = (door.socket.link(), to.is_some(), Arc::clone(bytes));
+        let came = Came::by(door, *from, *to);
         let story = &self.tools.story;
-        story.keep_request(*received, request, &decision, came);
+        story.keep_request(*received, request, &decision, &came, Arc::clone(bytes));
         self.tools.tell_choice(*received, request, &decision);
         if let Some(neighbour) = decision.neighbour {
             self.meet(*received, neighbour);

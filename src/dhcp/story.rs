@@ -1,13 +1,14 @@
 //! What the engine says of its decisions: log lines and counters. Shell.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::decide::{Decision, Ignored, Outcome};
-use super::destination::{CLIENT_PORT, Destination, SERVER_PORT};
+use super::destination::{CLIENT_PORT, Destination};
 use super::heard::{Heard, Refusal};
 use super::limits::MOST;
+use super::listener::Door;
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
 use super::request::{Malformed, Request, RequestKind};
@@ -15,7 +16,6 @@ use super::scout::Lookouts;
 use crate::boot::{ClientKind, MacAddress};
 use crate::clock::Millis;
 use crate::lease::SilentReason;
-use crate::net::Link;
 use crate::packets::decode::mac_of;
 use crate::packets::{Ring, Sighted};
 use crate::telemetry::Seldom;
@@ -38,6 +38,37 @@ pub struct Story {
     pub packets: Ring,
 }
 
+/// How a packet came.
+pub(super) struct Came<'a> {
+    door: &'a Door,
+    from: SocketAddrV4,
+    /// The address of ours that it came to alone.
+    to: Option<Ipv4Addr>,
+}
+
+// === impl Came ===
+
+impl<'a> Came<'a> {
+    pub(super) const fn by(door: &'a Door, from: SocketAddrV4, to: Option<Ipv4Addr>) -> Self {
+        Self { door, from, to }
+    }
+
+    fn sighted(&self, at: Millis, outcome: &'static str, bytes: Arc<[u8]>) -> Sighted {
+        let to = self.to.unwrap_or(Ipv4Addr::BROADCAST);
+        Sighted {
+            at,
+            interface: self.door.socket.link().name.as_str().into(),
+            request: true,
+            outcome,
+            from: (*self.from.ip(), self.from.port()),
+            to: (to, self.door.port.number()),
+            bytes,
+        }
+    }
+}
+
+// === impl Story ===
+
 impl Story {
     /// Counts a request of `kind` by its outcome.
     pub(super) fn count(&self, kind: &str, outcome: &str) {
@@ -52,59 +83,39 @@ impl Story {
         seconds.observe(after.as_secs_f64());
     }
 
-    /// Keeps a request and what was done about it. `came`: by which interface,
-    /// whether to our address alone, and its bytes.
+    /// Keeps a request and what was done about it.
     pub(super) fn keep_request(
         &self,
         at: Millis,
         request: &Request,
         decision: &Decision,
-        came: (&Link, bool, Arc<[u8]>),
+        came: &Came<'_>,
+        bytes: Arc<[u8]>,
     ) {
         let Some(mac) = request.client.mac else {
             return;
         };
-        let (link, unicast, bytes) = came;
         let outcome = match &decision.outcome {
             Outcome::Reply(reply) => reply.kind.as_str(),
             Outcome::Ignored(ignored) => ignored.as_str(),
         };
-        let from = match (request.giaddr, request.ciaddr) {
-            (Ipv4Addr::UNSPECIFIED, own) => (own, CLIENT_PORT),
-            (relay, _) => (relay, SERVER_PORT),
-        };
-        let to = if unicast {
-            link.address
-        } else {
-            Ipv4Addr::BROADCAST
-        };
-        let packet = Sighted {
-            at,
-            interface: link.name.as_str().into(),
-            request: true,
-            outcome,
-            from,
-            to: (to, SERVER_PORT),
-            bytes,
-        };
+        let packet = came.sighted(at, outcome, bytes);
         self.packets
             .push(mac, Some(decision.machine.is_some()), packet);
     }
 
     /// Keeps a packet that is no request, where it names an Ethernet address.
-    pub(super) fn keep_malformed(&self, at: Millis, link: &Link, packet: &[u8], why: Malformed) {
+    pub(super) fn keep_malformed(
+        &self,
+        at: Millis,
+        came: &Came<'_>,
+        packet: &[u8],
+        why: Malformed,
+    ) {
         let Some(mac) = mac_of(packet) else {
             return;
         };
-        let packet = Sighted {
-            at,
-            interface: link.name.as_str().into(),
-            request: true,
-            outcome: why.as_str(),
-            from: (Ipv4Addr::UNSPECIFIED, CLIENT_PORT),
-            to: (Ipv4Addr::BROADCAST, SERVER_PORT),
-            bytes: packet.into(),
-        };
+        let packet = came.sighted(at, why.as_str(), packet.into());
         self.packets.push(mac, None, packet);
     }
 
@@ -113,7 +124,7 @@ impl Story {
         &self,
         at: Millis,
         (mac, known): (MacAddress, bool),
-        link: &Link,
+        door: &Door,
         (kind, destination, bytes): (ReplyKind, Destination, Arc<[u8]>),
     ) {
         let to = match destination {
@@ -123,12 +134,13 @@ impl Story {
             }
             Destination::Broadcast => (Ipv4Addr::BROADCAST, CLIENT_PORT),
         };
+        let link = door.socket.link();
         let packet = Sighted {
             at,
             interface: link.name.as_str().into(),
             request: false,
             outcome: kind.as_str(),
-            from: (link.address, SERVER_PORT),
+            from: (link.address, door.port.number()),
             to,
             bytes,
         };
@@ -180,19 +192,28 @@ impl Story {
         }
     }
 
-    /// A machine that asks too often to be heard.
-    pub(super) fn too_often(&self, now: Millis, request: &Request) {
-        let what = Ignored::TooOften.as_str();
+    /// A request beyond what one machine, or all together, may ask.
+    pub(super) fn turned_away(&self, now: Millis, request: &Request, why: Ignored) {
+        let what = why.as_str();
         self.count(request.kind.as_str(), what);
-        if self.seldom.is_due(what, now) {
-            tracing::warn!(
-                target: "reveille::dhcp",
-                mac = request.client.mac.map(tracing::field::display),
-                relay = %request.giaddr,
-                ignored = what,
-                "a machine asks more often than {MOST} times in ten seconds; it is not heard for the rest of them"
-            );
+        if !self.seldom.is_due(what, now) {
+            return;
         }
+        let words = match why {
+            Ignored::TooMany => {
+                "more requests come than --dhcp-rate allows; the rest is not heard".to_owned()
+            }
+            _ => format!(
+                "a machine asks more often than {MOST} times in ten seconds; it is not heard for the rest of them"
+            ),
+        };
+        tracing::warn!(
+            target: "reveille::dhcp",
+            mac = request.client.mac.map(tracing::field::display),
+            relay = %request.giaddr,
+            ignored = what,
+            "{words}"
+        );
     }
 
     /// Another server that a machine chose.
@@ -261,6 +282,12 @@ impl Story {
             }
             (Ignored::RelayUnknown | Ignored::LinkUnknown, _) => {
                 "a relay asks for a network that no Subnet serves; name its address in `relays`"
+            }
+            (Ignored::BootpNotReserved, _) => {
+                "a client speaks BOOTP, which has no leases; give its Machine's interface an `ip`"
+            }
+            (Ignored::LeaseQueryRefused, _) => {
+                "a relay asks who has which lease and may not; name its address in `leaseQueries`"
             }
             (Ignored::RelayNoHost, _) => "a relay gives an address that no host can have",
             (Ignored::Noted, RequestKind::Decline) => {

@@ -46,6 +46,15 @@ pub(super) const fn of_silence(why: Ignored) -> Option<&'static str> {
         Ignored::NothingToBoot => {
             "no profile is for this machine, so that the proxy stays out of its way"
         }
+        Ignored::TooMany => {
+            "more requests come than --dhcp-rate allows; what sends them, or is it set too low?"
+        }
+        Ignored::BootpNotReserved => {
+            "BOOTP has no leases: give the Machine's interface an `ip`, or have the client speak DHCP"
+        }
+        Ignored::LeaseQueryRefused => {
+            "name the relay's address in `leaseQueries` of the Subnet whose leases it may see"
+        }
         Ignored::AskerNoHost => "the packet's sender is no host; what sends it to port 4011?",
         Ignored::NotABootClient | Ignored::LeasedElsewhere | Ignored::Noted => return None,
     })
@@ -57,7 +66,6 @@ const fn of_malformed(why: Malformed) -> Option<&'static str> {
             "it is no DHCP packet; what sends it to port 67?"
         }
         Malformed::NotARequest => return None,
-        Malformed::Bootp => "plain BOOTP gets no answer; the client must speak DHCP",
         Malformed::MessageType => return None,
         Malformed::NoIdentity => {
             "it has neither an Ethernet address nor a client identifier: nobody to answer"

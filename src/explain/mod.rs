@@ -12,7 +12,7 @@ mod stage;
 mod text;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
@@ -128,8 +128,18 @@ pub fn explain(world: World<'_>, ask: &Ask) -> Result<Vec<Explanation>, NotExpla
     Ok(explanations.collect())
 }
 
-/// Explains a packet of a capture, that was sent to `to`. `table` changes by
-/// it, as it did on the wire.
+/// A packet of a capture.
+#[derive(Clone, Copy, Debug)]
+pub struct Caught<'a> {
+    /// Its bytes.
+    pub packet: &'a [u8],
+    /// Where it was sent to.
+    pub to: Ipv4Addr,
+    /// Who asks, where it was sent to the boot server's port (UDP 4011).
+    pub boot_port: Option<SocketAddrV4>,
+}
+
+/// Explains a packet of a capture. `table` changes by it, as it did on the wire.
 ///
 /// # Errors
 /// [`NotExplained`]: which Subnet it came to is not known.
@@ -137,9 +147,13 @@ pub fn packet(
     world: World<'_>,
     table: &mut LeaseTable,
     subnet: Option<&str>,
-    to: Ipv4Addr,
-    packet: &[u8],
+    caught: Caught<'_>,
 ) -> Result<Exchange, NotExplained> {
+    let Caught {
+        packet,
+        to,
+        boot_port,
+    } = caught;
     let subnet = match (subnet, world.snapshot.subnets.as_slice()) {
         (Some(name), _) => named(world, name)?,
         (None, [only]) => only,
@@ -158,6 +172,7 @@ pub fn packet(
         subnet: &subnet.key,
         server,
         unicast: to == server,
+        boot_port,
         // Whose iPXE it is cannot be seen: that of a boot which went well.
         loader_sent: true,
     };

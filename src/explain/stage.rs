@@ -9,8 +9,9 @@ use super::cure;
 use crate::boot::{Architecture, MacAddress};
 use crate::dhcp::answer::BootAnswer;
 use crate::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide};
-use crate::dhcp::destination::SERVER_PORT;
+use crate::dhcp::destination::{BOOT_PORT, SERVER_PORT};
 use crate::dhcp::lookout::Wire;
+use crate::dhcp::option;
 use crate::dhcp::reply::{Reply, ReplyKind};
 use crate::dhcp::request::Request;
 use crate::http::route::{Refused, Route, route};
@@ -32,6 +33,9 @@ pub struct Stage {
     /// where that gets no offer.
     #[serde(flatten)]
     pub exchange: Exchange,
+    /// What it is told at UDP 4011, where a proxy's offer sends it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_server: Option<Exchange>,
     /// The script that it gets, for iPXE.
     pub script: Option<Script>,
 }
@@ -51,7 +55,7 @@ pub struct Exchange {
     pub cure: Option<String>,
     /// What the client does next, in words.
     pub next: Option<String>,
-    /// Where the reply goes: `broadcast`, `hardware`, `client` or `relay`.
+    /// Where the reply goes: `broadcast`, `hardware`, `client`, `asker` or `relay`.
     pub destination: Option<String>,
     /// The reply.
     pub reply: Option<Decoded>,
@@ -97,6 +101,8 @@ pub struct Arriving<'a> {
     pub server: Ipv4Addr,
     /// Whether it came to that address alone.
     pub unicast: bool,
+    /// Who asks, where it came to the boot server's port (UDP 4011).
+    pub boot_port: Option<SocketAddrV4>,
     /// Whether the machine was sent our loader a moment ago.
     pub loader_sent: bool,
 }
@@ -114,8 +120,10 @@ pub fn exchange(world: World<'_>, table: &mut LeaseTable, arriving: Arriving<'_>
         subnet: arriving.subnet,
         server: arriving.server,
         unicast: arriving.unicast,
-        from: SocketAddrV4::new(request.giaddr, SERVER_PORT),
-        boot_port: None,
+        from: arriving
+            .boot_port
+            .unwrap_or_else(|| SocketAddrV4::new(request.giaddr, SERVER_PORT)),
+        boot_port: arriving.boot_port,
         wire: world
             .wires
             .get(arriving.subnet)
@@ -219,23 +227,35 @@ pub(super) fn stages(
 fn stage(world: World<'_>, subnet: &SubnetEntry, server: Ipv4Addr, question: Question) -> Stage {
     // What one stage is lent is not there for the next: each is asked alone.
     let mut table = world.table.clone();
-    let arriving = |packet| Arriving {
-        packet,
+    let first = Arriving {
+        packet: &question.discover(),
         subnet: &subnet.key,
         server,
         unicast: false,
+        boot_port: None,
         loader_sent: matches!(question.role, Role::Ipxe(_)),
     };
-    let discover = question.discover();
-    let mut last = exchange(world, &mut table, arriving(&discover));
+    let mut last = exchange(world, &mut table, first);
     let offered = last.reply.as_ref().map(|reply| reply.yiaddr);
     let offered = offered.filter(|address| !address.is_unspecified());
     if let Some(address) = offered
         && last.outcome == ReplyKind::Offer.as_str()
     {
-        let request = question.request(address, server);
-        last = exchange(world, &mut table, arriving(&request));
+        let request = Arriving {
+            packet: &question.request(address, server),
+            ..first
+        };
+        last = exchange(world, &mut table, request);
     }
+    let boot_server = boot_server(subnet, server, question, &last).map(|(asker, packet)| {
+        let asked = Arriving {
+            packet: &packet,
+            unicast: true,
+            boot_port: Some(asker),
+            ..first
+        };
+        exchange(world, &mut table, asked)
+    });
     let script = match question.role {
         Role::Ipxe(_) => script(world, server, question.mac, &last),
         Role::Pxe(_) | Role::HttpBoot(_) | Role::System => None,
@@ -244,8 +264,29 @@ fn stage(world: World<'_>, subnet: &SubnetEntry, server: Ipv4Addr, question: Que
         client: question.role.as_str().to_owned(),
         architecture: question.role.architecture(),
         exchange: last,
+        boot_server,
         script,
     }
+}
+
+/// What firmware asks at UDP 4011 after a proxy's offer that has option 60 and
+/// no option 43 (EDK2 `PxeBcDhcp4.c`), and from where: an address of the network,
+/// since that which the other server lends is not known.
+fn boot_server(
+    subnet: &SubnetEntry,
+    server: Ipv4Addr,
+    question: Question,
+    offered: &Exchange,
+) -> Option<(SocketAddrV4, Vec<u8>)> {
+    let offer = offered.reply.as_ref()?;
+    let is_proxy = offered.outcome == ReplyKind::Offer.as_str() && offer.yiaddr.is_unspecified();
+    let asks = matches!(question.role, Role::Pxe(_))
+        && is_proxy
+        && offer.option(option::VENDOR_OPTIONS).is_none();
+    let mut hosts = subnet.spec.cidr.net().hosts();
+    let address = hosts.find(|host| *host != server).filter(|_| asks)?;
+    let asker = SocketAddrV4::new(address, BOOT_PORT);
+    Some((asker, question.boot_server(address, None)))
 }
 
 /// The script that the reply of `exchange` names.
@@ -256,7 +297,7 @@ fn script(
     exchange: &Exchange,
 ) -> Option<Script> {
     let reply = exchange.reply.as_ref()?;
-    let url = reply.option(crate::dhcp::option::BOOT_FILE)?.to_owned();
+    let url = reply.option(option::BOOT_FILE)?.to_owned();
     let caller = Caller {
         address: reply.yiaddr,
         mac: Some(mac),

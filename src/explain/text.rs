@@ -58,6 +58,9 @@ impl fmt::Display for Stage {
         let architecture = self.architecture;
         let architecture = architecture.map_or_else(String::new, |it| format!(" ({it})"));
         write!(f, "{words}{architecture}: {}", self.exchange)?;
+        if let Some(exchange) = &self.boot_server {
+            write!(f, "  at UDP 4011: {exchange}")?;
+        }
         match &self.script {
             Some(script) => write!(f, "{script}"),
             None => Ok(()),

@@ -38,7 +38,7 @@ pub struct Sighted {
     pub request: bool,
     /// What was done about a request, or what a reply is.
     pub outcome: &'static str,
-    /// Where it came from, as far as it says itself.
+    /// Where it came from.
     pub from: (Ipv4Addr, u16),
     /// Where it went.
     pub to: (Ipv4Addr, u16),

@@ -6,7 +6,7 @@ use crate::tftp::wire::{Options, Packet, ack, read_request};
 /// Bytes of a block that fit an Ethernet frame.
 const BLKSIZE: u16 = 1428;
 /// Bytes of a block where the server does not take the option (RFC 1350).
-const PLAIN: u16 = 512;
+pub(super) const PLAIN: u16 = 512;
 /// Most that is kept: no loader is larger.
 const MOST: usize = 64 << 20;
 
@@ -23,7 +23,7 @@ pub(super) struct Download {
 pub(super) enum Next {
     /// Send this, and wait for more.
     Answer(Vec<u8>),
-    /// Send this; the file is whole.
+    /// Send this, where it is not empty; the file is whole.
     Done(Vec<u8>),
     /// It says nothing new.
     Nothing,

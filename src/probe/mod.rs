@@ -5,7 +5,7 @@
 //! script. [`play`] is a machine on an interface: DHCP, UDP 4011, TFTP, HTTP
 //! and scripts, to whoever answers there, ours or not.
 //!
-//! `report`, `download` (TFTP without a socket), `offers` (what firmware makes
+//! `report`, `download` and `upload` (TFTP without a socket), `offers` (what firmware makes
 //! of offers) and `ipxe` (what a script loads) are core; `steps`, `client`,
 //! `wire` and `web` ask.
 
@@ -15,6 +15,7 @@ mod ipxe;
 mod offers;
 mod report;
 mod steps;
+mod upload;
 mod web;
 mod wire;
 

@@ -1,6 +1,7 @@
 //! Asks a server, step by step. Shell.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use tokio::time::timeout;
 
 use super::download::{Download, Next};
 use super::report::Step;
+use super::upload::Upload;
 use super::web;
 use crate::boot::MacAddress;
+use crate::clock;
 use crate::explain::Explanation;
 use crate::script::{MACHINES, SCRIPT_NAME};
 use crate::status::Overview;
@@ -36,6 +39,8 @@ pub struct Target {
     pub tftp_port: u16,
     /// The file to fetch; a loader of the server's when `None`.
     pub file: Option<String>,
+    /// The folder into which a file is written by TFTP; none without.
+    pub put: Option<String>,
     /// The machine whose script is asked for.
     pub mac: Option<MacAddress>,
     /// How long each step may take.
@@ -63,6 +68,9 @@ pub async fn run(target: &Target) -> Vec<Step> {
                     steps.push(Step::failed("http", seen, cure));
                     steps.push(Step::skipped("tftp", "no file to ask for"));
                 }
+            }
+            if let Some(folder) = &target.put {
+                steps.push(put(target, at, folder).await);
             }
             steps.push(script(target, at).await);
         }
@@ -187,25 +195,77 @@ async fn tftp(target: &Target, at: IpAddr, file: &str, same: Option<Bytes>) -> S
     }
 }
 
+/// Writes a file of a name that is not there yet, and reads it back. It stays:
+/// TFTP cannot delete.
+async fn put(target: &Target, at: IpAddr, folder: &str) -> Step {
+    const NAME: &str = "put";
+    // Two whole blocks, so that an empty one ends it.
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(1024).collect();
+    let at = SocketAddr::new(at, target.tftp_port);
+    let file = format!("{}/probe-{}", folder.trim_matches('/'), clock::now().0);
+    let work = async {
+        write(at, &file, bytes.clone())
+            .await
+            .context("written by TFTP")?;
+        read(at, &file, None).await.context("read back")
+    };
+    match within(target.patience, work).await {
+        Ok(back) if back != bytes => {
+            let seen = format!("{file} was written and has other bytes when it is read");
+            Step::failed(NAME, seen, "is there another TFTP server at this address?")
+        }
+        Ok(_) => Step::passed(NAME, format!("{file}, {} B to {at} and back", bytes.len())),
+        Err(error) => {
+            let cure = format!(
+                "the server takes files into the folders that --tftp-uploads names: is {folder} one, and writable?"
+            );
+            Step::failed(NAME, format!("{file}: {error:#}"), cure)
+        }
+    }
+}
+
 /// Reads a file by TFTP; by an interface only, where one is named.
 pub(super) async fn read(
     at: SocketAddr,
     file: &str,
     device: Option<&str>,
 ) -> anyhow::Result<Vec<u8>> {
+    let socket = socket(at).await?;
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
+    let (out, mut download) = Download::start(file);
+    transfer(&socket, at, out, |datagram| download.take(datagram)).await?;
+    Ok(download.into_bytes())
+}
+
+/// Writes a file by TFTP.
+async fn write(at: SocketAddr, file: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+    let socket = socket(at).await?;
+    let (out, mut upload) = Upload::start(file, bytes);
+    transfer(&socket, at, out, |datagram| upload.take(datagram)).await
+}
+
+/// A socket from which `at` can be reached.
+async fn socket(at: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match at {
         SocketAddr::V4(_) => [0; 4].into(),
         SocketAddr::V6(_) => [0_u16; 8].into(),
     };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    if let Some(device) = device {
-        socket.bind_device(Some(device.as_bytes()))?;
-    }
-    let (mut out, mut download) = Download::start(file);
+    UdpSocket::bind((any, 0)).await
+}
+
+/// Plays a transfer to its end: `out` first, then what `take` answers.
+async fn transfer(
+    socket: &UdpSocket,
+    at: SocketAddr,
+    mut out: Vec<u8>,
+    mut take: impl FnMut(&[u8]) -> Result<Next, String>,
+) -> anyhow::Result<()> {
     let mut to = at;
     let mut buffer = vec![0; 2048];
     loop {
-        let (length, peer) = exchange(&socket, &out, to, &mut buffer).await?;
+        let (length, peer) = exchange(socket, &out, to, &mut buffer).await?;
         // The server answers from a port of its own, and keeps to it.
         if to == at && peer.ip() == at.ip() {
             to = peer;
@@ -214,11 +274,13 @@ pub(super) async fn read(
             continue;
         }
         let datagram = buffer.get(..length).unwrap_or_default();
-        match download.take(datagram).map_err(anyhow::Error::msg)? {
+        match take(datagram).map_err(anyhow::Error::msg)? {
             Next::Answer(next) => out = next,
             Next::Done(last) => {
-                socket.send_to(&last, to).await?;
-                return Ok(download.into_bytes());
+                if !last.is_empty() {
+                    socket.send_to(&last, to).await?;
+                }
+                return Ok(());
             }
             Next::Nothing => {}
         }

@@ -259,12 +259,15 @@ impl Snapshot {
     }
 
     /// Whether any machine can be known by what only its DHCP requests tell, or
-    /// chooses there: that is worth remembering for the other doors.
+    /// chooses there, or a relay may ask where machines are: that is worth
+    /// remembering for the other doors.
     #[must_use]
     pub fn remembers(&self) -> bool {
         let mut indexes = self.identities.values();
         indexes.any(|index| !index.uuids.is_empty() || !index.ids.is_empty())
-            || self.subnets.iter().any(|it| !it.spec.classes.is_empty())
+            || self.subnets.iter().any(|subnet| {
+                !subnet.spec.classes.is_empty() || !subnet.spec.lease_queries.is_empty()
+            })
             || self
                 .profiles
                 .iter()

@@ -331,7 +331,17 @@ pub fn option_ack(options: &Options) -> Vec<u8> {
 /// An RRQ packet in octet mode.
 #[must_use]
 pub fn read_request(name: &[u8], options: &Options) -> Vec<u8> {
-    let mut packet = OP_READ.to_be_bytes().to_vec();
+    request(OP_READ, name, options)
+}
+
+/// A WRQ packet in octet mode.
+#[must_use]
+pub fn write_request(name: &[u8], options: &Options) -> Vec<u8> {
+    request(OP_WRITE, name, options)
+}
+
+fn request(opcode: u16, name: &[u8], options: &Options) -> Vec<u8> {
+    let mut packet = opcode.to_be_bytes().to_vec();
     push_field(&mut packet, name);
     push_field(&mut packet, b"octet");
     options.encode(&mut packet);

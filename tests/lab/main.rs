@@ -14,6 +14,13 @@ mod demo;
 mod room;
 mod runner;
 mod scenarios;
+#[path = "../scenarios_runner/mod.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests/scenarios.rs uses the rest; helpers of tests stand outside of them"
+)]
+mod scenarios_runner;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "tests/cluster uses the rest")]
 mod support;

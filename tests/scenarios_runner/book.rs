@@ -139,7 +139,8 @@ pub(crate) struct Ask {
     pub(crate) kind: String,
     #[serde(default)]
     pub(crate) mac: Option<String>,
-    /// Hardware address in hex where it is not Ethernet's.
+    /// Hardware address in hex where it is not Ethernet's; a `lease-query` needs
+    /// neither.
     #[serde(default)]
     pub(crate) chaddr: Option<String>,
     #[serde(default = "one")]
@@ -169,6 +170,9 @@ pub(crate) struct Ask {
     /// Hex bytes after the options, before END.
     #[serde(default)]
     pub(crate) tail: String,
+    /// Nothing stands where the cookie and the options are, as before RFC 1048.
+    #[serde(default)]
+    pub(crate) no_cookie: bool,
 }
 
 /// Options by name, or `option-N`; see `options.rs` for the names.
@@ -204,6 +208,8 @@ pub(crate) struct ReplyWant {
     pub(crate) sname: String,
     #[serde(default)]
     pub(crate) file: String,
+    /// Whose lease it is, where a relay asked; the asker's own where absent.
+    pub(crate) chaddr: Option<String>,
     /// These must be so; others may be there.
     #[serde(default)]
     pub(crate) options: Options,

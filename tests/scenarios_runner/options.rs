@@ -18,15 +18,17 @@ enum Form {
 }
 
 /// Names as in RFC 2132 and the RFCs that came after it.
-const NAMES: [(&str, u8, Form); 41] = [
+const NAMES: [(&str, u8, Form); 50] = [
     ("subnet-mask", 1, Form::Addresses),
     ("time-offset", 2, Form::Numbers(4)),
     ("routers", 3, Form::Addresses),
     ("dns-servers", 6, Form::Addresses),
+    ("log-servers", 7, Form::Addresses),
     ("host-name", 12, Form::Text),
     ("domain-name", 15, Form::Text),
     ("mtu", 26, Form::Numbers(2)),
     ("broadcast-address", 28, Form::Addresses),
+    ("static-routes", 33, Form::Addresses),
     ("ntp-servers", 42, Form::Addresses),
     ("vendor-options", 43, Form::Bytes),
     ("requested-address", 50, Form::Addresses),
@@ -44,10 +46,14 @@ const NAMES: [(&str, u8, Form); 41] = [
     ("tftp-server", 66, Form::Text),
     ("boot-file", 67, Form::Text),
     ("user-class", 77, Form::Text),
+    ("fqdn", 81, Form::Bytes),
     ("relay-info", 82, Form::Bytes),
+    ("last-transaction", 91, Form::Numbers(4)),
+    ("associated-ip", 92, Form::Addresses),
     ("architecture", 93, Form::Numbers(2)),
     ("interface-id", 94, Form::Bytes),
     ("machine-id", 97, Form::Bytes),
+    ("captive-portal", 114, Form::Text),
     ("subnet-selection", 118, Form::Addresses),
     ("domain-search", 119, Form::Bytes),
     ("routes", 121, Form::Bytes),
@@ -60,6 +66,9 @@ const NAMES: [(&str, u8, Form); 41] = [
     ("option-249", 249, Form::Bytes),
     ("option-254", 254, Form::Bytes),
     ("vendor-124", 124, Form::Bytes),
+    ("vendor-125", 125, Form::Bytes),
+    ("capwap", 138, Form::Addresses),
+    ("option-252", 252, Form::Text),
 ];
 
 /// The bytes of named options by code; `None` where one must be absent.

@@ -9,7 +9,7 @@ use super::options;
 
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const OPTIONS: usize = 240;
-const TYPES: [(&str, u8); 9] = [
+const TYPES: [(&str, u8); 13] = [
     ("discover", 1),
     ("offer", 2),
     ("request", 3),
@@ -19,6 +19,10 @@ const TYPES: [(&str, u8); 9] = [
     ("release", 7),
     ("inform", 8),
     ("force-renew", 9),
+    ("lease-query", 10),
+    ("lease-unassigned", 11),
+    ("lease-unknown", 12),
+    ("lease-active", 13),
 ];
 
 /// Options by code, their parts joined.
@@ -33,6 +37,8 @@ pub(crate) struct Packet {
     pub(crate) siaddr: Ipv4Addr,
     pub(crate) sname: String,
     pub(crate) file: String,
+    /// The hardware address, in hex.
+    pub(crate) chaddr: String,
     pub(crate) options: Joined,
 }
 
@@ -41,6 +47,7 @@ pub(crate) fn build(ask: &Ask) -> Result<Vec<u8>, String> {
     let chaddr = match (&ask.mac, &ask.chaddr) {
         (Some(mac), None) => options::unhex(mac)?,
         (None, Some(chaddr)) => options::unhex(chaddr)?,
+        (None, None) if ask.kind == "lease-query" => Vec::new(),
         _ => return Err("name one of `mac` and `chaddr`".to_owned()),
     };
     let mut packet = vec![
@@ -58,6 +65,10 @@ pub(crate) fn build(ask: &Ask) -> Result<Vec<u8>, String> {
     packet.extend(padded(chaddr, 16)?);
     packet.extend(padded(field(&ask.in_sname)?, 64)?);
     packet.extend(padded(field(&ask.in_file)?, 128)?);
+    if ask.no_cookie {
+        packet.resize(300, 0);
+        return Ok(packet);
+    }
     packet.extend(COOKIE);
     if ask.kind != "bootp" {
         let code = TYPES.iter().find(|(name, _)| *name == ask.kind);
@@ -88,12 +99,7 @@ pub(crate) fn take_apart(packet: &[u8], request: &[u8]) -> Result<Packet, String
         packet.len() <= limit(request)?,
     )?;
     at_least("op is not BOOTREPLY", packet[0] == 2)?;
-    for (what, range) in [
-        ("htype, hlen", 1..3),
-        ("xid", 4..8),
-        ("giaddr", 24..28),
-        ("chaddr", 28..44),
-    ] {
+    for (what, range) in [("xid", 4..8), ("giaddr", 24..28)] {
         let same = packet[range.clone()] == request[range];
         at_least(
             &format!("{what} is not the request's (RFC 2131 table 3)"),
@@ -103,12 +109,30 @@ pub(crate) fn take_apart(packet: &[u8], request: &[u8]) -> Result<Packet, String
     at_least("hops is not zero", packet[3] == 0)?;
     at_least("secs is not zero", packet[8..10] == [0, 0])?;
     at_least("there is no cookie", packet[236..240] == COOKIE)?;
-    let (options, order) = walk(&packet[OPTIONS..])?;
-    let [code] = options.get(&53).map_or(&[][..], Vec::as_slice) else {
-        return Err("    option 53 is absent\n".to_owned());
+    let (mut options, order) = walk(&packet[OPTIONS..])?;
+    let kind = match options.get(&53).map(Vec::as_slice) {
+        Some([code]) => {
+            let kind = TYPES.iter().find(|(_, known)| known == code);
+            kind.map_or("unknown", |(name, _)| *name).to_owned()
+        }
+        None if is_bootp(request) => "bootp-reply".to_owned(),
+        _ => return Err("    option 53 is absent\n".to_owned()),
     };
-    let kind = TYPES.iter().find(|(_, known)| known == code);
-    let kind = kind.map_or("unknown", |(name, _)| *name).to_owned();
+    if kind == "bootp-reply" {
+        let own = (50..60).find(|code| options.contains_key(code));
+        at_least(
+            "an option of DHCP's own is there (RFC 1534 section 2)",
+            own.is_none(),
+        )?;
+    }
+    // A relay is told of somebody else's hardware.
+    if kind != "lease-active" {
+        let same = packet[1..3] == request[1..3] && packet[28..44] == request[28..44];
+        at_least(
+            "htype, hlen or chaddr is not the request's (RFC 2131 table 3)",
+            same,
+        )?;
+    }
     let mut flags = [request[10], request[11]];
     if kind == "nak" && request[24..28] != [0; 4] {
         flags[0] |= 0x80;
@@ -121,16 +145,39 @@ pub(crate) fn take_apart(packet: &[u8], request: &[u8]) -> Result<Packet, String
         let last = order.last() == Some(&82);
         at_least("option 82 is not last (RFC 3046 section 2.2)", last)?;
     }
+    let (sname, file) = (&packet[44..108], &packet[108..236]);
+    let overload = options.get(&52).map_or(0, |data| data[0]);
+    let mut held = |bit: u8, what: &str, field: &[u8]| {
+        if overload & bit == 0 {
+            return text(what, field);
+        }
+        for (code, data) in walk(field)?.0 {
+            if options.insert(code, data).is_some() {
+                return Err(format!("    option {code} is there twice\n"));
+            }
+        }
+        Ok(String::new())
+    };
+    let (file, sname) = (held(1, "file", file)?, held(2, "sname", sname)?);
     let address = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
+    let hardware = 28..28 + usize::from(packet[2]).min(16);
     Ok(Packet {
         kind,
         ciaddr: address(12),
         yiaddr: address(16),
         siaddr: address(20),
-        sname: text("sname", &packet[44..108])?,
-        file: text("file", &packet[108..236])?,
+        sname,
+        file,
+        chaddr: options::hex(&packet[hardware]),
         options,
     })
+}
+
+/// Whether a request has no message type (RFC 951).
+fn is_bootp(request: &[u8]) -> bool {
+    let field = request.get(OPTIONS..).unwrap_or_default();
+    let is_plain = request.get(236..240) != Some(&COOKIE);
+    is_plain || walk(field).is_ok_and(|(options, _)| !options.contains_key(&53))
 }
 
 /// The options of a packet's field up to END, joined (RFC 3396), and in which
@@ -167,8 +214,12 @@ fn walk(field: &[u8]) -> Result<(Joined, Vec<u8>), String> {
     Ok((options, order))
 }
 
-/// Option 57 less the heads of IP and UDP; 548 without (RFC 2131 section 2).
+/// Option 57 less the heads of IP and UDP; 548 without (RFC 2131 section 2); the
+/// 300 bytes of BOOTP (RFC 1542 section 2.1).
 fn limit(request: &[u8]) -> Result<usize, String> {
+    if is_bootp(request) {
+        return Ok(300);
+    }
     let field = request.get(OPTIONS..).unwrap_or_default();
     // A request need not end in good order.
     let options = walk(field).map(|(options, _)| options).unwrap_or_default();

@@ -16,6 +16,7 @@ use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
 use reveille::lease::{Authority, LeaseState, LeaseTable, Shares, SilentReason};
+use reveille::packets::Datagram;
 use reveille::script::BootKey;
 use reveille::snapshot::{Acquaintances as _, HttpsDoor, ObjectName, Settings, Snapshot, compile};
 use reveille::standalone::read_text;
@@ -54,6 +55,8 @@ pub(crate) struct Stage {
     now: Millis,
     authority: Authority,
     wire: Wire,
+    /// DHCP packets of the last step.
+    pub(crate) packets: Vec<Datagram>,
 }
 
 // === impl Stage ===
@@ -106,6 +109,7 @@ impl Stage {
             now: START,
             authority: world.authority.map(authority).unwrap_or_default(),
             wire: Wire::default(),
+            packets: Vec::new(),
         })
     }
 
@@ -200,8 +204,13 @@ impl Stage {
             authority: self.authority,
         };
         let decision = decide(&self.snapshot, &self.table, arrival, &request);
+        let own = step.boot_port.map_or(67, |_| 4011);
+        let (from, to) = (arrival.from, SocketAddrV4::new(self.server, own));
+        self.note(from, to, bytes);
         if let Some(mac) = request.client.mac {
-            self.told.insert(mac, tells(&request, &decision), self.now);
+            if let Some(told) = tells(&request, &decision) {
+                self.told.insert(mac, told, self.now);
+            }
         }
         self.table.apply_all(&decision.changes);
         if let Some(want) = &step.probes {
@@ -229,6 +238,14 @@ impl Stage {
             (Outcome::Reply(reply), Some(want)) => {
                 self.tell(&request, &decision, reply);
                 let packet = reply.encode(&request).map_err(|error| error.to_string())?;
+                let to = match reply.destination {
+                    Destination::Relay(to) | Destination::Asker(to) => to,
+                    Destination::Client(address) | Destination::Hardware { address, .. } => {
+                        SocketAddrV4::new(address, 68)
+                    }
+                    Destination::Broadcast => SocketAddrV4::new(Ipv4Addr::BROADCAST, 68),
+                };
+                self.note(SocketAddrV4::new(self.server, own), to, &packet);
                 let got = take_apart(&packet, bytes)?;
                 if want.at_most.is_some_and(|most| packet.len() > most) {
                     return Err(format!("    the packet has {} bytes", packet.len()));
@@ -236,6 +253,16 @@ impl Stage {
                 check_reply(want, &got, reply.destination)
             }
         }
+    }
+
+    /// Keeps a packet for those who read what was said.
+    fn note(&mut self, from: SocketAddrV4, to: SocketAddrV4, bytes: &[u8]) {
+        self.packets.push(Datagram {
+            at: self.now,
+            from: (*from.ip(), from.port()),
+            to: (*to.ip(), to.port()),
+            payload: bytes.to_vec(),
+        });
     }
 
     /// Tells the timeline of a reply, as the engine does.
@@ -248,12 +275,15 @@ impl Stage {
         let next = decision.boot.as_ref().map(|boot| boot.next.clone());
         let fact = match reply.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
-            ReplyKind::Ack => Fact::Ack {
+            ReplyKind::Ack | ReplyKind::Bootp => Fact::Ack {
                 client,
                 address,
                 next: next.unwrap_or(NextStep::Nothing),
             },
-            ReplyKind::Nak => return,
+            ReplyKind::Nak
+            | ReplyKind::LeaseUnassigned
+            | ReplyKind::LeaseUnknown
+            | ReplyKind::LeaseActive => return,
         };
         let known = self.known(mac, address);
         let at = self.now;
@@ -517,6 +547,7 @@ fn check_reply(want: &ReplyWant, got: &Packet, destination: Destination) -> Resu
         siaddr,
         sname,
         file,
+        chaddr,
         options,
         all_options,
         at_most: _,
@@ -531,6 +562,11 @@ fn check_reply(want: &ReplyWant, got: &Packet, destination: Destination) -> Resu
         &got.sname,
         &got.file,
     ]);
+    if let Some(chaddr) = chaddr {
+        let hex = options::hex(&options::unhex(chaddr)?);
+        wanted.insert("chaddr".to_owned(), hex);
+        found.insert("chaddr".to_owned(), got.chaddr.clone());
+    }
     let absent = "(absent)".to_owned();
     for (code, data) in encode(all_options.as_ref().unwrap_or(options))? {
         let name = options::name(code);

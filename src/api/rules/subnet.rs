@@ -49,6 +49,7 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     all.extend(classes());
     all.extend(ranges("relays"));
     all.extend(ranges("exclude"));
+    all.extend(ranges("leaseQueries"));
     all.extend([at("routes").list(List::Atomic), host("routes[].via")]);
     all
 }

@@ -1,6 +1,6 @@
 //! `/explain`: why a machine gets what it gets.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -19,6 +19,8 @@ pub struct ExplainQuery {
     pub packet: Option<String>,
     /// Where the packet was sent to.
     pub to: Option<Ipv4Addr>,
+    /// Who asked, where the packet was sent to UDP 4011: address and port.
+    pub asker: Option<SocketAddrV4>,
     /// The Subnet.
     pub subnet: Option<String>,
     /// As what the machine asks.

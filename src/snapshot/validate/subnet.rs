@@ -52,6 +52,7 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
     addresses(&mut found, spec);
     dhcp::ranges(&mut found, "relays", &spec.relays);
     dhcp::ranges(&mut found, "exclude", &spec.exclude);
+    dhcp::ranges(&mut found, "leaseQueries", &spec.lease_queries);
     dhcp::options(&mut found, "/spec/options", &spec.options);
     dhcp::classes(&mut found, spec);
     for (index, domain) in spec.dns.search.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod discovery;
+mod explain;
 mod faults;
 mod figures;
 mod fixtures;
@@ -113,6 +114,7 @@ pub(crate) const ALL: &[Trial] = &[
     trial("replicas-without", &[], OWN, replicas::without),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
+    trial("explain", &[], SHARED, explain::resources),
     trial("artifact", &[], SHARED, artifacts::arrives),
     trial("discovery", &[], SHARED, discovery::waits_for_approval),
     trial("machine-woken", &[MACHINES], SHARED, wakes::woken),

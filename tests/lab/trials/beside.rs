@@ -78,7 +78,7 @@ pub(super) fn dnsmasq(site: &mut Site) -> Result<Vec<String>> {
     ])
 }
 
-/// dnsmasq and Kea take what `reveille foreign` prints, and tell machines themselves then what to boot.
+/// dnsmasq and Kea take what `reveille explain --foreign` prints, and tell machines themselves then what to boot.
 pub(super) fn foreign(site: &mut Site) -> Result<Vec<String>> {
     site.write(
         "subnet.yaml",
@@ -89,7 +89,7 @@ pub(super) fn foreign(site: &mut Site) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for kind in [Kind::Dnsmasq, Kind::Kea] {
         let name = if kind == Kind::Kea { "kea" } else { "dnsmasq" };
-        let output = site.reveille(&["foreign", name, "--server", "192.0.2.1"])?;
+        let output = site.reveille(&["explain", "--foreign", name, "--server", "192.0.2.1"])?;
         ensure!(output.status.success(), "{}", said(&output));
         let mut foreign = match kind {
             Kind::Dnsmasq => Foreign::plug(kind, &site.folder)?,

@@ -4,6 +4,7 @@
 mod artifacts;
 mod bad_state;
 mod beside;
+mod book;
 mod clients;
 mod discovery;
 mod drain;
@@ -40,7 +41,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 25] = [
+pub(crate) const ALL: [Trial; 26] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -81,6 +82,7 @@ pub(crate) const ALL: [Trial; 25] = [
     trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("arm64-loader", &[], artifacts::arm64),
+    trial("book-by-tshark", &["tshark"], book::is_well_formed),
     trial("port-taken", &[], ports::taken),
     trial(
         "unprivileged",

@@ -15,7 +15,7 @@ pub const MOST: u16 = 60;
 /// who makes them up is not held by a count of each.
 const MAX_COUNTED: usize = 16_384;
 
-/// Counts requests by hardware address. Bounded.
+/// Counts requests by hardware address, or by that of IPv6. Bounded.
 #[derive(Debug, Default)]
 pub struct Rates {
     since: Millis,
@@ -25,14 +25,19 @@ pub struct Rates {
 impl Rates {
     /// Whether `request` may be looked at.
     pub(super) fn admit(&mut self, now: Millis, request: &Request) -> bool {
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(&request.chaddr) {
+            *to = *from;
+        }
+        self.admits(now, key)
+    }
+
+    /// The same for whoever `key` is of.
+    pub(super) fn admits(&mut self, now: Millis, key: [u8; 16]) -> bool {
         let over = now.since(self.since) >= SPAN || now < self.since;
         if over || self.counts.len() >= MAX_COUNTED {
             self.counts.clear();
             self.since = now;
-        }
-        let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(&request.chaddr) {
-            *to = *from;
         }
         let count = self.counts.entry(key).or_default();
         *count = count.saturating_add(1);

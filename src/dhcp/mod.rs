@@ -35,3 +35,4 @@ pub mod server;
 pub mod socket;
 pub mod story;
 mod upkeep;
+pub mod v6;

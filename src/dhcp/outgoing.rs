@@ -100,7 +100,7 @@ impl Outgoing {
         tools
             .story
             .keep_reply(at, whose, self.door.socket.link(), reply);
-        let (client, address) = (self.client, self.address);
+        let (client, address) = (self.client, self.address.into());
         let fact = match self.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
             ReplyKind::Ack => Fact::Ack {

@@ -255,7 +255,7 @@ fn script(
     let reply = exchange.reply.as_ref()?;
     let url = reply.option(crate::dhcp::option::BOOT_FILE)?.to_owned();
     let caller = Caller {
-        address: reply.yiaddr,
+        address: reply.yiaddr.into(),
         mac: Some(mac),
         told: world.told,
     };
@@ -297,7 +297,7 @@ fn fetch(
     url: &str,
 ) -> Option<Result<Route, Refused>> {
     let http = Urls {
-        server,
+        server: server.into(),
         port: world.snapshot.http_port,
         tls: false,
     };

@@ -247,7 +247,7 @@ impl<L: Into<Arc<Lease>>> FromIterator<L> for LeaseTable {
 // === impl Counts ===
 
 impl Counts {
-    const fn of(&mut self, state: LeaseState) -> &mut usize {
+    pub(super) const fn of(&mut self, state: LeaseState) -> &mut usize {
         match state {
             LeaseState::Bound => &mut self.bound,
             LeaseState::Offered => &mut self.offered,

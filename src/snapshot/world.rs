@@ -4,7 +4,7 @@
 //! Core: pure, and total.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::names::namespace_of;
@@ -53,6 +53,12 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
             problems,
         );
         class_pools(subnet, object, problems);
+        networks6(
+            subnet,
+            object,
+            served.get(..index).unwrap_or_default(),
+            problems,
+        );
         let interface = subnet.spec.interface.as_deref().unwrap_or_default();
         let older = interfaces.get(interface).copied();
         if let Some(older) = older.filter(|older| older.namespace != object.namespace) {
@@ -81,6 +87,48 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
                     ),
                 );
             }
+        }
+    }
+}
+
+/// The same of IPv6, where one interface has one network besides: nothing in a
+/// machine's question tells two apart.
+fn networks6(
+    subnet: &Subnet,
+    object: &ObjectRef,
+    older: &[(&Subnet, ObjectRef)],
+    problems: &mut Vec<Problem>,
+) {
+    let Some(network) = &subnet.spec.ipv6 else {
+        return;
+    };
+    let older = older
+        .iter()
+        .filter_map(|(other, at)| Some((other, other.spec.ipv6.as_ref()?, at)));
+    for (other, theirs, at) in older {
+        let (net, their) = (network.cidr.net(), theirs.cidr.net());
+        if net.contains(&their) || their.contains(&net) {
+            let what = format!("{} overlaps {} of {at}", network.cidr, theirs.cidr);
+            let cure = "make the networks disjoint";
+            problems.push(
+                Problem::error(object, "/spec/ipv6/cidr", "SubnetsOverlap", what, cure).with(
+                    at,
+                    "/spec/ipv6/cidr",
+                    "the other network",
+                ),
+            );
+        }
+        let interface = subnet.spec.interface.as_ref();
+        if interface.is_some() && interface == other.spec.interface.as_ref() {
+            let what = format!("{at} serves IPv6 on this interface already");
+            let cure = "write one `ipv6` for an interface";
+            problems.push(
+                Problem::error(object, "/spec/ipv6", "InterfaceTaken", what, cure).with(
+                    at,
+                    "/spec/ipv6",
+                    "served here",
+                ),
+            );
         }
     }
 }
@@ -251,7 +299,7 @@ fn not_there(
 /// seen first: there may be a hundred thousand machines, and few conflicts.
 fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
     let mut macs: HashMap<(&str, MacAddress), (usize, usize)> = HashMap::new();
-    let mut ips: HashMap<(&str, Ipv4Addr), (usize, usize)> = HashMap::new();
+    let mut ips: HashMap<(&str, IpAddr), (usize, usize)> = HashMap::new();
     let mut names: HashMap<(&str, &str, String), usize> = HashMap::new();
     let object = |at: usize| {
         let machine = machines.get(at);
@@ -286,16 +334,22 @@ fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
                 let what = format!("{} has the MAC {} already", first.0, interface.mac);
                 problems.push(twice("DuplicateMac", what, &first, &here));
             }
-            let Some(ip) = interface.ip else { continue };
-            let first = *ips.entry((namespace, ip)).or_insert(here);
-            if first.0 != at {
-                let (first, here) = (place(first, "ip"), place(here, "ip"));
-                let what = format!("{} has the address {ip} already", first.0);
-                problems.push(twice("DuplicateIp", what, &first, &here));
+            let own = [
+                ("ip", interface.ip.map(IpAddr::V4)),
+                ("ipv6", interface.ipv6.map(IpAddr::V6)),
+            ];
+            let own = own.into_iter().filter_map(|(field, ip)| Some((field, ip?)));
+            for (field, ip) in own {
+                let first = *ips.entry((namespace, ip)).or_insert(here);
+                if first.0 != at {
+                    let (first, here) = (place(first, field), place(here, field));
+                    let what = format!("{} has the address {ip} already", first.0);
+                    problems.push(twice("DuplicateIp", what, &first, &here));
+                }
             }
         }
         for (index, reservation) in machine.spec.reservations.iter().enumerate() {
-            let ip = reservation.ip;
+            let ip = IpAddr::V4(reservation.ip);
             let (first, nth) = *ips.entry((namespace, ip)).or_insert((at, usize::MAX));
             if first != at {
                 let here = (object(at), format!("/spec/reservations/{index}/ip"));

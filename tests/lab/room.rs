@@ -24,6 +24,9 @@ const SOURCES: &str = "sources";
 /// The folder of manifests that boot by a signed shim and GRUB.
 const SECURE_BOOT: &str = "secure-boot";
 
+/// The manifests of a network with IPv6.
+const IPV6: &str = "ipv6";
+
 /// The manifests whose profile is fetched by HTTPS.
 const OVER_HTTPS: &str = "over-https";
 
@@ -57,6 +60,9 @@ impl Room {
             ns::own_run(folder)?;
         }
         ns::furnish()?;
+        if manifests.ends_with(IPV6) {
+            ns::furnish_v6()?;
+        }
         let foreign = foreign.map(|kind| {
             let mut foreign = Foreign::plug(kind, folder)?;
             foreign.start()?;
@@ -74,7 +80,7 @@ impl Room {
                 std::fs::copy(signed.join(name), to).context("signed loaders")?;
             }
         }
-        if manifests.ends_with(SOURCES) {
+        if manifests.ends_with(SOURCES) || manifests.ends_with(IPV6) {
             other_sources(&assets, &folder.join("artifacts"))?;
         }
         let mut server = Launch::serve(manifests, &assets.loaders, folder, log)?;

@@ -83,7 +83,7 @@ const PROXY: [Machine; 5] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 28] = [
+pub(crate) const ALL: [Scenario; 30] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -117,6 +117,8 @@ pub(crate) const ALL: [Scenario; 28] = [
         system_loaders: false,
         beside: None,
     },
+    over_ipv6("efi-by-http6", "52:54:00:00:00:42", Firmware::UefiHttp6),
+    over_ipv6("efi-by-tftp6", "52:54:00:00:00:41", Firmware::UefiPxe6),
     Scenario {
         name: "secure-boot",
         manifests: "tests/lab/manifests/secure-boot",
@@ -341,6 +343,22 @@ const fn source(
         expected: Expected::Source(source),
         system_loaders: false,
         beside: None,
+    }
+}
+
+/// A machine whose firmware knows IPv6 alone, and loads what it boots itself.
+const fn over_ipv6(name: &'static str, mac: &'static str, firmware: Firmware) -> Scenario {
+    Scenario {
+        manifests: "tests/lab/manifests/ipv6",
+        ..source(
+            name,
+            mac,
+            firmware,
+            linux(
+                ("uki", "console=ttyS0 hostname=uki"),
+                &["Offer", "Ack", "Efi", "HandOff"],
+            ),
+        )
     }
 }
 

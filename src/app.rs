@@ -284,6 +284,7 @@ impl App {
             rates: Rates::default(),
             duid: server_duid(&parts.config)?,
             standing: replica.ask(),
+            generation: 0,
         };
         let engine = Engine {
             queue: requests,

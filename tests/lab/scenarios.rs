@@ -83,7 +83,7 @@ const PROXY: [Machine; 5] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 30] = [
+pub(crate) const ALL: [Scenario; 31] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -114,6 +114,16 @@ pub(crate) const ALL: [Scenario; 30] = [
             ..machine("once", "52:54:00:00:00:22", Firmware::Bios)
         },
         expected: Expected::Once,
+        system_loaders: false,
+        beside: None,
+    },
+    Scenario {
+        name: "ipxe6",
+        manifests: "tests/lab/manifests/ipv6-router",
+        machine: machine("ipxe6", "52:54:00:00:00:43", Firmware::UefiPxe6),
+        expected: Expected::Linux {
+            loader: Some(".efi"),
+        },
         system_loaders: false,
         beside: None,
     },

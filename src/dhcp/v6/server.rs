@@ -49,6 +49,8 @@ pub struct Engine {
     pub duid: Vec<u8>,
     /// How this replica stands.
     pub standing: Ask,
+    /// The snapshot that was looked at last.
+    pub generation: u64,
 }
 
 /// What the engine works with; cheap to clone.
@@ -190,10 +192,13 @@ impl Engine {
         }
     }
 
-    fn count(&self, snapshot: &Snapshot) {
+    fn count(&mut self, snapshot: &Snapshot) {
         let gauge = &self.tools.story.metrics.addresses6;
-        // Those of Subnets that are gone are not shown for ever.
-        gauge.reset();
+        if self.generation != snapshot.generation {
+            self.generation = snapshot.generation;
+            // Those of Subnets that are gone are not shown for ever.
+            gauge.reset();
+        }
         let subnets = snapshot.subnets.iter();
         for subnet in subnets.filter(|subnet| subnet.spec.ipv6.is_some()) {
             let counts = self.table.counts(&subnet.key);

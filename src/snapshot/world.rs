@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::names::namespace_of;
 use super::select::ties;
-use super::{Inputs, identity, suggest};
+use super::{Inputs, identity, suggest, world6};
 use crate::api::{Kind, Machine, Mode, NameRef, ObjectRef, Problem, Subnet, SubnetSpec};
 use crate::boot::MacAddress;
 
@@ -30,6 +30,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     artifacts(inputs, &mut problems);
     machines(&inputs.machines, &mut problems);
     reservations(inputs, &mut problems);
+    world6::reservations(inputs, &mut problems);
     problems.extend(ties(inputs));
     problems
 }
@@ -53,7 +54,7 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
             problems,
         );
         class_pools(subnet, object, problems);
-        networks6(
+        world6::networks(
             subnet,
             object,
             served.get(..index).unwrap_or_default(),
@@ -87,48 +88,6 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
                     ),
                 );
             }
-        }
-    }
-}
-
-/// The same of IPv6, where one interface has one network besides: nothing in a
-/// machine's question tells two apart.
-fn networks6(
-    subnet: &Subnet,
-    object: &ObjectRef,
-    older: &[(&Subnet, ObjectRef)],
-    problems: &mut Vec<Problem>,
-) {
-    let Some(network) = &subnet.spec.ipv6 else {
-        return;
-    };
-    let older = older
-        .iter()
-        .filter_map(|(other, at)| Some((other, other.spec.ipv6.as_ref()?, at)));
-    for (other, theirs, at) in older {
-        let (net, their) = (network.cidr.net(), theirs.cidr.net());
-        if net.contains(&their) || their.contains(&net) {
-            let what = format!("{} overlaps {} of {at}", network.cidr, theirs.cidr);
-            let cure = "make the networks disjoint";
-            problems.push(
-                Problem::error(object, "/spec/ipv6/cidr", "SubnetsOverlap", what, cure).with(
-                    at,
-                    "/spec/ipv6/cidr",
-                    "the other network",
-                ),
-            );
-        }
-        let interface = subnet.spec.interface.as_ref();
-        if interface.is_some() && interface == other.spec.interface.as_ref() {
-            let what = format!("{at} serves IPv6 on this interface already");
-            let cure = "write one `ipv6` for an interface";
-            problems.push(
-                Problem::error(object, "/spec/ipv6", "InterfaceTaken", what, cure).with(
-                    at,
-                    "/spec/ipv6",
-                    "served here",
-                ),
-            );
         }
     }
 }

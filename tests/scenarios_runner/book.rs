@@ -196,6 +196,8 @@ pub(crate) struct Ask6 {
     pub(crate) unicast: bool,
     /// The server that it names: `ours`, or a DUID in hex.
     pub(crate) server: Option<String>,
+    /// The number of its first association, less 1.
+    pub(crate) before_iaid: u32,
     /// The addresses of each of its associations, which are numbered from 1.
     pub(crate) ia: Vec<Vec<Ipv6Addr>>,
     /// An association for temporary addresses.

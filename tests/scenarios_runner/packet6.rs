@@ -45,7 +45,9 @@ pub(crate) fn build(ask: &Ask6) -> Result<Vec<u8>, String> {
         Some(hex) => put(&mut packet, 2, &unhex(hex)?),
     }
     for (index, addresses) in ask.ia.iter().enumerate() {
-        let mut data = (index as u32 + 1).to_be_bytes().to_vec();
+        let mut data = (ask.before_iaid + u32::try_from(index).unwrap() + 1)
+            .to_be_bytes()
+            .to_vec();
         data.extend([0; 8]);
         for address in addresses {
             let mut inner = address.octets().to_vec();

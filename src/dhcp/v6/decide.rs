@@ -92,6 +92,8 @@ pub enum Ignored {
     NotToEveryone,
     /// It asks whether no address at all fits the link.
     NoAddress,
+    /// It asks for settings alone, and for addresses (RFC 8415 section 16.12).
+    AddressesAsked,
     /// It asks for nothing that an address could be lent for.
     NothingAsked,
     /// The lease table has nothing to say.
@@ -118,6 +120,7 @@ impl Ignored {
             Self::OtherServer => "other-server-chosen",
             Self::NotToEveryone => "not-sent-to-everyone",
             Self::NoAddress => "no-address-named",
+            Self::AddressesAsked => "addresses-asked",
             Self::NothingAsked => "nothing-asked",
             Self::Lease(reason) => reason.as_str(),
             Self::QueueFull => "queue-full",
@@ -461,6 +464,9 @@ impl Case<'_> {
 
     /// Section 18.3.6: settings, and no address.
     fn information(&self) -> Decision {
+        if !self.request.associations.is_empty() || !self.request.others.is_empty() {
+            return self.silent(Ignored::AddressesAsked);
+        }
         self.settings(ReplyKind::Reply, Options::new(), Lent::default())
     }
 

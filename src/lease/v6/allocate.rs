@@ -243,8 +243,16 @@ impl Case<'_> {
 
     /// Ends what this machine has at `address`.
     fn end(&self, address: Ipv6Addr, state: LeaseState, until: Millis) -> (Answer6, Vec<Change6>) {
-        let own = self.own_records().find(|lease| lease.address == address);
-        let Some(lease) = own.filter(|lease| lease.state_at(self.now) == LeaseState::Bound) else {
+        // UEFI asks twice when a router tells it to: its network stack and its PXE
+        // client, by associations of their own, and the first one's is given back
+        // while the other's is in use. The lease is whose who asked for it last.
+        let (duid, iaid) = (self.request.duid, self.request.iaid);
+        let own = self.own_records().find(|lease| {
+            lease.address == address
+                && lease.state_at(self.now) == LeaseState::Bound
+                && (lease.duid.as_slice(), lease.iaid) == (duid, iaid)
+        });
+        let Some(lease) = own else {
             return (Answer6::NoBinding(NoBinding::NotItsLease), Vec::new());
         };
         let ended = Change6::put(Lease6 {

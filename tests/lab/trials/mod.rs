@@ -8,6 +8,7 @@ mod clients;
 mod discovery;
 mod drain;
 mod interfaces;
+mod ipv6;
 mod kill;
 mod peers;
 mod ports;
@@ -40,7 +41,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 25] = [
+pub(crate) const ALL: [Trial; 26] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -79,6 +80,7 @@ pub(crate) const ALL: [Trial; 25] = [
     ),
     trial("auto-dnsmasq", &["dnsmasq"], beside::auto_dnsmasq),
     trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
+    trial("ipv6", &["dhclient"], ipv6::comes_and_goes),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("arm64-loader", &[], artifacts::arm64),
     trial("port-taken", &[], ports::taken),

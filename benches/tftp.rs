@@ -67,6 +67,7 @@ fn start_ours(runtime: &Runtime, dir: &Path) -> SocketAddr {
     let (sender, _events) = events::queue(&Meter::default()).unwrap();
     let config = TftpConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        only_v6: false,
         from: AnswerFrom::AnyPort,
         naming: Naming::default(),
         uploads: Uploads::default(),

@@ -241,6 +241,10 @@ def wire():
             ("sum by (type) (rate(reveille_dhcp_requests_total{S}[W]))", "{{type}}"))
     d.lines("Replies and silences", "What became of them: replies, and the names of silences.", "pps",
             ("sum by (outcome) (rate(reveille_dhcp_requests_total{S}[W]))", "{{outcome}}"))
+    d.lines("DHCPv6 by outcome", "Replies, why they gave no address, and the names of silences.", "pps",
+            ("sum by (outcome) (rate(reveille_dhcp6_requests_total{S}[W]))", "{{outcome}}"))
+    d.lines("IPv6 addresses", "Leases by state.", "short",
+            ("sum by (subnet, state) (reveille_dhcp6_addresses{S})", "{{subnet}} {{state}}"))
     d.lines("Answer time", "From a request's arrival to the moment its reply left: nine of ten are faster.", "s",
             (quantile(0.9, "type", "reveille_dhcp_answer_seconds"), "{{type}}"))
     d.lines("Not booted", "Answers without a boot file, by reason, and replies that could not be sent.", "cps",

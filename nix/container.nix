@@ -23,6 +23,7 @@ dockerTools.streamLayeredImage {
     ExposedPorts = {
       "67/udp" = { };
       "4011/udp" = { };
+      "547/udp" = { };
       "69/udp" = { };
       "80/tcp" = { };
     };

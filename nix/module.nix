@@ -139,6 +139,7 @@ let
     map (subnet: subnet.spec.interface) served
   );
   # Resources of a cluster are not known here.
+  serves6 = cfg.cluster.enable || lib.any (subnet: (subnet.spec.ipv6 or null) != null) served;
   proxies =
     cfg.cluster.enable
     || lib.any (
@@ -354,7 +355,8 @@ in
           67
           (portOf (value "tftp"))
         ]
-        ++ lib.optional proxies 4011;
+        ++ lib.optional proxies 4011
+        ++ lib.optional serves6 547;
         allowedTCPPorts = [ (portOf (value "http")) ];
       })
     );

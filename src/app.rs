@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admin::{AdminSources, Doors, bind_admin};
 use self::discovery::Ears;
-use self::listeners::start_dhcp;
+use self::listeners::{Doors6, start_dhcp};
 pub use self::metrics::metrics;
 use self::source::{Sources, Started};
 use crate::artifact::keep::Board;
@@ -37,12 +37,13 @@ use crate::dhcp::neighbours::Neighbours;
 use crate::dhcp::scout::Lookouts;
 use crate::dhcp::server::{Engine, Tools};
 use crate::dhcp::story::Story;
+use crate::dhcp::v6;
 use crate::discover::{self, DiscoveryMetrics};
 use crate::events;
 use crate::files::Roots;
 use crate::governor::{Governor, GovernorMetrics};
 use crate::http::{AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, shared_boot_key};
-use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, Usages};
+use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, LeaseTable6, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
@@ -223,9 +224,16 @@ impl App {
         };
         let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
 
-        let http = bind_http(&parts, &supervisor, answer_files.clone())?;
-        let https = bind_https(&parts, &supervisor, answer_files)?;
-        let tftp = bind_tftp(&parts, &supervisor)?;
+        let (web, secure) = bind_webs(&parts, &supervisor, &answer_files)?;
+        let (https, secure) = secure.unzip();
+        let (http, web) = web;
+        let tftp = tftp_config(&parts)?;
+        let doors6 = Doors6 {
+            http: web,
+            https: secure,
+            tftp: tftp.clone(),
+        };
+        let tftp = bind_tftp(&supervisor, tftp)?;
         let failing = Arc::new(AtomicBool::new(false));
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
@@ -257,6 +265,27 @@ impl App {
             chronicle,
             packets,
         };
+        let (queue6, requests6) = mpsc::channel(v6::server::QUEUE);
+        let engine6 = v6::server::Engine {
+            queue: requests6,
+            table: open_leases6(&store, &parts.leases),
+            tools: v6::server::Tools {
+                snapshots: parts.snapshots.clone(),
+                committer: store.committer(),
+                index: parts.leases.clone(),
+                recent: recent.clone(),
+                told: parts.told.clone(),
+                events: parts.events.clone(),
+                story: v6::server::Story {
+                    metrics: story.metrics.clone(),
+                    seldom: story.seldom.clone(),
+                },
+            },
+            rates: Rates::default(),
+            duid: server_duid(&parts.config)?,
+            standing: replica.ask(),
+            generation: 0,
+        };
         let engine = Engine {
             queue: requests,
             asks,
@@ -277,7 +306,13 @@ impl App {
             },
             rates: Rates::new(parts.config.dhcp.dhcp_rate),
         };
-        start_dhcp(&parts.config, &supervisor, engine, queue, parts.links);
+        start_dhcp(
+            &parts.config,
+            &supervisor,
+            (engine, queue),
+            (engine6, queue6, doors6),
+            parts.links,
+        );
         Ok(Self {
             supervisor,
             faults,
@@ -342,6 +377,20 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
     Ok((store, table, fresh))
 }
 
+/// The IPv6 leases of the store.
+fn open_leases6(store: &LeaseStore, index: &LeaseIndex) -> LeaseTable6 {
+    let table: LeaseTable6 = store.leases6().iter().cloned().collect();
+    for lease in store.leases6() {
+        index.apply_v6(&lease::Change6::put(Arc::clone(lease)));
+    }
+    table
+}
+
+/// What we call ourselves in DHCPv6.
+fn server_duid(config: &ServiceConfig) -> anyhow::Result<Vec<u8>> {
+    v6::duid::server_duid(&config.state).context("DHCPv6 has no name for this server")
+}
+
 /// Who booted once. The state folder is made where it is missing.
 fn open_spent(config: &ServiceConfig) -> anyhow::Result<Spent> {
     Spent::open(&config.state).context("which machines booted once is not known")
@@ -357,39 +406,35 @@ fn token_key(config: &ServiceConfig) -> anyhow::Result<BootKey> {
     boot_key(state).with_context(|| format!("boot tokens cannot be made in {}", state.display()))
 }
 
-fn bind_http(
-    parts: &Parts,
-    supervisor: &Supervisor,
-    files: AnswerFiles,
-) -> anyhow::Result<SocketAddr> {
-    let at = parts.config.http;
-    bind_web(parts, supervisor, ("http", "HTTP"), at, None, files)
-}
+/// The doors of HTTP and HTTPS.
+type WebDoors = ((SocketAddr, HttpConfig), Option<(SocketAddr, HttpConfig)>);
 
-/// HTTPS; `None` where it is off.
-fn bind_https(
+/// HTTP, and HTTPS where it is on; and what they were given.
+fn bind_webs(
     parts: &Parts,
     supervisor: &Supervisor,
-    files: AnswerFiles,
-) -> anyhow::Result<Option<SocketAddr>> {
-    let Some((at, tls)) = parts.config.tls.https.zip(tls::boot(parts, supervisor)?) else {
-        return Ok(None);
+    files: &AnswerFiles,
+) -> anyhow::Result<WebDoors> {
+    let config = http_config(parts, parts.config.http, None, files.clone());
+    let http = bind_web(supervisor, ("http", "HTTP"), config.clone())?;
+    let secured = parts.config.tls.https.zip(tls::boot(parts, supervisor)?);
+    let Some((at, tls)) = secured else {
+        return Ok(((http, config), None));
     };
-    bind_web(parts, supervisor, ("https", "HTTPS"), at, Some(tls), files).map(Some)
+    let secure = http_config(parts, at, Some(tls), files.clone());
+    let https = bind_web(supervisor, ("https", "HTTPS"), secure.clone())?;
+    Ok(((http, config), Some((https, secure))))
 }
 
-/// A port of HTTP for machines; its service's name, and its name for people.
-fn bind_web(
+fn http_config(
     parts: &Parts,
-    supervisor: &Supervisor,
-    (name, shown): (&'static str, &'static str),
     at: SocketAddrV4,
     tls: Option<Handshakes>,
     answer_files: AnswerFiles,
-) -> anyhow::Result<SocketAddr> {
+) -> HttpConfig {
     let settings = &parts.config.http_args;
-    let config = HttpConfig {
-        listen: at,
+    HttpConfig {
+        listen: at.into(),
         listing: settings.listing(),
         limits: settings.limits(),
         governor: parts.governor.clone(),
@@ -401,24 +446,34 @@ fn bind_web(
         answer_files,
         events: parts.events.clone(),
         metrics: parts.http.clone(),
-    };
+    }
+}
+
+/// A port of HTTP for machines; its service's name, and its name for people.
+fn bind_web(
+    supervisor: &Supervisor,
+    (name, shown): (&'static str, &'static str),
+    config: HttpConfig,
+) -> anyhow::Result<SocketAddr> {
+    let at = config.listen;
     let bind = move || {
         HttpServer::bind(config.clone())
             .map_err(|error| bind_error(Table::Tcp, shown, at, at.port(), &error))
     };
-    let first = bound(Table::Tcp, SocketAddr::V4(at), &bind)?;
+    let first = bound(Table::Tcp, at, &bind)?;
     let address = match &first {
         Some(first) => first.local_addr()?,
-        None => SocketAddr::V4(at),
+        None => at,
     };
     serve_bound(supervisor, name, first, bind, HttpServer::run);
     Ok(address)
 }
 
-fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAddr> {
+fn tftp_config(parts: &Parts) -> anyhow::Result<TftpConfig> {
     let (at, settings) = (parts.config.tftp, &parts.config.tftp_args);
-    let config = TftpConfig {
+    Ok(TftpConfig {
         listen: at,
+        only_v6: false,
         from: settings.answer_from(),
         naming: settings.naming(),
         uploads: settings.uploads(),
@@ -430,7 +485,11 @@ fn bind_tftp(parts: &Parts, supervisor: &Supervisor) -> anyhow::Result<SocketAdd
         told: parts.told.clone(),
         events: parts.events.clone(),
         metrics: TftpMetrics::register(&parts.registry)?,
-    };
+    })
+}
+
+fn bind_tftp(supervisor: &Supervisor, config: TftpConfig) -> anyhow::Result<SocketAddr> {
+    let at = config.listen;
     let bind = move || {
         TftpServer::bind(config.clone())
             .map_err(|error| bind_error(Table::Udp, "TFTP", at, at.port(), &error))

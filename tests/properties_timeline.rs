@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ use reveille::timeline::{
     PhoneHome, PhoneState, Purpose, Stage, StageRecord, Timeline, Transfer, Trouble,
 };
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// What comes in: an event, who the manifests say it is, milliseconds since
 /// the one before, and whether a sweep follows.

@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const MAC: MacAddress = MacAddress::new([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const BEGAN: u64 = 1_790_000_000_000;
 
 /// The first line and the body of what the collector got.

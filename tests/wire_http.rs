@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -1097,7 +1097,7 @@ spec:
     let released = Fact::Released(Release {
         boot,
         name: "meta-data".to_owned(),
-        address: Ipv4Addr::LOCALHOST,
+        address: Ipv4Addr::LOCALHOST.into(),
         bytes: 22,
     });
     assert_eq!(server.event(), released);
@@ -1202,7 +1202,7 @@ impl Server {
         leases.insert(Ipv4Addr::LOCALHOST, MAC);
         let registry = Meter::default();
         let mut config = HttpConfig {
-            listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             listing: Shown::AllBut(Vec::new()),
             limits: Limits::default(),
             governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),

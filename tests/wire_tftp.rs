@@ -1016,6 +1016,7 @@ fn config(tree: &Path, limits: TftpLimits) -> Parts {
     let (sender, events) = events::queue(&registry).unwrap();
     let config = TftpConfig {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        only_v6: false,
         from: AnswerFrom::AnyPort,
         naming: Naming::default(),
         uploads: Uploads::default(),

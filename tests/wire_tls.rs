@@ -9,7 +9,7 @@
 )]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -66,7 +66,7 @@ impl Door {
         let tls = Handshakes::new("boot-tls", shown, None, metrics).unwrap();
         let (events, _) = events::queue(&Meter::default()).unwrap();
         let config = HttpConfig {
-            listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             listing: Shown::AllBut(Vec::new()),
             limits: Limits::default(),
             governor: Governor::new(0, GovernorMetrics::register(&registry).unwrap()),

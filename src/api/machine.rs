@@ -1,7 +1,7 @@
 //! `Machine`: who boots.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -160,6 +160,10 @@ pub struct Interface {
     /// The address reserved for it. Default: one from the Subnet's pools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ipv4Addr>,
+    /// The IPv6 address reserved for it. Default: one from the Subnet's
+    /// `ipv6.pools`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
     /// The host name it is told (option 12).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -168,6 +172,17 @@ pub struct Interface {
     /// address and is sent to its disk. Default: true.
     #[serde(default = "yes")]
     pub netboot: bool,
+}
+
+impl Interface {
+    /// Whether `address` is reserved for it.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ip == Some(address),
+            IpAddr::V6(address) => self.ipv6 == Some(address),
+        }
+    }
 }
 
 /// Whether a machine boots from the network.

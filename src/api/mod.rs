@@ -13,6 +13,7 @@
 mod artifact;
 mod config;
 mod dhcp;
+mod ipv6;
 mod lease;
 mod machine;
 mod menu;
@@ -36,6 +37,7 @@ pub use self::dhcp::{
     AddressRange, ClassMatch, ClientClass, DhcpOption, LeaseIdentity, RESERVED_OPTIONS,
     Reservation, Route, id_bytes, unhex,
 };
+pub use self::ipv6::{Dns6, Ipv6Network, Pool6};
 pub use self::lease::{DhcpLease, DhcpLeaseSpec};
 pub use self::machine::{
     BootPolicy, BootSpec, Interface, LocalBoot, MAX_INTERFACES, Machine, MachineSpec,
@@ -52,7 +54,7 @@ pub use self::profile::{
     SelectorRequirement, Source,
 };
 pub use self::rules::Syntax;
-pub use self::scalar::{Cidr, Lifetime, ScalarError};
+pub use self::scalar::{Cidr, Cidr6, Lifetime, ScalarError};
 pub use self::status::{
     AddressCounts, BootProfileStatus, BootStatus, ForeignServer, MAX_STATUS_BOOTS, MachineFacts,
     MachineStatus, Phase, StageStatus, SubnetStatus,

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -62,6 +62,58 @@ impl FromStr for Cidr {
 }
 
 impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An IPv6 network such as `2001:db8:33::/64`; host bits must be zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cidr6(Ipv6Net);
+
+impl Cidr6 {
+    /// The network itself.
+    #[must_use]
+    pub const fn net(self) -> Ipv6Net {
+        self.0
+    }
+
+    /// Whether `address` lies in the network.
+    #[must_use]
+    pub fn contains(self, address: Ipv6Addr) -> bool {
+        self.0.contains(&address)
+    }
+
+    /// Whether `address` is one that a host may have here: not the routers'
+    /// anycast address (RFC 4291 section 2.6.1; RFC 6164 lets /127 and /128 use
+    /// all).
+    #[must_use]
+    pub fn is_host(self, address: Ipv6Addr) -> bool {
+        self.contains(address) && (self.0.prefix_len() >= 127 || address != self.0.network())
+    }
+}
+
+impl FromStr for Cidr6 {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let net: Ipv6Net = text.parse().map_err(|_| {
+            ScalarError(format!(
+                "`{text}` is not an IPv6 network such as 2001:db8:33::/64"
+            ))
+        })?;
+        if net.addr() == net.network() {
+            Ok(Self(net))
+        } else {
+            Err(ScalarError(format!(
+                "`{text}` has host bits set; the network is {}",
+                net.trunc()
+            )))
+        }
+    }
+}
+
+impl fmt::Display for Cidr6 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -166,6 +218,10 @@ text_scalar!(
     json_schema!({"type": "string", "format": "cidr", "pattern": r"^[0-9.]+/[0-9]+$"})
 );
 text_scalar!(
+    Cidr6,
+    json_schema!({"type": "string", "format": "cidr6", "pattern": r"^[0-9a-fA-F:]+/[0-9]+$"})
+);
+text_scalar!(
     Lifetime,
     json_schema!({"type": "string", "format": "duration", "pattern": "^([0-9]+[hms])+$"})
 );
@@ -189,6 +245,18 @@ mod tests {
         let error = "10.33.1.1/16".parse::<Cidr>().unwrap_err();
         assert!(error.0.contains("10.33.0.0/16"), "{error}");
         assert!("10.33.0.0".parse::<Cidr>().is_err());
+    }
+
+    #[test]
+    fn reads_ipv6_networks_without_host_bits() {
+        let cidr: Cidr6 = "2001:DB8:33::/64".parse().unwrap();
+        assert_eq!(cidr.to_string(), "2001:db8:33::/64");
+        assert!(cidr.is_host("2001:db8:33::1".parse().unwrap()));
+        assert!(!cidr.is_host("2001:db8:33::".parse().unwrap()));
+        assert!(!cidr.is_host("2001:db8:34::1".parse().unwrap()));
+        let error = "2001:db8::1/64".parse::<Cidr6>().unwrap_err();
+        assert!(error.0.contains("2001:db8::/64"), "{error}");
+        assert!("10.33.0.0/16".parse::<Cidr6>().is_err());
     }
 
     #[test]

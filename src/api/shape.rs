@@ -83,9 +83,12 @@ fn tidy(schema: &mut JSONSchemaProps, part: Part) {
     // Formats that a cluster does not know; it warns of them.
     if matches!(
         schema.format.as_deref(),
-        Some("uint16" | "uint32" | "uint64")
+        Some("uint8" | "uint16" | "uint32" | "uint64")
     ) {
         schema.format = Some("int64".to_owned());
+    }
+    if schema.format.as_deref() == Some("ip") {
+        schema.format = None;
     }
     for field in schema.properties.iter_mut().flatten() {
         tidy(field.1, part);

@@ -3,7 +3,7 @@
 //! Every field may be missing: an object that was never looked at has none,
 //! and an older version wrote fewer.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -126,7 +126,7 @@ pub struct MachineStatus {
     pub consumed_generation: Option<i64>,
     /// Its address: lent, or else reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// What its firmware said that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<Architecture>,
@@ -236,7 +236,7 @@ pub struct BootStatus {
     pub loader: Option<String>,
     /// The address that it got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// Milliseconds from its first packet to what was last seen.
     #[serde(default)]
     pub duration_ms: u64,

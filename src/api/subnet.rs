@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddressRange, Cidr, ClientClass, DhcpOption, LeaseIdentity, Lifetime, NameRef, Route,
-    SubnetStatus,
+    AddressRange, Cidr, ClientClass, DhcpOption, Ipv6Network, LeaseIdentity, Lifetime, NameRef,
+    Route, SubnetStatus,
 };
 
 /// A Subnet is one broadcast domain that Reveille serves: which interface,
@@ -66,6 +66,11 @@ pub struct SubnetSpec {
 
     /// The IPv4 network, such as `10.33.0.0/16`.
     pub cidr: Cidr,
+
+    /// The IPv6 network of the same link. With it DHCPv6 is served here (UDP
+    /// 547), whatever `mode` says of DHCPv4; without it no IPv6 port is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Network>,
 
     /// The interface that faces the machines: its name, an alternative name,
     /// or its MAC address. Several Subnets may name one: they share its wire,

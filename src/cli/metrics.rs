@@ -9,7 +9,14 @@ use crate::telemetry::{Described, MetricKind};
 /// The parts of the page: heading, and the words that names begin with.
 const PARTS: [(&str, &[&str]); 10] = [
     ("Boots", &["reveille_boot_", "reveille_boots_"]),
-    ("DHCP", &["reveille_dhcp_", "reveille_foreign_dhcp_"]),
+    (
+        "DHCP",
+        &[
+            "reveille_dhcp_",
+            "reveille_dhcp6_",
+            "reveille_foreign_dhcp_",
+        ],
+    ),
     ("Leases", &["reveille_lease_"]),
     ("TFTP", &["reveille_tftp_"]),
     ("HTTP", &["reveille_http_", "reveille_tls_"]),
@@ -96,7 +103,7 @@ const LABELS: [(&str, &str); 23] = [
     ),
     (
         "service",
-        "a part of the process; `dhcp@NAMESPACE/NAME` for each Subnet, `pxe@…` for its UDP 4011, `scout@…` for who looks out for other servers",
+        "a part of the process; `dhcp@NAMESPACE/NAME` for each Subnet, `pxe@…` for its UDP 4011, `dhcp6@…` for its DHCPv6, `scout@…` for who looks out for other servers",
     ),
     (
         "stage",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -185,7 +185,7 @@ impl RenderArgs {
             mac: interface.mac,
             address: interface.ip.or(lent).unwrap_or(first),
             urls: Urls {
-                server,
+                server: server.into(),
                 port: 80,
                 tls: false,
             },
@@ -251,7 +251,7 @@ impl RenderArgs {
 impl Seat<'_> {
     const fn caller(&self) -> Caller<'_> {
         Caller {
-            address: self.address,
+            address: IpAddr::V4(self.address),
             mac: Some(self.mac),
             told: &Preview,
         }

@@ -9,7 +9,7 @@ use super::options::{routes, static_routes, wants};
 use super::pxe::Vendor;
 use super::request::Request;
 use crate::api::{LoaderKind, LocalBoot, RomIpxe};
-use crate::boot::{ClientKind, MacAddress};
+use crate::boot::{Client, ClientKind, MacAddress};
 use crate::script::{SCRIPT_NAME, Urls};
 use crate::snapshot::{NoLoader, Plan, ProfileEntry, Snapshot, SubnetEntry, Verdict};
 use crate::timeline::{NextStep, Purpose};
@@ -27,6 +27,30 @@ pub struct BootAnswer {
     pub refused: Option<NoLoader>,
 }
 
+/// Who asks, as far as what it boots depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// What it is.
+    pub client: Client,
+    /// Whether it is an iPXE that says that it speaks HTTPS. DHCPv6 has no word
+    /// for that.
+    pub speaks_https: bool,
+    /// Whether it is an iPXE that says what it speaks (option 175), and HTTP is
+    /// not in it.
+    pub lacks_http: bool,
+}
+
+impl From<&Request> for Asker {
+    fn from(request: &Request) -> Self {
+        Self {
+            client: request.client,
+            speaks_https: request.ipxe_can(option::IPXE_HTTPS),
+            lacks_http: request.option(option::IPXE).is_some()
+                && !request.ipxe_can(option::IPXE_HTTP),
+        }
+    }
+}
+
 // === impl BootAnswer ===
 
 impl BootAnswer {
@@ -38,18 +62,18 @@ impl BootAnswer {
     }
 }
 
-/// What `client` is told to boot by `plan`. `loader_sent`: this machine was
+/// What `asker` is told to boot by `plan`. `loader_sent`: this machine was
 /// sent our loader a moment ago, so an iPXE that asks now is that one, not
 /// its ROM's.
 #[must_use]
 pub fn boot_answer(
     snapshot: &Snapshot,
     plan: &Plan<'_>,
-    request: &Request,
+    asker: &Asker,
     urls: &Urls,
     loader_sent: bool,
 ) -> BootAnswer {
-    let client = &request.client;
+    let client = &asker.client;
     let nothing = |next| BootAnswer {
         file: String::new(),
         next,
@@ -65,9 +89,9 @@ pub fn boot_answer(
         {
             profile
         }
-        (Verdict::Tell, _) => return ask_answer(snapshot, request, urls),
+        (Verdict::Tell, _) => return ask_answer(snapshot, asker, urls),
         (Verdict::Boot | Verdict::Local(_), _) => {
-            return local_answer(snapshot, plan, request, urls);
+            return local_answer(snapshot, plan, asker, urls);
         }
     };
     let refused = |reason| BootAnswer {
@@ -79,7 +103,7 @@ pub fn boot_answer(
         ClientKind::Ipxe => urls.of_profile(snapshot, Some(profile)),
         ClientKind::Plain | ClientKind::Pxe | ClientKind::HttpBoot => *urls,
     };
-    let fetches = match fetches_scripts(snapshot, profile, request, loader_sent) {
+    let fetches = match fetches_scripts(snapshot, profile, asker, loader_sent) {
         Ok(fetches) => fetches,
         Err(reason) => return refused(reason),
     };
@@ -158,19 +182,17 @@ fn script_of(
 fn fetches_scripts(
     snapshot: &Snapshot,
     profile: &ProfileEntry,
-    request: &Request,
+    asker: &Asker,
     loader_sent: bool,
 ) -> Result<bool, NoLoader> {
-    if request.client.kind != ClientKind::Ipxe {
+    if asker.client.kind != ClientKind::Ipxe {
         return Ok(true);
     }
     if !profile.https {
-        let says = request.option(option::IPXE).is_some();
-        let lacks = says && !request.ipxe_can(option::IPXE_HTTP);
-        return Ok(loader_sent || !lacks);
+        return Ok(loader_sent || !asker.lacks_http);
     }
     let own = snapshot.https.is_some_and(|https| https.trust.is_some());
-    match (request.ipxe_can(option::IPXE_HTTPS), loader_sent) {
+    match (asker.speaks_https, loader_sent) {
         (true, true) => Ok(true),
         (true, false) => Ok(!own),
         (false, true) => Err(NoLoader::LoaderWithoutHttps),
@@ -197,8 +219,8 @@ pub(super) fn trust_options(
 
 /// How a client that no profile is for gets to where it can be asked who it
 /// is: iPXE to its script, firmware to our loader.
-fn ask_answer(snapshot: &Snapshot, request: &Request, urls: &Urls) -> BootAnswer {
-    let client = &request.client;
+fn ask_answer(snapshot: &Snapshot, asker: &Asker, urls: &Urls) -> BootAnswer {
+    let client = &asker.client;
     let loader = client
         .architecture()
         .map(|architecture| snapshot.loaders.get(&architecture));
@@ -243,13 +265,8 @@ fn ask_answer(snapshot: &Snapshot, request: &Request, urls: &Urls) -> BootAnswer
 /// It is sent our loader, whose script exits; an old one that cannot do that
 /// ([`Snapshot::autoexec`]) is spared, and the firmware is told itself: PXE by
 /// a menu of one item, HTTP boot by a URL that is not there.
-fn local_answer(
-    snapshot: &Snapshot,
-    plan: &Plan<'_>,
-    request: &Request,
-    urls: &Urls,
-) -> BootAnswer {
-    let client = &request.client;
+fn local_answer(snapshot: &Snapshot, plan: &Plan<'_>, asker: &Asker, urls: &Urls) -> BootAnswer {
+    let client = &asker.client;
     let answer = |file: String, next, vendor| BootAnswer {
         file,
         next,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::answer::{
-    BootAnswer, boot_answer, boot_options, identity_options, lease_options, network_options,
+    Asker, BootAnswer, boot_answer, boot_options, identity_options, lease_options, network_options,
     trust_options,
 };
 use super::classes::{class_of, pools};
@@ -485,7 +485,7 @@ impl Case<'_> {
     /// What the client is told to boot, at whichever door it asks.
     pub(super) fn boot(&self) -> BootAnswer {
         let urls = Urls {
-            server: self.arrival.server,
+            server: self.arrival.server.into(),
             port: self.snapshot.http_port,
             tls: false,
         };
@@ -493,7 +493,13 @@ impl Case<'_> {
         // would be sent there again for ever.
         let elsewhere = self.next_server() != self.arrival.server;
         let loader_sent = self.arrival.loader_sent || elsewhere;
-        let boot = boot_answer(self.snapshot, &self.plan, self.request, &urls, loader_sent);
+        let boot = boot_answer(
+            self.snapshot,
+            &self.plan,
+            &Asker::from(self.request),
+            &urls,
+            loader_sent,
+        );
         match quirks::of(self.request).map(|quirk| quirk.does) {
             Some(Treatment::RaspberryPi(text)) => self.pi_answer(text),
             Some(Treatment::TakesFile | Treatment::AsksBootServer) | None => boot,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use crate::boot::{Architecture, FirmwareType, Transport};
@@ -145,7 +145,7 @@ impl Options<'_> {
 
     const fn urls(&self) -> Urls {
         Urls {
-            server: self.server,
+            server: IpAddr::V4(self.server),
             port: self.http_port,
             tls: false,
         }

@@ -19,7 +19,8 @@ const MOST_QUERIES: u16 = 600;
 /// who makes them up is not held by a count of each.
 const MAX_COUNTED: usize = 16_384;
 
-/// Counts requests by hardware address, and all of them. Bounded.
+/// Counts requests by hardware address, or by that of IPv6, and all of them.
+/// Bounded.
 #[derive(Debug, Default)]
 pub struct Rates {
     since: Millis,
@@ -62,8 +63,18 @@ impl Rates {
     /// # Errors
     /// [`Ignored::TooOften`], [`Ignored::TooMany`].
     pub(super) fn admit(&mut self, now: Millis, request: &Request) -> Result<(), Ignored> {
+        // A relay asks about machines: it is the relay that is counted.
+        let relay = request.giaddr.octets();
+        let (who, most): (&[u8], _) = match request.kind {
+            RequestKind::LeaseQuery => (&relay, MOST_QUERIES),
+            _ => (&request.chaddr, MOST),
+        };
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(who) {
+            *to = *from;
+        }
         // One that asks too often takes nothing from all others.
-        if !self.counts_as_usual(now, request) {
+        if !self.counts_as_usual(now, key, most) {
             return Err(Ignored::TooOften);
         }
         let bucket = self.all.as_mut();
@@ -74,21 +85,16 @@ impl Rates {
         }
     }
 
-    fn counts_as_usual(&mut self, now: Millis, request: &Request) -> bool {
+    /// Whether whoever `key` is of may be looked at.
+    pub(super) fn admits(&mut self, now: Millis, key: [u8; 16]) -> bool {
+        self.counts_as_usual(now, key, MOST)
+    }
+
+    fn counts_as_usual(&mut self, now: Millis, key: [u8; 16], most: u16) -> bool {
         let over = now.since(self.since) >= SPAN || now < self.since;
         if over || self.counts.len() >= MAX_COUNTED {
             self.counts.clear();
             self.since = now;
-        }
-        // A relay asks about machines: it is the relay that is counted.
-        let relay = request.giaddr.octets();
-        let (who, most): (&[u8], _) = match request.kind {
-            RequestKind::LeaseQuery => (&relay, MOST_QUERIES),
-            _ => (&request.chaddr, MOST),
-        };
-        let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(who) {
-            *to = *from;
         }
         let count = self.counts.entry(key).or_default();
         *count = count.saturating_add(1);

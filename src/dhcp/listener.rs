@@ -14,6 +14,7 @@ use super::destination::{BOOT_PORT, SERVER_PORT};
 use super::request::{MAX_PACKET, Request, RequestKind};
 use super::socket::{DhcpSocket, Received};
 use super::story::{Came, Story};
+use super::v6;
 use crate::api::{Cidr, Mode};
 use crate::clock::{self, Millis};
 use crate::net::{Link, Table, bind_error, find_link};
@@ -85,10 +86,11 @@ pub fn listener_name(subnet: &str) -> String {
 }
 
 /// The names of the services that may listen on `subnet`: DHCP, which always
-/// does, and PXE boot servers' port.
+/// does, PXE boot servers' port, and DHCPv6.
 #[must_use]
-pub fn listener_names(subnet: &str) -> [String; 2] {
-    [Port::Dhcp, Port::Boot].map(|port| port.service(subnet))
+pub fn listener_names(subnet: &str) -> [String; 3] {
+    let [dhcp, boot] = [Port::Dhcp, Port::Boot].map(|port| port.service(subnet));
+    [dhcp, boot, v6::listener::listener_name(subnet)]
 }
 
 // === impl Port ===

@@ -15,6 +15,10 @@ const ANSWERS: [f64; 12] = [
 pub struct DhcpMetrics {
     /// Requests by type and outcome: a reply's kind or the name of the silence.
     pub requests: IntCounterVec,
+    /// The same of DHCPv6.
+    pub requests6: IntCounterVec,
+    /// IPv6 addresses by Subnet and state.
+    pub addresses6: IntGaugeVec,
     /// From a request's arrival to the moment its reply left.
     pub answer_seconds: HistogramVec,
     /// Clients that may boot and got no file, by reason.
@@ -52,6 +56,23 @@ impl DhcpMetrics {
                     "requests",
                 ),
                 &["type", "outcome"],
+            )?,
+            requests6: meter.counters(
+                about(
+                    "reveille_dhcp6_requests_total",
+                    "DHCPv6 requests by type and outcome: the reply, why it gives no address, or the \
+                     name of the silence.",
+                    "requests",
+                ),
+                &["type", "outcome"],
+            )?,
+            addresses6: meter.gauges(
+                about(
+                    "reveille_dhcp6_addresses",
+                    "IPv6 addresses of a Subnet by state of their lease.",
+                    "addresses",
+                ),
+                &["subnet", "state"],
             )?,
             answer_seconds: meter.histograms(
                 about(

@@ -41,3 +41,4 @@ pub mod settings;
 pub mod socket;
 pub mod story;
 mod upkeep;
+pub mod v6;

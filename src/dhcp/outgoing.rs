@@ -98,7 +98,7 @@ impl Outgoing {
         let whose = (mac, self.machine.is_some());
         let reply = (self.kind, self.destination, self.packet.into());
         tools.story.keep_reply(at, whose, &self.door, reply);
-        let (client, address) = (self.client, self.address);
+        let (client, address) = (self.client, self.address.into());
         let fact = match self.kind {
             ReplyKind::Offer => Fact::Offer { client, address },
             ReplyKind::Ack | ReplyKind::Bootp => Fact::Ack {

@@ -136,7 +136,9 @@ impl Replica {
         (self.standing)()
     }
 
-    pub(super) fn ask(&self) -> Ask {
+    /// The question how it stands, for others to ask.
+    #[must_use]
+    pub fn ask(&self) -> Ask {
         Arc::clone(&self.standing)
     }
 

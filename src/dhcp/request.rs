@@ -390,21 +390,22 @@ pub(super) fn names_class(class: &[u8], wanted: &[u8]) -> bool {
 /// Option 93 is a list (RFC 4578 section 2.1); the first that we can boot
 /// counts. Without it, the vendor class may name one: `PXEClient:Arch:00007:…`.
 fn firmware(options: &BTreeMap<u8, Vec<u8>>) -> Option<FirmwareType> {
-    let listed: Vec<FirmwareType> = options
-        .get(&option::ARCHITECTURE)
-        .map(|data| {
-            data.chunks_exact(2)
-                .map(|pair| {
-                    FirmwareType(pair.iter().fold(0, |acc, byte| acc << 8 | u16::from(*byte)))
-                })
-                .collect()
-        })
-        .unwrap_or_default();
-    let bootable = listed.iter().find(|kind| kind.meaning().is_some());
-    bootable.or_else(|| listed.first()).copied().or_else(|| {
-        let class = options.get(&option::VENDOR_CLASS)?;
-        let text = std::str::from_utf8(class).ok()?;
-        let number = text.split(":Arch:").nth(1)?.get(..5)?;
-        number.parse().ok().map(FirmwareType)
-    })
+    let listed = options.get(&option::ARCHITECTURE);
+    let listed = listed.and_then(|data| listed_firmware(data));
+    listed.or_else(|| firmware_of_class(options.get(&option::VENDOR_CLASS)?))
+}
+
+/// The first of a list of architectures that we can boot, else its first.
+pub(super) fn listed_firmware(data: &[u8]) -> Option<FirmwareType> {
+    let number = |pair: &[u8]| pair.iter().fold(0, |acc, byte| acc << 8 | u16::from(*byte));
+    let listed = || data.chunks_exact(2).map(|pair| FirmwareType(number(pair)));
+    let bootable = listed().find(|kind| kind.meaning().is_some());
+    bootable.or_else(|| listed().next())
+}
+
+/// The architecture that a vendor class names.
+pub(super) fn firmware_of_class(class: &[u8]) -> Option<FirmwareType> {
+    let text = std::str::from_utf8(class).ok()?;
+    let number = text.split(":Arch:").nth(1)?.get(..5)?;
+    number.parse().ok().map(FirmwareType)
 }

@@ -326,7 +326,7 @@ impl Tools {
             }
             (Outcome::Ignored(Ignored::LeasedElsewhere), Some(boot)) => Fact::Ack {
                 client,
-                address: request.requested().unwrap_or(Ipv4Addr::UNSPECIFIED),
+                address: request.requested().unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
                 next: boot.next.clone(),
             },
             _ => return,

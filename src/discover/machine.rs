@@ -82,6 +82,7 @@ fn spec(mac: MacAddress) -> MachineSpec {
         interfaces: vec![Interface {
             mac,
             ip: None,
+            ipv6: None,
             hostname: None,
             netboot: true,
         }],

@@ -299,7 +299,7 @@ fn script(
     let reply = exchange.reply.as_ref()?;
     let url = reply.option(option::BOOT_FILE)?.to_owned();
     let caller = Caller {
-        address: reply.yiaddr,
+        address: reply.yiaddr.into(),
         mac: Some(mac),
         told: world.told,
     };
@@ -343,7 +343,7 @@ fn fetch(
     url: &str,
 ) -> Option<Result<Route, Refused>> {
     let http = Urls {
-        server,
+        server: server.into(),
         port: world.snapshot.http_port,
         tls: false,
     };

@@ -161,7 +161,21 @@ impl Door {
         limits: Limits,
         metrics: HttpMetrics,
     ) -> io::Result<Self> {
-        Ok(Self::new(name, bind_tcp(listen)?, limits, metrics))
+        Ok(Self::new(name, bind_tcp(listen, false)?, limits, metrics))
+    }
+
+    /// The same where an IPv6 address takes no IPv4.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub(super) fn bind_only(
+        name: &'static str,
+        listen: SocketAddr,
+        limits: Limits,
+        metrics: HttpMetrics,
+    ) -> io::Result<Self> {
+        let listener = bind_tcp(listen, listen.is_ipv6())?;
+        Ok(Self::new(name, listener, limits, metrics))
     }
 
     /// The address that was bound.
@@ -185,7 +199,23 @@ impl Door<TlsListener> {
         limits: Limits,
         metrics: HttpMetrics,
     ) -> io::Result<Self> {
-        let tcp = bind_tcp(listen)?;
+        let tcp = bind_tcp(listen, false)?;
+        let listener = TlsListener { tcp, handshakes };
+        Ok(Self::new(name, listener, limits, metrics))
+    }
+
+    /// The same where an IPv6 address takes no IPv4.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub(super) fn bind_tls_only(
+        name: &'static str,
+        listen: SocketAddr,
+        handshakes: Handshakes,
+        limits: Limits,
+        metrics: HttpMetrics,
+    ) -> io::Result<Self> {
+        let tcp = bind_tcp(listen, listen.is_ipv6())?;
         let listener = TlsListener { tcp, handshakes };
         Ok(Self::new(name, listener, limits, metrics))
     }

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -105,14 +106,17 @@ pub(super) struct LocalListener {
 
 // === TCP ===
 
-/// Binds a TCP port.
-pub(super) fn bind_tcp(listen: SocketAddr) -> io::Result<TcpListener> {
+/// Binds a TCP port. `only_v6`: an IPv6 address does not take IPv4 as well.
+pub(super) fn bind_tcp(listen: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = match listen {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     // Else a restart waits for the old connections to time out.
     socket.set_reuseaddr(true)?;
+    if only_v6 {
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
     socket.bind(listen)?;
     socket.listen(BACKLOG)
 }

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,8 +58,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the server needs.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Where it listens; port 0 takes any. IPv4: so are the addresses in scripts.
-    pub listen: SocketAddrV4,
+    /// Where it listens; port 0 takes any. An IPv6 address takes no IPv4.
+    pub listen: SocketAddr,
     /// Which folders are shown.
     pub listing: Shown,
     /// What it bears.
@@ -137,11 +137,11 @@ impl HttpServer {
             events,
             metrics,
         } = config;
-        let (at, counts) = (SocketAddr::V4(listen), metrics.clone());
+        let (at, counts) = (listen, metrics.clone());
         let secured = tls.is_some();
         let door = match tls {
-            None => BootDoor::Plain(Door::bind("boot", at, limits, counts)?),
-            Some(tls) => BootDoor::Tls(Door::bind_tls("boot-tls", at, tls, limits, counts)?),
+            None => BootDoor::Plain(Door::bind_only("boot", at, limits, counts)?),
+            Some(tls) => BootDoor::Tls(Door::bind_tls_only("boot-tls", at, tls, limits, counts)?),
         };
         let boot = Boot {
             snapshots,
@@ -253,12 +253,12 @@ impl Boot {
         let path = decode_path(head.uri.path()).map_err(Refusal::Target)?;
         exchange.path = without_token(&path);
         let server = Urls {
-            server: ipv4(caller.ends.local),
+            server: caller.ends.local.ip(),
             port: caller.ends.local.port(),
             tls: self.tls,
         };
         let asking = script::Caller {
-            address: ipv4(caller.ends.peer),
+            address: caller.ends.peer.ip(),
             mac: exchange.mac,
             told: &self.told,
         };
@@ -330,7 +330,7 @@ impl Boot {
             Ok(text) => Fact::Released(Release {
                 boot: granted.boot,
                 name: file.name.clone(),
-                address: ipv4(exchange.peer),
+                address: exchange.peer.ip(),
                 bytes: text.len() as u64,
             }),
             Err(refused) => Fact::Refused {
@@ -379,7 +379,7 @@ impl Boot {
             at: clock::now(),
             fact: Fact::PhonedHome(PhoneHome {
                 boot,
-                address: ipv4(exchange.peer),
+                address: exchange.peer.ip(),
                 state,
                 message,
             }),
@@ -434,10 +434,7 @@ impl Boot {
     }
 
     fn machine_at(&self, peer: SocketAddr) -> Option<MacAddress> {
-        match peer {
-            SocketAddr::V4(peer) => self.leases.mac_of(*peer.ip()),
-            SocketAddr::V6(_) => None,
-        }
+        self.leases.mac_of(peer.ip())
     }
 }
 
@@ -469,12 +466,6 @@ fn shut(locked: &Locked, refusal: &Refusal) -> Answer {
         machine: Some(locked.mac),
     })
 }
-
-/// The IPv4 address of a socket's end; the door listens on no other kind.
-const fn ipv4(end: SocketAddr) -> Ipv4Addr {
-    match end {
-        SocketAddr::V4(end) => *end.ip(),
-        SocketAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     }
 }
 

@@ -68,6 +68,16 @@ impl Authority {
         }
     }
 
+    /// How many replicas there are, and which one this is, from 0.
+    pub(super) const fn place(self) -> (u8, u8) {
+        match self {
+            Self::Sole => (1, 0),
+            Self::Holder { shares, .. }
+            | Self::Isolated { shares, .. }
+            | Self::Standby { shares } => (shares.replicas, shares.ordinal),
+        }
+    }
+
     /// Whether it may refuse an address of the pools. Others stay silent: the
     /// one that holds the pools knows more.
     #[must_use]

@@ -1,8 +1,9 @@
 //! The lease database on disk: opening it whatever state it is in, reading
 //! it, and one transaction.
 //!
-//! Two tables. `meta` has the row `schema`; `leases` has the address as a
-//! number and the lease as a line of JSON, the one that `leases export` prints.
+//! Three tables. `meta` has the row `schema`; `leases` has the address as a
+//! number and the lease as a line of JSON, the one that `leases export` prints;
+//! `leases6` the same of IPv6. A version that does not know it leaves it alone.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use redb::{Builder, Database, DatabaseError, Durability, StorageError, TableDefi
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
 use super::record::{Change, Lease};
+use super::v6::{Change6, Lease6};
 use crate::clock;
 
 /// The version of the tables below.
@@ -25,12 +27,40 @@ const SCHEMA: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
 
+const LEASES6: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("leases6");
+
 /// Memory for pages, in bytes. The table is in memory already, and the kernel
 /// keeps the file; the default of 1 GiB would be for nothing.
 const CACHE: usize = 2 << 20;
 
+impl AnyChange {
+    /// Whether it must reach the disk.
+    pub(super) fn is_durable(&self) -> bool {
+        match self {
+            Self::V4(change) => change.is_durable(),
+            Self::V6(change) => change.is_durable(),
+        }
+    }
+}
+
 /// What the database has of each address.
-pub(super) type Rows = BTreeMap<u32, Row>;
+pub(super) type Rows = BTreeMap<At, Row>;
+
+/// The key of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum At {
+    /// An IPv4 address.
+    V4(u32),
+    /// An IPv6 address.
+    V6(u128),
+}
+
+/// A change of either kind of lease.
+#[derive(Clone, Debug)]
+pub(super) enum AnyChange {
+    V4(Change),
+    V6(Change6),
+}
 
 /// A row, to write a database anew with. What can be read is the lease that
 /// the table has, too: a hundred thousand lines would be 25 MB.
@@ -38,6 +68,8 @@ pub(super) type Rows = BTreeMap<u32, Row>;
 pub(super) enum Row {
     /// The lease that its line says.
     Lease(Arc<Lease>),
+    /// The same of IPv6.
+    Lease6(Arc<Lease6>),
     /// A line that cannot be read, left alone.
     Unread(Box<[u8]>),
 }
@@ -295,11 +327,22 @@ impl Row {
         }
     }
 
+    fn read6(address: u128, line: &[u8]) -> Self {
+        match serde_json::from_slice::<Lease6>(line) {
+            Ok(lease) if u128::from(lease.address) == address => Self::Lease6(lease.into()),
+            Ok(_) | Err(_) => Self::Unread(line.into()),
+        }
+    }
+
     fn line(&self) -> Result<Cow<'_, [u8]>, StoreError> {
+        let unwritable = |error| StoreError::write(redb::Error::Io(io::Error::other(error)));
         match self {
             Self::Lease(lease) => serde_json::to_vec(&**lease)
                 .map(Cow::Owned)
-                .map_err(|error| StoreError::write(redb::Error::Io(io::Error::other(error)))),
+                .map_err(unwritable),
+            Self::Lease6(lease) => serde_json::to_vec(&**lease)
+                .map(Cow::Owned)
+                .map_err(unwritable),
             Self::Unread(line) => Ok(Cow::Borrowed(line)),
         }
     }
@@ -309,18 +352,36 @@ impl Row {
 /// is on the disk when this returns.
 pub(super) fn write(
     database: &Database,
-    rows: &BTreeMap<u32, Option<Row>>,
+    rows: &BTreeMap<At, Option<Row>>,
 ) -> Result<(), StoreError> {
     let mut transaction = database.begin_write().map_err(StoreError::write)?;
     transaction
         .set_durability(Durability::Immediate)
         .map_err(StoreError::write)?;
     {
+        // Those of IPv6 stand behind those of IPv4.
+        let (v4, v6) = (rows.range(..At::V6(0)), rows.range(At::V6(0)..));
         let mut table = transaction.open_table(LEASES).map_err(StoreError::write)?;
-        for (address, row) in rows {
+        for (at, row) in v4 {
+            let At::V4(address) = at else { continue };
             match row {
-                Some(row) => table.insert(address, &*row.line()?),
-                None => table.remove(address),
+                Some(row) => table.insert(address, &*row.line()?).map(drop),
+                None => table.remove(address).map(drop),
+            }
+            .map_err(StoreError::write)?;
+        }
+        let mut v6 = v6.peekable();
+        let mut table6 = match v6.peek() {
+            Some(_) => Some(transaction.open_table(LEASES6).map_err(StoreError::write)?),
+            None => None,
+        };
+        for (at, row) in v6 {
+            let (At::V6(address), Some(table6)) = (at, &mut table6) else {
+                continue;
+            };
+            match row {
+                Some(row) => table6.insert(address, &*row.line()?).map(drop),
+                None => table6.remove(address).map(drop),
             }
             .map_err(StoreError::write)?;
         }
@@ -329,23 +390,45 @@ pub(super) fn write(
 }
 
 /// What `change` makes of its row.
-pub(super) fn row_of(change: &Change) -> (u32, Option<Row>) {
-    let row = match change {
-        Change::Put(lease) => Some(Row::Lease(Arc::clone(lease))),
-        Change::Remove(_) => None,
-    };
-    (change.address().into(), row)
+pub(super) fn row_of(change: &AnyChange) -> (At, Option<Row>) {
+    match change {
+        AnyChange::V4(change) => {
+            let row = match change {
+                Change::Put(lease) => Some(Row::Lease(Arc::clone(lease))),
+                Change::Remove(_) => None,
+            };
+            (At::V4(change.address().into()), row)
+        }
+        AnyChange::V6(change) => {
+            let row = match change {
+                Change6::Put(lease) => Some(Row::Lease6(Arc::clone(lease))),
+                Change6::Remove(_) => None,
+            };
+            (At::V6(change.address().into()), row)
+        }
+    }
+}
+
+/// The IPv6 leases that `rows` hold.
+pub(super) fn leases6_of(rows: &Rows) -> Vec<Arc<Lease6>> {
+    let leases = rows.values().filter_map(|row| match row {
+        Row::Lease6(lease) => Some(Arc::clone(lease)),
+        Row::Lease(_) | Row::Unread(_) => None,
+    });
+    leases.collect()
 }
 
 /// The leases that `rows` hold, and what is wrong with the rest.
 pub(super) fn leases_of(rows: &Rows) -> (Vec<Arc<Lease>>, Option<OpenTrouble>) {
     let mut leases = Vec::with_capacity(rows.len());
+    let mut unreadable = 0_usize;
     for row in rows.values() {
-        if let Row::Lease(lease) = row {
-            leases.push(Arc::clone(lease));
+        match row {
+            Row::Lease(lease) => leases.push(Arc::clone(lease)),
+            Row::Lease6(_) => {}
+            Row::Unread(_) => unreadable += 1,
         }
     }
-    let unreadable = rows.len() - leases.len();
     let trouble = (unreadable > 0).then(|| OpenTrouble {
         reason: TroubleReason::UnreadableRows,
         detail: format!("{unreadable} of {} rows", rows.len()),
@@ -412,7 +495,8 @@ fn set_schema(database: &Database) -> Result<(), redb::Error> {
 }
 
 fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
-    let table = database.begin_read()?.open_table(LEASES)?;
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(LEASES)?;
     let mut rows = Vec::new();
     let mut names = BTreeSet::new();
     for row in table.iter()? {
@@ -422,7 +506,18 @@ fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
         if let Row::Lease(lease) = &mut row {
             share_name(lease, &mut names);
         }
-        rows.push((address, row));
+        rows.push((At::V4(address), row));
+    }
+    match transaction.open_table(LEASES6) {
+        Ok(table6) => {
+            for row in table6.iter()? {
+                let (address, line) = row?;
+                let address = address.value();
+                rows.push((At::V6(address), Row::read6(address, line.value())));
+            }
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
     }
     // In one go: a tree that grows in the order of its keys stays half empty.
     Ok(rows.into_iter().collect())

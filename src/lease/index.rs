@@ -1,10 +1,11 @@
 //! Which machine an address belongs to, for doors that see addresses only.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::record::{Change, LeaseState};
+use super::v6::Change6;
 use crate::boot::MacAddress;
 
 /// Addresses lent at this moment and the machines that have them. Written by
@@ -15,20 +16,20 @@ pub struct LeaseIndex(Arc<RwLock<Maps>>);
 
 #[derive(Debug, Default)]
 struct Maps {
-    by_address: HashMap<Ipv4Addr, MacAddress>,
-    /// The address that each machine was lent last.
+    by_address: HashMap<IpAddr, MacAddress>,
+    /// The IPv4 address that each machine was lent last.
     by_mac: HashMap<MacAddress, Ipv4Addr>,
 }
 
 impl LeaseIndex {
     /// The machine that has `address`.
     #[must_use]
-    pub fn mac_of(&self, address: Ipv4Addr) -> Option<MacAddress> {
+    pub fn mac_of(&self, address: impl Into<IpAddr>) -> Option<MacAddress> {
         let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        maps.by_address.get(&address).copied()
+        maps.by_address.get(&address.into()).copied()
     }
 
-    /// The address that `mac` has; of several the one that it got last.
+    /// The IPv4 address that `mac` has; of several the one that it got last.
     #[must_use]
     pub fn address_of(&self, mac: MacAddress) -> Option<Ipv4Addr> {
         let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -46,18 +47,33 @@ impl LeaseIndex {
         }
     }
 
+    /// Takes a change of the IPv6 lease table over.
+    pub fn apply_v6(&self, change: &Change6) {
+        match change {
+            Change6::Put(lease) => match (lease.state, lease.mac) {
+                (LeaseState::Bound, Some(mac)) => self.insert(lease.address, mac),
+                _ => self.remove(lease.address),
+            },
+            Change6::Remove(address) => self.remove(*address),
+        }
+    }
+
     /// Says that `mac` has `address`.
-    pub fn insert(&self, address: Ipv4Addr, mac: MacAddress) {
+    pub fn insert(&self, address: impl Into<IpAddr>, mac: MacAddress) {
+        let address = address.into();
         let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = maps.by_address.insert(address, mac);
         if let Some(before) = before.filter(|before| *before != mac) {
             maps.forget(before, address);
         }
-        maps.by_mac.insert(mac, address);
+        if let IpAddr::V4(address) = address {
+            maps.by_mac.insert(mac, address);
+        }
     }
 
     /// Says that nobody has `address`.
-    pub fn remove(&self, address: Ipv4Addr) {
+    pub fn remove(&self, address: impl Into<IpAddr>) {
+        let address = address.into();
         let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(mac) = maps.by_address.remove(&address) {
             maps.forget(mac, address);
@@ -66,8 +82,8 @@ impl LeaseIndex {
 }
 
 impl Maps {
-    fn forget(&mut self, mac: MacAddress, address: Ipv4Addr) {
-        if self.by_mac.get(&mac) == Some(&address) {
+    fn forget(&mut self, mac: MacAddress, address: IpAddr) {
+        if self.by_mac.get(&mac).copied().map(IpAddr::V4) == Some(address) {
             self.by_mac.remove(&mac);
         }
     }

@@ -1,7 +1,7 @@
 //! Who has which address.
 //!
 //! `record`, `addresses`, `table`, `request`, `allocate`, `authority`,
-//! `handover`, `transfer` and `kea` are core: values and pure functions. `store`, `disk` and `metrics` are the
+//! `handover`, `transfer`, `kea` and `v6` are core: values and pure functions. `store`, `disk` and `metrics` are the
 //! shell that keeps leases on disk.
 
 mod addresses;
@@ -18,6 +18,7 @@ mod store;
 mod table;
 mod transfer;
 mod usage;
+mod v6;
 
 pub use self::addresses::AddressSet;
 pub use self::allocate::{
@@ -36,3 +37,7 @@ pub use self::store::{Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotT
 pub use self::table::{Counts, FORGET_SECS, LeaseTable};
 pub use self::transfer::{Format, Imported, LineProblem, export, import_jsonl};
 pub use self::usage::{Usage, Usages};
+pub use self::v6::{
+    AllocateRequest6, Answer6, Change6, Intent6, Lease6, LeaseTable6, MAX_DUID, MAX_LEASES,
+    MAX_OFFERS, NoBinding, allocate6,
+};

@@ -301,7 +301,7 @@ pub(super) fn to_timestamp(at: Millis) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-fn from_timestamp(at: Timestamp) -> Millis {
+pub(super) fn from_timestamp(at: Timestamp) -> Millis {
     Millis(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
 

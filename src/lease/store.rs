@@ -15,9 +15,10 @@ use std::time::Instant;
 
 use redb::Database;
 
-use super::disk::{self, Disk, OpenTrouble, Opened, Rows, StoreError};
+use super::disk::{self, AnyChange, Disk, OpenTrouble, Opened, Rows, StoreError};
 use super::metrics::LeaseMetrics;
 use super::record::{Change, Lease};
+use super::v6::{Change6, Lease6};
 
 /// The file's name in the state folder.
 pub const FILE: &str = "leases.redb";
@@ -43,6 +44,7 @@ pub type Leases = Vec<Arc<Lease>>;
 pub struct LeaseStore {
     jobs: SyncSender<Job>,
     thread: Option<JoinHandle<()>>,
+    leases6: Vec<Arc<Lease6>>,
 }
 
 /// Hands changes to the store; cheap to clone.
@@ -61,7 +63,7 @@ pub enum NotTaken {
 }
 
 enum Job {
-    Commit { changes: Vec<Change>, done: Done },
+    Commit { changes: Vec<AnyChange>, done: Done },
     Close,
 }
 
@@ -114,6 +116,7 @@ impl LeaseStore {
             trouble,
         } = disk.open_or_replace()?;
         let (leases, unreadable) = disk::leases_of(&rows);
+        let leases6 = disk::leases6_of(&rows);
         let writer = Writer {
             disk,
             database: Some(database),
@@ -129,8 +132,15 @@ impl LeaseStore {
         let store = Self {
             jobs,
             thread: Some(thread),
+            leases6,
         };
         Ok((store, leases, trouble.or(unreadable)))
+    }
+
+    /// The IPv6 leases that were in the database when it was opened.
+    #[must_use]
+    pub fn leases6(&self) -> &[Arc<Lease6>] {
+        &self.leases6
     }
 
     /// A handle to submit changes with.
@@ -171,6 +181,18 @@ impl Committer {
     /// # Errors
     /// [`NotTaken`]; `done` is not called then.
     pub fn submit(&self, changes: Vec<Change>, done: Done) -> Result<(), NotTaken> {
+        self.queue(changes.into_iter().map(AnyChange::V4).collect(), done)
+    }
+
+    /// The same of IPv6 leases.
+    ///
+    /// # Errors
+    /// [`NotTaken`]; `done` is not called then.
+    pub fn submit6(&self, changes: Vec<Change6>, done: Done) -> Result<(), NotTaken> {
+        self.queue(changes.into_iter().map(AnyChange::V6).collect(), done)
+    }
+
+    fn queue(&self, changes: Vec<AnyChange>, done: Done) -> Result<(), NotTaken> {
         let job = Job::Commit { changes, done };
         self.0.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => NotTaken::Full,
@@ -188,6 +210,7 @@ impl Committer {
             // Nobody listens only when the caller panicked.
             let _ = sender.send(result);
         });
+        let changes = changes.into_iter().map(AnyChange::V4).collect();
         self.0
             .send(Job::Commit { changes, done })
             .map_err(|_| StoreError::Closed)?;
@@ -236,7 +259,10 @@ impl Writer {
     }
 
     /// One transaction for all durable changes.
-    fn commit<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Result<(), StoreError> {
+    fn commit<'a>(
+        &mut self,
+        changes: impl Iterator<Item = &'a AnyChange>,
+    ) -> Result<(), StoreError> {
         let durable: Vec<_> = changes.filter(|change| change.is_durable()).collect();
         if durable.is_empty() {
             return Ok(());
@@ -260,7 +286,7 @@ impl Writer {
         result
     }
 
-    fn try_commit(&mut self, durable: &[&Change]) -> Result<(), StoreError> {
+    fn try_commit(&mut self, durable: &[&AnyChange]) -> Result<(), StoreError> {
         // The last change of an address is the one that counts.
         let rows: BTreeMap<_, _> = durable.iter().map(|change| disk::row_of(change)).collect();
         // Stays taken when the write fails: the next commit opens it anew.

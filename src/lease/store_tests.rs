@@ -194,7 +194,10 @@ fn rows_that_cannot_be_read_cost_only_themselves() {
     store.committer().commit(vec![put(1), put(2)]).unwrap();
     store.close();
     let database = Database::open(&path).unwrap();
-    let row = [(u32::from(at(1)), Some(Row::Unread(b"{}"[..].into())))];
+    let row = [(
+        disk::At::V4(at(1).into()),
+        Some(Row::Unread(b"{}"[..].into())),
+    )];
     disk::write(&database, &row.into_iter().collect()).unwrap();
     drop(database);
     let (_store, leases, trouble) = LeaseStore::open(&path, metrics()).unwrap();

@@ -300,7 +300,7 @@ impl SubnetIndex {
 // === impl Counts ===
 
 impl Counts {
-    const fn of(&mut self, state: LeaseState) -> &mut usize {
+    pub(super) const fn of(&mut self, state: LeaseState) -> &mut usize {
         match state {
             LeaseState::Bound => &mut self.bound,
             LeaseState::Offered => &mut self.offered,

@@ -1,13 +1,13 @@
 //! Interfaces of the host.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::sys::socket::LinkAddr;
 
-use crate::api::Cidr;
+use crate::api::{Cidr, Cidr6};
 use crate::boot::MacAddress;
 
 /// An interface that can serve a Subnet.
@@ -21,6 +21,17 @@ pub struct Link {
     pub address: Ipv4Addr,
 }
 
+/// The same of IPv6.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link6 {
+    /// Its name as the kernel has it.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Our address on it, inside the Subnet's IPv6 network.
+    pub address: Ipv6Addr,
+}
+
 /// Why an interface cannot serve a Subnet now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -30,6 +41,9 @@ pub enum LinkError {
     /// It has no address in the network.
     #[error("interface {0} has no address in {1}; give it one: `ip address add … dev {0}`")]
     NoAddress(String, Cidr),
+    /// It has no address in the IPv6 network.
+    #[error("interface {0} has no address in {1}; give it one: `ip address add … dev {0}`")]
+    NoAddress6(String, Cidr6),
     /// The host does not tell its interfaces.
     #[error("interfaces cannot be listed: {0}")]
     Unreadable(String),
@@ -47,8 +61,63 @@ pub struct HostHas(String);
 /// # Errors
 /// [`LinkError`] says what is missing. It may come later: ask again.
 pub fn find_link(wanted: &str, cidr: Cidr, preferred: Option<Ipv4Addr>) -> Result<Link, LinkError> {
+    let all = interfaces()?;
+    let (name, index) = find_name(wanted, &all)?;
+    let addresses = all
+        .iter()
+        .filter(|entry| entry.interface_name == name)
+        .filter_map(|entry| Some(entry.address.as_ref()?.as_sockaddr_in()?.ip()))
+        .filter(|address| cidr.contains(*address));
+    match choose(addresses, preferred) {
+        Some(address) => Ok(Link {
+            name,
+            index,
+            address,
+        }),
+        None => Err(LinkError::NoAddress(name, cidr)),
+    }
+}
+
+/// The same of IPv6.
+///
+/// # Errors
+/// [`LinkError`] says what is missing. It may come later: ask again.
+pub fn find_link6(
+    wanted: &str,
+    cidr: Cidr6,
+    preferred: Option<Ipv6Addr>,
+) -> Result<Link6, LinkError> {
+    let all = interfaces()?;
+    let (name, index) = find_name(wanted, &all)?;
+    let addresses = all
+        .iter()
+        .filter(|entry| entry.interface_name == name)
+        .filter_map(|entry| Some(entry.address.as_ref()?.as_sockaddr_in6()?.ip()))
+        .filter(|address| cidr.contains(*address));
+    match choose(addresses, preferred) {
+        Some(address) => Ok(Link6 {
+            name,
+            index,
+            address,
+        }),
+        None => Err(LinkError::NoAddress6(name, cidr)),
+    }
+}
+
+/// The preferred one where it is there, else the first.
+fn choose<A: PartialEq>(mut addresses: impl Iterator<Item = A>, preferred: Option<A>) -> Option<A> {
+    let first = addresses.next()?;
+    let preferred = preferred.filter(|wanted| addresses.any(|found| found == *wanted));
+    Some(preferred.unwrap_or(first))
+}
+
+fn interfaces() -> Result<Vec<InterfaceAddress>, LinkError> {
     let unreadable = |errno: nix::Error| LinkError::Unreadable(errno.to_string());
-    let all: Vec<_> = getifaddrs().map_err(unreadable)?.collect();
+    Ok(getifaddrs().map_err(unreadable)?.collect())
+}
+
+/// The kernel's name of the interface that `wanted` names, and its index.
+fn find_name(wanted: &str, all: &[InterfaceAddress]) -> Result<(String, u32), LinkError> {
     let by_mac = wanted.parse::<MacAddress>().ok().and_then(|mac| {
         let found = all.iter().find(|entry| {
             let link = entry
@@ -64,36 +133,16 @@ pub fn find_link(wanted: &str, cidr: Cidr, preferred: Option<Ipv4Addr>) -> Resul
         let index = if_nametoindex(wanted).ok()?;
         if_indextoname(index).ok()?.into_string().ok()
     });
-    let Some((name, index)) = name.and_then(|name| {
+    let found = name.and_then(|name| {
         let index = if_nametoindex(name.as_str()).ok()?;
         Some((name, index))
-    }) else {
+    });
+    found.ok_or_else(|| {
         let mut names: Vec<_> = all.iter().map(|e| e.interface_name.clone()).collect();
         names.sort();
         names.dedup();
-        return Err(LinkError::Absent(
-            wanted.to_owned(),
-            HostHas(names.join(", ")),
-        ));
-    };
-    let mut addresses = all
-        .iter()
-        .filter(|entry| entry.interface_name == name)
-        .filter_map(|entry| Some(entry.address.as_ref()?.as_sockaddr_in()?.ip()))
-        .filter(|address| cidr.contains(*address));
-    let first = addresses.next();
-    match first {
-        Some(first) => {
-            let preferred = preferred.filter(|wanted| addresses.any(|found| found == *wanted));
-            let address = preferred.unwrap_or(first);
-            Ok(Link {
-                name,
-                index,
-                address,
-            })
-        }
-        None => Err(LinkError::NoAddress(name, cidr)),
-    }
+        LinkError::Absent(wanted.to_owned(), HostHas(names.join(", ")))
+    })
 }
 
 /// The Ethernet address of an interface, by the kernel's name for it.

@@ -1,6 +1,6 @@
 //! The script of one machine, by the plan that every door asks.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::dialect::Dialect;
 use super::menu::{Page, action, can_ask, script_url};
@@ -22,7 +22,7 @@ const OLDER_MILLIS: u64 = 60_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The machine that has the address, as far as the leases tell.
     pub mac: Option<MacAddress>,
     /// What machines told of themselves lately.
@@ -375,7 +375,7 @@ pub fn may_load(
     snapshot: &Snapshot,
     mac: MacAddress,
     caller: Caller<'_>,
-    server: Ipv4Addr,
+    server: IpAddr,
 ) -> Result<(), NoScript> {
     let Some(subnet) = subnet_for(snapshot, caller, server) else {
         return Ok(());
@@ -397,7 +397,7 @@ pub fn may_load(
 pub fn subnet_for<'a>(
     snapshot: &'a Snapshot,
     caller: Caller<'_>,
-    server: Ipv4Addr,
+    server: IpAddr,
 ) -> Option<&'a SubnetEntry> {
     snapshot
         .subnet_of(caller.address)
@@ -429,7 +429,7 @@ pub fn holds(
     let Some(tenant) = caller.mac else {
         let interfaces = plan.machine.map(|machine| &machine.spec().interfaces);
         let mut interfaces = interfaces.into_iter().flatten();
-        return interfaces.any(|interface| interface.ip == Some(caller.address));
+        return interfaces.any(|interface| interface.has(caller.address));
     };
     let of = |mac| {
         let found = snapshot.machine(&subnet.name.namespace, mac);
@@ -491,7 +491,10 @@ pub fn context(
             namespace: subnet.name.namespace.clone(),
             mac: mac.to_string(),
             url: urls.machine(mac),
-            ip: plan.reserved.unwrap_or(caller.address).to_string(),
+            ip: plan
+                .reserved_like(caller.address)
+                .unwrap_or(caller.address)
+                .to_string(),
             profile: plan
                 .profile
                 .map_or_else(|| "none".to_owned(), |profile| profile.name.name.clone()),

@@ -1,6 +1,6 @@
 //! The URLs of a machine: stable, by address, never redirected.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -47,7 +47,7 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Urls {
     /// Our address as the client reaches it.
-    pub server: Ipv4Addr,
+    pub server: IpAddr,
     /// The port of the service that it is told.
     pub port: u16,
     /// Whether that is HTTPS.
@@ -69,8 +69,8 @@ impl Urls {
         }
     }
 
-    /// `http://192.0.2.1` or `https://192.0.2.1`, with the port where it is not
-    /// the scheme's own.
+    /// `http://192.0.2.1` or `https://[2001:db8::1]`, with the port where it is
+    /// not the scheme's own.
     #[must_use]
     pub fn base(&self) -> String {
         let (scheme, own) = if self.tls {
@@ -78,11 +78,20 @@ impl Urls {
         } else {
             ("http", 80)
         };
+        let host = host(self.server);
         if self.port == own {
-            format!("{scheme}://{}", self.server)
+            format!("{scheme}://{host}")
         } else {
-            format!("{scheme}://{}:{}", self.server, self.port)
+            format!("{scheme}://{host}:{}", self.port)
         }
+    }
+
+    /// A file that TFTP sends, as firmware is told of it by DHCPv6, which has no
+    /// field for a bare name (RFC 5970 section 3.1).
+    #[must_use]
+    pub fn tftp(&self, path: &str) -> String {
+        let path = utf8_percent_encode(path.trim_start_matches('/'), PATH);
+        format!("tftp://{}/{path}", host(self.server))
     }
 
     /// The script of the machine with `mac`.
@@ -164,6 +173,14 @@ pub fn file_of(choice: &Choice, file: &str) -> String {
     }
 }
 
+/// An address as the host of a URL: IPv6 stands in brackets (RFC 3986 section 3.2.2).
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
 /// What the files below a machine's `door` are for.
 #[must_use]
 pub fn purpose_of(door: &str) -> Option<Purpose> {
@@ -174,5 +191,29 @@ pub fn purpose_of(door: &str) -> Option<Purpose> {
         "efi" => Some(Purpose::Efi),
         "iso" => Some(Purpose::Iso),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_host_stands_in_brackets() {
+        let urls = |server: &str, port| Urls {
+            server: server.parse().unwrap(),
+            port,
+            tls: false,
+        };
+        assert_eq!(urls("192.0.2.1", 80).base(), "http://192.0.2.1");
+        assert_eq!(urls("2001:db8::1", 80).base(), "http://[2001:db8::1]");
+        assert_eq!(
+            urls("2001:db8::1", 8080).base(),
+            "http://[2001:db8::1]:8080"
+        );
+        assert_eq!(
+            urls("2001:db8::1", 80).tftp("/a b/ipxe.efi"),
+            "tftp://[2001:db8::1]/a%20b/ipxe.efi"
+        );
     }
 }

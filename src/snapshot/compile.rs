@@ -1,7 +1,7 @@
 //! From manifests to the table: total, pure, the whole world at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -252,6 +252,7 @@ fn refused_machine(
     manifest.metadata.labels = None;
     for interface in &mut manifest.spec.interfaces {
         interface.ip = interface.ip.filter(|_| keep_address);
+        interface.ipv6 = interface.ipv6.filter(|_| keep_address);
         interface.hostname = None;
     }
     for reservation in &mut manifest.spec.reservations {
@@ -273,6 +274,7 @@ fn withheld_machine(withheld: &Withheld) -> MachineEntry {
         interfaces: vec![Interface {
             mac: withheld.mac,
             ip: None,
+            ipv6: None,
             hostname: None,
             netboot: false,
         }],
@@ -312,6 +314,27 @@ fn selection(machine: &Machine, name: &ObjectName, profiles: &[ProfileEntry]) ->
     }
 }
 
+/// IPv6 addresses that no pool of `spec` gives away.
+fn excluded6(
+    spec: &SubnetSpec,
+    name: &ObjectName,
+    machines: &[MachineEntry],
+) -> BTreeSet<Ipv6Addr> {
+    let Some(network) = &spec.ipv6 else {
+        return BTreeSet::new();
+    };
+    let reserved = machines
+        .iter()
+        .filter(|machine| machine.name.namespace == name.namespace)
+        .flat_map(|machine| &machine.spec().interfaces)
+        .filter_map(|interface| interface.ipv6);
+    reserved
+        .chain(network.dns.servers.iter().copied())
+        .chain(network.server)
+        .filter(|address| network.cidr.contains(*address))
+        .collect()
+}
+
 fn compile_subnets(
     inputs: &Inputs,
     refused: &Refused<'_>,
@@ -349,6 +372,12 @@ fn compile_subnets(
                 older.find(|it: &&SubnetEntry| it.spec.interface.as_ref() == Some(interface));
             first.map_or_else(|| name.to_string(), |first| first.key.clone())
         });
+        let excluded6 = excluded6(&spec, &name, machines);
+        let hears_v6 = spec.ipv6.is_some()
+            && spec.interface.is_some()
+            && !subnets
+                .iter()
+                .any(|it: &SubnetEntry| it.hears_v6 && it.spec.interface == spec.interface);
         subnets.push(SubnetEntry {
             default_profile: match &spec.default_profile_ref {
                 Some(reference) => find(profiles, &name.namespace, reference)
@@ -360,6 +389,8 @@ fn compile_subnets(
             listener,
             excluded,
             of_classes,
+            excluded6,
+            hears_v6,
             class_profiles,
             spec,
         });

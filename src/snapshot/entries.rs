@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::identity::Index;
@@ -96,6 +96,11 @@ pub struct SubnetEntry {
     pub excluded: AddressSet,
     /// These, and what classes of clients are lent alone.
     pub of_classes: AddressSet,
+    /// IPv6 addresses that are reserved for machines, or are name servers'.
+    pub excluded6: BTreeSet<Ipv6Addr>,
+    /// Whether DHCPv6 is heard on its own interface: it has an IPv6 network, and
+    /// no older Subnet with one has the interface.
+    pub hears_v6: bool,
     /// The profile of its `defaultProfileRef`.
     pub default_profile: DefaultProfile,
     /// The profiles of its classes that name one, by class.
@@ -219,11 +224,30 @@ impl Snapshot {
 
     /// The Subnet whose network `address` lies in; the narrowest of several.
     #[must_use]
-    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&SubnetEntry> {
-        self.subnets
-            .iter()
-            .filter(|subnet| subnet.spec.cidr.contains(address))
-            .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len())
+    pub fn subnet_of(&self, address: impl Into<IpAddr>) -> Option<&SubnetEntry> {
+        let subnets = self.subnets.iter();
+        match address.into() {
+            IpAddr::V4(address) => subnets
+                .filter(|subnet| subnet.spec.cidr.contains(address))
+                .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len()),
+            IpAddr::V6(address) => subnets
+                .filter_map(|subnet| Some((subnet, subnet.spec.ipv6.as_ref()?.cidr)))
+                .filter(|(_, cidr)| cidr.contains(address))
+                .max_by_key(|(_, cidr)| cidr.net().prefix_len())
+                .map(|(subnet, _)| subnet),
+        }
+    }
+
+    /// The Subnet of a link that a DHCPv6 relay names: the one that names its
+    /// address, else the one whose IPv6 network that lies in.
+    #[must_use]
+    pub fn subnet_of_link(&self, link: Ipv6Addr) -> Option<&SubnetEntry> {
+        let names = |subnet: &&SubnetEntry| {
+            let network = subnet.spec.ipv6.as_ref();
+            network.is_some_and(|network| network.relays.contains(&link))
+        };
+        let named = self.subnets.iter().find(names);
+        named.or_else(|| self.subnet_of(link))
     }
 
     /// The Subnet of a relay agent: the one that names it, else the one whose

@@ -18,6 +18,7 @@ pub(crate) mod suggest;
 mod template;
 mod validate;
 mod world;
+mod world6;
 
 pub use self::compile::{Compiled, Settings, compile};
 pub use self::entries::{

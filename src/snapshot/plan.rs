@@ -1,6 +1,6 @@
 //! Whether a machine may boot, and what: decided here for every door.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::select::{Candidate, Labels, candidates};
 use super::{
@@ -20,6 +20,10 @@ pub struct Plan<'a> {
     /// The address that is reserved for it here; that of its interface counts
     /// in its own network only.
     pub reserved: Option<Ipv4Addr>,
+    /// The IPv6 address that is reserved for it; it counts in its own network
+    /// only. One that is known by something else than a MAC address has that of
+    /// its first interface with one.
+    pub reserved6: Option<Ipv6Addr>,
     /// The host name that its interface or reservation gives it.
     pub hostname: Option<&'a str>,
     /// By what it is known.
@@ -160,6 +164,14 @@ impl Snapshot {
             reserved: interface
                 .and_then(|interface| interface.ip)
                 .or_else(|| Some(reservation?.ip)),
+            reserved6: match (interface, machine) {
+                (Some(interface), _) => interface.ipv6,
+                (None, Some(machine)) => {
+                    let mut interfaces = machine.spec().interfaces.iter();
+                    interfaces.find_map(|interface| interface.ipv6)
+                }
+                (None, None) => None,
+            },
             hostname: own_name.or_else(other_name),
             known_by: known.map(|(_, _, by)| by),
             item: identity.item,
@@ -349,6 +361,15 @@ impl Plan<'_> {
     #[must_use]
     pub fn machine_name(&self) -> Option<&str> {
         self.machine.map(|machine| machine.name.name.as_str())
+    }
+
+    /// The address that is reserved for it, of the kind that `address` is of.
+    #[must_use]
+    pub fn reserved_like(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(_) => self.reserved.map(IpAddr::V4),
+            IpAddr::V6(_) => self.reserved6.map(IpAddr::V6),
+        }
     }
 
     /// How its firmware is sent to the disk.

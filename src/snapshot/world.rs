@@ -4,12 +4,12 @@
 //! Core: pure, and total.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::names::namespace_of;
 use super::select::ties;
-use super::{Inputs, identity, menu, suggest};
+use super::{Inputs, identity, menu, suggest, world6};
 use crate::api::{
     BootProfile, Kind, LoaderKind, Machine, MenuEntry, Mode, NameRef, ObjectRef, Problem, Subnet,
     SubnetSpec,
@@ -56,6 +56,7 @@ pub fn check_world(inputs: &Inputs) -> Vec<Problem> {
     menus(&inputs.profiles, &mut problems);
     machines(&inputs.machines, &mut problems);
     reservations(inputs, &mut problems);
+    world6::reservations(inputs, &mut problems);
     problems.extend(ties(inputs));
     problems
 }
@@ -79,6 +80,12 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
             problems,
         );
         class_pools(subnet, object, problems);
+        world6::networks(
+            subnet,
+            object,
+            served.get(..index).unwrap_or_default(),
+            problems,
+        );
         let interface = subnet.spec.interface.as_deref().unwrap_or_default();
         let older = interfaces.get(interface).copied();
         if let Some(older) = older.filter(|older| older.namespace != object.namespace) {
@@ -341,7 +348,7 @@ fn not_there(
 /// seen first: there may be a hundred thousand machines, and few conflicts.
 fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
     let mut macs: HashMap<(&str, MacAddress), (usize, usize)> = HashMap::new();
-    let mut ips: HashMap<(&str, Ipv4Addr), (usize, usize)> = HashMap::new();
+    let mut ips: HashMap<(&str, IpAddr), (usize, usize)> = HashMap::new();
     let mut names: HashMap<(&str, &str, String), usize> = HashMap::new();
     let object = |at: usize| {
         let machine = machines.get(at);
@@ -376,16 +383,22 @@ fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
                 let what = format!("{} has the MAC {} already", first.0, interface.mac);
                 problems.push(twice("DuplicateMac", what, &first, &here));
             }
-            let Some(ip) = interface.ip else { continue };
-            let first = *ips.entry((namespace, ip)).or_insert(here);
-            if first.0 != at {
-                let (first, here) = (place(first, "ip"), place(here, "ip"));
-                let what = format!("{} has the address {ip} already", first.0);
-                problems.push(twice("DuplicateIp", what, &first, &here));
+            let own = [
+                ("ip", interface.ip.map(IpAddr::V4)),
+                ("ipv6", interface.ipv6.map(IpAddr::V6)),
+            ];
+            let own = own.into_iter().filter_map(|(field, ip)| Some((field, ip?)));
+            for (field, ip) in own {
+                let first = *ips.entry((namespace, ip)).or_insert(here);
+                if first.0 != at {
+                    let (first, here) = (place(first, field), place(here, field));
+                    let what = format!("{} has the address {ip} already", first.0);
+                    problems.push(twice("DuplicateIp", what, &first, &here));
+                }
             }
         }
         for (index, reservation) in machine.spec.reservations.iter().enumerate() {
-            let ip = reservation.ip;
+            let ip = IpAddr::V4(reservation.ip);
             let (first, nth) = *ips.entry((namespace, ip)).or_insert((at, usize::MAX));
             if first != at {
                 let here = (object(at), format!("/spec/reservations/{index}/ip"));

@@ -203,7 +203,11 @@ impl Board {
 /// Why DHCP is not served on `subnet`, where it is not.
 fn trouble(services: &BTreeMap<String, State>, subnet: &SubnetEntry) -> Option<String> {
     // Relayed requests come by any listener.
-    let [dhcp, boot] = listener_names(subnet.listener.as_deref()?);
+    let [dhcp, boot, _] = listener_names(subnet.listener.as_deref()?);
+    let [_, _, v6] = listener_names(&subnet.key);
+    if let Some(State::Down(cause)) = services.get(&v6) {
+        return Some(cause.clone());
+    }
     match (services.get(&dhcp), services.get(&boot)) {
         (Some(State::Down(cause)), _) | (_, Some(State::Down(cause))) => Some(cause.clone()),
         (Some(State::Up), Some(State::Up) | None) => None,

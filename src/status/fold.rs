@@ -1,7 +1,7 @@
 //! From the facts to the rows. Core.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -64,7 +64,8 @@ fn machine_row(
         .iter()
         .find_map(|interface| addresses.get(&interface.mac).copied());
     let reserved = interfaces.iter().find_map(|interface| interface.ip);
-    let at = boot.and_then(|boot| boot.address).or(lent).or(reserved);
+    let own = lent.or(reserved).map(IpAddr::V4);
+    let at = boot.and_then(|boot| boot.address).or(own);
     let standing = standing(facts.snapshot, machine, boot, at);
     MachineRow {
         namespace: machine.name.namespace.clone(),
@@ -84,7 +85,8 @@ fn machine_row(
         stage: boot
             .and_then(|boot| boot.stages.last())
             .map(|record| record.stage.as_str().to_owned()),
-        ip: lent.or(reserved),
+        // One that has IPv6 alone has what its latest boot got.
+        ip: own.or(at),
         last_boot: boot.map(|boot| boot.started),
         created: machine.created().map(|created| created.0),
         macs: interfaces.iter().map(|interface| interface.mac).collect(),
@@ -101,7 +103,7 @@ fn standing<'a>(
     snapshot: &'a Snapshot,
     machine: &'a MachineEntry,
     boot: Option<&Boot>,
-    at: Option<Ipv4Addr>,
+    at: Option<IpAddr>,
 ) -> Standing<'a> {
     let namespace = &machine.name.namespace;
     let ours = |subnet: &&SubnetEntry| subnet.name.namespace == *namespace;

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -23,7 +23,7 @@ pub(in crate::status) fn boot(mac: MacAddress, at: u64, result: BootResult) -> B
         firmware: None,
         uuid: None,
     };
-    let address = Ipv4Addr::new(10, 0, 0, 50);
+    let address = IpAddr::from([10, 0, 0, 50]);
     let fact = Fact::Offer { client, address };
     let event = BootEvent {
         mac,
@@ -136,7 +136,7 @@ fn a_machine_shows_its_profile_its_phase_and_its_latest_boot() {
         (one.phase, one.stage.as_deref()),
         (Phase::Booted, Some("offer"))
     );
-    assert_eq!(one.ip, Some(Ipv4Addr::new(10, 0, 0, 12)));
+    assert_eq!(one.ip, Some(IpAddr::from([10, 0, 0, 12])));
     assert_eq!(one.last_boot, Some(5000));
     assert_eq!(
         one.architecture.as_deref(),
@@ -192,8 +192,8 @@ fn a_lease_says_which_address_a_machine_has() {
         leases: Some(&leases),
     };
     let rows = machines(&facts);
-    assert_eq!(rows[0].ip, Some(Ipv4Addr::new(10, 0, 0, 12)), "expired");
-    assert_eq!(rows[1].ip, Some(Ipv4Addr::new(10, 0, 0, 13)));
+    assert_eq!(rows[0].ip, Some(IpAddr::from([10, 0, 0, 12])), "expired");
+    assert_eq!(rows[1].ip, Some(IpAddr::from([10, 0, 0, 13])));
 }
 
 #[test]

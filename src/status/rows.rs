@@ -1,6 +1,6 @@
 //! The rows of the tables: what the admin doors say of each object. Core.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct MachineRow {
     /// The last stage of its latest boot.
     pub stage: Option<String>,
     /// The address that it has, or else the one reserved for it.
-    pub ip: Option<Ipv4Addr>,
+    pub ip: Option<IpAddr>,
     /// When its latest boot began, in milliseconds since the Unix epoch.
     pub last_boot: Option<u64>,
     /// When its object was made, where that is known.

@@ -1,7 +1,7 @@
 //! What a TFTP name means.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::refuse::Refusal;
 use crate::api::LoaderKind;
@@ -101,7 +101,7 @@ pub fn resolve(
     snapshot: &Snapshot,
     naming: &Naming,
     caller: Caller<'_>,
-    server: Ipv4Addr,
+    server: IpAddr,
     name: &[u8],
 ) -> Result<Content, Refused> {
     let path = path_of(name)?;
@@ -192,8 +192,8 @@ fn without_serial(path: &ArtifactPath) -> Option<ArtifactPath> {
 
 /// The machine's own script where the leases tell who asks, else one that
 /// fetches it by MAC address. Answered at once either way: iPXE waits for it.
-fn autoexec(snapshot: &Snapshot, caller: Caller<'_>, server: Ipv4Addr) -> Result<Content, Refused> {
-    // A client that came by IPv6 has no URL to go on with.
+fn autoexec(snapshot: &Snapshot, caller: Caller<'_>, server: IpAddr) -> Result<Content, Refused> {
+    // The kernel did not say which of our addresses it came to.
     if server.is_unspecified() {
         return Err(Refused::Script(NoScript::NetworkUnknown));
     }
@@ -227,7 +227,7 @@ fn autoexec(snapshot: &Snapshot, caller: Caller<'_>, server: Ipv4Addr) -> Result
 fn machine_file(
     snapshot: &Snapshot,
     caller: Caller<'_>,
-    server: Ipv4Addr,
+    server: IpAddr,
     rest: &str,
 ) -> Result<Content, Refused> {
     let mut parts = rest.trim_start_matches('/').splitn(3, '/');
@@ -288,7 +288,7 @@ fn chosen(
 fn generated(
     snapshot: &Snapshot,
     caller: Caller<'_>,
-    server: Ipv4Addr,
+    server: IpAddr,
     path: &ArtifactPath,
 ) -> Option<Result<Content, Refused>> {
     let named = Generated::named(path.as_str(), Way::Tftp)?;
@@ -348,11 +348,11 @@ mod tests {
 
     fn paths(naming: &Naming, name: &str) -> Vec<String> {
         let caller = Caller {
-            address: Ipv4Addr::new(192, 0, 2, 7),
+            address: IpAddr::from([192, 0, 2, 7]),
             mac: Some("52:54:00:12:34:56".parse().unwrap()),
             told: &Introductions::default(),
         };
-        let server = Ipv4Addr::new(192, 0, 2, 1);
+        let server = IpAddr::from([192, 0, 2, 1]);
         let content = resolve(
             &Snapshot::default(),
             naming,

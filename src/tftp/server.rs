@@ -50,6 +50,8 @@ pub struct TftpConfig {
     /// Where requests come to; the standard port is 69. The unspecified address
     /// of IPv6 takes those of IPv4, too.
     pub listen: SocketAddr,
+    /// Whether an IPv6 address takes no IPv4.
+    pub only_v6: bool,
     /// Where answers leave from.
     pub from: AnswerFrom,
     /// How names are taken.
@@ -192,6 +194,7 @@ impl TftpServer {
     pub fn bind(config: TftpConfig) -> io::Result<Self> {
         let TftpConfig {
             listen,
+            only_v6,
             from,
             naming,
             uploads,
@@ -205,7 +208,7 @@ impl TftpServer {
             metrics,
         } = config;
         let limits = limits.in_range();
-        let listener = Arc::new(Listener::bind(listen)?);
+        let listener = Arc::new(Listener::bind(listen, only_v6)?);
         let shared = Shared {
             snapshots,
             roots,

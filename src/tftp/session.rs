@@ -2,7 +2,7 @@
 //! and the clock.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -125,13 +125,9 @@ impl Shared {
         }
     }
 
-    /// The machine that the leases have at an address; none by IPv6, which we
-    /// give nobody.
+    /// The machine that the leases have at an address.
     fn machine_at(&self, address: IpAddr) -> Option<MacAddress> {
-        match address {
-            IpAddr::V4(address) => self.leases.mac_of(address),
-            IpAddr::V6(_) => None,
-        }
+        self.leases.mac_of(address)
     }
 
     /// Answers a request with an ERROR packet, at once: a client that is left
@@ -231,11 +227,11 @@ impl Session {
         let snapshot = shared.snapshots.current().ok_or(Refusal::NoSnapshot)?;
         let machine = shared.machine_at(self.peer.ip());
         let caller = Caller {
-            address: ipv4(self.peer.ip()),
+            address: self.peer.ip(),
             mac: machine,
             told: &shared.told,
         };
-        let server = ipv4(self.local);
+        let server = self.local;
         let content = resolve(&snapshot, &shared.naming, caller, server, &self.name);
         let (purpose, opened) = match content.map_err(Refusal::Name)? {
             Content::File { paths, purpose } => {
@@ -272,14 +268,6 @@ impl Session {
 /// The common name of a file that may be in several places.
 fn named(paths: &[ArtifactPath]) -> String {
     paths.last().map(ToString::to_string).unwrap_or_default()
-}
-
-/// The IPv4 address of an end; unspecified where there is none.
-const fn ipv4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    }
 }
 
 // === impl Run ===

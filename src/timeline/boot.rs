@@ -1,7 +1,7 @@
 //! A boot: what is known of it, its stages, and how it ended.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -62,7 +62,7 @@ pub struct Boot {
     #[serde(serialize_with = "transport")]
     pub transport: Option<Transport>,
     /// The address it got.
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// The loader it was told to load.
     pub loader: Option<Word>,
     /// How it ended, or that it goes on.
@@ -291,7 +291,7 @@ impl Boot {
             && (self.firmware != Some(ClientKind::Ipxe) || self.reached(Stage::Loader))
     }
 
-    pub(super) fn meet(&mut self, client: &Client, address: Ipv4Addr) {
+    pub(super) fn meet(&mut self, client: &Client, address: IpAddr) {
         // A proxy's offer brings none.
         if !address.is_unspecified() {
             self.address = Some(address);

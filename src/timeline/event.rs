@@ -1,6 +1,6 @@
 //! What the shells saw of a boot.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::BootId;
@@ -31,14 +31,14 @@ pub enum Fact {
         /// Who asked.
         client: Client,
         /// The address offered.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A DHCPACK left.
     Ack {
         /// Who asked.
         client: Client,
         /// The address lent.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What the answer told the machine to do next.
         next: NextStep,
     },
@@ -80,7 +80,7 @@ pub struct Release {
     /// The file's name.
     pub name: String,
     /// The address that it went to.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its bytes.
     pub bytes: u64,
 }
@@ -143,7 +143,7 @@ pub struct PhoneHome {
     /// The boot whose token it had.
     pub boot: BootId,
     /// The address that it called from.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Whether it says that all went well.
     pub state: PhoneState,
     /// What it says beside that.

@@ -1,7 +1,7 @@
 //! What is seen of a boot after its end: answer files that were given away or
 //! refused, and boots that a token makes known again.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::boot::{Boot, BootId, Stage};
 use super::event::{BootEvent, Release};
@@ -17,7 +17,7 @@ impl Timeline {
     pub(super) fn recall(
         &mut self,
         event: &BootEvent,
-        (id, address): (BootId, Ipv4Addr),
+        (id, address): (BootId, IpAddr),
         known: &Known,
         notes: &mut Vec<Note>,
     ) -> Option<u64> {

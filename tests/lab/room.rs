@@ -1,5 +1,6 @@
 //! A room behind the walls: a bridge, the server, machines, and a folder for what they leave.
 
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::scenarios::project;
 use crate::support::assets::Assets;
 use crate::support::foreign::{self, Foreign};
 use crate::support::machine::{LIMIT, Machine, Running};
+use crate::support::router::Router;
 use crate::support::server::{Launch, Server, get};
 pub(crate) use crate::support::wait::TICK;
 
@@ -26,6 +28,14 @@ const SECURE_BOOT: &str = "secure-boot";
 
 /// The folder of manifests with menus; one is GRUB's.
 const MENU: &str = "menu";
+/// The manifests of a network with IPv6.
+const IPV6: &str = "ipv6";
+
+/// Its network.
+const PREFIX6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x33, 0, 0, 0, 0, 0);
+
+/// The same with a router.
+const IPV6_ROUTER: &str = "ipv6-router";
 
 /// The manifests whose profile is fetched by HTTPS.
 const OVER_HTTPS: &str = "over-https";
@@ -39,6 +49,7 @@ pub(crate) struct Room {
     capture: Option<std::process::Child>,
     /// Somebody else's DHCP server, where there is one.
     _foreign: Option<Foreign>,
+    _router: Option<Router>,
 }
 
 impl Room {
@@ -60,6 +71,11 @@ impl Room {
             ns::own_run(folder)?;
         }
         ns::furnish()?;
+        let routed = manifests.ends_with(IPV6_ROUTER);
+        if manifests.ends_with(IPV6) || routed {
+            ns::furnish_v6()?;
+        }
+        let router = routed.then(|| Router::advertise(ns::BRIDGE, PREFIX6));
         let foreign = foreign.map(|kind| {
             let mut foreign = Foreign::plug(kind, folder)?;
             foreign.start()?;
@@ -78,7 +94,7 @@ impl Room {
                 std::fs::copy(signed.join(name), to).context("signed loaders")?;
             }
         }
-        if manifests.ends_with(SOURCES) {
+        if manifests.ends_with(SOURCES) || manifests.ends_with(IPV6) {
             other_sources(&assets, &folder.join("artifacts"))?;
         }
         let mut server = Launch::serve(manifests, &assets.loaders, folder, log)?;
@@ -92,6 +108,7 @@ impl Room {
             folder: folder.to_owned(),
             capture,
             _foreign: foreign,
+            _router: router.transpose()?,
         })
     }
 

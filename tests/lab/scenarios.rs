@@ -123,6 +123,18 @@ pub(crate) const ALL: [Scenario; 31] = [
         beside: None,
     },
     Scenario {
+        name: "ipxe6",
+        manifests: "tests/lab/manifests/ipv6-router",
+        machine: machine("ipxe6", "52:54:00:00:00:43", Firmware::UefiPxe6),
+        expected: Expected::Linux {
+            loader: Some(".efi"),
+        },
+        system_loaders: false,
+        beside: None,
+    },
+    over_ipv6("efi-by-http6", "52:54:00:00:00:42", Firmware::UefiHttp6),
+    over_ipv6("efi-by-tftp6", "52:54:00:00:00:41", Firmware::UefiPxe6),
+    Scenario {
         name: "secure-boot",
         manifests: "tests/lab/manifests/secure-boot",
         machine: machine("secure-boot", "52:54:00:00:00:21", Firmware::SecureBoot),
@@ -393,6 +405,22 @@ const fn of_folder(manifests: &'static str, machine: Machine, expected: Expected
         expected,
         system_loaders: false,
         beside: None,
+    }
+}
+
+/// A machine whose firmware knows IPv6 alone, and loads what it boots itself.
+const fn over_ipv6(name: &'static str, mac: &'static str, firmware: Firmware) -> Scenario {
+    Scenario {
+        manifests: "tests/lab/manifests/ipv6",
+        ..source(
+            name,
+            mac,
+            firmware,
+            linux(
+                ("uki", "console=ttyS0 hostname=uki"),
+                &["Offer", "Ack", "Efi", "HandOff"],
+            ),
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a scenario file holds.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use serde::Deserialize;
 
@@ -33,6 +33,9 @@ pub(crate) struct World {
     /// Our address there.
     #[serde(default = "server")]
     pub(crate) server: Ipv4Addr,
+    /// Our IPv6 address there.
+    #[serde(default = "server6")]
+    pub(crate) server6: Ipv6Addr,
     /// Other addresses of ours.
     #[serde(default)]
     pub(crate) own: Vec<Ipv4Addr>,
@@ -84,6 +87,7 @@ pub(crate) struct Step {
 
     // What comes in: one of these.
     pub(crate) dhcp: Option<Ask>,
+    pub(crate) dhcp6: Option<Ask6>,
     /// A recorded DHCP packet: hex bytes with `#` comments.
     pub(crate) raw: Option<String>,
     pub(crate) tftp: Option<Door>,
@@ -117,6 +121,8 @@ pub(crate) struct Step {
 
     // What must come of it.
     pub(crate) reply: Option<ReplyWant>,
+    /// What a DHCPv6 reply must say, thing by thing, and nothing else.
+    pub(crate) reply6: Option<BTreeMap<String, String>>,
     /// Silence, and its name.
     pub(crate) ignored: Option<String>,
     pub(crate) sends: Option<Sends>,
@@ -124,6 +130,8 @@ pub(crate) struct Step {
     pub(crate) refused: Option<String>,
     /// The whole lease table after the step: address to `state key`.
     pub(crate) leases: Option<BTreeMap<Ipv4Addr, String>>,
+    /// The same of IPv6.
+    pub(crate) leases6: Option<BTreeMap<Ipv6Addr, String>>,
     /// What the timeline tells, the latest boot last.
     pub(crate) boots: Option<Vec<String>>,
     /// What went wrong in the latest boot, the last thing last.
@@ -175,6 +183,56 @@ pub(crate) struct Ask {
     pub(crate) no_cookie: bool,
 }
 
+/// A DHCPv6 packet in human terms.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Ask6 {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// Makes its DUID (DUID-LL) and its link-local address, where these are not
+    /// written.
+    pub(crate) mac: Option<String>,
+    /// Its DUID in hex.
+    pub(crate) duid: Option<String>,
+    /// Where the client asks from.
+    pub(crate) from: Option<Ipv6Addr>,
+    /// Whether it was sent to us alone.
+    pub(crate) unicast: bool,
+    /// The server that it names: `ours`, or a DUID in hex.
+    pub(crate) server: Option<String>,
+    /// The number of its first association, less 1.
+    pub(crate) before_iaid: u32,
+    /// The addresses of each of its associations, which are numbered from 1.
+    pub(crate) ia: Vec<Vec<Ipv6Addr>>,
+    /// An association for temporary addresses.
+    pub(crate) temporary: Option<u32>,
+    /// An association for prefixes.
+    pub(crate) prefix: Option<u32>,
+    pub(crate) rapid: bool,
+    pub(crate) user_class: Option<String>,
+    pub(crate) vendor_class: Option<String>,
+    pub(crate) architecture: Option<u16>,
+    /// The options that it asks for.
+    pub(crate) wants: Option<Vec<u16>>,
+    /// Hex bytes behind its options.
+    pub(crate) tail: String,
+    /// The relays that it came through, the one that is nearest to us first.
+    pub(crate) relays: Vec<Hop6>,
+    /// Where the nearest one asks from.
+    pub(crate) relay_from: Option<Ipv6Addr>,
+}
+
+/// A relay.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Hop6 {
+    pub(crate) link: Ipv6Addr,
+    pub(crate) peer: Ipv6Addr,
+    pub(crate) interface_id: Option<String>,
+    /// The client's address as it saw it.
+    pub(crate) mac: Option<String>,
+}
+
 /// Options by name, or `option-N`; see `options.rs` for the names.
 pub(crate) type Options = BTreeMap<String, Value>;
 
@@ -223,7 +281,7 @@ pub(crate) struct ReplyWant {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Door {
-    pub(crate) from: Ipv4Addr,
+    pub(crate) from: IpAddr,
     /// The name or path; `hex:` for bytes that are no text.
     pub(crate) name: String,
     /// Whether the password was known, where one is asked for.
@@ -312,6 +370,10 @@ fn lab() -> String {
 
 const fn server() -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 1)
+}
+
+const fn server6() -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x33, 0, 0, 0, 0, 1)
 }
 
 /// Whose certificate the HTTPS service shows.

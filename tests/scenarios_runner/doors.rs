@@ -60,7 +60,13 @@ impl Stage {
             None => door.name.clone().into_bytes(),
         };
         let (naming, caller) = (Naming::default(), self.caller(door));
-        let content = resolve(&self.snapshot, &naming, caller, self.server, &name);
+        let content = resolve(
+            &self.snapshot,
+            &naming,
+            caller,
+            self.server_for(door.from),
+            &name,
+        );
         let sent = content.map(|content| match content {
             Content::File { paths, purpose } => Sent::File(paths, purpose),
             Content::Text { body, purpose, .. } => Sent::Text(body, purpose),
@@ -75,7 +81,7 @@ impl Stage {
         };
         let path = decode_path(path).map_err(|bad| format!("400 {}", bad.as_str()))?;
         let server = Urls {
-            server: self.server,
+            server: self.server_for(door.from),
             port: self.snapshot.http_port,
             tls: false,
         };

@@ -5,7 +5,9 @@ mod diff;
 mod doors;
 mod options;
 mod packet;
+mod packet6;
 mod stage;
+mod stage6;
 
 use std::path::Path;
 

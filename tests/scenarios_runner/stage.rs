@@ -1,7 +1,7 @@
 //! The stage: a compiled world, its leases, its timeline and its clock.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use reveille::dhcp::lookout::Wire;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
-use reveille::lease::{Authority, LeaseState, LeaseTable, Shares, SilentReason};
+use reveille::lease::{Authority, LeaseState, LeaseTable, LeaseTable6, Shares, SilentReason};
 use reveille::packets::Datagram;
 use reveille::script::BootKey;
 use reveille::snapshot::{Acquaintances as _, HttpsDoor, ObjectName, Settings, Snapshot, compile};
@@ -48,12 +48,14 @@ const PURPOSES: [Purpose; 10] = [
 pub(crate) struct Stage {
     pub(crate) snapshot: Snapshot,
     pub(crate) server: Ipv4Addr,
-    subnet: String,
+    pub(super) server6: Ipv6Addr,
+    pub(super) subnet: String,
     table: LeaseTable,
+    pub(super) table6: LeaseTable6,
     timeline: Timeline,
     pub(crate) told: Introductions,
     now: Millis,
-    authority: Authority,
+    pub(super) authority: Authority,
     wire: Wire,
     /// DHCP packets of the last step.
     pub(crate) packets: Vec<Datagram>,
@@ -102,8 +104,10 @@ impl Stage {
         Ok(Self {
             snapshot: compile(1, &loaded.inputs, &settings).snapshot,
             server: world.server,
+            server6: world.server6,
             subnet: world.subnet.clone(),
             table: LeaseTable::new(),
+            table6: LeaseTable6::new(),
             timeline: Timeline::default(),
             told: Introductions::with_key(BootKey::new([1; 32])),
             now: START,
@@ -136,6 +140,7 @@ impl Stage {
         }
         let comes = [
             step.dhcp.is_some(),
+            step.dhcp6.is_some(),
             step.raw.is_some(),
             step.tftp.is_some(),
             step.http.is_some(),
@@ -149,6 +154,8 @@ impl Stage {
         }
         if let Some(ask) = &step.dhcp {
             self.dhcp(&build(ask)?, step)?;
+        } else if let Some(ask) = &step.dhcp6 {
+            self.dhcp6(ask, step)?;
         } else if let Some(raw) = &step.raw {
             self.dhcp(&options::unhex(raw)?, step)?;
         } else if let Some(seen) = &step.transfer {
@@ -159,11 +166,16 @@ impl Stage {
             self.timeline.sweep(self.now);
             let changes = self.table.expire(self.now, usize::MAX);
             self.table.apply_all(&changes);
+            let changes = self.table6.expire(self.now, usize::MAX);
+            self.table6.apply_all(&changes);
         } else {
             self.door(step)?;
         }
         if let Some(want) = &step.leases {
             self.check_leases(want)?;
+        }
+        if let Some(want) = &step.leases6 {
+            self.check_leases6(want)?;
         }
         if let Some(want) = &step.boots {
             same("boots", &want.join("; "), &self.boots().join("; "))?;
@@ -179,9 +191,26 @@ impl Stage {
     }
 
     /// The machine that has `address`, as the engine's index has it.
-    pub(crate) fn tenant(&self, address: Ipv4Addr) -> Option<MacAddress> {
-        let lease = self.table.get(address)?;
-        lease.mac.filter(|_| lease.state == LeaseState::Bound)
+    pub(crate) fn tenant(&self, address: IpAddr) -> Option<MacAddress> {
+        let (mac, state) = match address {
+            IpAddr::V4(address) => {
+                let lease = self.table.get(address)?;
+                (lease.mac, lease.state)
+            }
+            IpAddr::V6(address) => {
+                let lease = self.table6.get(address)?;
+                (lease.mac, lease.state)
+            }
+        };
+        mac.filter(|_| state == LeaseState::Bound)
+    }
+
+    /// Our address as a caller at `from` reaches it.
+    pub(crate) const fn server_for(&self, from: IpAddr) -> IpAddr {
+        match from {
+            IpAddr::V4(_) => IpAddr::V4(self.server),
+            IpAddr::V6(_) => IpAddr::V6(self.server6),
+        }
     }
 
     fn dhcp(&mut self, bytes: &[u8], step: &Step) -> Result<(), String> {
@@ -274,10 +303,13 @@ impl Stage {
         let (client, address) = (request.client, own.unwrap_or(request.ciaddr));
         let next = decision.boot.as_ref().map(|boot| boot.next.clone());
         let fact = match reply.kind {
-            ReplyKind::Offer => Fact::Offer { client, address },
+            ReplyKind::Offer => Fact::Offer {
+                client,
+                address: address.into(),
+            },
             ReplyKind::Ack | ReplyKind::Bootp => Fact::Ack {
                 client,
-                address,
+                address: address.into(),
                 next: next.unwrap_or(NextStep::Nothing),
             },
             ReplyKind::Nak
@@ -304,7 +336,7 @@ impl Stage {
                 let next = boot.next.clone();
                 let fact = Fact::Ack {
                     client,
-                    address,
+                    address: address.into(),
                     next,
                 };
                 (fact, self.known(mac, address))
@@ -316,7 +348,7 @@ impl Stage {
     }
 
     /// What the manifests say of a machine, as the keeper asks them.
-    fn known(&self, mac: MacAddress, address: Ipv4Addr) -> Known {
+    pub(super) fn known(&self, mac: MacAddress, address: impl Into<IpAddr>) -> Known {
         let Some(subnet) = self.snapshot.subnet_of(address) else {
             return Known::default();
         };
@@ -371,7 +403,7 @@ impl Stage {
     }
 
     /// Folds an event in, as the keeper does.
-    fn observe(&mut self, event: &BootEvent, known: &Known) {
+    pub(super) fn observe(&mut self, event: &BootEvent, known: &Known) {
         for note in self.timeline.observe(event, known) {
             match note {
                 Note::Started(boot) => self.told.began(boot.id),
@@ -424,7 +456,7 @@ impl Stage {
         let known = self.known(mac, address);
         let fact = Fact::PhonedHome(PhoneHome {
             boot,
-            address,
+            address: address.into(),
             state,
             message,
         });

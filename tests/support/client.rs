@@ -15,7 +15,7 @@ use super::wait::until;
 const SCRIPT: &str = r#"#!/bin/sh
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 event=${reason:-$1}
-address=${new_ip_address:-$ip}
+address=${new_ip_address:-${new_ip6_address:-$ip}}
 case $event in
   deconfig | PREINIT | RELEASE | EXPIRE | FAIL)
     ip -4 address flush dev "$interface"
@@ -23,6 +23,9 @@ case $event in
     ;;
   bound | renew | BOUND | RENEW | REBIND | REBOOT)
     ip address replace "$address/24" dev "$interface"
+    ;;
+  BOUND6 | RENEW6 | REBIND6)
+    ip address replace "$address/64" dev "$interface" nodad
     ;;
 esac
 echo "$event $address" >>"$0.events"

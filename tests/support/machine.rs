@@ -45,6 +45,10 @@ pub(crate) enum Firmware {
     UefiPxe,
     /// UEFI with its own HTTP client.
     UefiHttp,
+    /// UEFI with its own PXE client, over IPv6.
+    UefiPxe6,
+    /// UEFI with its own HTTP client, which turns to IPv6 where nobody lends an IPv4 address.
+    UefiHttp6,
     /// UEFI with its own PXE client that runs what Microsoft or the owner signed, and nothing else.
     SecureBoot,
 }
@@ -56,6 +60,8 @@ impl Firmware {
             Self::Bios => "BIOS PXE",
             Self::UefiPxe => "UEFI PXE",
             Self::UefiHttp => "UEFI HTTP boot",
+            Self::UefiPxe6 => "UEFI PXE over IPv6",
+            Self::UefiHttp6 => "UEFI HTTP boot over IPv6",
             Self::SecureBoot => "UEFI PXE with Secure Boot",
         }
     }
@@ -111,9 +117,11 @@ impl Machine {
         match self.firmware {
             // Without graphics SeaBIOS and the ROM write on the serial port.
             Firmware::Bios => command.args(["-machine", "pc,graphics=off"]),
-            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::SecureBoot => {
-                self.uefi_arguments(&mut command, assets, folder)?
-            }
+            Firmware::UefiPxe
+            | Firmware::UefiHttp
+            | Firmware::UefiPxe6
+            | Firmware::UefiHttp6
+            | Firmware::SecureBoot => self.uefi_arguments(&mut command, assets, folder)?,
         };
         if self.disk {
             self.disk_arguments(&mut command, folder)?;
@@ -138,7 +146,11 @@ impl Machine {
         // Without a ROM it is the firmware's own client that asks.
         let rom = match self.firmware {
             Firmware::Bios => "",
-            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::SecureBoot => ",romfile=",
+            Firmware::UefiPxe
+            | Firmware::UefiHttp
+            | Firmware::UefiPxe6
+            | Firmware::UefiHttp6
+            | Firmware::SecureBoot => ",romfile=",
         };
         format!(
             "virtio-net-pci,netdev=net,mac={},bootindex=0{rom}",
@@ -178,10 +190,10 @@ impl Machine {
             .arg(format!("{flash},readonly=on,file={code}"))
             .arg("-drive")
             .arg(format!("{flash},file={}", vars.display()));
-        // Each client that finds nothing costs the firmware a minute. IPv6 is not what we ask about;
-        // with both PXE clients off, OVMF goes straight to HTTP boot.
+        // Each client that finds nothing costs the firmware a minute. With both PXE clients off, OVMF goes straight to HTTP boot.
         let off: &[&str] = match self.firmware {
-            Firmware::UefiHttp => &["IPv6PXESupport", "IPv4PXESupport"],
+            Firmware::UefiHttp | Firmware::UefiHttp6 => &["IPv6PXESupport", "IPv4PXESupport"],
+            Firmware::UefiPxe6 => &["IPv4PXESupport"],
             Firmware::Bios | Firmware::UefiPxe | Firmware::SecureBoot => &["IPv6PXESupport"],
         };
         for client in off {
@@ -199,7 +211,11 @@ impl Machine {
                 disk::bios(&path)?;
                 path.display().to_string()
             }
-            Firmware::UefiPxe | Firmware::UefiHttp | Firmware::SecureBoot => {
+            Firmware::UefiPxe
+            | Firmware::UefiHttp
+            | Firmware::UefiPxe6
+            | Firmware::UefiHttp6
+            | Firmware::SecureBoot => {
                 disk::uefi(&path)?;
                 format!("fat:{}", path.display())
             }

@@ -12,6 +12,7 @@ pub(crate) mod machine;
 pub(crate) mod ns;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod wait;

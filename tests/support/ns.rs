@@ -17,6 +17,9 @@ use super::wait::TICK;
 /// The bridge that every machine of a room is plugged into.
 pub(crate) const BRIDGE: &str = "br0";
 
+/// Our IPv6 address on the bridge, where it has one.
+pub(crate) const ADDRESS6: &str = "2001:db8:33::1";
+
 /// Our address on the bridge.
 pub(crate) const ADDRESS: &str = "192.0.2.1";
 
@@ -98,6 +101,11 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn furnish() -> Result<()> {
     run("ip link set lo up")?;
     bridge(BRIDGE, ADDRESS)
+}
+
+/// Gives the bridge its IPv6 address. Nobody else can have it: it is not asked for.
+pub(crate) fn furnish_v6() -> Result<()> {
+    run(&format!("ip address add {ADDRESS6}/64 dev {BRIDGE} nodad"))
 }
 
 /// Plugs a new tap device into the bridge.

@@ -51,6 +51,8 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     all.extend(ranges("exclude"));
     all.extend(ranges("leaseQueries"));
     all.extend([at("routes").list(List::Atomic), host("routes[].via")]);
+    let lists = ["pools", "relays", "dns.servers", "dns.search"];
+    all.extend(lists.map(|list| at(&format!("ipv6.{list}")).list(List::Atomic)));
     all
 }
 

@@ -17,6 +17,10 @@ pub enum Syntax {
     Ipv4,
     /// An IPv4 network without host bits.
     Cidr,
+    /// An IPv6 address.
+    Ipv6,
+    /// An IPv6 network without host bits.
+    Cidr6,
     /// A span of time.
     Lifetime,
     /// A MAC address.
@@ -26,9 +30,11 @@ pub enum Syntax {
 }
 
 impl Syntax {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Ipv4,
         Self::Cidr,
+        Self::Ipv6,
+        Self::Cidr6,
         Self::Lifetime,
         Self::Mac,
         Self::Uuid,
@@ -52,6 +58,8 @@ impl Syntax {
         match (schema.format.as_deref(), schema.pattern.as_deref()) {
             (Some("ipv4"), _) => Some(Self::Ipv4),
             (Some("cidr"), _) => Some(Self::Cidr),
+            (Some("ipv6"), _) => Some(Self::Ipv6),
+            (Some("cidr6"), _) => Some(Self::Cidr6),
             (Some("duration"), _) => Some(Self::Lifetime),
             (_, Some(pattern)) if pattern == mac_pattern() => Some(Self::Mac),
             (_, Some(pattern)) if pattern == uuid_pattern() => Some(Self::Uuid),
@@ -66,7 +74,7 @@ impl Syntax {
             Self::Ipv4 => 45,
             Self::Cidr => 49,
             Self::Lifetime | Self::Mac => 32,
-            Self::Uuid => 64,
+            Self::Uuid | Self::Ipv6 | Self::Cidr6 => 64,
         }
     }
 
@@ -90,6 +98,23 @@ impl Syntax {
                         "`%(self)%` has host bits set; the network is %({})%",
                         network("self")
                     ),
+                ),
+            ],
+            Self::Ipv6 => vec![rule(
+                &is_ipv6("self"),
+                "`%(self)%` is not an IPv6 address such as 2001:db8:33::1",
+            )],
+            Self::Cidr6 => vec![
+                rule(
+                    &is_cidr6("self"),
+                    "`%(self)%` is not an IPv6 network such as 2001:db8:33::/64",
+                ),
+                rule(
+                    &format!(
+                        "!({}) || cidr(self).masked() == cidr(self)",
+                        is_cidr6("self")
+                    ),
+                    "`%(self)%` has host bits set",
                 ),
             ],
             Self::Lifetime => vec![
@@ -121,6 +146,16 @@ impl Syntax {
 /// Whether the text `value` is an IPv4 network, in CEL.
 pub(super) fn is_cidr(value: &str) -> String {
     format!("isCIDR({value}) && cidr({value}).ip().family() == 4")
+}
+
+/// Whether the text `value` is an IPv6 address, in CEL.
+fn is_ipv6(value: &str) -> String {
+    format!("isIP({value}) && ip({value}).family() == 6")
+}
+
+/// Whether the text `value` is an IPv6 network, in CEL.
+fn is_cidr6(value: &str) -> String {
+    format!("isCIDR({value}) && cidr({value}).ip().family() == 6")
 }
 
 /// Whether the text `value` is a span of time that can be counted, in CEL.

@@ -177,6 +177,7 @@ mod tests {
         let interface = Interface {
             mac: MacAddress::new([2, 0, 0, 0, 0, mac]),
             ip: None,
+            ipv6: None,
             hostname: None,
             netboot: true,
         };

@@ -1,6 +1,6 @@
 //! The status of a Machine.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -48,6 +48,7 @@ pub fn machine(input: &MachineInput<'_>) -> MachineStatus {
     let latest = input.latest.map(|boot| presumed(boot, input.now));
     let latest = latest.as_deref();
     let address = input.lease.or_else(|| entry.and_then(reserved));
+    let address = address.map(IpAddr::V4);
     let at = latest.and_then(|boot| boot.address).or(address);
     let mac = latest.and_then(|boot| boot.mac);
     let standing = entry.map(|entry| input.sight.standing(entry, mac, at));

@@ -1,7 +1,7 @@
 //! A compiled world, ordered so that the status of one object is found quickly.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::api::{Interface, Kind, ObjectRef, Problem};
@@ -88,7 +88,7 @@ impl Sight {
         };
         let mut users = BTreeMap::new();
         for machine in &sight.snapshot.machines {
-            let at = reserved(machine);
+            let at = reserved(machine).map(IpAddr::V4);
             if let Some(profile) = sight.standing(machine, None, at).profile {
                 *users.entry(profile.name.clone()).or_default() += 1;
             }
@@ -135,7 +135,7 @@ impl Sight {
         &'a self,
         machine: &'a MachineEntry,
         mac: Option<MacAddress>,
-        at: Option<Ipv4Addr>,
+        at: Option<IpAddr>,
     ) -> Standing<'a> {
         let namespace = &machine.name.namespace;
         let ours = |subnet: &&SubnetEntry| subnet.name.namespace == *namespace;

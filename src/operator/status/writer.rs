@@ -79,8 +79,9 @@ pub struct Sources {
     pub heard: Heard,
     /// How the listeners are.
     pub supervisor: Supervisor,
-    /// The names of a Subnet's listeners: DHCP, and PXE where there is one.
-    pub listeners: fn(&str) -> [String; 2],
+    /// The names of a Subnet's listeners: DHCP, and PXE and DHCPv6 where there
+    /// are such.
+    pub listeners: fn(&str) -> [String; 3],
     /// Where the files of profiles are.
     pub roots: Arc<Roots>,
     /// How artifacts are.

@@ -14,6 +14,7 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
     let mut found = Found::of(ObjectRef::of(Kind::Machine, &machine.metadata));
     let mut macs = BTreeMap::new();
     let mut ips = BTreeMap::new();
+    let mut ips6 = BTreeMap::new();
     identity(&mut found, &machine.spec);
     for (index, interface) in machine.spec.interfaces.iter().enumerate() {
         let at = |field: &str| format!("/spec/interfaces/{index}/{field}");
@@ -29,6 +30,11 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
                 found.unicast(&at("ip"), ip);
             }
             once(&mut found, &mut ips, ip, index, ("ip", "DuplicateIp"));
+        }
+        if let Some(ip) = interface.ipv6 {
+            found.unicast6(&at("ipv6"), ip);
+            let field = ("ipv6", "DuplicateIp");
+            once(&mut found, &mut ips6, ip, index, field);
         }
         hostname(&mut found, at("hostname"), interface.hostname.as_deref());
     }

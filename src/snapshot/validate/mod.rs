@@ -6,6 +6,7 @@
 mod artifact;
 mod config;
 mod dhcp;
+mod ipv6;
 mod machine;
 mod menu;
 mod profile;
@@ -14,7 +15,7 @@ mod subnet;
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::names;
 use crate::api::{Kind, ObjectRef, Problem};
@@ -82,6 +83,18 @@ impl Found {
                 what,
                 "use at most 253 lower-case letters, digits, `-` and `.`, \
                  with a letter or digit at both ends",
+            );
+        }
+    }
+
+    /// The same of IPv6: no link's own either, which names no host beyond it.
+    fn unicast6(&mut self, pointer: &str, address: Ipv6Addr) {
+        if !ipv6::is_unicast(address) {
+            self.error(
+                pointer,
+                "BadAddress",
+                format!("no host can be reached at {address} from elsewhere"),
+                "name a global or unique local address",
             );
         }
     }

@@ -1,6 +1,6 @@
 //! What a Subnet must be.
 
-use super::{Found, dhcp, is_unicast};
+use super::{Found, dhcp, ipv6, is_unicast};
 use crate::api::{Kind, Lifetime, Lifetimes, Mode, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
 use crate::snapshot::names;
 
@@ -38,7 +38,7 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
             &profile.name,
         );
     }
-    lifetimes(&mut found, &spec.lifetimes);
+    lifetimes(&mut found, "/spec/lifetimes", &spec.lifetimes);
     if spec.mode == Mode::Proxy && !spec.pools.is_empty() {
         found.error(
             "/spec/pools",
@@ -55,17 +55,25 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
     dhcp::ranges(&mut found, "leaseQueries", &spec.lease_queries);
     dhcp::options(&mut found, "/spec/options", &spec.options);
     dhcp::classes(&mut found, spec);
-    for (index, domain) in spec.dns.search.iter().enumerate() {
+    domains(&mut found, "/spec/dns/search", &spec.dns.search);
+    if let Some(network) = &spec.ipv6 {
+        ipv6::network(&mut found, network);
+    }
+    found.problems
+}
+
+/// Domains to search.
+pub(super) fn domains(found: &mut Found, at: &str, search: &[String]) {
+    for (index, domain) in search.iter().enumerate() {
         if !names::is_host_name(domain.strip_suffix('.').unwrap_or(domain)) {
             found.error(
-                format!("/spec/dns/search/{index}"),
+                format!("{at}/{index}"),
                 "BadDomain",
                 format!("`{}` is not a domain", domain.escape_debug()),
                 "write it as example.net",
             );
         }
     }
-    found.problems
 }
 
 /// What another server's presence leads to.
@@ -110,11 +118,11 @@ fn interface(found: &mut Found, name: &str) {
     found.error("/spec/interface", "BadInterface", what, cure);
 }
 
-fn lifetimes(found: &mut Found, times: &Lifetimes) {
+pub(super) fn lifetimes(found: &mut Found, at: &str, times: &Lifetimes) {
     let valid = times.valid.secs();
     if valid < MIN_VALID {
         found.error(
-            "/spec/lifetimes/valid",
+            format!("{at}/valid"),
             "LeaseTooShort",
             format!("a lease of {} is too short", times.valid),
             format!("write {MIN_VALID}s at least"),
@@ -123,7 +131,7 @@ fn lifetimes(found: &mut Found, times: &Lifetimes) {
     if times.renew.is_some_and(|renew| renew.secs() == 0) {
         let what = "machines would renew at once and for ever";
         found.error(
-            "/spec/lifetimes/renew",
+            format!("{at}/renew"),
             "BadLifetimes",
             what,
             "write 1s at least",
@@ -132,7 +140,7 @@ fn lifetimes(found: &mut Found, times: &Lifetimes) {
     let (renew, rebind) = (times.renew_secs(), times.rebind_secs());
     if let Some(written) = times.rebind.filter(|_| rebind >= valid) {
         found.error(
-            "/spec/lifetimes/rebind",
+            format!("{at}/rebind"),
             "BadLifetimes",
             format!(
                 "rebind ({written}) must come before the lease ends ({})",
@@ -154,7 +162,7 @@ fn lifetimes(found: &mut Found, times: &Lifetimes) {
             "rebind"
         };
         found.error(
-            format!("/spec/lifetimes/{field}"),
+            format!("{at}/{field}"),
             "BadLifetimes",
             format!(
                 "renew ({}) must come before rebind ({})",

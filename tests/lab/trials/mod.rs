@@ -9,6 +9,7 @@ mod clients;
 mod discovery;
 mod drain;
 mod interfaces;
+mod ipv6;
 mod kill;
 mod peers;
 mod ports;
@@ -80,6 +81,7 @@ pub(crate) const ALL: [Trial; 26] = [
     ),
     trial("auto-dnsmasq", &["dnsmasq"], beside::auto_dnsmasq),
     trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
+    trial("ipv6", &["dhclient"], ipv6::comes_and_goes),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("arm64-loader", &[], artifacts::arm64),
     trial("book-by-tshark", &["tshark"], book::is_well_formed),

@@ -192,18 +192,22 @@ impl Writer {
     }
 
     fn listener(&self, sight: &Sight, key: &str) -> Listening {
+        let [_, _, v6] = (self.sources.listeners)(key);
         let key = match sight.snapshot.subnet(key).map(|it| it.listener.as_deref()) {
             Some(None) => return Listening::Relayed,
             Some(Some(listener)) => listener,
             None => key,
         };
         let services = self.sources.supervisor.health();
-        let [dhcp, boot] = (self.sources.listeners)(key);
-        // A proxy that nobody can ask at UDP 4011 boots no UEFI machine.
-        if let Some(State::Down(cause)) = services.get(&boot)
-            && cause != "it starts"
-        {
-            return Listening::Down(cause.clone());
+        let [dhcp, boot, _] = (self.sources.listeners)(key);
+        // A proxy that nobody can ask at UDP 4011 boots no UEFI machine, and one
+        // that boots by IPv6 hears nothing of DHCPv4.
+        for also in [&boot, &v6] {
+            if let Some(State::Down(cause)) = services.get(also)
+                && cause != "it starts"
+            {
+                return Listening::Down(cause.clone());
+            }
         }
         match services.get(&dhcp) {
             None => Listening::Starting,

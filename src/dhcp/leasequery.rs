@@ -123,7 +123,11 @@ impl<'a> Query<'a> {
             };
             let all: Box<dyn Iterator<Item = &Lease>> = match &key {
                 Some(key) => Box::new(self.table.of_key(&subnet.key, key)),
-                None => Box::new(self.table.iter().filter(|lease| lease.subnet == subnet.key)),
+                None => Box::new(
+                    self.table
+                        .iter()
+                        .filter(|lease| *lease.subnet == *subnet.key),
+                ),
             };
             let its = all.filter(is_its).filter(|lease| self.runs(lease));
             found.extend(its.map(|lease| (subnet, lease)));
@@ -168,7 +172,7 @@ impl<'a> Query<'a> {
         }
         // Who does not know it cannot ask for it.
         if let Some(id) = &lease.client_id {
-            options.insert(option::CLIENT_ID, id.clone());
+            options.insert(option::CLIENT_ID, id.to_vec());
         }
         if wants(self.request, option::RELAY_INFO)
             && let Some(info) = self.relay_info(lease)

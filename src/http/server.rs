@@ -466,8 +466,6 @@ fn shut(locked: &Locked, refusal: &Refusal) -> Answer {
         machine: Some(locked.mac),
     })
 }
-    }
-}
 
 /// Whether the client keeps the connection: RFC 9112 section 9.3. A request
 /// that we do not serve may have a body that nobody reads.

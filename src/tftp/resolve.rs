@@ -256,7 +256,7 @@ fn machine_file(
 fn chosen(
     snapshot: &Snapshot,
     caller: Caller<'_>,
-    server: Ipv4Addr,
+    server: IpAddr,
     mac: MacAddress,
     path: &str,
 ) -> Result<Content, Refused> {

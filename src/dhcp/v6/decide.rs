@@ -548,7 +548,7 @@ impl Case<'_> {
             (LeaseIdentity::Mac, Some(mac)) => LeaseKey::Mac(mac),
             _ => {
                 let iaid = asked.iaid.to_be_bytes();
-                LeaseKey::ClientId([&self.request.duid[..], &iaid].concat())
+                LeaseKey::ClientId([&self.request.duid[..], &iaid].concat().into())
             }
         }
     }

@@ -65,6 +65,9 @@ const ONCE_SETTLES: Duration = Duration::from_secs(3);
 /// How long a screen may take to be drawn; the menu waits longer.
 const SCREEN_SETTLES: Duration = Duration::from_secs(2);
 
+/// The password of the lab's menus, by its keys.
+const PASSWORD: [&str; 9] = ["s", "w", "o", "r", "d", "f", "i", "s", "h"];
+
 /// Where Debian's package `ipxe` has its loaders.
 const SYSTEM_LOADERS: &str = "/usr/lib/ipxe";
 
@@ -521,17 +524,11 @@ impl Scenario {
         Ok(lines)
     }
 
-    /// Chooses what is behind a password by its key, gets the password wrong, and then right. Enter
-    /// alone leads from the user's name to the password.
+    /// Chooses what is behind a password by its key, gets the password wrong, and then right.
     fn types_passwords(self, room: &mut Room, running: &Running) -> Result<()> {
-        let word: Vec<&str> = "swordfish"
-            .split("")
-            .filter(|key| !key.is_empty())
-            .collect();
-        let typed = |word: &[&str]| [&["ret"], word, &["ret"]].concat();
-        for (times, word) in (1..).zip([&word[1..], &word[..]]) {
+        for (times, word) in (1..).zip([&PASSWORD[1..], &PASSWORD[..]]) {
             room.wait_for_stages(self.machine.mac, "Menu", times)?;
-            for keys in [&["l"][..], &typed(word)] {
+            for keys in [&["l"][..], &and_entered(word)[..]] {
                 sleep(SCREEN_SETTLES);
                 running.press(keys)?;
             }
@@ -602,6 +599,12 @@ impl Scenario {
         );
         Ok(())
     }
+}
+
+/// A word behind the user's name, which Enter alone leaves as it is.
+fn and_entered<'a>(word: &[&'a str]) -> Vec<&'a str> {
+    let enter = ["ret"];
+    [&enter[..], word, &enter[..]].concat()
 }
 
 /// What the server takes. Neither times nor memory decide a test.

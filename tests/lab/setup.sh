@@ -58,6 +58,7 @@ wishes_missing() {
 udhcpc   udhcpc
 dhclient isc-dhcp-client
 dhcpcd   dhcpcd-base
+/lib/systemd/systemd-networkd systemd
 perfdhcp kea-admin
 curl     curl
 dnsmasq  dnsmasq-base

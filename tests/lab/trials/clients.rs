@@ -11,6 +11,7 @@ use crate::ns;
 use crate::support::card::Card;
 use crate::support::client::Client;
 use crate::support::dhcp::{Reply, overheard};
+use crate::support::process::Process;
 
 /// The machine that they run on.
 const HOST: &str = "pc";
@@ -173,4 +174,61 @@ fn heard(wire: &mut Card) -> Result<Vec<Reply>> {
     Ok(replies
         .filter(|reply| reply.mac().to_string() == MAC)
         .collect())
+}
+
+/// Where systemd keeps it.
+pub(super) const NETWORKD: &str = "/lib/systemd/systemd-networkd";
+
+/// What networkd is told, and starts as: with /sys to be read only it does not wait for udev.
+const AS_NETWORKD: &str = "\
+set -e
+mount -o remount,ro /sys || mount -o remount,bind,ro /sys
+mkdir -p /run/systemd/network /run/systemd/netif/links /run/systemd/netif/leases
+chown -R systemd-network: /run/systemd/netif
+printf '[Match]\\nName=pc\\n[Network]\\nDHCP=ipv4\\nLinkLocalAddressing=no\\nIPv6AcceptRA=no\\n' \\
+  > /run/systemd/network/10-pc.network
+exec /lib/systemd/systemd-networkd
+";
+
+/// ACKs to REQUESTs.
+const ACKS: &str = r#"reveille_dhcp_requests_total{outcome="ack",type="request"}"#;
+
+/// systemd-networkd: it leases, renews and takes its name.
+pub(super) fn networkd(site: &mut Site) -> Result<Vec<String>> {
+    let more = "  lifetimes: {valid: 90s, renew: 4s, rebind: 60s}\n  hostnames: Generate\n";
+    site.write("subnet.yaml", &format!("{SUBNET}{more}"))?;
+    let _server = site.serve()?;
+    ns::host(HOST, MAC)?;
+    let script = site.folder.join("networkd.sh");
+    fs::write(&script, AS_NETWORKD)?;
+    let mut command = ns::on(HOST, "unshare");
+    command.args(["--mount", "sh"]).arg(&script);
+    command.env("SYSTEMD_LOG_LEVEL", "debug");
+    command.env("SYSTEMD_LOG_TARGET", "console");
+    let log = site.folder.join("networkd.log");
+    let mut networkd = Process::spawn("systemd-networkd", command, &log)?;
+    let lease = until("a lease of systemd-networkd", || {
+        networkd.alive()?;
+        let leases = fs::read_dir("/run/systemd/netif/leases");
+        let file = leases.into_iter().flatten().flatten().next();
+        let text = file.map(|file| fs::read_to_string(file.path()));
+        Ok(text.transpose()?.filter(|text| text.contains("HOSTNAME=")))
+    })?;
+    let of = |name: &str| {
+        let mut lines = lease.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_default().to_owned()
+    };
+    let address = of("ADDRESS");
+    let name = format!("ip-{}", address.replace('.', "-"));
+    ensure!(of("HOSTNAME") == name, "{lease}");
+    ensure!(of("LIFETIME") == "90" && of("T1") == "4", "{lease}");
+    let before = metric(ACKS)?;
+    until("a renewal of systemd-networkd", || {
+        networkd.alive()?;
+        Ok((metric(ACKS)? > before).then_some(()))
+    })?;
+    Ok(vec![format!(
+        "systemd-networkd: {address}, renewed, and called {name}"
+    )])
 }

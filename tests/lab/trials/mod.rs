@@ -42,7 +42,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 26] = [
+pub(crate) const ALL: [Trial; 27] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -66,6 +66,7 @@ pub(crate) const ALL: [Trial; 26] = [
     trial("bad-state", &[], bad_state::heals),
     trial("real-clients", &["udhcpc", "dhclient"], clients::classic),
     trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
+    trial("networkd", &[clients::NETWORKD], clients::networkd),
     trial(
         "behind-a-relay",
         &["udhcpc", "dnsmasq"],

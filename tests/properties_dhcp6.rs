@@ -235,8 +235,13 @@ fn an_option() -> impl Strategy<Value = (u16, Vec<u8>)> {
         data
     });
     let class = select(vec!["PXEClient:Arch:00007", "HTTPClient", "other"]);
-    let class =
-        class.prop_map(|text| [&[0, 0, 1, 87, 0, text.len() as u8], text.as_bytes()].concat());
+    let class = class.prop_map(|text| {
+        [
+            &[0, 0, 1, 87, 0, u8::try_from(text.len()).unwrap()],
+            text.as_bytes(),
+        ]
+        .concat()
+    });
     prop_oneof![
         12 => (Just(3), association),
         6 => (Just(2), select(vec![DUID.to_vec(), vec![0, 4, 9]])),

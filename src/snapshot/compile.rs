@@ -314,6 +314,14 @@ fn selection(machine: &Machine, name: &ObjectName, profiles: &[ProfileEntry]) ->
     }
 }
 
+/// Whether DHCPv6 is heard on an interface of its own, and not on an older one's.
+fn hears_v6(spec: &SubnetSpec, older: &[SubnetEntry]) -> bool {
+    let mut older = older.iter();
+    spec.ipv6.is_some()
+        && spec.interface.is_some()
+        && !older.any(|it| it.hears_v6 && it.spec.interface == spec.interface)
+}
+
 /// IPv6 addresses that no pool of `spec` gives away.
 fn excluded6(
     spec: &SubnetSpec,
@@ -373,11 +381,7 @@ fn compile_subnets(
             first.map_or_else(|| name.to_string(), |first| first.key.clone())
         });
         let excluded6 = excluded6(&spec, &name, machines);
-        let hears_v6 = spec.ipv6.is_some()
-            && spec.interface.is_some()
-            && !subnets
-                .iter()
-                .any(|it: &SubnetEntry| it.hears_v6 && it.spec.interface == spec.interface);
+        let hears_v6 = hears_v6(&spec, &subnets);
         subnets.push(SubnetEntry {
             default_profile: match &spec.default_profile_ref {
                 Some(reference) => find(profiles, &name.namespace, reference)

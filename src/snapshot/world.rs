@@ -11,8 +11,8 @@ use super::names::namespace_of;
 use super::select::ties;
 use super::{Inputs, identity, menu, suggest, world6};
 use crate::api::{
-    BootProfile, Kind, LoaderKind, Machine, MenuEntry, Mode, NameRef, ObjectRef, Problem, Subnet,
-    SubnetSpec,
+    BootProfile, Interface, Kind, LoaderKind, Machine, MenuEntry, Mode, NameRef, ObjectRef,
+    Problem, Subnet, SubnetSpec,
 };
 use crate::boot::MacAddress;
 
@@ -383,12 +383,7 @@ fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
                 let what = format!("{} has the MAC {} already", first.0, interface.mac);
                 problems.push(twice("DuplicateMac", what, &first, &here));
             }
-            let own = [
-                ("ip", interface.ip.map(IpAddr::V4)),
-                ("ipv6", interface.ipv6.map(IpAddr::V6)),
-            ];
-            let own = own.into_iter().filter_map(|(field, ip)| Some((field, ip?)));
-            for (field, ip) in own {
+            for (field, ip) in own_addresses(interface) {
                 let first = *ips.entry((namespace, ip)).or_insert(here);
                 if first.0 != at {
                     let (first, here) = (place(first, field), place(here, field));
@@ -412,6 +407,13 @@ fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
             }
         }
     }
+}
+
+/// The addresses that are reserved for an interface, by their fields.
+fn own_addresses(interface: &Interface) -> impl Iterator<Item = (&'static str, IpAddr)> {
+    let v4 = interface.ip.map(|ip| ("ip", IpAddr::V4(ip)));
+    let v6 = interface.ipv6.map(|ip| ("ipv6", IpAddr::V6(ip)));
+    v4.into_iter().chain(v6)
 }
 
 fn twice(

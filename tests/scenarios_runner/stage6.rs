@@ -38,7 +38,7 @@ impl Stage {
             self.told.insert(mac, tells(&request), self.now());
         }
         self.table6.apply_all(&decision.changes);
-        let reply = match (&decision.outcome, &step.reply6) {
+        let (reply, want) = match (&decision.outcome, &step.reply6) {
             (Outcome::Ignored(ignored), _) => return silence(step, *ignored),
             (Outcome::Reply(reply), None) => {
                 let wanted = step.ignored.as_deref().unwrap_or("`reply6` or `ignored`");
@@ -46,7 +46,6 @@ impl Stage {
             }
             (Outcome::Reply(reply), Some(want)) => (reply, want),
         };
-        let (reply, want) = reply;
         self.tell6(&request, &decision);
         let got = take_apart(&reply.encode(&request), ask)?;
         compare(want, &got, true)

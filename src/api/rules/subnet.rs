@@ -33,13 +33,8 @@ pub(in crate::api) fn subnet() -> Vec<At> {
         pools(),
         at("pools[]").rule(order()),
         at("dns.search").list(List::Atomic),
-        at("dns.search[]").max_length(254).rule(rule(
-            &format!(
-                "self.matches({}) && (self.size() < 254 || self.endsWith('.'))",
-                quoted(&format!("^{LABEL}([.]{LABEL})*[.]?$"))
-            ),
-            "`%(self)%` is not a domain; write it as example.net",
-        )),
+        domain("dns.search[]"),
+        domain("ipv6.dns.search[]"),
         name_ref("defaultProfileRef", "BootProfile"),
     ];
     all.extend(atomic);
@@ -54,6 +49,16 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     let lists = ["pools", "relays", "dns.servers", "dns.search"];
     all.extend(lists.map(|list| at(&format!("ipv6.{list}")).list(List::Atomic)));
     all
+}
+
+fn domain(path: &str) -> At {
+    at(path).max_length(254).rule(rule(
+        &format!(
+            "self.matches({}) && (self.size() < 254 || self.endsWith('.'))",
+            quoted(&format!("^{LABEL}([.]{LABEL})*[.]?$"))
+        ),
+        "`%(self)%` is not a domain; write it as example.net",
+    ))
 }
 
 /// Each end of each pool is an address that a host can have in the network:

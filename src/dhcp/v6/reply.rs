@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::option;
 use super::request::{Hop, Request};
-use super::wire::{Options, put, put_all};
+use super::wire::{put, put_all};
 use crate::api::Lifetimes;
 
 /// A reply, before its relays wrap it.
@@ -150,8 +150,6 @@ pub(super) fn refused(iaid: u32, timed: bool, status: Status, words: &str) -> Ve
     if timed {
         data.extend([0; 8]);
     }
-    let mut options = Options::new();
-    options.push((option::STATUS, status.encode(words)));
-    put_all(&mut data, &options);
+    put(&mut data, option::STATUS, &status.encode(words));
     data
 }

@@ -288,9 +288,12 @@ impl Request {
     }
 }
 
+/// The relays of a message, the MAC address of who sent it, and the message.
+type Unwrapped<'a> = (Vec<Hop>, Option<MacAddress>, &'a [u8]);
+
 /// What relays wrapped a message in, the MAC address that the one next to the
 /// client saw, and the message.
-fn unwrap(packet: &[u8]) -> Result<(Vec<Hop>, Option<MacAddress>, &[u8]), Malformed> {
+fn unwrap(packet: &[u8]) -> Result<Unwrapped<'_>, Malformed> {
     const HEAD: usize = 34;
     let mut hops = Vec::new();
     let (mut mac, mut message) = (None, packet);

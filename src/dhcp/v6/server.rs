@@ -138,7 +138,10 @@ impl Engine {
         if is_stale(kind, clock::now().since(now)) {
             return story.count(kind.as_str(), Ignored::Stale.as_str());
         }
-        let peer = request.hops.last().map_or(*from.ip(), |hop| hop.peer);
+        let peer = request
+            .hops
+            .last()
+            .map_or_else(|| *from.ip(), |hop| hop.peer);
         if !self.rates.admits(now, peer.octets()) {
             return story.too_often(now, request);
         }

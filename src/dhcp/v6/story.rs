@@ -61,7 +61,15 @@ impl Story {
                 SilentReason::ReservedAddressBusy => {
                     "another machine still has the address that is reserved for this one"
                 }
-                _ => "it gets no address",
+                SilentReason::UnknownLease
+                | SilentReason::OtherNetwork
+                | SilentReason::NotItsLease
+                | SilentReason::ChoseAnotherServer
+                | SilentReason::NotHolder
+                | SilentReason::AnothersShare
+                | SilentReason::ShareExhausted
+                | SilentReason::FreshDisk
+                | SilentReason::NotSureYet => "it gets no address",
             };
             self.warn(now, request, decision, (reason.as_str(), cure), None);
         }

@@ -38,6 +38,21 @@ pub(super) fn comes_and_goes(site: &mut Site) -> Result<Vec<String>> {
         })?;
     }
     ns::host(HOST, MAC)?;
+    // It binds to its link-local address, which nobody else must have.
+    until("a link-local address", || {
+        let settled = [
+            "-6",
+            "address",
+            "show",
+            "dev",
+            HOST,
+            "scope",
+            "link",
+            "-tentative",
+        ];
+        let shown = ns::on(HOST, "ip").args(settled).output()?;
+        Ok((!shown.stdout.is_empty()).then_some(()))
+    })?;
     let client = dhclient(site)?;
     let address = client.event("BOUND6")?;
     ensure!(address.starts_with("2001:db8:33::1"), "{address} is lent");

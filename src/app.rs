@@ -30,7 +30,7 @@ use crate::artifact::keep::Board;
 use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
-use crate::dhcp::limits::Rates;
+use crate::dhcp::limits::{Patience, Rates};
 use crate::dhcp::listener::QUEUE;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::neighbours::Neighbours;
@@ -276,8 +276,10 @@ impl App {
                 failing,
             },
             rates: Rates::default(),
+            patience: Patience::default(),
         };
-        start_dhcp(&parts.config, &supervisor, engine, queue, parts.links);
+        start_dhcp(&parts.config, &supervisor, engine, queue, parts.links)
+            .context("no thread for DHCP")?;
         Ok(Self {
             supervisor,
             faults,

@@ -1,6 +1,7 @@
 //! The listeners of DHCP, which come and go with the Subnets. Shell.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,16 +15,21 @@ use crate::dhcp::server::Engine;
 use crate::dhcp::story::Story;
 use crate::net::Links;
 use crate::snapshot::Reader;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Lanes, Supervisor};
 
-/// Runs the engine of DHCP, and the listeners that the Subnets need.
+/// Runs the engine of DHCP, and the listeners that the Subnets need. All in one
+/// lane: a request then wakes one thread.
+///
+/// # Errors
+/// Where the system has no more threads.
 pub(super) fn start_dhcp(
     config: &ServiceConfig,
     supervisor: &Supervisor,
     engine: Engine,
     queue: mpsc::Sender<Incoming>,
     links: Links,
-) {
+) -> io::Result<()> {
+    let lane = Lanes::start("dhcp", Some(1))?;
     let listeners = Listeners {
         doors: [
             ("HTTP", IpAddr::V4(*config.http.ip())),
@@ -33,13 +39,18 @@ pub(super) fn start_dhcp(
         story: engine.tools.story.clone(),
         queue,
         links,
+        lane: lane.clone(),
     };
     let snapshots = engine.tools.snapshots.clone();
     let engine = Arc::new(Mutex::new(engine));
-    supervisor.service("dhcp", move |token| Engine::run(Arc::clone(&engine), token));
+    supervisor.service("dhcp", move |token| {
+        let (lane, engine) = (lane.clone(), Arc::clone(&engine));
+        async move { lane.run(Engine::run(engine, token)).await }
+    });
     supervisor.service("subnets", move |token| {
         listeners.clone().run(snapshots.clone(), token)
     });
+    Ok(())
 }
 
 /// Starts and stops listeners as Subnets come and go, without touching others.
@@ -49,6 +60,7 @@ struct Listeners {
     queue: mpsc::Sender<Incoming>,
     story: Story,
     links: Links,
+    lane: Lanes,
     /// Where the services listen that machines are sent to.
     doors: [(&'static str, IpAddr); 2],
 }
@@ -131,9 +143,9 @@ impl Listeners {
                     }
                 }
             };
-            listener
-                .clone()
-                .run(this.queue.clone(), this.story.clone(), bound, token)
+            let (listener, lane) = (listener.clone(), this.lane.clone());
+            let heard = listener.run(this.queue.clone(), this.story.clone(), bound, token);
+            async move { lane.run(heard).await }
         })
     }
 }

@@ -117,8 +117,8 @@ edge: ## the chart on a real node wakes a virtual machine, through upgrades and 
 	REVEILLE_EDGE=1 cargo test --test edge
 
 .PHONY: bench
-bench: ## beside Kea, tftpd-hpa and nginx (root, ten minutes); only="--quick http" chooses
-	@cargo build --release
+bench: ## beside Kea, tftpd-hpa and nginx (root, half an hour); only="--quick http" chooses
+	@cargo build --release --bin reveille --bench machines
 	benches/peers.sh $(only)
 
 .PHONY: crds

@@ -30,7 +30,7 @@ use crate::artifact::keep::Board;
 use crate::artifact::store::Shelf;
 use crate::config::ServiceConfig;
 use crate::dhcp::heard::Heard;
-use crate::dhcp::limits::Rates;
+use crate::dhcp::limits::{Patience, Rates};
 use crate::dhcp::listener::QUEUE;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::dhcp::neighbours::Neighbours;
@@ -305,6 +305,7 @@ impl App {
                 failing,
             },
             rates: Rates::new(parts.config.dhcp.dhcp_rate),
+            patience: Patience::default(),
         };
         start_dhcp(
             &parts.config,
@@ -312,7 +313,8 @@ impl App {
             (engine, queue),
             (engine6, queue6, doors6),
             parts.links,
-        );
+        )
+        .context("no thread for DHCP")?;
         Ok(Self {
             supervisor,
             faults,

@@ -20,17 +20,22 @@ use crate::dhcp::v6::server as v6;
 use crate::http::{HttpConfig, HttpServer};
 use crate::net::{Link6, Links, Table, bind_error};
 use crate::snapshot::{Reader, Snapshot};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Lanes, Supervisor};
 use crate::tftp::{TftpConfig, TftpServer};
 
-/// Runs the engine of DHCP, and the listeners that the Subnets need.
+/// Runs the engine of DHCP, and the listeners that the Subnets need. All in one
+/// lane: a request then wakes one thread.
+///
+/// # Errors
+/// Where the system has no more threads.
 pub(super) fn start_dhcp(
     config: &ServiceConfig,
     supervisor: &Supervisor,
     (engine, queue): (Engine, mpsc::Sender<Incoming>),
     (engine6, queue6, doors6): (v6::Engine, mpsc::Sender<Incoming6>, Doors6),
     links: Links,
-) {
+) -> io::Result<()> {
+    let lane = Lanes::start("dhcp", Some(1))?;
     let listeners = Listeners {
         doors: [
             ("HTTP", IpAddr::V4(*config.http.ip())),
@@ -43,10 +48,14 @@ pub(super) fn start_dhcp(
         queue6,
         doors6,
         links,
+        lane: lane.clone(),
     };
     let snapshots = engine.tools.snapshots.clone();
     let engine = Arc::new(Mutex::new(engine));
-    supervisor.service("dhcp", move |token| Engine::run(Arc::clone(&engine), token));
+    supervisor.service("dhcp", move |token| {
+        let (lane, engine) = (lane.clone(), Arc::clone(&engine));
+        async move { lane.run(Engine::run(engine, token)).await }
+    });
     let engine6 = Arc::new(Mutex::new(engine6));
     supervisor.service("dhcp6", move |token| {
         v6::Engine::run(Arc::clone(&engine6), token)
@@ -54,6 +63,7 @@ pub(super) fn start_dhcp(
     supervisor.service("subnets", move |token| {
         listeners.clone().run(snapshots.clone(), token)
     });
+    Ok(())
 }
 
 /// What the doors of IPv6 are given: as those of IPv4, but for the address.
@@ -75,6 +85,7 @@ struct Listeners {
     story6: v6::Story,
     links: Links,
     doors6: Doors6,
+    lane: Lanes,
     /// Where the services listen that machines are sent to.
     doors: [(&'static str, IpAddr); 2],
 }
@@ -266,9 +277,9 @@ impl Listeners {
                     }
                 }
             };
-            listener
-                .clone()
-                .run(this.queue.clone(), this.story.clone(), bound, token)
+            let (listener, lane) = (listener.clone(), this.lane.clone());
+            let heard = listener.run(this.queue.clone(), this.story.clone(), bound, token);
+            async move { lane.run(heard).await }
         })
     }
 }

@@ -124,6 +124,8 @@ pub enum Ignored {
     Lease(SilentReason),
     /// More requests wait than are worth answering: clients ask again.
     QueueFull,
+    /// A DISCOVER that waited while more came than can be answered.
+    Overloaded,
     /// It waited so long that the client has asked again or gone.
     Stale,
     /// A fault of ours; the packet is lost, nothing else.
@@ -172,6 +174,7 @@ impl Ignored {
             Self::NoAddress => "no-address-named",
             Self::Lease(reason) => reason.as_str(),
             Self::QueueFull => "queue-full",
+            Self::Overloaded => "overloaded",
             Self::Stale => "stale",
             Self::Fault => "internal-fault",
             Self::NotABootClient => "not-a-boot-client",

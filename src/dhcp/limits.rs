@@ -1,6 +1,8 @@
-//! How often one machine may ask, and all of them together. Core.
+//! How often one machine may ask, and all of them together; how long all may
+//! wait. Core.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::decide::Ignored;
 use super::request::{Request, RequestKind};
@@ -18,6 +20,25 @@ const MOST_QUERIES: u16 = 600;
 /// Hardware addresses that are counted. Where more come they are counted anew:
 /// who makes them up is not held by a count of each.
 const MAX_COUNTED: usize = 16_384;
+
+/// How long a DISCOVER may have waited while we are overloaded: half of what an
+/// answer should take.
+const LATE: Duration = Duration::from_millis(5);
+/// For how long requests have to be late before it is an overload: a pause of
+/// the disk or the processor is none, and what waited for its end is answered.
+const OVERLOAD: Duration = Duration::from_millis(100);
+
+/// Sheds DISCOVERs where more are sent than can be answered. A queue that does
+/// not drain only has everybody answered late, at last after they asked again;
+/// those that begin an exchange give way to those that are half through one.
+///
+/// `T` is a point in time.
+#[derive(Debug)]
+pub struct Patience<T> {
+    /// Since when requests were late, without a break.
+    late_since: Option<T>,
+    shedding: bool,
+}
 
 /// Counts requests by hardware address, or by that of IPv6, and all of them.
 /// Bounded.
@@ -39,6 +60,35 @@ struct Bucket {
 
 /// Thousandths of a request.
 const WHOLE: u64 = 1000;
+
+// === impl Patience ===
+
+impl<T> Default for Patience<T> {
+    fn default() -> Self {
+        Self {
+            late_since: None,
+            shedding: false,
+        }
+    }
+}
+
+impl<T: Copy + std::ops::Sub<Output = Duration>> Patience<T> {
+    /// Whether a request that came at `arrived` is answered at `now`.
+    pub(super) fn admits(&mut self, kind: RequestKind, arrived: T, now: T) -> bool {
+        if now - arrived < LATE {
+            self.late_since = None;
+            return true;
+        }
+        let since = *self.late_since.get_or_insert(now);
+        self.shedding |= now - since >= OVERLOAD;
+        kind != RequestKind::Discover || !self.shedding
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn caught_up(&mut self) {
+        *self = Self::default();
+    }
+}
 
 // === impl Rates ===
 
@@ -143,6 +193,26 @@ mod tests {
 
     fn request(last: u8) -> Request {
         request_of(1, last)
+    }
+
+    #[test]
+    fn late_discovers_are_shed_in_an_overload_until_it_is_over() {
+        let mut patience = Patience::default();
+        let ms = Duration::from_millis;
+        let mut asks = |kind, arrived, now| patience.admits(kind, ms(arrived), ms(now));
+        // A pause of the disk: what waited is answered.
+        assert!(asks(RequestKind::Discover, 0, 90));
+        assert!(asks(RequestKind::Discover, 80, 100));
+        assert!(asks(RequestKind::Discover, 98, 101));
+        // It does not end.
+        assert!(asks(RequestKind::Discover, 100, 200));
+        assert!(asks(RequestKind::Discover, 250, 299));
+        assert!(!asks(RequestKind::Discover, 251, 300));
+        assert!(asks(RequestKind::Request, 251, 300));
+        assert!(asks(RequestKind::Discover, 296, 300));
+        assert!(!asks(RequestKind::Discover, 296, 301));
+        patience.caught_up();
+        assert!(patience.admits(RequestKind::Discover, ms(301), ms(320)));
     }
 
     #[test]

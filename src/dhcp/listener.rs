@@ -210,6 +210,10 @@ fn hand_on(
     queue: &mpsc::Sender<Incoming>,
     story: &Story,
 ) {
+    // What will not be decided need not be read: in a flood that is most.
+    if is_discover(packet) && !has_room(RequestKind::Discover, queue.capacity()) {
+        return story.count(RequestKind::Discover.as_str(), Ignored::QueueFull.as_str());
+    }
     // The guard does not panic; a second line costs nothing.
     let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
     let request = match parsed {
@@ -246,6 +250,12 @@ fn hand_on(
     }
 }
 
+/// Whether a packet is a DISCOVER, as its first option says: where clients put
+/// the message type. For others it takes a closer look.
+fn is_discover(packet: &[u8]) -> bool {
+    packet.get(236..243) == Some(&[99, 130, 83, 99, 53, 1, 1])
+}
+
 /// Whether a request of this kind may queue where `free` places are left.
 const fn has_room(kind: RequestKind, free: usize) -> bool {
     match kind {
@@ -260,6 +270,15 @@ const fn has_room(kind: RequestKind, free: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_discover_is_known_by_its_first_option() {
+        let mut packet = vec![0; 236];
+        packet.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+        assert!(is_discover(&packet));
+        packet[242] = 3;
+        assert!(!is_discover(&packet) && !is_discover(&packet[..241]));
+    }
 
     #[test]
     fn new_conversations_are_refused_before_those_under_way() {

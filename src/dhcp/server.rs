@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
-use super::limits::Rates;
+use super::limits::{Patience, Rates};
 use super::listener::{Incoming, Port};
 use super::neighbours::Neighbours;
 use super::outgoing::Outgoing;
@@ -40,6 +41,9 @@ use crate::timeline::{BootEvent, Fact, Introductions, RecentLoaders};
 /// question would keep the second waiting. Only a process that was held up, by
 /// a suspended host say, ever gets here.
 const STALE_MILLIS: u64 = 1000;
+/// Requests that are decided before the clock is looked at again: some
+/// milliseconds' worth.
+const BATCH: usize = 32;
 /// How often the table is swept and counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A wish to see every lease.
@@ -62,6 +66,8 @@ pub struct Engine {
     pub tools: Tools,
     /// How often machines ask.
     pub rates: Rates,
+    /// How long DISCOVERs may have waited.
+    pub patience: Patience<Instant>,
 }
 
 /// What the engine works with; cheap to clone.
@@ -116,6 +122,7 @@ impl Engine {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut run = Run::default();
         let mut prober = Prober::default();
+        let mut batch = Vec::with_capacity(BATCH);
         loop {
             // Far away where nothing waits.
             let far = Instant::now() + SWEEP_EVERY;
@@ -130,11 +137,27 @@ impl Engine {
                     // Who asked may have gone.
                     let _ = ask.send(this.table.shared().collect());
                 }
-                incoming = this.queue.recv() => match incoming {
-                    Some(incoming) => this.handle(&incoming, &mut prober),
-                    // Every listener is gone, and with them the app.
-                    None => { token.cancelled().await; return Ok(()); }
-                },
+                came = this.queue.recv_many(&mut batch, BATCH) => {
+                    if came == 0 {
+                        // Every listener is gone, and with them the app.
+                        token.cancelled().await;
+                        return Ok(());
+                    }
+                    for incoming in batch.drain(..) {
+                        let kind = incoming.request.kind;
+                        if this.patience.admits(kind, incoming.arrived, Instant::now()) {
+                            this.handle(&incoming, &mut prober);
+                        } else {
+                            this.tools.story.count(kind.as_str(), Ignored::Overloaded.as_str());
+                        }
+                    }
+                    if this.queue.is_empty() {
+                        this.patience.caught_up();
+                    }
+                    // What waits in the kernel is not known to be late: the
+                    // listeners go next.
+                    yield_now().await;
+                }
             }
         }
     }

@@ -34,7 +34,9 @@ pub(super) const fn of_silence(why: Ignored) -> Option<&'static str> {
         Ignored::OtherServer => return None,
         Ignored::NoAddress => "the client names no address: it must ask anew",
         Ignored::Lease(reason) => return of_lease(reason),
-        Ignored::QueueFull | Ignored::Stale => "the server is overloaded; the client asks again",
+        Ignored::QueueFull | Ignored::Overloaded | Ignored::Stale => {
+            "the server is overloaded; the client asks again"
+        }
         Ignored::Fault => "a fault of ours: please report it with this packet",
         Ignored::ForeignServer => {
             "another server lends addresses there; stop it, or let the Subnet be a proxy beside it"

@@ -45,6 +45,24 @@ pub struct OpenedFile {
     pub is_dir: bool,
 }
 
+/// How a path is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Wherever it takes.
+    Anywhere,
+    /// Among what the kernel has in memory (`RESOLVE_CACHED`, Linux 5.12).
+    InMemory,
+}
+
+impl Look {
+    const fn resolve(self) -> ResolveFlags {
+        match self {
+            Self::Anywhere => ResolveFlags::empty(),
+            Self::InMemory => ResolveFlags::CACHED,
+        }
+    }
+}
+
 impl Roots {
     /// Roots of a service: the artifact tree, loader folders (searched after
     /// the tree, by file name), and further roots as (name, folder).
@@ -71,7 +89,7 @@ impl Roots {
 
     /// What the store has at `path`, which begins below its root: the generation
     /// that the path names, or else the current one.
-    fn open_stored(&self, path: &ArtifactPath) -> io::Result<OpenedFile> {
+    fn open_stored(&self, path: &ArtifactPath, look: Look) -> io::Result<OpenedFile> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let (folder, shelf) = self.store.as_ref().ok_or_else(missing)?;
         let parts = path.split_first().and_then(|(namespace, rest)| {
@@ -81,7 +99,7 @@ impl Roots {
             Some((namespace, name, rest))
         });
         let Some((namespace, name, rest)) = parts else {
-            return open_beneath(folder, path);
+            return open_beneath(folder, path, look);
         };
         let current = shelf.generation(namespace, &name).ok_or_else(missing)?;
         // A number is a generation. What is newer than the current one is not
@@ -101,7 +119,7 @@ impl Roots {
             .join(namespace)
             .join(name)
             .join(generation.to_string());
-        open_beneath(&tree, &inner)
+        open_beneath(&tree, &inner, look)
     }
 
     /// Opens `path`: in the named root that its first part names, else in the
@@ -117,26 +135,43 @@ impl Roots {
         self.open_from(path).map(|(_, opened)| opened)
     }
 
+    /// What [`Roots::open`] says, where the kernel can tell without waiting for
+    /// a disk; else `None`, as on kernels before 5.12. What many machines ask
+    /// for needs no thread that may block.
+    #[must_use]
+    pub fn open_at_once(&self, path: &ArtifactPath) -> Option<io::Result<OpenedFile>> {
+        match self.look_for(path, Look::InMemory) {
+            Err(error) if is_unknown(&error) => None,
+            found => Some(found.map(|(_, opened)| opened)),
+        }
+    }
+
     /// The same, with where it was found. Blocks.
     ///
     /// # Errors
     /// Those of [`Roots::open`].
     pub fn open_from(&self, path: &ArtifactPath) -> io::Result<(Origin, OpenedFile)> {
+        self.look_for(path, Look::Anywhere)
+    }
+
+    fn look_for(&self, path: &ArtifactPath, look: Look) -> io::Result<(Origin, OpenedFile)> {
         if let Some((first, rest)) = path.split_first()
             && let Some((_, root)) = self.named.iter().find(|(name, _)| name == first)
         {
-            return Ok((Origin::Tree, open_beneath(root, &rest)?));
+            return Ok((Origin::Tree, open_beneath(root, &rest, look)?));
         }
         if let Some((ROOT, rest)) = path
             .split_first()
             .as_ref()
             .map(|(first, rest)| (*first, rest))
-            && let Ok(opened) = self.open_stored(rest)
         {
-            return Ok((Origin::Tree, opened));
+            match self.open_stored(rest, look) {
+                Err(error) if look == Look::Anywhere || !is_unknown(&error) => {}
+                found => return found.map(|opened| (Origin::Tree, opened)),
+            }
         }
         let mut result = match &self.artifacts {
-            Some(root) => open_beneath(root, path).map(|opened| (Origin::Tree, opened)),
+            Some(root) => open_beneath(root, path, look).map(|opened| (Origin::Tree, opened)),
             None => Err(io::ErrorKind::NotFound.into()),
         };
         if !path.is_root() && !path.as_str().contains('/') {
@@ -144,7 +179,7 @@ impl Roots {
                 match &result {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         let origin = || Origin::Loaders(loaders.clone());
-                        result = open_loader(loaders, path).map(|opened| (origin(), opened));
+                        result = open_loader(loaders, path, look).map(|opened| (origin(), opened));
                     }
                     Ok(_) | Err(_) => break,
                 }
@@ -180,9 +215,13 @@ impl Roots {
 
 /// Opens a loader. Its folder belongs to the system, and packages link out of
 /// it: Debian's `ipxe.efi` is a link to `/boot`. `name` is a bare file name.
-fn open_loader(folder: &Path, name: &ArtifactPath) -> io::Result<OpenedFile> {
+fn open_loader(folder: &Path, name: &ArtifactPath, look: Look) -> io::Result<OpenedFile> {
+    let at = folder.join(name.as_str());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = openat(CWD, folder.join(name.as_str()), flags, Mode::empty())?;
+    let fd = match look {
+        Look::Anywhere => openat(CWD, at, flags, Mode::empty())?,
+        Look::InMemory => openat2(CWD, at, flags, Mode::empty(), look.resolve())?,
+    };
     let opened = opened(fd)?;
     if opened.is_dir {
         return Err(io::ErrorKind::NotFound.into());
@@ -193,16 +232,15 @@ fn open_loader(folder: &Path, name: &ArtifactPath) -> io::Result<OpenedFile> {
 /// Opens `path` so that the kernel refuses whatever leads out of `root`
 /// (openat2 with `RESOLVE_BENEATH`), never blocks on a FIFO and never follows
 /// a magic link.
-fn open_beneath(root: &Path, path: &ArtifactPath) -> io::Result<OpenedFile> {
-    let dir = openat(
-        CWD,
-        root,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+fn open_beneath(root: &Path, path: &ArtifactPath, look: Look) -> io::Result<OpenedFile> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = match look {
+        Look::Anywhere => openat(CWD, root, flags, Mode::empty())?,
+        Look::InMemory => openat2(CWD, root, flags, Mode::empty(), look.resolve())?,
+    };
     let name = if path.is_root() { "." } else { path.as_str() };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | look.resolve();
     let fd: OwnedFd = openat2(&dir, name, flags, Mode::empty(), resolve).map_err(|errno| {
         match errno {
             // RESOLVE_BENEATH says EXDEV for a link that leads out.
@@ -212,6 +250,16 @@ fn open_beneath(root: &Path, path: &ArtifactPath) -> io::Result<OpenedFile> {
         }
     })?;
     opened(fd)
+}
+
+/// Whether an error only says that one has to wait to know.
+fn is_unknown(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    // INVAL, NOSYS: the kernel does not know how to tell.
+    matches!(
+        errno,
+        Some(rustix::io::Errno::AGAIN | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
+    )
 }
 
 /// What was opened, if it is a file or a folder.
@@ -270,5 +318,15 @@ mod tests {
             let error = roots.open(&path(missing)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{missing}");
         }
+        // What was just opened the kernel has in memory.
+        for name in ["ipxe.efi", "linked.efi", "own.efi", "inside", "isos/a.iso"] {
+            let Some(opened) = roots.open_at_once(&path(name)) else {
+                continue; // a kernel before 5.12
+            };
+            let len = roots.open(&path(name)).unwrap().len;
+            assert_eq!(opened.unwrap().len, len, "{name}");
+        }
+        let denied = roots.open_at_once(&path("out"));
+        assert!(denied.is_none_or(|denied| denied.is_err()));
     }
 }

@@ -35,8 +35,10 @@ const SMALL: u64 = 64 << 10;
 /// link bears are so slow, it is the link that is slow.
 const IDLE_RATE: u64 = 64 << 10;
 
-/// How often somebody who waits looks for transfers that do not count.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often somebody who waits looks for transfers that do not count. Two
+/// thousand slow clients that come at once have had their turns, 256 at a time,
+/// after some seconds: so long others may wait for theirs.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How long firmware bears it that nothing comes: UEFI gives an HTTP server
 /// 5 s for the head of its answer, PXE ROMs and UEFI ask again by TFTP after 1
@@ -83,10 +85,14 @@ struct Link {
 /// A transfer that counts.
 #[derive(Debug)]
 struct Going {
-    moved: Arc<AtomicU64>,
+    moved: Moved,
     /// What it had moved at the last look, if there was one.
     seen: Option<u64>,
 }
+
+/// What a turn has moved: by this its holder says so. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Moved(Arc<AtomicU64>);
 
 /// A turn: given back at its drop.
 #[derive(Debug)]
@@ -94,7 +100,7 @@ pub struct Turn {
     governor: Governor,
     link: IpAddr,
     number: u64,
-    moved: Arc<AtomicU64>,
+    moved: Moved,
     /// Whether it was never taken.
     is_void: bool,
 }
@@ -252,10 +258,10 @@ impl Governor {
 
 impl Link {
     fn start(&mut self, governor: &Governor, link: IpAddr) -> Turn {
-        let (number, moved) = (self.next, Arc::<AtomicU64>::default());
+        let (number, moved) = (self.next, Moved::default());
         self.next += 1;
         let going = Going {
-            moved: Arc::clone(&moved),
+            moved: moved.clone(),
             seen: None,
         };
         self.going.insert(number, going);
@@ -274,13 +280,23 @@ impl Link {
             return Vec::new();
         }
         self.looked = now;
-        let least = IDLE_RATE.saturating_mul(since.as_secs());
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let least = IDLE_RATE.saturating_mul(millis) / 1000;
         let looked = self.going.iter_mut().filter_map(|(number, going)| {
-            let moved = going.moved.load(Ordering::Relaxed);
+            let moved = going.moved.0.load(Ordering::Relaxed);
             let before = going.seen.replace(moved)?;
             (moved - before < least).then_some(*number)
         });
         looked.collect()
+    }
+}
+
+// === impl Moved ===
+
+impl Moved {
+    /// Says that so many bytes went.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -289,7 +305,13 @@ impl Link {
 impl Turn {
     /// Says that so many bytes went.
     pub fn moved(&self, bytes: u64) {
-        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.moved.add(bytes);
+    }
+
+    /// What it has moved, for who knows later than its holder what went.
+    #[must_use]
+    pub fn meter(&self) -> Moved {
+        self.moved.clone()
     }
 }
 

@@ -15,6 +15,7 @@ use super::delivery::{Delivery, Ended, Outbox};
 use super::range::Part;
 use super::spans::{self, Spans};
 use crate::files::read_cached;
+use crate::governor::{Moved, Turn};
 
 /// Bytes that are read at once, on a thread that may block, while few files
 /// are on their way. Bigger reads cost less CPU for each byte; past 1 MiB there
@@ -30,8 +31,15 @@ const CACHED_CHUNK: usize = 128 << 10;
 /// transfers then take 256 MiB at most.
 pub const SMALL_CHUNK: usize = 256 << 10;
 
+/// The same while there are more than [`MANY_FILES`]: four thousand take no
+/// more than a thousand did.
+pub const SMALLEST_CHUNK: usize = 64 << 10;
+
 /// Files on their way up to which [`CHUNK`] is read at once.
 pub const FEW_FILES: usize = 64;
+
+/// Files on their way up to which [`SMALL_CHUNK`] is read at once.
+pub const MANY_FILES: usize = 1024;
 
 /// The files of a server that are on their way.
 #[derive(Clone, Debug, Default)]
@@ -73,10 +81,10 @@ pub(super) struct Body {
 
 impl Reading {
     fn chunk(&self) -> usize {
-        if self.0.load(Ordering::Relaxed) <= FEW_FILES {
-            CHUNK
-        } else {
-            SMALL_CHUNK
+        match self.0.load(Ordering::Relaxed) {
+            ..=FEW_FILES => CHUNK,
+            ..=MANY_FILES => SMALL_CHUNK,
+            _ => SMALLEST_CHUNK,
         }
     }
 }
@@ -105,11 +113,12 @@ impl FileSource {
         &mut self,
         cx: &mut Context<'_>,
         spans: Option<&Spans>,
+        meter: Option<Moved>,
     ) -> Poll<io::Result<Bytes>> {
         if let Some(spans) = spans.filter(|_| self.chunk.is_none() && self.left >= spans::LEAST) {
             let len = self.at_most(spans::MOST);
             if spans::is_cached(&self.file, self.next, len) {
-                let stand_in = spans.push(&self.file, self.next, len);
+                let stand_in = spans.push(&self.file, self.next, len, meter);
                 return Poll::Ready(Ok(self.advance(stand_in)));
             }
         }
@@ -222,14 +231,18 @@ impl http_body::Body for Body {
             source if source.left() == 0 => return Poll::Ready(None),
             Source::Nothing => return Poll::Ready(None),
             Source::Bytes(bytes) => std::mem::take(bytes),
-            Source::File(file) => match ready!(file.poll_chunk(cx, this.outbox.spans())) {
-                Ok(bytes) => bytes,
-                Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
-            },
+            Source::File(file) => {
+                let turn = this.delivery.as_ref().and_then(|it| it.turn.as_ref());
+                let meter = turn.map(Turn::meter);
+                match ready!(file.poll_chunk(cx, this.outbox.spans(), meter)) {
+                    Ok(bytes) => bytes,
+                    Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
+                }
+            }
         };
         if let Some(delivery) = &mut this.delivery {
             delivery.sent += chunk.len() as u64;
-            if let Some(turn) = &delivery.turn {
+            if let Some(turn) = delivery.turn.as_ref().filter(|_| !Spans::stand(&chunk)) {
                 turn.moved(chunk.len() as u64);
             }
         }

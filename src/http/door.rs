@@ -30,11 +30,13 @@ use super::listen::{Ends, Listen, TlsListener, bind_tcp};
 use super::metrics::HttpMetrics;
 use super::spans::TakesFiles;
 use super::wire::Wire;
+use crate::supervisor::Lanes;
 use crate::tls::{Handshakes, Speaks};
 
-/// Connections of one door. At 256 KiB a transfer that is 256 MiB of chunks;
-/// machines beyond it wait in the kernel's queue.
-pub const CONNECTIONS: usize = 1024;
+/// Connections of one door. Slow clients keep theirs for long, and nobody is to
+/// wait behind a thousand of them; what is read for all together is bounded
+/// ([`super::FEW_FILES`]). Machines beyond it wait in the kernel's queue.
+pub const CONNECTIONS: usize = 4096;
 
 /// Connections of one client address. iPXE opens one, a browser six, and a
 /// few machines may stand behind one translated address.
@@ -99,6 +101,8 @@ pub(super) struct Door<L: Listen = TcpListener> {
     limits: Limits,
     metrics: HttpMetrics,
     slots: Slots<L::Client>,
+    /// Where connections are spoken on; where the door stands, without any.
+    lanes: Option<Lanes>,
 }
 
 /// Who is at the other end of a connection, and at which of our addresses.
@@ -243,7 +247,14 @@ impl<L: Listen> Door<L> {
             limits,
             metrics,
             slots: Slots(Arc::default()),
+            lanes: None,
         }
+    }
+
+    /// With lanes of its own, on which its connections take turns.
+    pub(super) fn on_lanes(mut self, lanes: Lanes) -> Self {
+        self.lanes = Some(lanes);
+        self
     }
 
     /// Serves until `cancel`, then lets the answers in flight end.
@@ -279,13 +290,18 @@ impl<L: Listen> Door<L> {
                         let Some((slot, caller)) = self.admit(ends) else { continue };
                         let (service, limits) = (Arc::clone(&service), self.limits);
                         let (refused, cancel) = (self.metrics.refused.clone(), cancel.clone());
-                        tasks.spawn(async move {
+                        let talk = async move {
+                            let Ok(raw) = L::adopt(raw) else { return };
                             let talked = receive::<L, _, _, _>(raw, caller, &*service, limits, cancel);
                             if let Some(reason) = talked.await {
                                 refused.with_label_values(&[reason]).inc();
                             }
                             drop(slot);
-                        });
+                        };
+                        match &self.lanes {
+                            Some(lanes) => tasks.spawn_on(talk, lanes.next()),
+                            None => tasks.spawn(talk),
+                        };
                     }
                     Err(error) => if let Err(error) = survive(self.name, error).await {
                         break Err(error);
@@ -294,6 +310,8 @@ impl<L: Listen> Door<L> {
             }
         };
         let (name, deadline) = (self.name, self.limits.drain_timeout);
+        // The connections end before the lanes do.
+        let _lanes = self.lanes.clone();
         drop(self);
         // A broken listener leaves its connections whole, until they end.
         cancel.cancel();

@@ -48,6 +48,15 @@ pub(super) trait Listen: Send + Sync + 'static {
     /// The next connection; `None` where its client is gone already.
     fn accept(&self) -> impl Future<Output = io::Result<Option<(Self::Raw, Self::Ends)>>> + Send;
 
+    /// Has the event loop of this thread look after a connection that another
+    /// one accepted.
+    ///
+    /// # Errors
+    /// Where it has no more descriptors.
+    fn adopt(raw: Self::Raw) -> io::Result<Self::Raw> {
+        Ok(raw)
+    }
+
     /// Makes a connection ready; `None` where that failed, which is told. Not
     /// in the accept loop: it may wait for the client.
     fn open(
@@ -141,6 +150,10 @@ impl Listen for TcpListener {
         })
     }
 
+    fn adopt(raw: TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(raw.into_std()?)
+    }
+
     async fn open(raw: TcpStream, _ends: &Ends) -> Option<Opened<TcpStream>> {
         Some(Opened::plain(raw))
     }
@@ -162,6 +175,10 @@ impl Listen for TlsListener {
     async fn accept(&self) -> io::Result<Option<(Self::Raw, Ends)>> {
         let accepted = Listen::accept(&self.tcp).await?;
         Ok(accepted.map(|(stream, ends)| ((stream, self.handshakes.clone()), ends)))
+    }
+
+    fn adopt((stream, handshakes): Self::Raw) -> io::Result<Self::Raw> {
+        Ok((<TcpListener as Listen>::adopt(stream)?, handshakes))
     }
 
     async fn open((stream, handshakes): Self::Raw, ends: &Ends) -> Option<Opened<Self::Io>> {

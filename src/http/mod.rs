@@ -36,7 +36,7 @@ pub use self::admin::{
     AdminConfig, AdminServer, AdminSocket, AdminTls, Approve, Explain, ExplainQuery, Readiness,
 };
 pub use self::answer_files::AnswerFiles;
-pub use self::body::{CHUNK, FEW_FILES, SMALL_CHUNK};
+pub use self::body::{CHUNK, FEW_FILES, MANY_FILES, SMALL_CHUNK, SMALLEST_CHUNK};
 pub use self::boot_key::{KEY_FILE, boot_key, shared_boot_key};
 pub use self::door::{
     CONNECTIONS, CONNECTIONS_PER_CLIENT, DRAIN_TIMEOUT, HEAD_TIMEOUT, Limits, STALL_TIMEOUT,

@@ -49,6 +49,7 @@ use crate::governor::{Bears, Busy, Governor};
 use crate::lease::LeaseIndex;
 use crate::script::{self, NoScript, PASS, SCRIPT_NAME, Urls, file_of, pass_for};
 use crate::snapshot::{Acquaintances as _, Reader, Snapshot};
+use crate::supervisor::Lanes;
 use crate::timeline::{BootEvent, Fact, Introductions, PhoneHome, Purpose, Release};
 use crate::tls::Handshakes;
 
@@ -139,9 +140,13 @@ impl HttpServer {
         } = config;
         let (at, counts) = (listen, metrics.clone());
         let secured = tls.is_some();
+        let lanes = Lanes::start("http", None)?;
         let door = match tls {
-            None => BootDoor::Plain(Door::bind_only("boot", at, limits, counts)?),
-            Some(tls) => BootDoor::Tls(Door::bind_tls_only("boot-tls", at, tls, limits, counts)?),
+            None => BootDoor::Plain(Door::bind_only("boot", at, limits, counts)?.on_lanes(lanes)),
+            Some(tls) => {
+                let door = Door::bind_tls_only("boot-tls", at, tls, limits, counts)?;
+                BootDoor::Tls(door.on_lanes(lanes))
+            }
         };
         let boot = Boot {
             snapshots,
@@ -387,16 +392,18 @@ impl Boot {
         Ok(Answer::heard())
     }
 
-    /// Looks a path up where blocking is allowed, and sends what is there.
+    /// Looks a path up and sends what is there.
     async fn look_up(
         &self,
         path: ArtifactPath,
         content: Content,
         head: &Parts,
     ) -> Result<Answer, Refusal> {
-        let (roots, listing) = (Arc::clone(&self.roots), Arc::clone(&self.listing));
-        let found = spawn_blocking(move || files::find(&roots, path, &listing)).await;
-        Ok(match found.map_err(|_| Refusal::ReadFailed)?? {
+        let found = match self.roots.open_at_once(&path) {
+            Some(Ok(opened)) if !opened.is_dir => Found::File(opened),
+            Some(_) | None => self.find(path).await?,
+        };
+        Ok(match found {
             Found::File(opened) => {
                 let size = opened.len;
                 let content = Content { size, ..content };
@@ -404,6 +411,13 @@ impl Boot {
             }
             Found::Folder(folder) => self.folder(&folder, head),
         })
+    }
+
+    /// Looks a path up by a thread that may wait for the disk.
+    async fn find(&self, path: ArtifactPath) -> Result<Found, Refusal> {
+        let (roots, listing) = (Arc::clone(&self.roots), Arc::clone(&self.listing));
+        let found = spawn_blocking(move || files::find(&roots, path, &listing)).await;
+        found.map_err(|_| Refusal::ReadFailed)?
     }
 
     /// Has an answer with content wait for its turn on the link.

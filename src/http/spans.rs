@@ -20,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use crate::files::read_cached;
+use crate::governor::Moved;
 
 /// Most bytes that one stand-in stands for: some 500 pages, after which other
 /// connections have their turn.
@@ -46,6 +47,8 @@ struct Span {
     file: Arc<File>,
     offset: u64,
     left: usize,
+    /// Told what went.
+    meter: Option<Moved>,
 }
 
 /// A stream that may take parts of files.
@@ -66,14 +69,22 @@ pub(super) trait TakesFiles {
 // === impl Spans ===
 
 impl Spans {
-    /// Puts a part at the end of the queue; what stands for it.
-    pub(super) fn push(&self, file: &Arc<File>, offset: u64, len: usize) -> Bytes {
+    /// Puts a part at the end of the queue; what stands for it. `meter` is told
+    /// what of it has gone: of a part of 2 MiB that may take seconds.
+    pub(super) fn push(
+        &self,
+        file: &Arc<File>,
+        offset: u64,
+        len: usize,
+        meter: Option<Moved>,
+    ) -> Bytes {
         let stand_in = REGION.get(..len).unwrap_or(*REGION);
         let mut spans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         spans.push_back(Span {
             file: Arc::clone(file),
             offset,
             left: stand_in.len(),
+            meter,
         });
         Bytes::from_static(stand_in)
     }
@@ -107,6 +118,9 @@ impl Spans {
         let sent = ready!(stream.poll_file(cx, &span.file, &mut span.offset, count))?;
         if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if let Some(meter) = &span.meter {
+            meter.add(sent as u64);
         }
         span.left -= sent.min(span.left);
         if span.left == 0 {

@@ -16,6 +16,7 @@ use super::keep::Kept;
 use super::manifest::{Loaded, read_paths_in};
 use super::roster::Roster;
 use crate::api::DEFAULT_NAMESPACE;
+use crate::files::is_change;
 use crate::press::{Press, Words};
 use crate::snapshot::{Inputs, Settings};
 
@@ -97,8 +98,10 @@ impl Folder {
     #[must_use]
     pub fn notices(&self) -> (Option<RecommendedWatcher>, mpsc::Receiver<()>) {
         let (notice, notices) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |_| {
-            let _ = notice.try_send(());
+        let mut watcher = notify::recommended_watcher(move |event| {
+            if is_change(&event) {
+                let _ = notice.try_send(());
+            }
         })
         .ok();
         if let Some(watcher) = &mut watcher {

@@ -6,7 +6,9 @@
 //! but more than [`MAX_FAULTS`] within [`FAULT_WINDOW`] end the process with
 //! the service's name and cause, so that the platform starts it anew.
 //!
-//! The only place that spawns tasks.
+//! The only place that spawns tasks; [`Lanes`] are threads for some of them.
+
+mod lanes;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::lanes::Lanes;
 use crate::telemetry::{FLAG, Meter, about};
 
 /// Faults of one service that are borne within [`FAULT_WINDOW`].

@@ -24,6 +24,25 @@ pub(super) struct Opened {
     pub(super) len: u64,
 }
 
+/// The first of `paths`, where the kernel can tell without a disk which that is
+/// and what is in it. `None` says nothing of whether there is one.
+pub(super) fn open_at_once(roots: &Roots, paths: &[ArtifactPath]) -> Option<Opened> {
+    for path in paths {
+        match roots.open_at_once(path)? {
+            Ok(opened) if !opened.is_dir => {
+                return Some(Opened {
+                    name: path.to_string(),
+                    source: Source::file(opened.file, opened.len),
+                    len: opened.len,
+                });
+            }
+            Err(error) if refused(path, &error) == Refusal::NotFound => {}
+            Ok(_) | Err(_) => return None,
+        }
+    }
+    None
+}
+
 /// Opens the first of `paths` that is there, and reads it where it is to be
 /// translated. Where none is there, names in another case will do. Blocks.
 pub(super) fn open_file(

@@ -31,6 +31,7 @@ use crate::files::Roots;
 use crate::governor::Governor;
 use crate::lease::LeaseIndex;
 use crate::snapshot::Reader;
+use crate::supervisor::Lanes;
 use crate::timeline::Introductions;
 
 /// What [`TftpLimits::transfers`] may be. Each transfer has a socket: above the
@@ -115,6 +116,8 @@ pub struct TftpServer {
     listener: Arc<Listener>,
     limits: TftpLimits,
     shared: Arc<Shared>,
+    /// Where it all goes on.
+    lanes: Lanes,
     /// Every transfer, also those that were replaced and are about to end.
     tasks: JoinSet<Option<Outcome>>,
     /// Whose transfer a task is.
@@ -208,7 +211,12 @@ impl TftpServer {
             metrics,
         } = config;
         let limits = limits.in_range();
-        let listener = Arc::new(Listener::bind(listen, only_v6)?);
+        // What all comes to one socket is all read by its lane.
+        let lanes = Lanes::start("tftp", (from == AnswerFrom::SamePort).then_some(1))?;
+        let listener = {
+            let _lane = lanes.first().enter();
+            Arc::new(Listener::bind(listen, only_v6)?)
+        };
         let shared = Shared {
             snapshots,
             roots,
@@ -233,6 +241,7 @@ impl TftpServer {
             listener,
             limits,
             shared: Arc::new(shared),
+            lanes,
             tasks: JoinSet::new(),
             peers: BTreeMap::new(),
             active: BTreeMap::new(),
@@ -253,7 +262,12 @@ impl TftpServer {
     /// # Errors
     /// Where the listening socket cannot receive any more; transfers in flight
     /// have come to their end then, too.
-    pub async fn run(mut self, stop: CancellationToken) -> io::Result<()> {
+    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+        let lanes = self.lanes.clone();
+        lanes.run(self.serve(stop)).await
+    }
+
+    async fn serve(mut self, stop: CancellationToken) -> io::Result<()> {
         let result = loop {
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
@@ -389,8 +403,8 @@ impl TftpServer {
             stop: stopped,
         };
         let task = match wants {
-            Wants::Read => self.tasks.spawn(session.serve()),
-            Wants::Write => self.tasks.spawn(session.take_in()),
+            Wants::Read => self.tasks.spawn_on(session.serve(), self.lanes.next()),
+            Wants::Write => self.tasks.spawn_on(session.take_in(), self.lanes.next()),
         };
         let task = task.id();
         self.peers.insert(task, peer);

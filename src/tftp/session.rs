@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::metrics::TftpMetrics;
-use super::open::{Opened, open_file};
+use super::open::{Opened, open_at_once, open_file};
 use super::refuse::Refusal;
 use super::report::Served;
 use super::resolve::{Content, Naming, Uploads, resolve};
@@ -123,6 +123,17 @@ impl Shared {
             let at = clock::now();
             self.events.emit(BootEvent { mac, at, fact });
         }
+    }
+
+    /// Opens the first of `paths` that is there: at once where that needs no
+    /// disk, as for the loader of a thousand machines.
+    async fn open(&self, paths: Vec<ArtifactPath>, translate: bool) -> Result<Opened, Refusal> {
+        if !translate && let Some(opened) = open_at_once(&self.roots, &paths) {
+            return Ok(opened);
+        }
+        let roots = Arc::clone(&self.roots);
+        let opening = spawn_blocking(move || open_file(&roots, &paths, translate));
+        opening.await.map_err(|_| Refusal::ReadFailed)?
     }
 
     /// The machine that the leases have at an address.
@@ -235,9 +246,8 @@ impl Session {
         let content = resolve(&snapshot, &shared.naming, caller, server, &self.name);
         let (purpose, opened) = match content.map_err(Refusal::Name)? {
             Content::File { paths, purpose } => {
-                let (roots, name) = (Arc::clone(&shared.roots), named(&paths));
-                let opening = spawn_blocking(move || open_file(&roots, &paths, translate));
-                let opened = opening.await.map_err(|_| Refusal::ReadFailed)?;
+                let name = named(&paths);
+                let opened = shared.open(paths, translate).await;
                 let opened = opened.inspect_err(|refusal| {
                     shared.tell_refused(machine, purpose, &name, refusal.as_str());
                 })?;
@@ -292,11 +302,11 @@ impl Run {
             step = tokio::select! {
                 received = self.socket.receive(&mut datagram) => match received {
                     Ok(len) => self.on_packet(datagram.get(..len).unwrap_or_default()),
-                    Err(error) => Step::End(socket_trouble(&error, self.transfer.on_unreachable())),
+                    Err(error) => self.on_trouble(&error, &mut datagram),
                 },
                 () = &mut wake => {
                     wake.as_mut().reset(deadline);
-                    self.on_wake()
+                    self.on_wake(&mut datagram)
                 }
                 stop = &mut self.stop => self.stopped(stop.unwrap_or(Stop::Shutdown)).await,
             };
@@ -312,12 +322,28 @@ impl Run {
         step
     }
 
-    fn on_wake(&mut self) -> Step {
-        let now = self.started.elapsed();
-        if now < self.transfer.deadline() {
+    fn on_wake(&mut self, datagram: &mut [u8]) -> Step {
+        if self.started.elapsed() < self.transfer.deadline() {
             return Step::Wait;
         }
-        self.transfer.on_timeout(now)
+        // What has come counts, also where we did not get to read it.
+        if let Some(len) = self.socket.receive_now(datagram) {
+            return self.on_packet(datagram.get(..len).unwrap_or_default());
+        }
+        self.transfer.on_timeout(self.started.elapsed())
+    }
+
+    /// The socket fails. A client that went may have said why before.
+    fn on_trouble(&mut self, error: &io::Error, datagram: &mut [u8]) -> Step {
+        if is_unreachable(error)
+            && let Some(len) = self.socket.receive_now(datagram)
+        {
+            let step = self.on_packet(datagram.get(..len).unwrap_or_default());
+            if matches!(step, Step::End(_)) {
+                return step;
+            }
+        }
+        Step::End(socket_trouble(error, self.transfer.on_unreachable()))
     }
 
     /// Does what `step` says; `Err` is the end.
@@ -332,7 +358,9 @@ impl Run {
                     turn.moved(self.packets.len() as u64);
                 }
                 let size = usize::from(blocks.blksize()) + DATA_HEADER;
-                self.socket.send_all(&self.packets, size).await
+                let sent = self.socket.send_all(&self.packets, size).await;
+                self.socket.expect_answer();
+                sent
             }
             Step::Wait => Ok(()),
             Step::Ignore(ignored) => {

@@ -12,8 +12,8 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recv, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -337,15 +337,34 @@ impl PeerSocket {
         match &mut self.road {
             Road::Own(socket) => socket.recv(buffer).await,
             Road::Shared { packets, .. } => match packets.recv().await {
-                Some(packet) => {
-                    let len = packet.len().min(buffer.len());
-                    let (into, _) = buffer.split_at_mut(len);
-                    into.copy_from_slice(packet.get(..len).unwrap_or_default());
-                    Ok(len)
-                }
+                Some(packet) => Ok(copy(&packet, buffer)),
                 // Whoever drops the far end also tells the transfer to stop.
                 None => std::future::pending().await,
             },
+        }
+    }
+
+    /// A packet that has come already, where one has.
+    pub(super) fn receive_now(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match &mut self.road {
+            // Not by tokio, which was told that nothing is there.
+            Road::Own(socket) => recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok(),
+            Road::Shared { packets, .. } => {
+                let packet = packets.try_recv().ok()?;
+                Some(copy(&packet, buffer))
+            }
+        }
+    }
+
+    /// Says that what comes next is an answer to what was just sent: the wait
+    /// for it need not look first whether something is there, which costs as
+    /// much as reading it. What was there all the same is read with the next
+    /// packet that comes, or by [`Self::receive_now`].
+    pub(super) fn expect_answer(&self) {
+        if let Road::Own(socket) = &self.road {
+            // "It would wait" is how tokio is told that nothing is there.
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = socket.try_io(Interest::READABLE, nothing);
         }
     }
 
@@ -397,6 +416,14 @@ impl PeerSocket {
             } => listener.send((*local, *peer), packets, size).await,
         }
     }
+}
+
+/// Copies a packet; what does not fit is cut.
+fn copy(packet: &[u8], buffer: &mut [u8]) -> usize {
+    let len = packet.len().min(buffer.len());
+    let (into, _) = buffer.split_at_mut(len);
+    into.copy_from_slice(packet.get(..len).unwrap_or_default());
+    len
 }
 
 /// One `sendmsg`, cut into packets of `size` bytes by the kernel where there

@@ -19,6 +19,7 @@ use super::authority::Authority;
 use super::metrics::TlsMetrics;
 use super::{Shown, TlsError, folder, provider};
 use crate::clock::{self, Millis};
+use crate::files::is_change;
 
 /// How often it looks where no notice comes: some file systems send none, and
 /// addresses come without one.
@@ -169,8 +170,10 @@ impl Keeper {
         let Origin::Folders(folders) = &self.origin else {
             return None;
         };
-        let mut watcher = notify::recommended_watcher(move |_| {
-            let _full_already = notice.try_send(());
+        let mut watcher = notify::recommended_watcher(move |event| {
+            if is_change(&event) {
+                let _full_already = notice.try_send(());
+            }
         })
         .ok()?;
         for folder in folders {

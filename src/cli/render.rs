@@ -109,7 +109,7 @@ impl RenderArgs {
         let mut plan = seat.plan();
         let asked = Asked {
             choice: self.entry.clone().unwrap_or_default(),
-            pass: Some(TOKEN),
+            pass: self.entry.as_ref().map(|_| TOKEN),
         };
         let text = if self.file == SCRIPT_NAME {
             let who = (seat.mac, &Preview.identity(seat.mac));

@@ -1,5 +1,6 @@
 //! Everything that the behaviour book says we send, read by tshark.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,45 +10,57 @@ use reveille::packets::{Datagram, capture};
 use super::site::{Site, said};
 use crate::scenarios_runner::play_book;
 
-/// A reply of the book is one that no part of Wireshark finds fault with.
+/// What tshark finds fault with. Its notes and warnings are of traffic, such as a NAK.
+const FAULTY: &str = "_ws.malformed || _ws.expert.severity == error";
+
+/// A reply of the book is one that no part of Wireshark finds fault with, unless it found it with the
+/// request already: what a client or relay says of itself comes back as it was.
 pub(super) fn is_well_formed(site: &mut Site) -> Result<Vec<String>> {
-    let book = play_book("");
-    let replies: Vec<Datagram> = book
-        .into_iter()
-        .flat_map(|(_, played)| played.packets)
-        .filter(|packet| packet.payload.first() == Some(&2))
-        .collect();
-    ensure!(replies.len() > 400, "{} replies only", replies.len());
-    let file = site.folder.join("book.pcap");
-    std::fs::write(&file, capture::write(&replies))?;
-    let read = tshark(&file, "dhcp")?;
+    let (mut requests, mut replies) = (Vec::new(), Vec::new());
+    for (_, played) in play_book("") {
+        for pair in played.packets.windows(2) {
+            let [request, reply] = pair else { continue };
+            if reply.payload.first() == Some(&2) {
+                requests.push(request.clone());
+                replies.push(reply.clone());
+            }
+        }
+    }
+    ensure!(replies.len() > 200, "{} replies only", replies.len());
+    let all = read(site, "replies", &replies, "dhcp")?;
+    ensure!(all.len() == replies.len(), "{} are DHCP", all.len());
+    let asked = read(site, "requests", &requests, FAULTY)?;
+    let faulty = read(site, "replies", &replies, FAULTY)?;
+    let ours: Vec<&String> = faulty.difference(&asked).collect();
     ensure!(
-        read.lines().count() == replies.len(),
-        "{} of {} replies are DHCP",
-        read.lines().count(),
-        replies.len()
+        ours.is_empty(),
+        "faults of ours in the frames {ours:?} of replies.pcap"
     );
-    // Notes and warnings are of traffic, such as a NAK; an error is of bytes.
-    let faults = tshark(&file, "_ws.malformed || _ws.expert.severity == error")?;
-    ensure!(faults.is_empty(), "{faults}");
-    // The test can fail: the same with options that are cut off.
+    // It can fail: an option that is longer than its packet.
     let mut bent = replies.first().cloned().context("no reply")?;
-    bent.payload.truncate(300);
-    let end = bent.payload.len();
-    bent.payload[243..end].fill(0);
-    bent.payload[243..245].copy_from_slice(&[54, 200]);
-    std::fs::write(&file, capture::write(&[bent]))?;
-    let faults = tshark(&file, "_ws.malformed || _ws.expert.severity == error")?;
+    bent.payload.truncate(240);
+    bent.payload.extend([53, 1, 2, 54, 200, 1]);
+    let faults = read(site, "bent", &[bent], FAULTY)?;
     ensure!(!faults.is_empty(), "tshark takes anything");
-    Ok(vec![format!("{} replies, none malformed", replies.len())])
+    Ok(vec![format!(
+        "{} replies, none malformed but {} that echo what came so",
+        replies.len(),
+        faulty.len()
+    )])
 }
 
-/// The packets of a capture that a filter lets through, a line each.
-fn tshark(file: &Path, filter: &str) -> Result<String> {
+/// The numbers of the packets that a filter lets through.
+fn read(site: &Site, name: &str, packets: &[Datagram], filter: &str) -> Result<BTreeSet<String>> {
+    let file = site.folder.join(format!("{name}.pcap"));
+    std::fs::write(&file, capture::write(packets))?;
+    tshark(&file, filter)
+}
+
+fn tshark(file: &Path, filter: &str) -> Result<BTreeSet<String>> {
     let mut command = Command::new("tshark");
-    // Its helpers have no business in a room.
-    command.args(["-n", "-Y", filter, "-r"]).arg(file);
-    let output = command.output().context("tshark")?;
+    command.args(["-n", "-T", "fields", "-e", "frame.number", "-Y", filter]);
+    let output = command.arg("-r").arg(file).output().context("tshark")?;
     ensure!(output.status.success(), "{}", said(&output));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().map(str::to_owned).collect())
 }

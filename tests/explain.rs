@@ -255,7 +255,7 @@ fn the_script_is_the_one_that_is_served() {
     };
     let path = "/reveille/machines/52-54-00-00-00-01/boot.ipxe";
     let door = Urls {
-        server: SERVER,
+        server: SERVER.into(),
         port: 80,
         tls: false,
     };

@@ -400,8 +400,8 @@ impl TftpServer {
             stop: stopped,
         };
         let task = match wants {
-            Wants::Read => self.tasks.spawn_on(session.serve(), self.lanes.next()),
-            Wants::Write => self.tasks.spawn_on(session.take_in(), self.lanes.next()),
+            Wants::Read => self.tasks.spawn_on(session.serve(), self.lanes.pick()),
+            Wants::Write => self.tasks.spawn_on(session.take_in(), self.lanes.pick()),
         };
         let task = task.id();
         self.peers.insert(task, peer);

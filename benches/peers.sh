@@ -9,7 +9,7 @@
 # left, however the script ends. The parts are in peers/; the client is machines/, and wrk for HTTP.
 #
 # Environment: REVEILLE_BIN, the program (default: the release build); REVEILLE_BENCH_MACHINES, the
-# client (default: built beside it); REVEILLE_BENCH_DIR, where leases, logs and files go (default
+# client (default: built beside it); REVEILLE_BENCH_RUNS, rounds (default 5, or 1); REVEILLE_BENCH_DIR, where leases, logs and files go (default
 # /var/tmp: a disk, so that a flush is one).
 # Exit codes: 0 measured; 2 wrong arguments; 3 something is missing, and it is named; else a failure.
 set -euo pipefail
@@ -38,8 +38,9 @@ done
 ((${#parts[@]})) || parts=(dhcp leases tftp http https slow storm)
 
 # Rounds of each measurement, and seconds of each.
-runs=${REVEILLE_BENCH_RUNS:-5} seconds=4
-$quick && runs=1 seconds=2
+runs=${PEERS_RUNS:-${REVEILLE_BENCH_RUNS:-}} seconds=4
+$quick && seconds=2
+[[ -n $runs ]] || runs=$($quick && echo 1 || echo 5)
 for part in "${parts[@]}"; do
   # shellcheck source=/dev/null
   source "$here/peers/$([[ $part == https || $part == slow ]] && echo http || echo "$part").sh"
@@ -120,7 +121,7 @@ outside() {
   # Settings of whoever runs this must not steer what is measured.
   local name
   for name in "${!REVEILLE_@}"; do unset "$name"; done
-  PEERS_ROOM=$work PEERS_BIN=$reveille PEERS_MACHINES=$machines PEERS_ID=$$ "${walls[@]}" bash "$here/peers.sh" "$@" &
+  PEERS_ROOM=$work PEERS_BIN=$reveille PEERS_MACHINES=$machines PEERS_ID=$$ PEERS_RUNS=$runs "${walls[@]}" bash "$here/peers.sh" "$@" &
   room=$!
   wait "$room"
 }
@@ -173,7 +174,7 @@ metadata: {name: bench}
 spec:
   default: true
   loader: {kind: Ipxe}
-  linux: {kernel: {path: kernel}, initrds: [{path: initrd}]}
+  linux: {kernel: {path: kernel}, initrd: [{path: initrd}]}
 YAML
 }
 

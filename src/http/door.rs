@@ -299,7 +299,7 @@ impl<L: Listen> Door<L> {
                             drop(slot);
                         };
                         match &self.lanes {
-                            Some(lanes) => tasks.spawn_on(talk, lanes.next()),
+                            Some(lanes) => tasks.spawn_on(talk, lanes.pick()),
                             None => tasks.spawn(talk),
                         };
                     }

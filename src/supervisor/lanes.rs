@@ -65,7 +65,7 @@ impl Lanes {
     /// # Panics
     /// Never: there is one at least.
     #[must_use]
-    pub fn next(&self) -> &Handle {
+    pub fn pick(&self) -> &Handle {
         let asked = self.0.asked.fetch_add(1, Ordering::Relaxed);
         self.at(asked % self.0.lanes.len())
     }
@@ -76,10 +76,6 @@ impl Lanes {
         self.at(0)
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "there are as many as `start` made, one at least"
-    )]
     fn at(&self, at: usize) -> &Handle {
         &self.0.lanes[at].handle
     }
@@ -149,7 +145,7 @@ mod tests {
         let lanes = Lanes::start("lane", Some(2)).unwrap();
         let mut seen = Vec::new();
         for _ in 0..4 {
-            let thread = lanes.next().spawn(async { thread::current().id() });
+            let thread = lanes.pick().spawn(async { thread::current().id() });
             seen.push(thread.await.unwrap());
         }
         assert_ne!(seen[0], seen[1]);
@@ -161,7 +157,7 @@ mod tests {
         let lanes = Lanes::start("lane", None).unwrap();
         let (sender, ended) = oneshot::channel();
         let tells = Tells(Some(sender));
-        lanes.next().spawn(async move {
+        lanes.pick().spawn(async move {
             let _tells = tells;
             sleep(Duration::from_secs(3600)).await;
         });

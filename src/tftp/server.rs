@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -140,7 +140,8 @@ struct Active {
     task: Id,
     /// The request, as it came.
     datagram: Vec<u8>,
-    answered: Arc<AtomicBool>,
+    /// When its client was first heard, by `wall_clock`; 0: not yet.
+    answered: Arc<AtomicU64>,
     stop: oneshot::Sender<Stop>,
     /// Where its packets go, where all transfers share a port.
     packets: Option<mpsc::Sender<Vec<u8>>>,
@@ -324,13 +325,15 @@ impl TftpServer {
     }
 
     /// Lets a request in. From a port that has a transfer, the same
-    /// request is a repetition as long as the client has not answered (its own
-    /// timer was faster than ours); anything else replaces the transfer.
+    /// request is a repetition where it came before the client answered (its own
+    /// timer was faster than ours), whichever of the two we read first: they
+    /// come to two sockets. Anything else replaces the transfer.
     fn on_request(&mut self, request: &Request<'_>, received: &Received, wants: Wants) {
         let peer = received.peer;
         if let Some(active) = self.active.get_mut(&peer) {
             let answered = active.answered.load(Ordering::Relaxed);
-            if active.datagram == received.datagram && !answered {
+            let before = answered == 0 || received.at < answered;
+            if active.datagram == received.datagram && before {
                 active.repeated = Some(received.clone());
                 return self.ignore(peer, "request-repeated");
             }
@@ -374,7 +377,7 @@ impl TftpServer {
     fn crowd_out(&mut self, among: impl Fn(&SocketAddr) -> bool) -> bool {
         let waits = |(task, peer): &(&Id, &SocketAddr)| {
             let active = self.active.get(peer).filter(|active| active.task == **task);
-            active.is_some_and(|active| !active.answered.load(Ordering::Relaxed))
+            active.is_some_and(|active| active.answered.load(Ordering::Relaxed) == 0)
         };
         let mut peers = self.peers.iter().filter(|(_, peer)| among(peer));
         let oldest = peers.find(waits).map(|(_, peer)| *peer);
@@ -387,7 +390,7 @@ impl TftpServer {
 
     fn start(&mut self, request: &Request<'_>, received: &Received, wants: Wants) {
         let peer = received.peer;
-        let answered = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = oneshot::channel();
         let shared_port = matches!(self.shared.ports, Ports::Single);
         let (packets, incoming) = shared_port.then(|| mpsc::channel(WAITING)).unzip();
@@ -403,8 +406,8 @@ impl TftpServer {
             stop: stopped,
         };
         let task = match wants {
-            Wants::Read => self.tasks.spawn_on(session.serve(), self.lanes.next()),
-            Wants::Write => self.tasks.spawn_on(session.take_in(), self.lanes.next()),
+            Wants::Read => self.tasks.spawn_on(session.serve(), self.lanes.pick()),
+            Wants::Write => self.tasks.spawn_on(session.take_in(), self.lanes.pick()),
         };
         let task = task.id();
         self.peers.insert(task, peer);

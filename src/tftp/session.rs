@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot::error::TryRecvError;
@@ -18,7 +18,7 @@ use super::open::{Opened, open_at_once, open_file};
 use super::refuse::Refusal;
 use super::report::Served;
 use super::resolve::{Content, Naming, Uploads, resolve};
-use super::socket::{Listener, PeerSocket, Ports, is_unreachable};
+use super::socket::{Listener, PeerSocket, Ports, is_unreachable, wall_clock};
 use super::source::Source;
 use super::transfer::{Limits, Outcome, Step, Transfer};
 use super::upload::Promised;
@@ -69,8 +69,8 @@ pub(super) struct Session {
     pub(super) name: Vec<u8>,
     pub(super) mode: Mode,
     pub(super) options: Options,
-    /// Set as soon as the client acknowledges something.
-    pub(super) answered: Arc<AtomicBool>,
+    /// When the client first acknowledged something, by `wall_clock`; 0: not yet.
+    pub(super) answered: Arc<AtomicU64>,
     /// Ends the transfer from outside.
     pub(super) stop: oneshot::Receiver<Stop>,
 }
@@ -90,7 +90,7 @@ pub(super) enum Stop {
 #[derive(Debug)]
 struct Run {
     shared: Arc<Shared>,
-    answered: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
     stop: oneshot::Receiver<Stop>,
     socket: PeerSocket,
     source: Source,
@@ -316,7 +316,8 @@ impl Run {
     fn on_packet(&mut self, packet: &[u8]) -> Step {
         let step = self.transfer.on_packet(self.started.elapsed(), packet);
         // A probe acknowledges nothing: it is no beginning.
-        if self.transfer.answered() && !self.answered.swap(true, Ordering::Relaxed) {
+        if self.transfer.answered() && self.answered.load(Ordering::Relaxed) == 0 {
+            self.answered.store(wall_clock(), Ordering::Relaxed);
             self.served.started(&self.shared);
         }
         step

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -15,6 +16,8 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recv, recvmsg, sendmsg,
     setsockopt, sockopt,
 };
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -52,6 +55,8 @@ pub(super) struct Received {
     pub(super) peer: SocketAddr,
     /// Our address that it came to; the interface's where it was a broadcast.
     pub(super) local: IpAddr,
+    /// When the kernel had it, by [`wall_clock`].
+    pub(super) at: u64,
 }
 
 /// Our address, and the client's.
@@ -115,6 +120,7 @@ impl Listener {
         } else {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         let socket = UdpSocket::from_std(socket)?;
         Ok(Self { socket, v6 })
     }
@@ -132,20 +138,28 @@ impl Listener {
 
     fn receive_now(&self) -> io::Result<Received> {
         let mut datagram = vec![0; MAX_REQUEST];
-        let mut control = cmsg_space!(in6_pktinfo);
+        let mut control = cmsg_space!(in6_pktinfo, TimeSpec);
         let mut parts = [IoSliceMut::new(&mut datagram)];
         let fd = self.socket.as_raw_fd();
         let flags = MsgFlags::empty();
         let message = recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), flags)?;
         let peer = message.address.as_ref().and_then(socket_address);
         let peer = peer.ok_or(io::ErrorKind::InvalidData)?;
-        let local = message.cmsgs()?.find_map(|control| packet_info(&control));
+        let (mut local, mut at) = (None, None);
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmTimestampns(time) = control {
+                at = Some(nanos(time));
+            } else {
+                local = local.or_else(|| packet_info(&control));
+            }
+        }
         let len = message.bytes;
         datagram.truncate(len);
         Ok(Received {
             datagram,
             peer,
             local: local.unwrap_or_else(|| unspecified(peer)),
+            at: at.unwrap_or_else(wall_clock),
         })
     }
 
@@ -165,6 +179,17 @@ impl Listener {
         let to = SockaddrStorage::from(if self.v6 { mapped(peer) } else { peer });
         send_message(&self.socket, packets, size, Some((from, to)))
     }
+}
+
+/// Nanoseconds since the Unix epoch, by the clock that the kernel stamps packets
+/// with; 1 at least.
+pub(super) fn wall_clock() -> u64 {
+    clock_gettime(ClockId::CLOCK_REALTIME).map_or(1, nanos)
+}
+
+fn nanos(time: TimeSpec) -> u64 {
+    let nanos = Duration::from(time).as_nanos();
+    u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
 }
 
 /// An address as the rest of the service has it: a mapped IPv4 one as IPv4.

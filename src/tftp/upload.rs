@@ -15,7 +15,7 @@ use super::netascii::FromNetascii;
 use super::refuse::Refusal;
 use super::resolve::{Uploads, resolve_upload};
 use super::session::{Session, Stop, socket_trouble};
-use super::socket::PeerSocket;
+use super::socket::{PeerSocket, wall_clock};
 use super::transfer::{Limits, Outcome};
 use super::wire::{self, DATA_HEADER, Mode};
 use crate::files::{ArtifactPath, Draft, bytes_below};
@@ -283,7 +283,10 @@ impl Run {
             if let Err(error) = kept {
                 return self.ended(not_kept(&error)).await;
             }
-            self.session.answered.store(true, Ordering::Relaxed);
+            let answered = &self.session.answered;
+            if answered.load(Ordering::Relaxed) == 0 {
+                answered.store(wall_clock(), Ordering::Relaxed);
+            }
             packet = self.intake.kept(self.started.elapsed());
         }
     }

@@ -140,7 +140,7 @@ fn an_unknown_lease_is_renewed_where_its_address_is_free() {
 fn strangers_do_not_fill_the_memory() {
     let mut world = World::new(0x100, 0xffff);
     for n in 0..MAX_OFFERS + 100 {
-        let key = LeaseKey::ClientId(n.to_be_bytes().to_vec());
+        let key = LeaseKey::ClientId(n.to_be_bytes().into());
         let request = AllocateRequest6 {
             subnet: "default/lab",
             cidr: "2001:db8::/64".parse().unwrap(),

@@ -45,6 +45,7 @@ use crate::governor::{Governor, GovernorMetrics};
 use crate::http::{AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, shared_boot_key};
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, LeaseTable6, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
+use crate::memory;
 use crate::net::{Links, Table, bind_error, try_bind};
 use crate::operator::Cluster;
 use crate::packets::Ring;
@@ -307,6 +308,7 @@ impl App {
             rates: Rates::new(parts.config.dhcp.dhcp_rate),
             patience: Patience::default(),
         };
+        supervisor.service("memory", memory::give_back);
         start_dhcp(
             &parts.config,
             &supervisor,

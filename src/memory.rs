@@ -29,12 +29,15 @@ pub fn prepare() {
 
 /// Gives back what is free now, and then every ten seconds until `token` is
 /// cancelled.
-pub async fn give_back(token: CancellationToken) {
+///
+/// # Errors
+/// None of its own; the supervisor wants the type.
+pub async fn give_back(token: CancellationToken) -> anyhow::Result<()> {
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = token.cancelled() => return,
+            () = token.cancelled() => return Ok(()),
             _ = tick.tick() => {}
         }
         // It holds each heap for a moment: not on a thread that answers.

@@ -115,7 +115,6 @@ async fn serve(config: ServiceConfig, from: From) -> anyhow::Result<ExitCode> {
     );
     // Where systemd started us with Type=notify: what needs us may start now.
     tell_manager(NotifyState::Ready);
-    tokio::spawn(memory::give_back(shutdown.clone()));
     let run = app.run();
     tokio::pin!(run);
     loop {

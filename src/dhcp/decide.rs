@@ -10,6 +10,7 @@ use super::answer::{
 use super::classes::{class_of, pools};
 use super::destination::{Destination, destination};
 use super::hostname;
+pub use super::ignored::Ignored;
 use super::leasequery;
 use super::lookout::{Acting, Wire};
 use super::menu;
@@ -21,7 +22,7 @@ use super::pxe::{self, Chosen, Vendor};
 use super::quirks::{self, Treatment};
 use super::relay::{RelayInfo, is_host, server_id};
 use super::reply::{Reply, ReplyKind};
-use super::request::{Malformed, Request, RequestKind};
+use super::request::{Request, RequestKind};
 use crate::api::{ClientClass, Pool};
 use crate::boot::ClientKind;
 use crate::clock::Millis;
@@ -30,7 +31,7 @@ use crate::lease::{
     allocate, is_first_offer, probation, wants_probe,
 };
 use crate::script::Urls;
-use crate::snapshot::{Acquaintances, Identity, Plan, Snapshot, SubnetEntry, Unserved, Verdict};
+use crate::snapshot::{Acquaintances, Identity, Plan, Snapshot, SubnetEntry, Verdict};
 use crate::timeline::NextStep;
 
 /// What the shell knows beside the packet.
@@ -90,105 +91,6 @@ pub enum Outcome {
     Reply(Box<Reply>),
     /// Nothing leaves, and this is what was done about it.
     Ignored(Ignored),
-}
-
-/// Why nothing is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ignored {
-    /// The packet is no request.
-    Malformed(Malformed),
-    /// No Subnet is served on the interface any more.
-    SubnetGone,
-    /// The relay's network is none that is served.
-    RelayUnknown,
-    /// The link that the relay or its client selects is none that is served.
-    LinkUnknown,
-    /// The relay's address is none that a host can have.
-    RelayNoHost,
-    /// It comes from an address, or wants its answer at one, that no host can
-    /// have: a reply would reach many machines, or us.
-    SourceNoHost,
-    /// It wants its answer at an address outside of the network.
-    SourceElsewhere,
-    /// This machine asked too often.
-    TooOften,
-    /// All machines together asked more often than the settings allow.
-    TooMany,
-    /// The Subnet does not serve this machine.
-    Machine(Unserved),
-    /// The client chose another server.
-    OtherServer,
-    /// A REQUEST that names no address.
-    NoAddress,
-    /// The lease table has nothing to say.
-    Lease(SilentReason),
-    /// More requests wait than are worth answering: clients ask again.
-    QueueFull,
-    /// A DISCOVER that waited while more came than can be answered.
-    Overloaded,
-    /// It waited so long that the client has asked again or gone.
-    Stale,
-    /// A fault of ours; the packet is lost, nothing else.
-    Fault,
-    /// It does not boot: in a proxy's network, its addresses are not ours to
-    /// lend, and it asks for nothing else.
-    NotABootClient,
-    /// It took the address that another server lends it, as it should where we
-    /// are a proxy.
-    LeasedElsewhere,
-    /// It wants an address of a proxy.
-    LendsNothing,
-    /// A proxy that has nothing to tell this client stays out of its way.
-    NothingToBoot,
-    /// Another server lends addresses, and the Subnet says that we then answer
-    /// nobody.
-    ForeignServer,
-    /// It is not known yet whether another server lends addresses.
-    LookingForServers,
-    /// What asks the boot server's port cannot be a host.
-    AskerNoHost,
-    /// It speaks BOOTP, which gives addresses for ever, and has none of its own.
-    BootpNotReserved,
-    /// Who asks for leases is no relay that may.
-    LeaseQueryRefused,
-    /// A RELEASE or DECLINE was taken note of; none is answered by the RFC.
-    Noted,
-}
-
-impl Ignored {
-    /// Its name in log lines, metrics and scenarios.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed(malformed) => malformed.as_str(),
-            Self::SubnetGone => "subnet-gone",
-            Self::RelayUnknown => "relay-unknown",
-            Self::LinkUnknown => "link-unknown",
-            Self::RelayNoHost => "relay-no-host",
-            Self::SourceNoHost => "source-no-host",
-            Self::SourceElsewhere => "source-elsewhere",
-            Self::TooOften => "too-often",
-            Self::TooMany => "too-many",
-            Self::Machine(unserved) => unserved.as_str(),
-            Self::OtherServer => "other-server-chosen",
-            Self::NoAddress => "no-address-named",
-            Self::Lease(reason) => reason.as_str(),
-            Self::QueueFull => "queue-full",
-            Self::Overloaded => "overloaded",
-            Self::Stale => "stale",
-            Self::Fault => "internal-fault",
-            Self::NotABootClient => "not-a-boot-client",
-            Self::LeasedElsewhere => "leased-elsewhere",
-            Self::LendsNothing => "lends-nothing",
-            Self::NothingToBoot => "nothing-to-boot",
-            Self::ForeignServer => "foreign-server",
-            Self::LookingForServers => "looking-for-servers",
-            Self::AskerNoHost => "asker-no-host",
-            Self::BootpNotReserved => "bootp-not-reserved",
-            Self::LeaseQueryRefused => "lease-query-refused",
-            Self::Noted => "noted",
-        }
-    }
 }
 
 /// Everything that one decision looks at.
@@ -368,7 +270,11 @@ impl Case<'_> {
         match self.request.kind {
             RequestKind::Inform => return self.settings_only(),
             RequestKind::Bootp => return self.bootp(),
-            _ => {}
+            RequestKind::Discover
+            | RequestKind::Request
+            | RequestKind::Decline
+            | RequestKind::Release
+            | RequestKind::LeaseQuery => {}
         }
         let intent = match self.intent() {
             Ok(intent) => intent,

@@ -115,9 +115,10 @@ impl Rates {
     pub(super) fn admit(&mut self, now: Millis, request: &Request) -> Result<(), Ignored> {
         // A relay asks about machines: it is the relay that is counted.
         let relay = request.giaddr.octets();
-        let (who, most): (&[u8], _) = match request.kind {
-            RequestKind::LeaseQuery => (&relay, MOST_QUERIES),
-            _ => (&request.chaddr, MOST),
+        let (who, most): (&[u8], _) = if request.kind == RequestKind::LeaseQuery {
+            (&relay, MOST_QUERIES)
+        } else {
+            (&request.chaddr, MOST)
         };
         let mut key = [0; 16];
         for (to, from) in key.iter_mut().zip(who) {

@@ -15,6 +15,7 @@ mod echo;
 pub mod foreign;
 pub mod heard;
 mod hostname;
+mod ignored;
 mod leasequery;
 pub mod limits;
 pub mod listener;

@@ -213,10 +213,9 @@ impl Engine {
         };
         if let Some(mac) = mac
             && snapshot.remembers()
+            && let Some(told) = tells(request, &decision)
         {
-            if let Some(told) = tells(request, &decision) {
-                self.tools.told.insert(mac, told, *received);
-            }
+            self.tools.told.insert(mac, told, *received);
         }
         self.tools
             .story

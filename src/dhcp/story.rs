@@ -199,13 +199,12 @@ impl Story {
         if !self.seldom.is_due(what, now) {
             return;
         }
-        let words = match why {
-            Ignored::TooMany => {
-                "more requests come than --dhcp-rate allows; the rest is not heard".to_owned()
-            }
-            _ => format!(
+        let words = if why == Ignored::TooMany {
+            "more requests come than --dhcp-rate allows; the rest is not heard".to_owned()
+        } else {
+            format!(
                 "a machine asks more often than {MOST} times in ten seconds; it is not heard for the rest of them"
-            ),
+            )
         };
         tracing::warn!(
             target: "reveille::dhcp",

@@ -82,8 +82,8 @@ pub(super) struct Body {
 impl Reading {
     fn chunk(&self) -> usize {
         match self.0.load(Ordering::Relaxed) {
-            ..=FEW_FILES => CHUNK,
-            ..=MANY_FILES => SMALL_CHUNK,
+            files if files <= FEW_FILES => CHUNK,
+            files if files <= MANY_FILES => SMALL_CHUNK,
             _ => SMALLEST_CHUNK,
         }
     }

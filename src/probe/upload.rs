@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_file_goes_block_by_block_and_an_empty_one_ends_it() {
         let (request, mut upload) = Upload::start("in/x", vec![7; 16]);
-        assert_eq!(request, b"\0\x02in/x\0octet\0blksize\x00512\0tsize\x0016\0");
+        assert_eq!(request, b"\0\x02in/x\0octet\0tsize\x0016\0blksize\x00512\0");
         let options = Options {
             blksize: Some(8),
             ..Options::default()

@@ -294,7 +294,7 @@ fn local(
     let how = match plan.local_boot() {
         // A menu's loader would take a missing file for a fault.
         LocalBoot::NotFound if reason == LocalReason::Chosen => LocalBoot::Exit,
-        how => how,
+        how @ (LocalBoot::Exit | LocalBoot::SanBoot | LocalBoot::NotFound) => how,
     };
     let body = dialect.local(how, machine);
     let script = body.map(|body| MachineScript::of(body, Purpose::LocalScript));

@@ -365,7 +365,7 @@ mod tests {
             Choice::of_file("menu/installers/debian-12/boot.ipxe"),
             Some(choice)
         );
-        let long = vec!["a"; MAX_DEPTH + 1].join("/");
+        let long = ["a"; MAX_DEPTH + 1].join("/");
         for bad in [
             "", "/", "a//b", "A", "a/", "config", "a.b", "..", "a/..", &long,
         ] {

@@ -236,10 +236,10 @@ impl Stage {
         let own = step.boot_port.map_or(67, |_| 4011);
         let (from, to) = (arrival.from, SocketAddrV4::new(self.server, own));
         self.note(from, to, bytes);
-        if let Some(mac) = request.client.mac {
-            if let Some(told) = tells(&request, &decision) {
-                self.told.insert(mac, told, self.now);
-            }
+        if let Some(mac) = request.client.mac
+            && let Some(told) = tells(&request, &decision)
+        {
+            self.told.insert(mac, told, self.now);
         }
         self.table.apply_all(&decision.changes);
         if let Some(want) = &step.probes {

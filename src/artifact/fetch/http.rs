@@ -256,8 +256,10 @@ impl Fetcher {
         let (queue, mut pieces) = mpsc::channel::<Bytes>(QUEUE);
         let (path, sha512) = (task.partial.to_owned(), task.want.sha512.is_some());
         let writer = spawn_blocking(move || {
-            write_version(&path, &version)?;
+            // Whatever was there is gone before the name of another version is:
+            // else a death between the two would join halves of two files.
             let sink = Sink::open(&path, from > 0, sha512)?;
+            write_version(&path, &version)?;
             sink.drain(&mut pieces)
         });
         let (mut there, most) = (from, self.max_file());

@@ -37,8 +37,9 @@ pub(super) struct Written {
 }
 
 impl Sink {
-    /// Opens `path`, to go on at its end where `resume`, else anew. What is
-    /// there is read for its digest.
+    /// Opens `path`, to go on at its end where `resume`, else anew: then what was
+    /// there is gone for good when this returns. What is there is read for its
+    /// digest.
     ///
     /// # Errors
     /// The volume fails.
@@ -56,7 +57,9 @@ impl Sink {
             len: 0,
             unsynced: 0,
         };
-        if resume {
+        if !resume {
+            file.sync_all()?;
+        } else {
             let mut buffer = vec![0; STEP];
             loop {
                 let read = file.read(&mut buffer)?;

@@ -57,9 +57,7 @@ impl Sink {
             len: 0,
             unsynced: 0,
         };
-        if !resume {
-            file.sync_all()?;
-        } else {
+        if resume {
             let mut buffer = vec![0; STEP];
             loop {
                 let read = file.read(&mut buffer)?;
@@ -69,6 +67,8 @@ impl Sink {
                 }
                 sink.hash(bytes);
             }
+        } else {
+            file.sync_all()?;
         }
         sink.file.seek(SeekFrom::Start(sink.len))?;
         Ok(sink)

@@ -105,9 +105,9 @@ impl FromStr for Cidr6 {
         if net.addr() == net.network() {
             Ok(Self(net))
         } else {
+            // The server cannot say which network it is: its rules may not cost so much.
             Err(ScalarError(format!(
-                "`{text}` has host bits set; the network is {}",
-                net.trunc()
+                "`{text}` has host bits set; behind the prefix all bits of a network are 0"
             )))
         }
     }

@@ -2,7 +2,7 @@
 
 use super::dhcp::{id, options};
 use super::syntax::{mac_pattern, uuid_pattern};
-use super::{At, LABEL, List, at, host, name_ref, params, quoted, rule, rule_of};
+use super::{At, LABEL, List, at, host, host6, name_ref, params, quoted, rule, rule_of};
 use crate::boot::{PLACEHOLDERS, Uuid};
 
 pub(in crate::api) fn machine() -> Vec<At> {
@@ -38,6 +38,7 @@ pub(in crate::api) fn machine() -> Vec<At> {
             ),
         )),
         host("interfaces[].ip"),
+        host6("interfaces[].ipv6"),
         hostname("interfaces[].hostname"),
         name_ref("profileRef", "BootProfile"),
         at("reservations").list(List::Atomic),
@@ -96,6 +97,7 @@ fn interfaces() -> At {
         digits("j.mac")
     );
     let ips = "has(j.ip) && i.ip == j.ip";
+    let ips6 = "has(j.ipv6) && i.ipv6 == j.ipv6";
     let unique = |has: &str, same: &str, value: &dyn Fn(&str) -> String| {
         let twice_there = format!("{has} && self.filter(j, {same}).size() > 1");
         let first = format!("self[self.transformList(n, i, {twice_there}, n)[0]]");
@@ -111,6 +113,7 @@ fn interfaces() -> At {
             plain_mac(&format!("{i}.mac"))
         }))
         .rule(unique("has(i.ip)", ips, &|i| format!("{i}.ip")))
+        .rule(unique("has(i.ipv6)", ips6, &|i| format!("{i}.ipv6")))
 }
 
 fn is_mac(value: &str) -> String {

@@ -9,6 +9,7 @@
 mod artifact;
 mod config;
 mod dhcp;
+mod ipv6;
 mod machine;
 mod menu;
 mod profile;
@@ -121,6 +122,17 @@ fn host(path: &str) -> At {
     at(path).rule(rule(
         &format!("!({}) || !{no_host}", is_ipv4("self")),
         "no host can have the address %(self)%; name the address of a host",
+    ))
+}
+
+/// The same of IPv6: one that others reach, on whatever link they are.
+fn host6(path: &str) -> At {
+    at(path).rule(rule(
+        &format!(
+            "!({}) || ip(self).isGlobalUnicast()",
+            syntax::is_ipv6("self")
+        ),
+        "no host can be reached at %(self)% from elsewhere; name a global or unique local address",
     ))
 }
 

@@ -3,6 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 
 use super::dhcp::{classes, options, ranges};
+use super::ipv6::ipv6;
 use super::syntax::{is_cidr, is_time, mac_pattern};
 use super::{At, LABEL, List, at, host, is_ipv4, name_ref, number, params, quoted, rule, rule_of};
 
@@ -29,12 +30,11 @@ pub(in crate::api) fn subnet() -> Vec<At> {
             "a Subnet that looks for other servers needs a wire to look at; name its `interface`",
         )),
         interface(),
-        lifetimes(),
+        lifetimes("lifetimes"),
         pools(),
         at("pools[]").rule(order()),
         at("dns.search").list(List::Atomic),
         domain("dns.search[]"),
-        domain("ipv6.dns.search[]"),
         name_ref("defaultProfileRef", "BootProfile"),
     ];
     all.extend(atomic);
@@ -46,12 +46,11 @@ pub(in crate::api) fn subnet() -> Vec<At> {
     all.extend(ranges("exclude"));
     all.extend(ranges("leaseQueries"));
     all.extend([at("routes").list(List::Atomic), host("routes[].via")]);
-    let lists = ["pools", "relays", "dns.servers", "dns.search"];
-    all.extend(lists.map(|list| at(&format!("ipv6.{list}")).list(List::Atomic)));
+    all.extend(ipv6());
     all
 }
 
-fn domain(path: &str) -> At {
+pub(super) fn domain(path: &str) -> At {
     at(path).max_length(254).rule(rule(
         &format!(
             "self.matches({}) && (self.size() < 254 || self.endsWith('.'))",
@@ -184,7 +183,7 @@ fn interface() -> At {
 }
 
 /// renew < rebind < valid, with the defaults of `Lifetimes`.
-fn lifetimes() -> At {
+pub(super) fn lifetimes(path: &str) -> At {
     let secs = |field: &str| format!("duration(self.{field}).getSeconds()");
     let read = |field: &str| {
         format!(
@@ -210,7 +209,7 @@ fn lifetimes() -> At {
         shown("renew", "half"),
         shown("rebind", "7/8"),
     );
-    at("lifetimes")
+    at(path)
         .rule(rule_of(
             "valid",
             &format!("!{} || {valid} >= 60", is_time("self.valid")),

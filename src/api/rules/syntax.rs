@@ -114,7 +114,7 @@ impl Syntax {
                         "!({}) || cidr(self).masked() == cidr(self)",
                         is_cidr6("self")
                     ),
-                    "`%(self)%` has host bits set",
+                    "`%(self)%` has host bits set; behind the prefix all bits of a network are 0",
                 ),
             ],
             Self::Lifetime => vec![
@@ -149,12 +149,12 @@ pub(super) fn is_cidr(value: &str) -> String {
 }
 
 /// Whether the text `value` is an IPv6 address, in CEL.
-fn is_ipv6(value: &str) -> String {
+pub(super) fn is_ipv6(value: &str) -> String {
     format!("isIP({value}) && ip({value}).family() == 6")
 }
 
 /// Whether the text `value` is an IPv6 network, in CEL.
-fn is_cidr6(value: &str) -> String {
+pub(super) fn is_cidr6(value: &str) -> String {
     format!("isCIDR({value}) && cidr({value}).ip().family() == 6")
 }
 

@@ -83,7 +83,7 @@ fn tidy(schema: &mut JSONSchemaProps, part: Part) {
     // Formats that a cluster does not know; it warns of them.
     if matches!(
         schema.format.as_deref(),
-        Some("uint16" | "uint32" | "uint64")
+        Some("uint8" | "uint16" | "uint32" | "uint64")
     ) {
         schema.format = Some("int64".to_owned());
     }

@@ -176,7 +176,7 @@ same("cluster", started("cluster")[:1], ["operator"])
 has("cluster", "--kubeconfig", "/run/credentials/reveille.service/kubeconfig")
 has("cluster", "--namespace", "boot")
 has("cluster", "--replicas", "2")
-same("firewall", hosts["cluster"]["firewall"], {"enp1s0": {"allowedTCPPorts": [80], "allowedUDPPorts": [67, 69, 4011, 547]}})
+same("firewall", hosts["cluster"]["firewall"], {"enp1s0": {"allowedTCPPorts": [80], "allowedUDPPorts": [67, 69, 547, 4011]}})
 
 profile = hosts["nixos"]["manifests"]["bootprofiles-worker.json"]["spec"]
 same("kernel", profile["linux"]["kernel"]["path"], "worker/bzImage")

@@ -58,6 +58,9 @@ spec:
   cidr: 192.0.2.0/24
   interface: br0
   pools: [{start: 192.0.2.100, end: 192.0.2.219}]
+  ipv6:
+    cidr: 2001:db8:33::/64
+    pools: [{start: '2001:db8:33::100', end: '2001:db8:33::1ff'}]
 ---
 apiVersion: reveille.dev/v1alpha1
 kind: Subnet
@@ -151,6 +154,7 @@ pub(crate) fn inside(folder: &Path) -> Result<ExitCode> {
     let tools = fs::read_to_string(folder.join("tools"))?;
     let site = ns::own_run(folder)?;
     ns::furnish()?;
+    ns::furnish_v6()?;
     for (bridge, address) in BRIDGES {
         ns::bridge(bridge, address)?;
     }
@@ -179,6 +183,7 @@ pub(crate) fn inside(folder: &Path) -> Result<ExitCode> {
     let mut odd = trouble::Odd::plug()?;
     while begun.elapsed() < STALL {
         odd.again()?;
+        storm.solicit()?;
         sleep(Duration::from_secs(2));
     }
 

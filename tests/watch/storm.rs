@@ -53,6 +53,21 @@ impl Storm {
         Ok(Self { machines })
     }
 
+    /// The first of them asks for an IPv6 address (SOLICIT with a DUID-LL and one IA_NA), and takes none.
+    pub(crate) fn solicit(&self) -> Result<()> {
+        const ASK: &str = "\
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(('::', 546))
+duid = bytes([0, 1, 0, 10, 0, 3, 0, 1, 2, 0, 0, 0, 0, 1])
+s.sendto(bytes([1, 1, 2, 3]) + duid + bytes([0, 3, 0, 12, 0, 0, 0, 1]) + bytes(8),
+         ('ff02::1:2', 547, 0, socket.if_nametoindex(sys.argv[1])))
+";
+        // Its link-local address may not be there yet: it asks again.
+        ns::on("m1", "python3").args(["-c", ASK, "m1"]).output()?;
+        Ok(())
+    }
+
     /// One of them is switched off while it loads its kernel.
     pub(crate) fn lose_one(&self) -> Result<()> {
         let last = self.machines.last().context("no machines")?;

@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 export CARGO_BUILD_JOBS ?= 2
 
 # What `make test` runs beside `cargo test`; each has its setup.sh in tests/.
-suites := lab cluster chart watch nix image edge
+suites := lab cluster chart watch nix
 
 # A heading for one part of `make test`.
 part = printf '\n=== %s\n' '$(1)'

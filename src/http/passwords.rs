@@ -36,7 +36,7 @@ pub enum Refused {
     Needed,
     /// 403: it is not the right one.
     Wrong,
-    /// 429: the machine tried too often; see [`Attempts`].
+    /// 429: the machine tried too often; see `Attempts`.
     TooOften,
     /// 503: too many are looked at.
     Busy,

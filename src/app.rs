@@ -385,7 +385,7 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
 fn open_leases6(store: &LeaseStore, index: &LeaseIndex) -> LeaseTable6 {
     let table: LeaseTable6 = store.leases6().iter().cloned().collect();
     for lease in store.leases6() {
-        index.apply_v6(&lease::Change6::put(Arc::clone(lease)));
+        index.apply(&lease::Change6::put(Arc::clone(lease)));
     }
     table
 }

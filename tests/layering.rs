@@ -43,6 +43,7 @@ const CORE: &[&str] = &[
     "lease/allocate.rs",
     "lease/kea.rs",
     "lease/record.rs",
+    "lease/records.rs",
     "lease/request.rs",
     "lease/table.rs",
     "lease/transfer.rs",

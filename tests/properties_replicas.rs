@@ -18,7 +18,7 @@ use reveille::boot::MacAddress;
 use reveille::clock::Millis;
 use reveille::lease::{
     AddressSet, AllocateRequest, Answer, Authority, Claims, Home, Intent, Lease, LeaseKey,
-    LeaseState, LeaseTable, Shares, adopt, allocate, make_way, probation, wants_probe,
+    LeaseState, LeaseTable, Record as _, Shares, adopt, allocate, make_way, probation, wants_probe,
 };
 
 const REPLICAS: u8 = 3;

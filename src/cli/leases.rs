@@ -12,7 +12,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::table::{self, NONE, printable};
 use crate::api::Cidr;
 use crate::clock::{self, Millis};
-use crate::lease::{self, Change, Format, Imported, Lease, LeaseMetrics, LeaseStore, StoreError};
+use crate::lease::{
+    self, Change, Format, Imported, Lease, LeaseMetrics, LeaseStore, Record as _, StoreError,
+};
 use crate::telemetry::Meter;
 
 /// Reads the Subnets (`namespace/name` and network) from a folder of manifests.

@@ -14,7 +14,7 @@ use super::reply::{Reply, ReplyKind};
 use super::request::Request;
 use crate::api::{LeaseIdentity, Mode};
 use crate::clock::Millis;
-use crate::lease::{Lease, LeaseKey, LeaseState, LeaseTable, SilentReason};
+use crate::lease::{Lease, LeaseKey, LeaseState, LeaseTable, Record as _, SilentReason};
 use crate::snapshot::{Snapshot, SubnetEntry};
 
 /// Everything that one answer looks at.

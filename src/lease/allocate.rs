@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::authority::Authority;
-use super::record::{Change, Lease, LeaseState};
+use super::record::{Change, Lease, LeaseState, Record as _};
 use super::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 use super::table::LeaseTable;
 use crate::api::Pool;

@@ -334,6 +334,23 @@ impl Row {
         }
     }
 
+    /// The same with the text that other leases of its Subnet have for it.
+    fn sharing(mut self, names: &mut BTreeSet<Arc<str>>) -> Self {
+        // It was just read: nobody else has it.
+        let name = match &mut self {
+            Self::Lease(lease) => Arc::get_mut(lease).map(|lease| &mut lease.subnet),
+            Self::Lease6(lease) => Arc::get_mut(lease).map(|lease| &mut lease.subnet),
+            Self::Unread(_) => None,
+        };
+        if let Some(name) = name {
+            match names.get(&**name) {
+                Some(known) => *name = Arc::clone(known),
+                None => drop(names.insert(Arc::clone(name))),
+            }
+        }
+        self
+    }
+
     fn line(&self) -> Result<Cow<'_, [u8]>, StoreError> {
         let unwritable = |error| StoreError::write(redb::Error::Io(io::Error::other(error)));
         match self {
@@ -502,18 +519,16 @@ fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
     for row in table.iter()? {
         let (address, line) = row?;
         let address = address.value();
-        let mut row = Row::read(address, line.value());
-        if let Row::Lease(lease) = &mut row {
-            share_name(lease, &mut names);
-        }
-        rows.push((At::V4(address), row));
+        let row = Row::read(address, line.value());
+        rows.push((At::V4(address), row.sharing(&mut names)));
     }
     match transaction.open_table(LEASES6) {
         Ok(table6) => {
             for row in table6.iter()? {
                 let (address, line) = row?;
                 let address = address.value();
-                rows.push((At::V6(address), Row::read6(address, line.value())));
+                let row = Row::read6(address, line.value());
+                rows.push((At::V6(address), row.sharing(&mut names)));
             }
         }
         Err(redb::TableError::TableDoesNotExist(_)) => {}
@@ -521,17 +536,6 @@ fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
     }
     // In one go: a tree that grows in the order of its keys stays half empty.
     Ok(rows.into_iter().collect())
-}
-
-/// Gives a lease that was just read the text that others of its Subnet have.
-fn share_name(lease: &mut Arc<Lease>, names: &mut BTreeSet<Arc<str>>) {
-    let Some(lease) = Arc::get_mut(lease) else {
-        return;
-    };
-    match names.get(&lease.subnet) {
-        Some(name) => lease.subnet = Arc::clone(name),
-        None => drop(names.insert(Arc::clone(&lease.subnet))),
-    }
 }
 
 /// Whether an error says that the file itself is damaged. A disk, a network

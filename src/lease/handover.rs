@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::record::{Change, Lease, LeaseKey, LeaseState};
+use super::record::{Change, Lease, LeaseKey, LeaseState, Record as _};
 use super::table::{LeaseTable, namespace_of};
 use crate::api::Cidr;
 use crate::clock::Millis;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::record::{Change, LeaseState};
-use super::v6::Change6;
+use super::record::{Change, LeaseState, Record};
 use crate::boot::MacAddress;
 
 /// Addresses lent at this moment and the machines that have them. Written by
@@ -36,25 +35,14 @@ impl LeaseIndex {
         maps.by_mac.get(&mac).copied()
     }
 
-    /// Takes a change of the lease table over.
-    pub fn apply(&self, change: &Change) {
+    /// Takes a change of a lease table over.
+    pub fn apply<L: Record>(&self, change: &Change<L>) {
         match change {
-            Change::Put(lease) => match (lease.state, lease.mac) {
-                (LeaseState::Bound, Some(mac)) => self.insert(lease.address, mac),
-                _ => self.remove(lease.address),
+            Change::Put(lease) => match (lease.state(), lease.mac()) {
+                (LeaseState::Bound, Some(mac)) => self.insert(lease.address(), mac),
+                _ => self.remove(lease.address()),
             },
             Change::Remove(address) => self.remove(*address),
-        }
-    }
-
-    /// Takes a change of the IPv6 lease table over.
-    pub fn apply_v6(&self, change: &Change6) {
-        match change {
-            Change6::Put(lease) => match (lease.state, lease.mac) {
-                (LeaseState::Bound, Some(mac)) => self.insert(lease.address, mac),
-                _ => self.remove(lease.address),
-            },
-            Change6::Remove(address) => self.remove(*address),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Who has which address.
 //!
-//! `record`, `addresses`, `table`, `request`, `allocate`, `authority`,
-//! `handover`, `transfer`, `kea` and `v6` are core: values and pure functions. `store`, `disk` and `metrics` are the
-//! shell that keeps leases on disk.
+//! `record`, `records`, `addresses`, `table`, `request`, `allocate`,
+//! `authority`, `handover`, `transfer`, `kea` and `v6` are core: values and pure
+//! functions. `store`, `disk` and `metrics` are the shell that keeps leases on
+//! disk.
 
 mod addresses;
 mod allocate;
@@ -13,6 +14,7 @@ mod index;
 mod kea;
 mod metrics;
 mod record;
+mod records;
 mod request;
 mod store;
 mod table;
@@ -31,10 +33,11 @@ pub use self::handover::{Claims, Home, adopt, make_way, release_gone};
 pub use self::index::LeaseIndex;
 pub use self::kea::import_kea;
 pub use self::metrics::LeaseMetrics;
-pub use self::record::{Change, Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, ParseKeyError};
+pub use self::record::{Change, Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, ParseKeyError, Record};
+pub use self::records::{Counts, FORGET_SECS, Records};
 pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 pub use self::store::{Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotTaken, QUEUE};
-pub use self::table::{Counts, FORGET_SECS, LeaseTable};
+pub use self::table::LeaseTable;
 pub use self::transfer::{Format, Imported, LineProblem, export, import_jsonl};
 pub use self::usage::{Usage, Usages};
 pub use self::v6::{

@@ -1,7 +1,7 @@
 //! One lease, and what can happen to one.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -74,14 +74,58 @@ pub struct Lease {
     pub expires: Millis,
 }
 
-/// A change of the lease table.
+/// What every kind of lease has, whatever its address is.
+pub trait Record: Clone {
+    /// What is lent.
+    type Address: Copy + Ord + Into<IpAddr>;
+    /// The first and the last address there may be.
+    const RANGE: (Self::Address, Self::Address);
+
+    /// The address.
+    fn address(&self) -> Self::Address;
+    /// Whom it belongs to.
+    fn key(&self) -> &LeaseKey;
+    /// The machine's MAC address, where one is known.
+    fn mac(&self) -> Option<MacAddress>;
+    /// The Subnet, as `namespace/name`.
+    fn subnet(&self) -> &Arc<str>;
+    /// What the record says.
+    fn state(&self) -> LeaseState;
+    /// Nobody else may have the address before this.
+    fn expires(&self) -> Millis;
+    /// The same in another state.
+    #[must_use]
+    fn in_state(&self, state: LeaseState) -> Self;
+
+    /// Whether its address may go to somebody else at `now`.
+    fn is_free(&self, now: Millis) -> bool {
+        self.expires() <= now
+    }
+
+    /// Whether the record belongs to `key`. A declined one belongs to nobody.
+    fn belongs_to(&self, key: &LeaseKey) -> bool {
+        self.state() != LeaseState::Declined && self.key() == key
+    }
+
+    /// The state at `now`: a lease whose time is over counts as expired even
+    /// before the sweep comes by.
+    fn state_at(&self, now: Millis) -> LeaseState {
+        if self.state() == LeaseState::Bound && self.is_free(now) {
+            LeaseState::Expired
+        } else {
+            self.state()
+        }
+    }
+}
+
+/// A change of a lease table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Change<L: Record = Lease> {
     /// This is now what is known of its address. Table, disk and mirror share
     /// it: there may be a hundred thousand.
-    Put(Arc<Lease>),
+    Put(Arc<L>),
     /// Nothing is known of the address any more.
-    Remove(Ipv4Addr),
+    Remove(L::Address),
 }
 
 /// A lease as one line of JSON: how it is stored and exported.
@@ -188,27 +232,38 @@ impl LeaseState {
 
 // === impl Lease ===
 
-impl Lease {
-    /// Whether its address may go to somebody else at `now`.
-    #[must_use]
-    pub fn is_free(&self, now: Millis) -> bool {
-        self.expires <= now
+impl Record for Lease {
+    type Address = Ipv4Addr;
+    const RANGE: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+
+    fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
-    /// Whether the record belongs to `key`. A declined one belongs to nobody.
-    #[must_use]
-    pub fn belongs_to(&self, key: &LeaseKey) -> bool {
-        self.state != LeaseState::Declined && self.key == *key
+    fn key(&self) -> &LeaseKey {
+        &self.key
     }
 
-    /// The state at `now`: a lease whose time is over counts as expired even
-    /// before the sweep comes by.
-    #[must_use]
-    pub fn state_at(&self, now: Millis) -> LeaseState {
-        if self.state == LeaseState::Bound && self.is_free(now) {
-            LeaseState::Expired
-        } else {
-            self.state
+    fn mac(&self) -> Option<MacAddress> {
+        self.mac
+    }
+
+    fn subnet(&self) -> &Arc<str> {
+        &self.subnet
+    }
+
+    fn state(&self) -> LeaseState {
+        self.state
+    }
+
+    fn expires(&self) -> Millis {
+        self.expires
+    }
+
+    fn in_state(&self, state: LeaseState) -> Self {
+        Self {
+            state,
+            ..self.clone()
         }
     }
 }
@@ -267,9 +322,9 @@ impl From<Lease> for Line {
 
 // === impl Change ===
 
-impl Change {
+impl<L: Record> Change<L> {
     /// What is now known of its address.
-    pub fn put(lease: impl Into<Arc<Lease>>) -> Self {
+    pub fn put(lease: impl Into<Arc<L>>) -> Self {
         Self::Put(lease.into())
     }
 
@@ -278,16 +333,16 @@ impl Change {
     #[must_use]
     pub fn is_durable(&self) -> bool {
         match self {
-            Self::Put(lease) => lease.state.is_durable(),
+            Self::Put(lease) => lease.state().is_durable(),
             Self::Remove(_) => true,
         }
     }
 
     /// The address it is about.
     #[must_use]
-    pub fn address(&self) -> Ipv4Addr {
+    pub fn address(&self) -> L::Address {
         match self {
-            Self::Put(lease) => lease.address,
+            Self::Put(lease) => lease.address(),
             Self::Remove(address) => *address,
         }
     }

@@ -2,8 +2,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::record::{LeaseKey, LeaseState, Record as _};
+use super::super::records::{Counts, FORGET_SECS};
 use super::*;
 use crate::boot::MacAddress;
+use crate::clock::Millis;
 
 proptest! {
     #[test]

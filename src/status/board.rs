@@ -16,7 +16,7 @@ use crate::dhcp::listener::listener_names;
 use crate::dhcp::scout::Lookouts;
 use crate::dhcp::server::Ask;
 use crate::files::Roots;
-use crate::lease::{Lease, LeaseState};
+use crate::lease::{Lease, LeaseState, Record as _};
 use crate::loaders::Loaders;
 use crate::press::missing_of;
 use crate::snapshot::{Reader, Snapshot, SubnetEntry};

@@ -10,7 +10,7 @@ use super::{MachineRow, ProfileRow, SubnetRow, phase};
 use crate::api::{AddressCounts, Interface};
 use crate::boot::MacAddress;
 use crate::clock::Millis;
-use crate::lease::{Lease, LeaseState};
+use crate::lease::{Lease, LeaseState, Record as _};
 use crate::snapshot::{
     Identity, MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot, SubnetEntry,
     Verdict,

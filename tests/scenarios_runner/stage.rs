@@ -15,7 +15,9 @@ use reveille::dhcp::lookout::Wire;
 use reveille::dhcp::reply::{Reply, ReplyKind};
 use reveille::dhcp::request::Request;
 use reveille::http::phone_home;
-use reveille::lease::{Authority, LeaseState, LeaseTable, LeaseTable6, Shares, SilentReason};
+use reveille::lease::{
+    Authority, LeaseState, LeaseTable, LeaseTable6, Record as _, Shares, SilentReason,
+};
 use reveille::packets::Datagram;
 use reveille::script::BootKey;
 use reveille::snapshot::{Acquaintances as _, HttpsDoor, ObjectName, Settings, Snapshot, compile};

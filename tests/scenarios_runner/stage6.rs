@@ -6,6 +6,7 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use reveille::dhcp::v6::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
 use reveille::dhcp::v6::request::Request;
 use reveille::dhcp::v6::server::event;
+use reveille::lease::Record as _;
 
 use super::book::{Ask6, Step};
 use super::diff::{Facts, compare, same};

@@ -219,7 +219,7 @@ impl Engine {
     fn put(&mut self, changes: &[Change6]) {
         self.table.apply_all(changes);
         for change in changes {
-            self.tools.index.apply_v6(change);
+            self.tools.index.apply(change);
         }
     }
 }

@@ -11,10 +11,10 @@ use std::net::Ipv6Addr;
 
 use super::super::allocate::{OFFER_HOLD_SECS, PROBATION_SECS};
 use super::super::authority::Authority;
-use super::super::record::{LeaseKey, LeaseState};
+use super::super::record::{LeaseKey, LeaseState, Record as _};
 use super::super::request::SilentReason;
+use super::LeaseTable6;
 use super::record::{Change6, Lease6};
-use super::table::LeaseTable6;
 use crate::api::{Cidr6, Pool6};
 use crate::boot::MacAddress;
 use crate::clock::Millis;
@@ -326,7 +326,7 @@ impl Case<'_> {
             mac,
             duid: duid.to_vec(),
             iaid,
-            subnet: subnet.to_owned(),
+            subnet: self.table.shared_name(subnet),
             state,
             since: self.now,
             expires: self.now,

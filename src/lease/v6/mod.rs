@@ -3,10 +3,11 @@
 
 mod allocate;
 mod record;
-mod table;
 
 pub use self::allocate::{
     AllocateRequest6, Answer6, Intent6, MAX_LEASES, MAX_OFFERS, NoBinding, allocate6,
 };
 pub use self::record::{Change6, Lease6, MAX_DUID};
-pub use self::table::LeaseTable6;
+
+/// The IPv6 lease table.
+pub type LeaseTable6 = super::records::Records<Lease6>;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::record::{LeaseKey, LeaseState, from_timestamp, hex, to_timestamp, unhex};
+use super::super::record::{
+    Change, LeaseKey, LeaseState, Record, from_timestamp, hex, to_timestamp, unhex,
+};
 use crate::boot::MacAddress;
 use crate::clock::Millis;
 
@@ -27,8 +29,8 @@ pub struct Lease6 {
     pub duid: Vec<u8>,
     /// The identity association that it was asked for (IAID).
     pub iaid: u32,
-    /// The Subnet, as `namespace/name`.
-    pub subnet: String,
+    /// The Subnet, as `namespace/name`; its leases share one text.
+    pub subnet: Arc<str>,
     /// What the record says.
     pub state: LeaseState,
     /// Since when this machine has the address.
@@ -38,13 +40,7 @@ pub struct Lease6 {
 }
 
 /// A change of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change6 {
-    /// This is now what is known of its address.
-    Put(Arc<Lease6>),
-    /// Nothing is known of the address any more.
-    Remove(Ipv6Addr),
-}
+pub type Change6 = Change<Lease6>;
 
 /// A lease as one line of JSON: how it is stored.
 #[derive(Serialize, Deserialize)]
@@ -64,26 +60,38 @@ struct Line {
 
 // === impl Lease6 ===
 
-impl Lease6 {
-    /// Whether its address may go to somebody else at `now`.
-    #[must_use]
-    pub fn is_free(&self, now: Millis) -> bool {
-        self.expires <= now
+impl Record for Lease6 {
+    type Address = Ipv6Addr;
+    const RANGE: (Ipv6Addr, Ipv6Addr) = (Ipv6Addr::UNSPECIFIED, Ipv6Addr::from_bits(u128::MAX));
+
+    fn address(&self) -> Ipv6Addr {
+        self.address
     }
 
-    /// Whether the record belongs to `key`. A declined one belongs to nobody.
-    #[must_use]
-    pub fn belongs_to(&self, key: &LeaseKey) -> bool {
-        self.state != LeaseState::Declined && self.key == *key
+    fn key(&self) -> &LeaseKey {
+        &self.key
     }
 
-    /// The state at `now`, before the sweep comes by.
-    #[must_use]
-    pub fn state_at(&self, now: Millis) -> LeaseState {
-        if self.state == LeaseState::Bound && self.is_free(now) {
-            LeaseState::Expired
-        } else {
-            self.state
+    fn mac(&self) -> Option<MacAddress> {
+        self.mac
+    }
+
+    fn subnet(&self) -> &Arc<str> {
+        &self.subnet
+    }
+
+    fn state(&self) -> LeaseState {
+        self.state
+    }
+
+    fn expires(&self) -> Millis {
+        self.expires
+    }
+
+    fn in_state(&self, state: LeaseState) -> Self {
+        Self {
+            state,
+            ..self.clone()
         }
     }
 }
@@ -102,7 +110,7 @@ impl TryFrom<Line> for Lease6 {
             mac: line.mac,
             duid,
             iaid: line.iaid,
-            subnet: line.subnet,
+            subnet: line.subnet.into(),
             state: line.state,
             since: from_timestamp(line.since),
             expires: from_timestamp(line.expires),
@@ -118,38 +126,10 @@ impl From<Lease6> for Line {
             mac: lease.mac,
             duid: hex(&lease.duid),
             iaid: lease.iaid,
-            subnet: lease.subnet,
+            subnet: lease.subnet.to_string(),
             state: lease.state,
             since: to_timestamp(lease.since),
             expires: to_timestamp(lease.expires),
-        }
-    }
-}
-
-// === impl Change6 ===
-
-impl Change6 {
-    /// What is now known of its address.
-    pub fn put(lease: impl Into<Arc<Lease6>>) -> Self {
-        Self::Put(lease.into())
-    }
-
-    /// Whether the change must reach the disk before a promise that rests on
-    /// it is made.
-    #[must_use]
-    pub fn is_durable(&self) -> bool {
-        match self {
-            Self::Put(lease) => lease.state.is_durable(),
-            Self::Remove(_) => true,
-        }
-    }
-
-    /// The address it is about.
-    #[must_use]
-    pub fn address(&self) -> Ipv6Addr {
-        match self {
-            Self::Put(lease) => lease.address,
-            Self::Remove(address) => *address,
         }
     }
 }
@@ -166,7 +146,7 @@ mod tests {
             mac: Some(MacAddress::new([0x52, 0x54, 0, 0, 0, 1])),
             duid: vec![0, 3, 0, 1],
             iaid: 7,
-            subnet: "default/lab".to_owned(),
+            subnet: "default/lab".into(),
             state: LeaseState::Bound,
             since: Millis(1_700_000_000_123),
             expires: Millis(1_700_004_000_123),

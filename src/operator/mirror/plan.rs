@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::boot::MacAddress;
 use crate::clock::{Millis, Uptime};
-use crate::lease::{Change, Lease, LeaseKey, LeaseState};
+use crate::lease::{Change, Lease, LeaseKey, LeaseState, Record as _};
 use crate::snapshot::Snapshot;
 
 /// The uid of a Subnet's object (`namespace/name`); `None` where it has none,

@@ -61,6 +61,13 @@ struct Bucket {
 /// Thousandths of a request.
 const WHOLE: u64 = 1000;
 
+/// What is said of a machine that asks too often.
+pub(super) fn too_often() -> String {
+    format!(
+        "a machine asks more often than {MOST} times in ten seconds; it is not heard for the rest of them"
+    )
+}
+
 // === impl Patience ===
 
 impl<T> Default for Patience<T> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::decide::{Decision, Ignored, Outcome};
 use super::destination::{CLIENT_PORT, Destination};
 use super::heard::{Heard, Refusal};
-use super::limits::MOST;
+use super::limits::too_often;
 use super::listener::Door;
 use super::metrics::DhcpMetrics;
 use super::reply::ReplyKind;
@@ -202,9 +202,7 @@ impl Story {
         let words = if why == Ignored::TooMany {
             "more requests come than --dhcp-rate allows; the rest is not heard".to_owned()
         } else {
-            format!(
-                "a machine asks more often than {MOST} times in ten seconds; it is not heard for the rest of them"
-            )
+            too_often()
         };
         tracing::warn!(
             target: "reveille::dhcp",

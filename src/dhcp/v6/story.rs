@@ -3,7 +3,7 @@
 use super::decide::{Decision, Ignored, Outcome};
 use super::request::Request;
 use crate::clock::Millis;
-use crate::dhcp::limits::MOST;
+use crate::dhcp::limits::too_often;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::lease::SilentReason;
 use crate::telemetry::Seldom;
@@ -129,7 +129,8 @@ impl Story {
                 target: "reveille::dhcp6",
                 mac = request.client.mac.map(tracing::field::display),
                 ignored = what,
-                "a machine asks more often than {MOST} times in ten seconds; it is not heard for the rest of them"
+                "{}",
+                too_often()
             );
         }
     }

@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -21,6 +24,8 @@ use reveille::dhcp::request::Request;
 use reveille::lease::{Authority, CONTESTED_SECS, LeaseState, LeaseTable};
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;
+
+use self::cases::cases;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
@@ -75,16 +80,6 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     };
     compile(1, &loaded.inputs, &settings).snapshot
 });
-
-/// Cases of a property, `usual` unless the environment wants more.
-fn cases(usual: u32) -> ProptestConfig {
-    let wanted = std::env::var("REVEILLE_CASES").ok();
-    ProptestConfig {
-        cases: wanted.map_or(usual, |cases| cases.parse().unwrap()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 proptest! {
     #![proptest_config(cases(10_000))]

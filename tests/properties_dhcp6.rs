@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -17,6 +20,8 @@ use reveille::dhcp::v6::request::{MAX_HOPS, Request};
 use reveille::lease::{Authority, LeaseTable6};
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;
+
+use self::cases::cases;
 
 const DUID: [u8; 4] = [0, 4, 1, 2];
 
@@ -55,16 +60,6 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     };
     compile(1, &loaded.inputs, &settings).snapshot
 });
-
-/// Cases of a property, `usual` unless the environment wants more.
-fn cases(usual: u32) -> ProptestConfig {
-    let wanted = std::env::var("REVEILLE_CASES").ok();
-    ProptestConfig {
-        cases: wanted.map_or(usual, |cases| cases.parse().unwrap()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 proptest! {
     #![proptest_config(cases(10_000))]

@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -21,21 +24,13 @@ use reveille::timeline::{
     PhoneHome, PhoneState, Purpose, Stage, StageRecord, Timeline, Transfer, Trouble,
 };
 
+use self::cases::cases;
+
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// What comes in: an event, who the manifests say it is, milliseconds since
 /// the one before, and whether a sweep follows.
 type Step = (BootEvent, Known, i64, bool);
-
-/// Cases of a property, `usual` unless the environment wants more.
-fn cases(usual: u32) -> ProptestConfig {
-    let wanted = std::env::var("REVEILLE_CASES").ok();
-    ProptestConfig {
-        cases: wanted.map_or(usual, |cases| cases.parse().unwrap()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 proptest! {
     #![proptest_config(cases(100))]

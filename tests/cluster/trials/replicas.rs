@@ -11,7 +11,7 @@ use crate::lan::Lan;
 use crate::proxy::Proxy;
 use crate::stage::Stage;
 use crate::support::dhcp::Machine;
-use crate::support::server::Server;
+use crate::support::server::{Launch, Server};
 use crate::support::wait::until;
 
 /// Sooner than by default, in the same proportions.
@@ -23,19 +23,23 @@ pub(super) const TIMES: [&str; 3] = [
 
 /// Starts replica `number` of two.
 fn replica(stage: &Stage<'_>, number: u16, kubeconfig: &Path) -> Result<Server> {
+    launch(stage, number, kubeconfig)?.start()
+}
+
+/// The same before its start.
+pub(super) fn launch(stage: &Stage<'_>, number: u16, kubeconfig: &Path) -> Result<Launch> {
     let ordinal = format!("--ordinal={number}");
     let doors = [
         format!("--http=0.0.0.0:{}", 8080 + number),
         format!("--tftp=0.0.0.0:{}", 6900 + number),
     ];
-    stage
-        .operator(&format!("replica-{number}"), kubeconfig)?
+    let launch = stage.operator(&format!("replica-{number}"), kubeconfig)?;
+    Ok(launch
         .admin(9200 + number)
         .with(&["--namespace", &stage.namespace])
         .with(&["--replicas=2", &ordinal])
         .with(&[&doors[0], &doors[1]])
-        .with(&TIMES)
-        .start()
+        .with(&TIMES))
 }
 
 pub(super) fn leads(server: &Server) -> Result<bool> {

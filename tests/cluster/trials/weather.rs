@@ -12,13 +12,13 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::operator::{WORLD, account, is_offered, machine, start_as};
-use super::replicas::{TIMES, comes_to_lead, leads};
+use super::replicas::{TIMES, comes_to_lead, launch, leads};
 use crate::kubectl::Rules;
 use crate::lan::Lan;
 use crate::stage::Stage;
 use crate::support::dhcp::Machine;
 use crate::support::process::Process;
-use crate::support::server::{Server, fetch};
+use crate::support::server::fetch;
 use crate::support::wait::until;
 
 /// The program of [`clocks`].
@@ -214,18 +214,8 @@ pub(super) fn clocks(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     stage.apply(WORLD)?;
     let account = account(stage)?;
     let library = library()?;
-    let start = |number: u16, offset: &str| -> Result<Server> {
-        let doors = [
-            format!("--http=0.0.0.0:{}", 8080 + number),
-            format!("--tftp=0.0.0.0:{}", 6900 + number),
-            format!("--ordinal={number}"),
-        ];
-        stage
-            .operator(&format!("replica-{number}"), &account)?
-            .admin(9200 + number)
-            .with(&["--namespace", &stage.namespace, "--replicas=2"])
-            .with(&[&doors[0], &doors[1], &doors[2]])
-            .with(&TIMES)
+    let start = |number: u16, offset: &str| {
+        launch(stage, number, &account)?
             .env("LD_PRELOAD", &library.display().to_string())
             .env("FAKETIME", offset)
             // Its steady clock is as steady as any.

@@ -933,6 +933,29 @@ fn hears_the_system_that_was_booted_call_back() {
     server.wait_for_metric(r#"reveille_http_requests_total{code="204",kind="phone-home"} 1"#);
 }
 
+/// A server of `manifests` that reads Secrets in a folder.
+fn with_secrets(told: Introductions, manifests: &str) -> (Server, TempDir) {
+    let secrets = tempfile::tempdir().unwrap();
+    let folder = secrets.path().to_owned();
+    let server = Server::with(|config| {
+        config.told = told;
+        config.answer_files = AnswerFiles::new(Secrets::Folder(folder), Secrets::None);
+    });
+    let inputs = read_text(Path::new("m.yaml"), manifests).inputs;
+    let settings = Settings {
+        http_port: 80,
+        https: None,
+        loaders: BTreeMap::new(),
+        autoexec: BTreeSet::new(),
+        own_addresses: Vec::new(),
+        held: Arc::default(),
+    };
+    server
+        .publisher
+        .publish(compile(2, &inputs, &settings).snapshot);
+    (server, secrets)
+}
+
 #[test]
 fn gives_what_is_behind_a_password_to_who_knows_it() {
     const MANIFESTS: &str = r#"
@@ -963,24 +986,7 @@ spec: {linux: {kernel: {path: linux}}}
     let told = Introductions::with_key(BootKey::new([7; 32]));
     let number = clock::now().0;
     told.began(BootId { mac: MAC, number });
-    let secrets = tempfile::tempdir().unwrap();
-    let folder = secrets.path().to_owned();
-    let mut server = Server::with(|config| {
-        config.told = told;
-        config.answer_files = AnswerFiles::new(Secrets::Folder(folder), Secrets::None);
-    });
-    let inputs = read_text(Path::new("m.yaml"), MANIFESTS).inputs;
-    let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: BTreeSet::new(),
-        own_addresses: Vec::new(),
-        held: Arc::default(),
-    };
-    server
-        .publisher
-        .publish(compile(2, &inputs, &settings).snapshot);
+    let (mut server, secrets) = with_secrets(told, MANIFESTS);
     let menu = format!("/reveille/machines/{}/menu", MAC.hyphenated());
     let ask = |server: &Server, entry: &str, typed: Option<&str>| {
         let typed = typed.map_or_else(String::new, |typed| {
@@ -1071,24 +1077,7 @@ spec:
     let boot = BootId { mac: MAC, number };
     let token = key.token(boot, "").unwrap();
     let told = Introductions::with_key(key);
-    let secrets = tempfile::tempdir().unwrap();
-    let folder = secrets.path().to_owned();
-    let mut server = Server::with(|config| {
-        config.told = told;
-        config.answer_files = AnswerFiles::new(Secrets::Folder(folder), Secrets::None);
-    });
-    let inputs = read_text(Path::new("m.yaml"), MANIFESTS).inputs;
-    let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: BTreeSet::new(),
-        own_addresses: Vec::new(),
-        held: Arc::default(),
-    };
-    server
-        .publisher
-        .publish(compile(2, &inputs, &settings).snapshot);
+    let (mut server, secrets) = with_secrets(told, MANIFESTS);
     let folder = format!("/reveille/machines/{}/config", MAC.hyphenated());
     let said = |reply: Reply| (reply.status, String::from_utf8(reply.body).unwrap());
     let meta = server.get(&format!("{folder}/{token}/meta-data"));

@@ -372,9 +372,7 @@ fn open_leases(parts: &Parts) -> anyhow::Result<(LeaseStore, LeaseTable, bool)> 
         );
     }
     let table: LeaseTable = leases.into_iter().collect();
-    for lease in table.shared() {
-        parts.leases.apply(&lease::Change::Put(lease));
-    }
+    parts.leases.fill(table.iter());
     if !table.is_empty() {
         tracing::info!(leases = table.len(), "leases read");
     }

@@ -43,13 +43,23 @@ impl Millis {
 /// The time now, by the wall clock: leases outlive the process.
 #[must_use]
 pub fn now() -> Millis {
+    Millis(u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The time since `then`, which is given as its distance from the Unix epoch, as
+/// the kernel stamps packets; none where the clock was set back since.
+#[must_use]
+pub fn elapsed_since(then: Duration) -> Duration {
+    since_epoch().saturating_sub(then)
+}
+
+fn since_epoch() -> Duration {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the wall clock"
     )]
     let now = SystemTime::now();
-    let elapsed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Milliseconds since the host started, suspension included. Never goes back,

@@ -1,8 +1,9 @@
 //! Plays machines that boot: the client of `peers.sh`, the same for us and for
-//! whom we are held against.
+//! whom we are held against. `responder` is a DHCP server that does nothing.
 //!
 //!     machines tftp  --server A:P --file F [--clients N] [--from A] [--blksize B] [--windowsize W]
 //!     machines dhcp  --server A --relay A (--rate R | --flight N) [--seconds S] [--first N] [--uefi true]
+//!     machines responder --at A --network A
 //!     machines slow  --server A:P --path P [--clients N] [--from A] [--rate BYTES] [--seconds S]
 //!     machines storm --server A --relay A --loader F --script P --kernel P --initrd P [--clients N]
 //!
@@ -27,6 +28,7 @@
 
 mod dhcp;
 mod http;
+mod responder;
 mod storm;
 mod tftp;
 
@@ -52,9 +54,10 @@ fn main() {
     match what.as_str() {
         "tftp" => tftp::many(&arguments),
         "dhcp" => dhcp::load(&arguments),
+        "responder" => responder::respond(&arguments),
         "slow" => http::slow(&arguments),
         "storm" => storm::storm(&arguments),
-        _ => eprintln!("machines tftp|dhcp|slow|storm; its source says with what"),
+        _ => eprintln!("machines tftp|dhcp|responder|slow|storm; its source says with what"),
     }
 }
 

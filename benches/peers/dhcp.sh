@@ -36,6 +36,11 @@ dhcp_round() {
 }
 
 ours_starts() { start_reveille; started=$ours; }
+responder_starts() {
+  "$PEERS_MACHINES" responder --at "$ours_at" --network "$network.0.0" &
+  started=$!
+  sleep 0.2
+}
 kea_starts() { start_kea "$1"; started=$theirs; }
 
 dhcp_table() {
@@ -66,9 +71,15 @@ dhcp() {
     # Kea 2.2 runs one thread unless told otherwise, as packaged; newer ones as many as there are cores.
     dhcp_round packaged "$ours_at" kea_starts false
     dhcp_round threaded "$ours_at" kea_starts true
+    responder_starts
+    exchange flight nothing "$ours_at" "$started" --flight 64
+    stop "$started"
   done
   dhcp_table packaged "as packaged: 1 thread"
   dhcp_table threaded "$(nproc) threads"
+  row "64 exchanges in flight" "exchanges/s" flight-rate nothing
+  row "- CPU for an exchange" "us" flight-cost nothing
+  table "a server that decides and keeps nothing"
   cat <<'WORDS'
 
 Reveille has each lease flushed to the disk before its ACK leaves; Kea's memfile writes and does not flush.

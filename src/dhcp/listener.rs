@@ -236,10 +236,11 @@ fn hand_on(
         }
     };
     let kind = request.kind;
+    let now = Instant::now();
     let incoming = Incoming {
         request,
         received: clock::now(),
-        arrived: Instant::now(),
+        arrived: now.checked_sub(received.waited).unwrap_or(now),
         from: received.from,
         to: received.to,
         door: Arc::clone(door),

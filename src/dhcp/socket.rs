@@ -4,9 +4,10 @@
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use nix::cmsg_space;
-use nix::libc::{self, in_pktinfo};
+use nix::libc::{self, in_pktinfo, timespec};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType,
     SockaddrIn, SockaddrLike as _, recvmsg, sendto, setsockopt, socket, sockopt,
@@ -17,6 +18,7 @@ use tokio::net::UdpSocket;
 
 use super::destination::{CLIENT_PORT, Destination, SERVER_PORT};
 use crate::boot::MacAddress;
+use crate::clock;
 use crate::net::Link;
 
 /// Bytes of received packets that the kernel keeps while we are busy: 1 MiB
@@ -50,6 +52,9 @@ pub struct Received {
     /// The address of ours that it was sent to; `None` where it was sent to
     /// everyone.
     pub to: Option<Ipv4Addr>,
+    /// How long the kernel had it before we asked: in an overload most of the
+    /// time passes there.
+    pub waited: Duration,
 }
 
 impl DhcpSocket {
@@ -63,6 +68,8 @@ impl DhcpSocket {
         udp.set_reuse_address(true)?;
         udp.set_broadcast(true)?;
         setsockopt(&udp, sockopt::Ipv4PacketInfo, &true)?;
+        // Without the time of arrival a packet counts as one that just came.
+        let _ = setsockopt(&udp, sockopt::ReceiveTimestampns, &true);
         udp.set_nonblocking(true)?;
         udp.bind_device(Some(link.name.as_bytes()))?;
         // A smaller buffer than asked for is no reason not to serve.
@@ -105,17 +112,18 @@ impl DhcpSocket {
     }
 
     fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut control = cmsg_space!(in_pktinfo);
+        let mut control = cmsg_space!(in_pktinfo, timespec);
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.udp.as_raw_fd();
         let message = recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
-        let info = message.cmsgs()?.find_map(|control| {
-            if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
-                Some(info)
-            } else {
-                None
+        let (mut info, mut came) = (None, None);
+        for control in message.cmsgs()? {
+            match control {
+                ControlMessageOwned::Ipv4PacketInfo(found) => info = Some(found),
+                ControlMessageOwned::ScmTimestampns(found) => came = Some(Duration::from(found)),
+                _ => {}
             }
-        });
+        }
         // What is sent to everyone has an address of ours for its reply only.
         let own = info.filter(|info| info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr);
         let unspecified = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
@@ -123,6 +131,7 @@ impl DhcpSocket {
             length: message.bytes,
             from: message.address.map_or(unspecified, Into::into),
             to: own.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))),
+            waited: came.map_or(Duration::ZERO, clock::elapsed_since),
         })
     }
 

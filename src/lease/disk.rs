@@ -6,8 +6,7 @@
 //! `leases6` the same of IPv6. A version that does not know it leaves it alone.
 
 use std::any::Any;
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,64 +14,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use redb::{Builder, Database, DatabaseError, Durability, StorageError, TableDefinition};
-use redb::{ReadableDatabase as _, ReadableTable as _};
+use redb::TableDefinition;
+use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _, StorageError};
 
-use super::record::{Change, Lease};
-use super::v6::{Change6, Lease6};
+use super::rows::{At, Row, Rows};
 use crate::clock;
 
 /// The version of the tables below.
 const SCHEMA: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
+pub(super) const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
 
-const LEASES6: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("leases6");
+pub(super) const LEASES6: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("leases6");
 
 /// Memory for pages, in bytes. The table is in memory already, and the kernel
 /// keeps the file; the default of 1 GiB would be for nothing.
 const CACHE: usize = 2 << 20;
-
-impl AnyChange {
-    /// Whether it must reach the disk.
-    pub(super) fn is_durable(&self) -> bool {
-        match self {
-            Self::V4(change) => change.is_durable(),
-            Self::V6(change) => change.is_durable(),
-        }
-    }
-}
-
-/// What the database has of each address.
-pub(super) type Rows = BTreeMap<At, Row>;
-
-/// The key of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum At {
-    /// An IPv4 address.
-    V4(u32),
-    /// An IPv6 address.
-    V6(u128),
-}
-
-/// A change of either kind of lease.
-#[derive(Clone, Debug)]
-pub(super) enum AnyChange {
-    V4(Change),
-    V6(Change6),
-}
-
-/// A row, to write a database anew with. What can be read is the lease that
-/// the table has, too: a hundred thousand lines would be 25 MB.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Row {
-    /// The lease that its line says.
-    Lease(Arc<Lease>),
-    /// The same of IPv6.
-    Lease6(Arc<Lease6>),
-    /// A line that cannot be read, left alone.
-    Unread(Box<[u8]>),
-}
 
 /// How a database is opened.
 type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
@@ -171,7 +128,7 @@ impl StoreError {
     }
 
     /// Wraps what went wrong in a transaction.
-    fn write(cause: impl Into<redb::Error>) -> Self {
+    pub(super) fn write(cause: impl Into<redb::Error>) -> Self {
         Self::Write(Arc::new(cause.into()))
     }
 }
@@ -274,10 +231,10 @@ impl Disk {
     fn read(&self, database: &Database) -> Result<Rows, StoreError> {
         let damaged = |error: redb::Error| self.broken(TroubleReason::Damaged, error.to_string());
         match schema(database).map_err(damaged)? {
-            Some(SCHEMA) => read_rows(database).map_err(damaged),
+            Some(SCHEMA) => Rows::read(database).map_err(damaged),
             None => {
                 set_schema(database).map_err(StoreError::write)?;
-                Ok(Rows::new())
+                Ok(Rows::default())
             }
             Some(other) => Err(self.broken(
                 TroubleReason::NewerSchema,
@@ -314,54 +271,6 @@ impl Disk {
         }
         let cause = Arc::new(redb::Error::Io(cause));
         StoreError::Open { path, cause }
-    }
-}
-
-// === impl Row ===
-
-impl Row {
-    fn read(address: u32, line: &[u8]) -> Self {
-        match serde_json::from_slice::<Lease>(line) {
-            Ok(lease) if u32::from(lease.address) == address => Self::Lease(lease.into()),
-            Ok(_) | Err(_) => Self::Unread(line.into()),
-        }
-    }
-
-    fn read6(address: u128, line: &[u8]) -> Self {
-        match serde_json::from_slice::<Lease6>(line) {
-            Ok(lease) if u128::from(lease.address) == address => Self::Lease6(lease.into()),
-            Ok(_) | Err(_) => Self::Unread(line.into()),
-        }
-    }
-
-    /// The same with the text that other leases of its Subnet have for it.
-    fn sharing(mut self, names: &mut BTreeSet<Arc<str>>) -> Self {
-        // It was just read: nobody else has it.
-        let name = match &mut self {
-            Self::Lease(lease) => Arc::get_mut(lease).map(|lease| &mut lease.subnet),
-            Self::Lease6(lease) => Arc::get_mut(lease).map(|lease| &mut lease.subnet),
-            Self::Unread(_) => None,
-        };
-        if let Some(name) = name {
-            match names.get(&**name) {
-                Some(known) => *name = Arc::clone(known),
-                None => drop(names.insert(Arc::clone(name))),
-            }
-        }
-        self
-    }
-
-    fn line(&self) -> Result<Cow<'_, [u8]>, StoreError> {
-        let unwritable = |error| StoreError::write(redb::Error::Io(io::Error::other(error)));
-        match self {
-            Self::Lease(lease) => serde_json::to_vec(&**lease)
-                .map(Cow::Owned)
-                .map_err(unwritable),
-            Self::Lease6(lease) => serde_json::to_vec(&**lease)
-                .map(Cow::Owned)
-                .map_err(unwritable),
-            Self::Unread(line) => Ok(Cow::Borrowed(line)),
-        }
     }
 }
 
@@ -404,54 +313,6 @@ pub(super) fn write(
         }
     }
     transaction.commit().map_err(StoreError::write)
-}
-
-/// What `change` makes of its row.
-pub(super) fn row_of(change: &AnyChange) -> (At, Option<Row>) {
-    match change {
-        AnyChange::V4(change) => {
-            let row = match change {
-                Change::Put(lease) => Some(Row::Lease(Arc::clone(lease))),
-                Change::Remove(_) => None,
-            };
-            (At::V4(change.address().into()), row)
-        }
-        AnyChange::V6(change) => {
-            let row = match change {
-                Change6::Put(lease) => Some(Row::Lease6(Arc::clone(lease))),
-                Change6::Remove(_) => None,
-            };
-            (At::V6(change.address().into()), row)
-        }
-    }
-}
-
-/// The IPv6 leases that `rows` hold.
-pub(super) fn leases6_of(rows: &Rows) -> Vec<Arc<Lease6>> {
-    let leases = rows.values().filter_map(|row| match row {
-        Row::Lease6(lease) => Some(Arc::clone(lease)),
-        Row::Lease(_) | Row::Unread(_) => None,
-    });
-    leases.collect()
-}
-
-/// The leases that `rows` hold, and what is wrong with the rest.
-pub(super) fn leases_of(rows: &Rows) -> (Vec<Arc<Lease>>, Option<OpenTrouble>) {
-    let mut leases = Vec::with_capacity(rows.len());
-    let mut unreadable = 0_usize;
-    for row in rows.values() {
-        match row {
-            Row::Lease(lease) => leases.push(Arc::clone(lease)),
-            Row::Lease6(_) => {}
-            Row::Unread(_) => unreadable += 1,
-        }
-    }
-    let trouble = (unreadable > 0).then(|| OpenTrouble {
-        reason: TroubleReason::UnreadableRows,
-        detail: format!("{unreadable} of {} rows", rows.len()),
-        moved_to: None,
-    });
-    (leases, trouble)
 }
 
 /// The message of a panic.
@@ -509,33 +370,6 @@ fn set_schema(database: &Database) -> Result<(), redb::Error> {
     transaction.open_table(LEASES)?;
     transaction.commit()?;
     Ok(())
-}
-
-fn read_rows(database: &Database) -> Result<Rows, redb::Error> {
-    let transaction = database.begin_read()?;
-    let table = transaction.open_table(LEASES)?;
-    let mut rows = Vec::new();
-    let mut names = BTreeSet::new();
-    for row in table.iter()? {
-        let (address, line) = row?;
-        let address = address.value();
-        let row = Row::read(address, line.value());
-        rows.push((At::V4(address), row.sharing(&mut names)));
-    }
-    match transaction.open_table(LEASES6) {
-        Ok(table6) => {
-            for row in table6.iter()? {
-                let (address, line) = row?;
-                let address = address.value();
-                let row = Row::read6(address, line.value());
-                rows.push((At::V6(address), row.sharing(&mut names)));
-            }
-        }
-        Err(redb::TableError::TableDoesNotExist(_)) => {}
-        Err(error) => return Err(error.into()),
-    }
-    // In one go: a tree that grows in the order of its keys stays half empty.
-    Ok(rows.into_iter().collect())
 }
 
 /// Whether an error says that the file itself is damaged. A disk, a network

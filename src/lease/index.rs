@@ -1,10 +1,10 @@
 //! Which machine an address belongs to, for doors that see addresses only.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::record::{Change, LeaseState, Record};
+use super::record::{Change, Lease, LeaseState, Record};
 use crate::boot::MacAddress;
 
 /// Addresses lent at this moment and the machines that have them. Written by
@@ -13,11 +13,13 @@ use crate::boot::MacAddress;
 #[derive(Clone, Debug, Default)]
 pub struct LeaseIndex(Arc<RwLock<Maps>>);
 
+/// Trees, because a table of hashes that has just grown is half empty.
 #[derive(Debug, Default)]
 struct Maps {
-    by_address: HashMap<IpAddr, MacAddress>,
+    v4: BTreeMap<Ipv4Addr, MacAddress>,
+    v6: BTreeMap<Ipv6Addr, MacAddress>,
     /// The IPv4 address that each machine was lent last.
-    by_mac: HashMap<MacAddress, Ipv4Addr>,
+    by_mac: BTreeMap<MacAddress, Ipv4Addr>,
 }
 
 impl LeaseIndex {
@@ -25,7 +27,10 @@ impl LeaseIndex {
     #[must_use]
     pub fn mac_of(&self, address: impl Into<IpAddr>) -> Option<MacAddress> {
         let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        maps.by_address.get(&address.into()).copied()
+        match address.into() {
+            IpAddr::V4(address) => maps.v4.get(&address).copied(),
+            IpAddr::V6(address) => maps.v6.get(&address).copied(),
+        }
     }
 
     /// The IPv4 address that `mac` has; of several the one that it got last.
@@ -46,32 +51,50 @@ impl LeaseIndex {
         }
     }
 
+    /// Takes the IPv4 leases of a table over, in one go: trees that grow in the
+    /// order of their keys stay half empty.
+    pub fn fill<'a>(&self, leases: impl Iterator<Item = &'a Lease>) {
+        let lent = leases.filter(|lease| lease.state == LeaseState::Bound);
+        let v4: BTreeMap<_, _> = lent
+            .filter_map(|lease| Some((lease.address, lease.mac?)))
+            .collect();
+        let by_mac = v4.iter().map(|(address, mac)| (*mac, *address)).collect();
+        let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        (maps.v4, maps.by_mac) = (v4, by_mac);
+    }
+
     /// Says that `mac` has `address`.
     pub fn insert(&self, address: impl Into<IpAddr>, mac: MacAddress) {
-        let address = address.into();
         let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let before = maps.by_address.insert(address, mac);
-        if let Some(before) = before.filter(|before| *before != mac) {
-            maps.forget(before, address);
-        }
-        if let IpAddr::V4(address) = address {
-            maps.by_mac.insert(mac, address);
+        match address.into() {
+            IpAddr::V4(address) => {
+                let before = maps.v4.insert(address, mac);
+                if let Some(before) = before.filter(|before| *before != mac) {
+                    maps.forget(before, address);
+                }
+                maps.by_mac.insert(mac, address);
+            }
+            IpAddr::V6(address) => drop(maps.v6.insert(address, mac)),
         }
     }
 
     /// Says that nobody has `address`.
     pub fn remove(&self, address: impl Into<IpAddr>) {
-        let address = address.into();
         let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mac) = maps.by_address.remove(&address) {
-            maps.forget(mac, address);
+        match address.into() {
+            IpAddr::V4(address) => {
+                if let Some(mac) = maps.v4.remove(&address) {
+                    maps.forget(mac, address);
+                }
+            }
+            IpAddr::V6(address) => drop(maps.v6.remove(&address)),
         }
     }
 }
 
 impl Maps {
-    fn forget(&mut self, mac: MacAddress, address: IpAddr) {
-        if self.by_mac.get(&mac).copied().map(IpAddr::V4) == Some(address) {
+    fn forget(&mut self, mac: MacAddress, address: Ipv4Addr) {
+        if self.by_mac.get(&mac) == Some(&address) {
             self.by_mac.remove(&mac);
         }
     }

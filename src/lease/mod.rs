@@ -16,6 +16,7 @@ mod metrics;
 mod record;
 mod records;
 mod request;
+mod rows;
 mod store;
 mod table;
 mod transfer;

@@ -3,6 +3,7 @@
 //! reads no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use super::record::{Change, LeaseKey, LeaseState, Record};
@@ -17,8 +18,6 @@ pub const FORGET_SECS: u64 = 30 * 24 * 3600;
 #[derive(Clone, Debug)]
 pub struct Records<L: Record> {
     leases: BTreeMap<L::Address, Arc<L>>,
-    /// When the sweep has something to do with a record.
-    due: BTreeSet<(Millis, L::Address)>,
     subnets: BTreeMap<Arc<str>, SubnetIndex<L::Address>>,
 }
 
@@ -40,7 +39,10 @@ struct SubnetIndex<A> {
     /// By [`LeaseKey::spread`], which says as much as the key in a third of its
     /// room; the records themselves tell keys of one number apart.
     by_key: BTreeSet<(u64, A)>,
-    by_end: BTreeSet<(Millis, A)>,
+    /// Those whose end the sweep has yet to see.
+    lent: BTreeSet<(Millis, A)>,
+    /// Those whose end is over, until they are forgotten.
+    remembered: BTreeSet<(Millis, A)>,
     counts: Counts,
 }
 
@@ -50,7 +52,6 @@ impl<L: Record> Default for Records<L> {
     fn default() -> Self {
         Self {
             leases: BTreeMap::new(),
-            due: BTreeSet::new(),
             subnets: BTreeMap::new(),
         }
     }
@@ -120,7 +121,9 @@ impl<L: Record> Records<L> {
         self.subnets
             .get(subnet)
             .into_iter()
-            .flat_map(move |index| index.by_end.range(..=last))
+            .flat_map(move |index| {
+                merged(index.lent.range(..=last), index.remembered.range(..=last))
+            })
             .filter_map(|(_, address)| self.get(*address))
     }
 
@@ -136,9 +139,7 @@ impl<L: Record> Records<L> {
     /// Records of `subnet`, in whatever state.
     #[must_use]
     pub fn records(&self, subnet: &str) -> usize {
-        self.subnets
-            .get(subnet)
-            .map_or(0, |index| index.by_end.len())
+        self.subnets.get(subnet).map_or(0, SubnetIndex::len)
     }
 
     /// Carries out one change.
@@ -163,10 +164,20 @@ impl<L: Record> Records<L> {
     /// right all the same, because it looks at the times itself.
     #[must_use]
     pub fn expire(&self, now: Millis, limit: usize) -> Vec<Change<L>> {
-        self.due
-            .range(..=(now, L::RANGE.1))
-            .take(limit)
-            .filter_map(|(_, address)| self.get(*address))
+        let last = L::RANGE.1;
+        let forgotten = now.0.checked_sub(FORGET_SECS * 1000).map(Millis);
+        let due_of = |index: &SubnetIndex<L::Address>| -> Vec<_> {
+            let until = forgotten.into_iter().map(|until| (until, last));
+            let remembered = until.flat_map(|until| index.remembered.range(..=until));
+            let remembered = remembered.map(|(end, at)| (end.plus_secs(FORGET_SECS), *at));
+            let lent = index.lent.range(..=(now, last)).copied();
+            merged(lent, remembered).take(limit).collect()
+        };
+        let mut due: Vec<_> = self.subnets.values().flat_map(due_of).collect();
+        due.sort_unstable();
+        due.truncate(limit);
+        due.into_iter()
+            .filter_map(|(_, address)| self.get(address))
             .map(|lease| match lease.state() {
                 LeaseState::Bound => Change::put(lease.in_state(LeaseState::Expired)),
                 LeaseState::Offered
@@ -179,9 +190,8 @@ impl<L: Record> Records<L> {
 
     fn insert(&mut self, lease: Arc<L>) {
         let address = lease.address();
-        self.due.insert((due(&*lease), address));
         let index = self.subnets.entry(Arc::clone(lease.subnet())).or_default();
-        index.by_end.insert((lease.expires(), address));
+        index.ends(lease.state()).insert((lease.expires(), address));
         *index.counts.of(lease.state()) += 1;
         if lease.state() != LeaseState::Declined {
             index.by_key.insert((lease.key().spread(), address));
@@ -193,14 +203,15 @@ impl<L: Record> Records<L> {
         let Some(lease) = self.leases.remove(&address) else {
             return;
         };
-        self.due.remove(&(due(&*lease), address));
         let Some(index) = self.subnets.get_mut(lease.subnet()) else {
             return;
         };
-        index.by_end.remove(&(lease.expires(), address));
+        index
+            .ends(lease.state())
+            .remove(&(lease.expires(), address));
         *index.counts.of(lease.state()) -= 1;
         index.by_key.remove(&(lease.key().spread(), address));
-        if index.by_end.is_empty() {
+        if index.len() == 0 {
             self.subnets.remove(lease.subnet());
         }
     }
@@ -223,10 +234,6 @@ impl<L: Record, I: Into<Arc<L>>> FromIterator<I> for Records<L> {
             by_subnet.entry(subnet).or_default().push(lease);
         }
         Self {
-            due: leases
-                .values()
-                .map(|it| (due(&**it), it.address()))
-                .collect(),
             subnets: by_subnet
                 .into_iter()
                 .map(|(subnet, leases)| (subnet, SubnetIndex::of(&leases)))
@@ -244,17 +251,32 @@ impl<A: Copy + Ord> SubnetIndex<A> {
         for lease in leases {
             *counts.of(lease.state()) += 1;
         }
+        let ends = |over: bool| {
+            let ends = leases.iter().filter(|it| is_over(it.state()) == over);
+            ends.map(|it| (it.expires(), it.address())).collect()
+        };
         Self {
             by_key: leases
                 .iter()
                 .filter(|lease| lease.state() != LeaseState::Declined)
                 .map(|lease| (lease.key().spread(), lease.address()))
                 .collect(),
-            by_end: leases
-                .iter()
-                .map(|it| (it.expires(), it.address()))
-                .collect(),
+            lent: ends(false),
+            remembered: ends(true),
             counts,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.lent.len() + self.remembered.len()
+    }
+
+    /// Where the ends of records in `state` are.
+    fn ends(&mut self, state: LeaseState) -> &mut BTreeSet<(Millis, A)> {
+        if is_over(state) {
+            &mut self.remembered
+        } else {
+            &mut self.lent
         }
     }
 }
@@ -263,7 +285,8 @@ impl<A> Default for SubnetIndex<A> {
     fn default() -> Self {
         Self {
             by_key: BTreeSet::new(),
-            by_end: BTreeSet::new(),
+            lent: BTreeSet::new(),
+            remembered: BTreeSet::new(),
             counts: Counts::default(),
         }
     }
@@ -282,10 +305,23 @@ impl Counts {
     }
 }
 
-/// When the sweep has to look at a record.
-fn due<L: Record>(lease: &L) -> Millis {
-    match lease.state() {
-        LeaseState::Bound | LeaseState::Offered | LeaseState::Declined => lease.expires(),
-        LeaseState::Released | LeaseState::Expired => lease.expires().plus_secs(FORGET_SECS),
+/// Whether a record in `state` is kept only for the machine that had it.
+const fn is_over(state: LeaseState) -> bool {
+    match state {
+        LeaseState::Bound | LeaseState::Offered | LeaseState::Declined => false,
+        LeaseState::Released | LeaseState::Expired => true,
     }
+}
+
+/// What two iterators give in their order, in that order.
+fn merged<T: Ord>(
+    one: impl Iterator<Item = T>,
+    other: impl Iterator<Item = T>,
+) -> impl Iterator<Item = T> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(first), Some(second)) if second < first => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }

@@ -15,9 +15,10 @@ use std::time::Instant;
 
 use redb::Database;
 
-use super::disk::{self, AnyChange, Disk, OpenTrouble, Opened, Rows, StoreError};
+use super::disk::{self, Disk, OpenTrouble, Opened, StoreError};
 use super::metrics::LeaseMetrics;
 use super::record::{Change, Lease};
+use super::rows::{AnyChange, Rows};
 use super::v6::{Change6, Lease6};
 
 /// The file's name in the state folder.
@@ -103,7 +104,7 @@ impl LeaseStore {
     /// It is missing, damaged, or another process has it open.
     pub fn read(path: &Path) -> Result<(Leases, Option<OpenTrouble>), StoreError> {
         let opened = Disk::existing(path).open()?;
-        Ok(disk::leases_of(&opened.rows))
+        Ok(opened.rows.leases())
     }
 
     fn start(
@@ -115,8 +116,8 @@ impl LeaseStore {
             rows,
             trouble,
         } = disk.open_or_replace()?;
-        let (leases, unreadable) = disk::leases_of(&rows);
-        let leases6 = disk::leases6_of(&rows);
+        let (leases, unreadable) = rows.leases();
+        let leases6 = rows.leases6();
         let writer = Writer {
             disk,
             database: Some(database),
@@ -288,7 +289,7 @@ impl Writer {
 
     fn try_commit(&mut self, durable: &[&AnyChange]) -> Result<(), StoreError> {
         // The last change of an address is the one that counts.
-        let rows: BTreeMap<_, _> = durable.iter().map(|change| disk::row_of(change)).collect();
+        let rows: BTreeMap<_, _> = durable.iter().map(|change| change.row()).collect();
         // Stays taken when the write fails: the next commit opens it anew.
         let database = match self.database.take() {
             Some(database) => database,
@@ -296,12 +297,7 @@ impl Writer {
         };
         disk::write(&database, &rows)?;
         self.database = Some(database);
-        for (address, row) in rows {
-            match row {
-                Some(row) => self.rows.insert(address, row),
-                None => self.rows.remove(&address),
-            };
-        }
+        self.rows.apply(rows);
         Ok(())
     }
 
@@ -322,15 +318,7 @@ impl Writer {
             let reason = reason.as_str();
             tracing::error!(reason, detail, ?moved_to, "lease database replaced");
         }
-        let missing = self
-            .rows
-            .iter()
-            .filter(|(at, row)| rows.get(at) != Some(row));
-        let surplus = rows.keys().filter(|at| !self.rows.contains_key(at));
-        let repair: BTreeMap<_, _> = missing
-            .map(|(at, row)| (*at, Some(row.clone())))
-            .chain(surplus.map(|at| (*at, None)))
-            .collect();
+        let repair = self.rows.repair(&rows);
         if !repair.is_empty() {
             disk::write(&database, &repair)?;
         }

@@ -9,7 +9,8 @@ use redb::{Builder, StorageBackend};
 use super::*;
 use crate::boot::MacAddress;
 use crate::clock::Millis;
-use crate::lease::disk::{Row, TroubleReason};
+use crate::lease::disk::TroubleReason;
+use crate::lease::rows::{At, Row};
 use crate::lease::{LeaseKey, LeaseState};
 use crate::telemetry::Meter;
 
@@ -194,10 +195,7 @@ fn rows_that_cannot_be_read_cost_only_themselves() {
     store.committer().commit(vec![put(1), put(2)]).unwrap();
     store.close();
     let database = Database::open(&path).unwrap();
-    let row = [(
-        disk::At::V4(at(1).into()),
-        Some(Row::Unread(b"{}"[..].into())),
-    )];
+    let row = [(At::V4(at(1).into()), Some(Row::Unread(b"{}"[..].into())))];
     disk::write(&database, &row.into_iter().collect()).unwrap();
     drop(database);
     let (_store, leases, trouble) = LeaseStore::open(&path, metrics()).unwrap();

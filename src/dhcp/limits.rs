@@ -80,9 +80,10 @@ impl<T> Default for Patience<T> {
 }
 
 impl<T: Copy + std::ops::Sub<Output = Duration>> Patience<T> {
-    /// Whether a request that came at `arrived` is answered at `now`.
-    pub(super) fn admits(&mut self, kind: RequestKind, arrived: T, now: T) -> bool {
-        if now - arrived < LATE {
+    /// Whether a request that came at `arrived` is answered at `now`. `behind`:
+    /// leases wait for the disk, so an answer would come late all the same.
+    pub(super) fn admits(&mut self, kind: RequestKind, arrived: T, now: T, behind: bool) -> bool {
+        if now - arrived < LATE && !behind {
             self.late_since = None;
             return true;
         }
@@ -207,7 +208,7 @@ mod tests {
     fn late_discovers_are_shed_in_an_overload_until_it_is_over() {
         let mut patience = Patience::default();
         let ms = Duration::from_millis;
-        let mut asks = |kind, arrived, now| patience.admits(kind, ms(arrived), ms(now));
+        let mut asks = |kind, arrived, now| patience.admits(kind, ms(arrived), ms(now), false);
         // A pause of the disk: what waited is answered.
         assert!(asks(RequestKind::Discover, 0, 90));
         assert!(asks(RequestKind::Discover, 80, 100));
@@ -220,7 +221,15 @@ mod tests {
         assert!(asks(RequestKind::Discover, 296, 300));
         assert!(!asks(RequestKind::Discover, 296, 301));
         patience.caught_up();
-        assert!(patience.admits(RequestKind::Discover, ms(301), ms(320)));
+        assert!(patience.admits(RequestKind::Discover, ms(301), ms(320), false));
+        // Nobody waits here, and all do at the disk.
+        let mut patience = Patience::default();
+        let mut behind = |kind, now| patience.admits(kind, ms(now), ms(now), true);
+        assert!(behind(RequestKind::Discover, 400));
+        assert!(behind(RequestKind::Discover, 499));
+        assert!(!behind(RequestKind::Discover, 500));
+        assert!(behind(RequestKind::Request, 500));
+        assert!(patience.admits(RequestKind::Discover, ms(501), ms(501), false));
     }
 
     #[test]

@@ -145,13 +145,15 @@ impl Engine {
                     }
                     for incoming in batch.drain(..) {
                         let kind = incoming.request.kind;
-                        if this.patience.admits(kind, incoming.arrived, Instant::now()) {
+                        let behind = this.tools.committer.is_behind();
+                        let now = Instant::now();
+                        if this.patience.admits(kind, incoming.arrived, now, behind) {
                             this.handle(&incoming, &mut prober);
                         } else {
                             this.tools.story.count(kind.as_str(), Ignored::Overloaded.as_str());
                         }
                     }
-                    if this.queue.is_empty() {
+                    if this.queue.is_empty() && !this.tools.committer.is_behind() {
                         this.patience.caught_up();
                     }
                     // What waits in the kernel is not known to be late: the

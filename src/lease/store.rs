@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redb::Database;
 
@@ -32,6 +33,12 @@ pub const QUEUE: usize = 8192;
 /// of them wait noticeably longer than the disk's flush takes.
 pub const MAX_GROUP: usize = 1024;
 
+/// Submissions that may wait before the writer counts as behind, and how many
+/// more for each millisecond that the disk flushes: a slow disk takes them in
+/// larger groups.
+const ROOM: usize = 64;
+const ROOM_PER_MILLI: usize = 10;
+
 /// Called in the writer's thread when the fate of a submission is known. It
 /// must not block: everybody behind it waits.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -43,14 +50,26 @@ pub type Leases = Vec<Arc<Lease>>;
 /// has been submitted, then lets go of the file.
 #[derive(Debug)]
 pub struct LeaseStore {
-    jobs: SyncSender<Job>,
+    committer: Committer,
     thread: Option<JoinHandle<()>>,
     leases6: Vec<Arc<Lease6>>,
 }
 
 /// Hands changes to the store; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Committer(SyncSender<Job>);
+pub struct Committer {
+    jobs: SyncSender<Job>,
+    pace: Arc<Pace>,
+}
+
+/// How the writer gets on.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Submissions that are not durable yet.
+    waiting: AtomicUsize,
+    /// What a commit takes when nothing holds it up, in microseconds: the flush.
+    flush: AtomicU64,
+}
 
 /// Why a submission is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +96,7 @@ struct Writer {
     /// What is on the disk, to restore a file that had to be replaced.
     rows: Rows,
     metrics: LeaseMetrics,
+    pace: Arc<Pace>,
     failing: bool,
 }
 
@@ -118,11 +138,13 @@ impl LeaseStore {
         } = disk.open_or_replace()?;
         let (leases, unreadable) = rows.leases();
         let leases6 = rows.leases6();
+        let pace = Arc::default();
         let writer = Writer {
             disk,
             database: Some(database),
             rows,
             metrics,
+            pace: Arc::clone(&pace),
             failing: false,
         };
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
@@ -131,7 +153,7 @@ impl LeaseStore {
             .spawn(move || writer.run(&queue))
             .map_err(|error| StoreError::Write(redb::Error::Io(error).into()))?;
         let store = Self {
-            jobs,
+            committer: Committer { jobs, pace },
             thread: Some(thread),
             leases6,
         };
@@ -147,7 +169,7 @@ impl LeaseStore {
     /// A handle to submit changes with.
     #[must_use]
     pub fn committer(&self) -> Committer {
-        Committer(self.jobs.clone())
+        self.committer.clone()
     }
 
     /// Writes what has been submitted and lets go of the file. Blocks until
@@ -159,7 +181,7 @@ impl LeaseStore {
     fn end(&mut self) {
         if let Some(thread) = self.thread.take() {
             // Either fails only when the thread died, which it said itself.
-            let _ = self.jobs.send(Job::Close);
+            let _ = self.committer.jobs.send(Job::Close);
             let _ = thread.join();
         }
     }
@@ -195,10 +217,22 @@ impl Committer {
 
     fn queue(&self, changes: Vec<AnyChange>, done: Done) -> Result<(), NotTaken> {
         let job = Job::Commit { changes, done };
-        self.0.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => NotTaken::Full,
-            TrySendError::Disconnected(_) => NotTaken::Closed,
+        // Counted first: the writer may be done with it before this goes on.
+        self.pace.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.try_send(job).map_err(|error| {
+            self.pace.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => NotTaken::Full,
+                TrySendError::Disconnected(_) => NotTaken::Closed,
+            }
         })
+    }
+
+    /// Whether more waits than the time of a flush explains: more is promised
+    /// than the writer keeps up with, and everybody's ACK gets later.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.pace.waiting.load(Ordering::Relaxed) > self.pace.room()
     }
 
     /// Makes `changes` durable and waits for it. For the command line; blocks.
@@ -212,7 +246,8 @@ impl Committer {
             let _ = sender.send(result);
         });
         let changes = changes.into_iter().map(AnyChange::V4).collect();
-        self.0
+        self.pace.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs
             .send(Job::Commit { changes, done })
             .map_err(|_| StoreError::Closed)?;
         receiver.recv().map_err(|_| StoreError::Closed)?
@@ -229,6 +264,28 @@ impl NotTaken {
             Self::Full => "lease-store-full",
             Self::Closed => "lease-store-closed",
         }
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// How many may wait without anybody being late.
+    fn room(&self) -> usize {
+        let flush = usize::try_from(self.flush.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        ROOM.saturating_add(flush.saturating_mul(ROOM_PER_MILLI) / 1000)
+    }
+
+    /// Learns from a commit: at once from a quick one, slowly from one that took
+    /// longer, which others on this host may have held up.
+    fn took(&self, commit: Duration) {
+        let took = u64::try_from(commit.as_micros()).unwrap_or(u64::MAX);
+        let flush = self.flush.load(Ordering::Relaxed);
+        let flush = match flush {
+            0 => took,
+            flush => took.min(flush + took.saturating_sub(flush) / 64),
+        };
+        self.flush.store(flush, Ordering::Relaxed);
     }
 }
 
@@ -249,6 +306,7 @@ impl Writer {
                 next = if full { None } else { queue.try_recv().ok() };
             }
             let result = self.commit(group.iter().flat_map(|(changes, _)| changes));
+            self.pace.waiting.fetch_sub(group.len(), Ordering::Relaxed);
             for (_, done) in group {
                 done(result.clone());
             }
@@ -276,6 +334,7 @@ impl Writer {
             Err(StoreError::Panicked(text))
         });
         if result.is_ok() {
+            self.pace.took(begun.elapsed());
             self.metrics.commits.inc();
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
             self.metrics.changes.observe(durable.len() as f64);

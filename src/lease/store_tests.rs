@@ -251,6 +251,26 @@ fn leases_outlive_a_file_that_breaks_while_the_disk_fails() {
 }
 
 #[test]
+fn the_writer_is_behind_when_more_waits_than_a_flush_explains() {
+    let pace = Pace::default();
+    pace.took(Duration::from_millis(2));
+    assert_eq!(pace.room(), ROOM + 2 * ROOM_PER_MILLI);
+    // One that was held up says little, a disk that is slow says it again.
+    pace.took(Duration::from_millis(66));
+    assert_eq!(pace.room(), ROOM + 3 * ROOM_PER_MILLI);
+    (0..1000).for_each(|_| pace.took(Duration::from_millis(50)));
+    assert!(pace.room() > ROOM + 49 * ROOM_PER_MILLI);
+    let (jobs, _queue) = mpsc::sync_channel(QUEUE);
+    let committer = Committer {
+        jobs,
+        pace: Arc::new(pace),
+    };
+    while !committer.is_behind() {
+        committer.submit(vec![put(1)], Box::new(drop)).unwrap();
+    }
+}
+
+#[test]
 fn a_closed_store_takes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (store, ..) = LeaseStore::open(&folder.path().join(FILE), metrics()).unwrap();

@@ -111,18 +111,26 @@ pub(super) fn ties(inputs: &Inputs) -> Vec<Problem> {
 
 fn tie(machine: &Machine, inputs: &Inputs) -> Option<Problem> {
     let labels = Labels::of(machine);
-    let ranked = || {
-        inputs
-            .profiles
-            .iter()
-            .filter(|profile| namespace_of(&profile.metadata) == namespace_of(&machine.metadata))
-            .filter_map(|profile| Some((rank(&profile.spec, labels)?, profile)))
-    };
-    let best = ranked().map(|(rank, _)| rank).max()?;
-    let mut equals = ranked().filter(|(rank, _)| *rank == best);
-    let name =
-        |(_, profile): (_, &BootProfile)| ObjectRef::of(Kind::BootProfile, &profile.metadata);
-    let (first, second) = (equals.next()?, equals.next()?);
+    // The best and the first that is as good, in one go: there may be many machines.
+    let mut best: Option<((usize, i32), &BootProfile)> = None;
+    let mut equal = None;
+    for profile in &inputs.profiles {
+        if namespace_of(&profile.metadata) != namespace_of(&machine.metadata) {
+            continue;
+        }
+        let Some(rank) = rank(&profile.spec, labels) else {
+            continue;
+        };
+        match best {
+            Some((first, _)) if rank == first => {
+                equal.get_or_insert(profile);
+            }
+            Some((first, _)) if rank < first => {}
+            _ => (best, equal) = (Some((rank, profile)), None),
+        }
+    }
+    let ((_, first), second) = (best?, equal?);
+    let name = |profile: &BootProfile| ObjectRef::of(Kind::BootProfile, &profile.metadata);
     let (winner, other) = (&name(first), &name(second));
     let object = ObjectRef::of(Kind::Machine, &machine.metadata);
     let what = format!(

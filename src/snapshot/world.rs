@@ -3,7 +3,7 @@
 //! The older object wins and the younger carries the problem; both are named.
 //! Core: pure, and total.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -215,10 +215,17 @@ fn references(inputs: &Inputs, problems: &mut Vec<Problem>) {
             problems.extend(missing(&object, &pointer, named, &profiles));
         }
     }
+    let there: HashSet<(&str, &str)> = profiles
+        .iter()
+        .map(|profile| (profile.namespace.as_str(), profile.name.as_str()))
+        .collect();
     for machine in &inputs.machines {
         let Some(named) = &machine.spec.profile_ref else {
             continue;
         };
+        if there.contains(&(namespace_of(&machine.metadata), &*named.name)) {
+            continue;
+        }
         let object = ObjectRef::of(Kind::Machine, &machine.metadata);
         let pointer = "/spec/profileRef/name";
         problems.extend(missing(&object, pointer, Some(named), &profiles));
@@ -347,8 +354,9 @@ fn not_there(
 /// number or an asset tag. Nothing is written down but where something was
 /// seen first: there may be a hundred thousand machines, and few conflicts.
 fn machines(machines: &[Arc<Machine>], problems: &mut Vec<Problem>) {
-    let mut macs: HashMap<(&str, MacAddress), (usize, usize)> = HashMap::new();
-    let mut ips: HashMap<(&str, IpAddr), (usize, usize)> = HashMap::new();
+    let mut macs: HashMap<(&str, MacAddress), (usize, usize)> =
+        HashMap::with_capacity(machines.len());
+    let mut ips: HashMap<(&str, IpAddr), (usize, usize)> = HashMap::with_capacity(machines.len());
     let mut names: HashMap<(&str, &str, String), usize> = HashMap::new();
     let object = |at: usize| {
         let machine = machines.get(at);
@@ -440,16 +448,17 @@ fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
             continue;
         }
         let interfaces = machine.spec.interfaces.iter().enumerate();
-        let of_interfaces = interfaces
-            .filter_map(|(index, it)| Some((format!("/spec/interfaces/{index}/ip"), it.ip?)));
+        let of_interfaces =
+            interfaces.filter_map(|(index, it)| Some((("interfaces", index), it.ip?)));
         let others = machine.spec.reservations.iter().enumerate();
-        let others = others.map(|(index, it)| (format!("/spec/reservations/{index}/ip"), it.ip));
-        for (pointer, ip) in of_interfaces.chain(others) {
+        let others = others.map(|(index, it)| (("reservations", index), it.ip));
+        for ((list, index), ip) in of_interfaces.chain(others) {
             let found = near().find(|(subnet, _)| subnet.spec.cidr.contains(ip));
             if found.is_some_and(|(subnet, _)| is_free(ip, &subnet.spec)) {
                 continue;
             }
             let object = ObjectRef::of(Kind::Machine, &machine.metadata);
+            let pointer = format!("/spec/{list}/{index}/ip");
             match found {
                 Some((subnet, at)) => problems.extend(reserved(&object, &pointer, ip, subnet, at)),
                 None => problems.push(

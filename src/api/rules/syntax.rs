@@ -1,6 +1,6 @@
 //! The syntax of single values: formats and patterns, as rules with a sentence.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, ValidationRule,
@@ -44,13 +44,15 @@ impl Syntax {
     /// these.
     #[must_use]
     pub fn of(schema: &JSONSchemaProps) -> Option<Self> {
+        // Asked for each text of each object: the rules are written once.
+        static FIRST: LazyLock<Vec<(String, Syntax)>> = LazyLock::new(|| {
+            let all = Syntax::ALL.into_iter();
+            all.filter_map(|syntax| Some((syntax.rules().into_iter().next()?.rule, syntax)))
+                .collect()
+        });
         let first = &schema.x_kubernetes_validations.as_ref()?.first()?.rule;
-        Self::ALL.into_iter().find(|syntax| {
-            syntax
-                .rules()
-                .first()
-                .is_some_and(|rule| rule.rule == *first)
-        })
+        let known = FIRST.iter().find(|(rule, _)| rule == first);
+        known.map(|(_, syntax)| *syntax)
     }
 
     /// The syntax that a type's own schema asks for by `format` or `pattern`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Found;
-use crate::api::{Artifact, ArtifactRef, FileField, Kind, ObjectRef, Problem, Signature};
+use crate::api::{Artifact, ArtifactRef, FileField, Kind, Problem, Signature};
 use crate::artifact::identity::{is_digest, is_fetchable, is_tree_path};
 
 /// Looking for something newer more often is nothing that servers like.
@@ -14,7 +14,7 @@ const OPENPGP_HEAD: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 /// Every rule that `artifact` breaks.
 #[must_use]
 pub fn validate_artifact(artifact: &Artifact) -> Vec<Problem> {
-    let mut found = Found::of(ObjectRef::of(Kind::Artifact, &artifact.metadata));
+    let mut found = Found::of(Kind::Artifact, &artifact.metadata);
     let spec = &artifact.spec;
     source(&mut found, artifact);
     if let Some(secret) = &spec.secret_ref {
@@ -73,7 +73,7 @@ pub fn validate_artifact(artifact: &Artifact) -> Vec<Problem> {
     found.problems
 }
 
-fn source(found: &mut Found, artifact: &Artifact) {
+fn source(found: &mut Found<'_>, artifact: &Artifact) {
     let spec = &artifact.spec;
     let sources = [
         !spec.files.is_empty(),
@@ -98,7 +98,7 @@ fn source(found: &mut Found, artifact: &Artifact) {
 }
 
 /// A file that a profile names.
-pub(super) fn file_source(found: &mut Found, file: &FileField<'_>) {
+pub(super) fn file_source(found: &mut Found<'_>, file: &FileField<'_>) {
     let at = &file.pointer;
     let named = [
         (!file.path.is_empty()).then_some("path"),
@@ -146,14 +146,14 @@ pub(super) fn file_source(found: &mut Found, file: &FileField<'_>) {
     }
 }
 
-fn urls(found: &mut Found, at: &str, url: &str, mirrors: &[String]) {
+fn urls(found: &mut Found<'_>, at: &str, url: &str, mirrors: &[String]) {
     fetchable(found, &format!("{at}/url"), url);
     for (index, mirror) in mirrors.iter().enumerate() {
         fetchable(found, &format!("{at}/mirrors/{index}"), mirror);
     }
 }
 
-fn fetchable(found: &mut Found, pointer: &str, url: &str) {
+fn fetchable(found: &mut Found<'_>, pointer: &str, url: &str) {
     if !is_fetchable(url) {
         let what = format!("`{}` is no URL that can be fetched", url.escape_debug());
         let cure = "write it as https://example.net/linux or file:///srv/linux, \
@@ -162,7 +162,7 @@ fn fetchable(found: &mut Found, pointer: &str, url: &str) {
     }
 }
 
-fn digests(found: &mut Found, at: &str, sha256: Option<&str>, sha512: Option<&str>) {
+fn digests(found: &mut Found<'_>, at: &str, sha256: Option<&str>, sha512: Option<&str>) {
     for (field, name, digits, text) in [
         ("sha256", "SHA-256", 64, sha256),
         ("sha512", "SHA-512", 128, sha512),
@@ -176,7 +176,7 @@ fn digests(found: &mut Found, at: &str, sha256: Option<&str>, sha512: Option<&st
     }
 }
 
-fn signature(found: &mut Found, at: &str, signature: Option<&Signature>) {
+fn signature(found: &mut Found<'_>, at: &str, signature: Option<&Signature>) {
     let Some(signature) = signature else { return };
     let at = format!("{at}/signature");
     if signature.openpgp.is_some() == signature.minisign.is_some() {
@@ -209,13 +209,13 @@ fn is_minisign(key: &str) -> bool {
     key.len() == 56 && key.starts_with("RW") && key.bytes().all(is_base64)
 }
 
-fn patterns(found: &mut Found, at: &str, include: &[String]) {
+fn patterns(found: &mut Found<'_>, at: &str, include: &[String]) {
     for (index, pattern) in include.iter().enumerate() {
         tree_path(found, &format!("{at}/include/{index}"), pattern);
     }
 }
 
-fn tree_path(found: &mut Found, pointer: &str, path: &str) {
+fn tree_path(found: &mut Found<'_>, pointer: &str, path: &str) {
     if !is_tree_path(path) {
         let what = format!("`{}` cannot be a path in an artifact", path.escape_debug());
         let cure = "write it as debian/linux, without `.`, `..` and slashes at the ends";

@@ -7,7 +7,7 @@ use crate::api::ConfigFile;
 use crate::snapshot::template;
 
 /// Every rule that the answer files break.
-pub(super) fn config(found: &mut Found, files: &[ConfigFile]) {
+pub(super) fn config(found: &mut Found<'_>, files: &[ConfigFile]) {
     let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, file) in files.iter().enumerate() {
         let at = format!("/spec/config/{index}");

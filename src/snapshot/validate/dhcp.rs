@@ -8,7 +8,7 @@ use crate::snapshot::names;
 
 /// Each option of the list at `list` once, with one value, and none of the
 /// protocol's own.
-pub(super) fn options(found: &mut Found, list: &str, options: &[DhcpOption]) {
+pub(super) fn options(found: &mut Found<'_>, list: &str, options: &[DhcpOption]) {
     values(found, list, options);
     for (index, option) in options.iter().enumerate() {
         if RESERVED_OPTIONS.contains(&option.code) {
@@ -19,7 +19,7 @@ pub(super) fn options(found: &mut Found, list: &str, options: &[DhcpOption]) {
     }
 }
 
-fn values(found: &mut Found, list: &str, options: &[DhcpOption]) {
+fn values(found: &mut Found<'_>, list: &str, options: &[DhcpOption]) {
     for (index, option) in options.iter().enumerate() {
         let at = format!("{list}/{index}");
         let mut older = options.iter().take(index);
@@ -43,7 +43,7 @@ fn values(found: &mut Found, list: &str, options: &[DhcpOption]) {
 }
 
 /// The classes of a Subnet.
-pub(super) fn classes(found: &mut Found, spec: &SubnetSpec) {
+pub(super) fn classes(found: &mut Found<'_>, spec: &SubnetSpec) {
     for (index, class) in spec.classes.iter().enumerate() {
         let at = format!("/spec/classes/{index}");
         let mut older = spec.classes.iter().take(index);
@@ -84,7 +84,7 @@ pub(super) fn classes(found: &mut Found, spec: &SubnetSpec) {
 }
 
 /// A pool starts before it ends.
-pub(super) fn in_order(found: &mut Found, at: &str, pool: &Pool) {
+pub(super) fn in_order(found: &mut Found<'_>, at: &str, pool: &Pool) {
     if pool.start > pool.end {
         let (start, end) = (pool.start, pool.end);
         let what = format!("the pool ends at {end} before it starts at {start}");
@@ -98,7 +98,7 @@ pub(super) fn in_order(found: &mut Found, at: &str, pool: &Pool) {
 }
 
 /// An identifier: a text, or bytes in hex.
-pub(super) fn id(found: &mut Found, pointer: &str, text: Option<&str>) {
+pub(super) fn id(found: &mut Found<'_>, pointer: &str, text: Option<&str>) {
     if let Some(text) = text.filter(|text| id_bytes(text).is_none()) {
         let what = format!("`{}` is no identifier", text.escape_debug());
         let cure = "write a text, or 0x and pairs of hex digits";
@@ -107,7 +107,7 @@ pub(super) fn id(found: &mut Found, pointer: &str, text: Option<&str>) {
 }
 
 /// Ranges of addresses of hosts, each the right way round.
-pub(super) fn ranges(found: &mut Found, field: &str, ranges: &[AddressRange]) {
+pub(super) fn ranges(found: &mut Found<'_>, field: &str, ranges: &[AddressRange]) {
     for (index, range) in ranges.iter().enumerate() {
         let at = format!("/spec/{field}/{index}");
         found.unicast(&format!("{at}/start"), range.start);

@@ -6,7 +6,7 @@ use super::{Found, subnet};
 use crate::api::{Ipv6Network, Pool6};
 
 /// Every rule that `network` breaks.
-pub(super) fn network(found: &mut Found, network: &Ipv6Network) {
+pub(super) fn network(found: &mut Found<'_>, network: &Ipv6Network) {
     let cidr = network.cidr;
     if !is_unicast(cidr.net().network()) {
         found.error(
@@ -32,7 +32,7 @@ pub(super) fn network(found: &mut Found, network: &Ipv6Network) {
     }
 }
 
-fn pools(found: &mut Found, network: &Ipv6Network, index: usize, pool: Pool6) {
+fn pools(found: &mut Found<'_>, network: &Ipv6Network, index: usize, pool: Pool6) {
     let cidr = network.cidr;
     for (field, address) in [("start", pool.start), ("end", pool.end)] {
         if !cidr.is_host(address) {

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::ipv6::is_unicast as is_unicast6;
 use super::{Found, dhcp, is_unicast};
-use crate::api::{Kind, Machine, MachineSpec, ObjectRef, Problem, Reservation};
+use crate::api::{Kind, Machine, MachineSpec, Problem, Reservation};
 use crate::boot::tag_key;
 use crate::snapshot::names;
 
 /// Every rule that `machine` breaks.
 #[must_use]
 pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
-    let mut found = Found::of(ObjectRef::of(Kind::Machine, &machine.metadata));
+    let mut found = Found::of(Kind::Machine, &machine.metadata);
     let mut macs = BTreeMap::new();
     let mut ips = BTreeMap::new();
     let mut ips6 = BTreeMap::new();
@@ -32,11 +33,13 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
             once(&mut found, &mut ips, ip, index, ("ip", "DuplicateIp"));
         }
         if let Some(ip) = interface.ipv6 {
-            found.unicast6(&at("ipv6"), ip);
+            if !is_unicast6(ip) {
+                found.unicast6(&at("ipv6"), ip);
+            }
             let field = ("ipv6", "DuplicateIp");
             once(&mut found, &mut ips6, ip, index, field);
         }
-        hostname(&mut found, at("hostname"), interface.hostname.as_deref());
+        hostname(&mut found, &at, interface.hostname.as_deref());
     }
     reservations(&mut found, &machine.spec);
     if let Some(profile) = &machine.spec.profile_ref {
@@ -46,19 +49,19 @@ pub fn validate_machine(machine: &Machine) -> Vec<Problem> {
     found.problems
 }
 
-fn hostname(found: &mut Found, at: String, name: Option<&str>) {
+fn hostname(found: &mut Found<'_>, at: &dyn Fn(&str) -> String, name: Option<&str>) {
     if let Some(name) = name.filter(|name| !names::is_host_name(name)) {
         let what = format!("`{}` is not a host name", name.escape_debug());
         let cure = "use letters, digits and `-`, with dots between the parts";
-        found.error(at, "BadHostname", what, cure);
+        found.error(at("hostname"), "BadHostname", what, cure);
     }
 }
 
-fn reservations(found: &mut Found, spec: &MachineSpec) {
+fn reservations(found: &mut Found<'_>, spec: &MachineSpec) {
     for (index, reservation) in spec.reservations.iter().enumerate() {
         let at = |field: &str| format!("/spec/reservations/{index}/{field}");
         found.unicast(&at("ip"), reservation.ip);
-        hostname(found, at("hostname"), reservation.hostname.as_deref());
+        hostname(found, &at, reservation.hostname.as_deref());
         for (field, id) in reservation.ids() {
             dhcp::id(found, &at(field), id);
         }
@@ -66,7 +69,7 @@ fn reservations(found: &mut Found, spec: &MachineSpec) {
 }
 
 /// A machine must be known by something, and by what is its own.
-fn identity(found: &mut Found, spec: &MachineSpec) {
+fn identity(found: &mut Found<'_>, spec: &MachineSpec) {
     let tags = [("serial", &spec.serial), ("assetTag", &spec.asset_tag)];
     let by_id = spec.reservations.iter().any(Reservation::names_a_machine);
     let named = spec.uuid.is_some() || tags.iter().any(|(_, tag)| tag.is_some()) || by_id;
@@ -90,7 +93,7 @@ fn identity(found: &mut Found, spec: &MachineSpec) {
 
 /// Refuses an address that an interface of this machine has already.
 fn once<T: Ord + Display>(
-    found: &mut Found,
+    found: &mut Found<'_>,
     taken: &mut BTreeMap<T, usize>,
     address: T,
     index: usize,

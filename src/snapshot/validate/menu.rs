@@ -13,7 +13,7 @@ use crate::snapshot::menu::is_entry_name;
 const ROUNDS: std::ops::RangeInclusive<u32> = 1000..=999_999;
 
 /// Every rule that `menu` breaks; `config` is its profile's.
-pub(super) fn menu(found: &mut Found, menu: &MenuSource, config: &[ConfigFile]) {
+pub(super) fn menu(found: &mut Found<'_>, menu: &MenuSource, config: &[ConfigFile]) {
     if !config.is_empty() {
         let what = "a menu boots nothing that reads answer files";
         let cure = "give them to the profiles of its entries";
@@ -49,7 +49,7 @@ pub(super) fn menu(found: &mut Found, menu: &MenuSource, config: &[ConfigFile]) 
     }
 }
 
-fn default(found: &mut Found, menu: &MenuSource) {
+fn default(found: &mut Found<'_>, menu: &MenuSource) {
     if let Some(name) = menu.default.as_ref().filter(|it| menu.entry(it).is_none()) {
         let what = format!("there is no entry `{}`", name.escape_debug());
         let cure = "name one of `entries`";
@@ -71,7 +71,7 @@ fn default(found: &mut Found, menu: &MenuSource) {
 }
 
 /// What does not fit into option 43 is shown by the loader alone.
-fn firmware(found: &mut Found, menu: &MenuSource) {
+fn firmware(found: &mut Found<'_>, menu: &MenuSource) {
     if !menu.firmware {
         return;
     }
@@ -86,7 +86,7 @@ fn firmware(found: &mut Found, menu: &MenuSource) {
     }
 }
 
-fn entry(found: &mut Found, at: &str, entry: &MenuEntry) {
+fn entry(found: &mut Found<'_>, at: &str, entry: &MenuEntry) {
     if !is_entry_name(&entry.name) {
         found.error(
             format!("{at}/name"),
@@ -124,7 +124,7 @@ const fn is_key(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
-fn password(found: &mut Found, at: &str, password: &MenuPassword) {
+fn password(found: &mut Found<'_>, at: &str, password: &MenuPassword) {
     if password.hash.is_some() == password.secret_ref.is_some() {
         let what = "a password is either `hash` or `secretRef`";
         found.error(at, "BadPassword", what, "write one of the two");
@@ -154,7 +154,7 @@ fn is_hash(hash: &str) -> bool {
     counts && hex(salt, 8..=64) && hex(key, 16..=64)
 }
 
-fn text(found: &mut Found, pointer: &str, text: &str) {
+fn text(found: &mut Found<'_>, pointer: &str, text: &str) {
     if text.trim().is_empty() || text.contains(char::is_control) {
         let what = format!("`{}` cannot be shown", text.escape_debug());
         found.error(pointer, "BadText", what, "write a text on one line");

@@ -17,6 +17,8 @@ mod tests;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use super::names;
 use crate::api::{Kind, ObjectRef, Problem};
 
@@ -25,18 +27,25 @@ pub use self::machine::validate_machine;
 pub use self::profile::validate_profile;
 pub use self::subnet::validate_subnet;
 
-/// The problems of one object, as they are found.
-struct Found {
-    object: ObjectRef,
+/// The problems of one object, as they are found. Most have none: its name is
+/// written down where there is one.
+struct Found<'a> {
+    kind: Kind,
+    metadata: &'a ObjectMeta,
     problems: Vec<Problem>,
 }
 
-impl Found {
-    const fn of(object: ObjectRef) -> Self {
+impl<'a> Found<'a> {
+    const fn of(kind: Kind, metadata: &'a ObjectMeta) -> Self {
         Self {
-            object,
+            kind,
+            metadata,
             problems: Vec::new(),
         }
+    }
+
+    fn object(&self) -> ObjectRef {
+        ObjectRef::of(self.kind, self.metadata)
     }
 
     fn error(
@@ -47,7 +56,7 @@ impl Found {
         cure: impl Into<String>,
     ) {
         self.problems
-            .push(Problem::error(&self.object, pointer, reason, what, cure));
+            .push(Problem::error(&self.object(), pointer, reason, what, cure));
     }
 
     fn warn(
@@ -58,13 +67,13 @@ impl Found {
         cure: impl Into<String>,
     ) {
         self.problems
-            .push(Problem::error(&self.object, pointer, reason, what, cure).warning());
+            .push(Problem::error(&self.object(), pointer, reason, what, cure).warning());
     }
 
     /// Adds a second place of the same object to the last problem.
     fn see(&mut self, pointer: &str, note: &str) {
         if let Some(last) = self.problems.pop() {
-            self.problems.push(last.with(&self.object, pointer, note));
+            self.problems.push(last.with(&self.object(), pointer, note));
         }
     }
 

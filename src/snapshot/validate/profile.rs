@@ -8,7 +8,7 @@ use super::menu::menu;
 use super::{Found, dhcp};
 use crate::api::{
     BootProfile, BootProfileSpec, FileField, InitrdSource, IsoMethod, Kind, LinuxSource,
-    LoaderKind, ObjectRef, Operator, Problem, Selector,
+    LoaderKind, Operator, Problem, Selector,
 };
 use crate::artifact::identity::url_file_name;
 use crate::files::ArtifactPath;
@@ -17,7 +17,7 @@ use crate::snapshot::{names, template};
 /// Every rule that `profile` breaks.
 #[must_use]
 pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
-    let mut found = Found::of(ObjectRef::of(Kind::BootProfile, &profile.metadata));
+    let mut found = Found::of(Kind::BootProfile, &profile.metadata);
     let spec = &profile.spec;
     source(&mut found, spec);
     firmware(&mut found, spec);
@@ -41,7 +41,7 @@ pub fn validate_profile(profile: &BootProfile) -> Vec<Problem> {
     found.problems
 }
 
-fn source(found: &mut Found, spec: &BootProfileSpec) {
+fn source(found: &mut Found<'_>, spec: &BootProfileSpec) {
     let is_file = spec.loader.kind == LoaderKind::File;
     let sources: Vec<&str> = [
         ("linux", spec.linux.is_some()),
@@ -94,7 +94,7 @@ fn source(found: &mut Found, spec: &BootProfileSpec) {
 }
 
 /// What needs UEFI, and what a firmware loads without iPXE.
-fn firmware(found: &mut Found, spec: &BootProfileSpec) {
+fn firmware(found: &mut Found<'_>, spec: &BootProfileSpec) {
     let method = spec.iso.as_ref().and_then(|iso| iso.method);
     let what = match (&spec.efi, method) {
         (Some(_), _) => "runs no EFI program",
@@ -135,7 +135,7 @@ fn firmware(found: &mut Found, spec: &BootProfileSpec) {
 }
 
 /// What shim is there for, and what GRUB boots.
-fn shim(found: &mut Found, spec: &BootProfileSpec) {
+fn shim(found: &mut Found<'_>, spec: &BootProfileSpec) {
     if spec.loader.kind != LoaderKind::GrubShim {
         return;
     }
@@ -165,7 +165,7 @@ fn shim(found: &mut Found, spec: &BootProfileSpec) {
     }
 }
 
-fn other_sources(found: &mut Found, spec: &BootProfileSpec) {
+fn other_sources(found: &mut Found<'_>, spec: &BootProfileSpec) {
     if let Some(efi) = &spec.efi {
         for (index, arg) in efi.args.iter().enumerate() {
             argument(found, &format!("/spec/efi/args/{index}"), arg);
@@ -179,7 +179,7 @@ fn other_sources(found: &mut Found, spec: &BootProfileSpec) {
     }
 }
 
-fn chain(found: &mut Found, url: &str) {
+fn chain(found: &mut Found<'_>, url: &str) {
     const AT: &str = "/spec/chain/url";
     const CURE: &str = "write a URL of http, https or tftp, such as http://192.0.2.9/boot.ipxe";
     let shown = url.escape_debug();
@@ -204,7 +204,7 @@ fn chain(found: &mut Found, url: &str) {
     }
 }
 
-fn script(found: &mut Found, text: &str) {
+fn script(found: &mut Found<'_>, text: &str) {
     const AT: &str = "/spec/script/text";
     if text.trim().is_empty() {
         found.error(AT, "EmptyScript", "the script is empty", "write one");
@@ -217,7 +217,7 @@ fn script(found: &mut Found, text: &str) {
     }
 }
 
-fn loader(found: &mut Found, spec: &BootProfileSpec) {
+fn loader(found: &mut Found<'_>, spec: &BootProfileSpec) {
     let files = &spec.loader.files;
     for (arch, path) in files {
         self::path(found, &format!("/spec/loader/files/{arch}"), path);
@@ -246,7 +246,7 @@ fn loader(found: &mut Found, spec: &BootProfileSpec) {
     }
 }
 
-fn linux(found: &mut Found, linux: &LinuxSource) {
+fn linux(found: &mut Found<'_>, linux: &LinuxSource) {
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (index, initrd) in linux.initrd.iter().enumerate() {
         let at = format!("/spec/linux/initrd/{index}");
@@ -298,14 +298,14 @@ fn initrd_name(initrd: &InitrdSource) -> (String, &'static str) {
     }
 }
 
-fn file(found: &mut Found, file: &FileField<'_>) {
+fn file(found: &mut Found<'_>, file: &FileField<'_>) {
     file_source(found, file);
     if !file.path.is_empty() {
         path(found, &format!("{}/path", file.pointer), file.path);
     }
 }
 
-fn argument(found: &mut Found, pointer: &str, arg: &str) {
+fn argument(found: &mut Found<'_>, pointer: &str, arg: &str) {
     if arg.trim().is_empty() {
         found.error(
             pointer,
@@ -322,7 +322,7 @@ fn argument(found: &mut Found, pointer: &str, arg: &str) {
     }
 }
 
-fn path(found: &mut Found, pointer: &str, path: &str) {
+fn path(found: &mut Found<'_>, pointer: &str, path: &str) {
     let shown = path.escape_debug();
     let what = match ArtifactPath::parse(path) {
         Err(error) => format!("`{shown}`: {error}"),
@@ -334,7 +334,7 @@ fn path(found: &mut Found, pointer: &str, path: &str) {
     found.error(pointer, "BadPath", what, cure);
 }
 
-fn selector(found: &mut Found, selector: &Selector) {
+fn selector(found: &mut Found<'_>, selector: &Selector) {
     let at = "/spec/machineSelector";
     if selector.match_labels.is_empty() && selector.match_expressions.is_empty() {
         let what = "an empty selector would match every machine";
@@ -378,7 +378,7 @@ fn selector(found: &mut Found, selector: &Selector) {
 }
 
 fn label<'a>(
-    found: &mut Found,
+    found: &mut Found<'_>,
     pointer: &str,
     key: &str,
     values: impl IntoIterator<Item = &'a String>,

@@ -1,7 +1,7 @@
 //! What a Subnet must be.
 
 use super::{Found, dhcp, ipv6, is_unicast};
-use crate::api::{Kind, Lifetime, Lifetimes, Mode, ObjectRef, Pool, Problem, Subnet, SubnetSpec};
+use crate::api::{Kind, Lifetime, Lifetimes, Mode, Pool, Problem, Subnet, SubnetSpec};
 use crate::snapshot::names;
 
 /// Shortest lease in seconds. A machine asks again after half of it; less is
@@ -11,7 +11,7 @@ const MIN_VALID: u32 = 60;
 /// Every rule that `subnet` breaks.
 #[must_use]
 pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
-    let mut found = Found::of(ObjectRef::of(Kind::Subnet, &subnet.metadata));
+    let mut found = Found::of(Kind::Subnet, &subnet.metadata);
     let spec = &subnet.spec;
     if !is_unicast(spec.cidr.net().network()) {
         let what = format!("{} holds no addresses of hosts", spec.cidr);
@@ -63,7 +63,7 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
 }
 
 /// Domains to search.
-pub(super) fn domains(found: &mut Found, at: &str, search: &[String]) {
+pub(super) fn domains(found: &mut Found<'_>, at: &str, search: &[String]) {
     for (index, domain) in search.iter().enumerate() {
         if !names::is_host_name(domain.strip_suffix('.').unwrap_or(domain)) {
             found.error(
@@ -77,7 +77,7 @@ pub(super) fn domains(found: &mut Found, at: &str, search: &[String]) {
 }
 
 /// What another server's presence leads to.
-fn auto(found: &mut Found, spec: &SubnetSpec) {
+fn auto(found: &mut Found<'_>, spec: &SubnetSpec) {
     const BETWEEN: std::ops::RangeInclusive<u32> = 10..=3600;
     let Some(auto) = spec.auto else { return };
     if spec.mode != Mode::Auto {
@@ -98,7 +98,7 @@ fn auto(found: &mut Found, spec: &SubnetSpec) {
     }
 }
 
-fn interface(found: &mut Found, name: &str) {
+fn interface(found: &mut Found<'_>, name: &str) {
     /// Longest alternative name of an interface (`ALTIFNAMSIZ` less its NUL);
     /// plain names have 15 bytes at most.
     const LONGEST: usize = 127;
@@ -118,7 +118,7 @@ fn interface(found: &mut Found, name: &str) {
     found.error("/spec/interface", "BadInterface", what, cure);
 }
 
-pub(super) fn lifetimes(found: &mut Found, at: &str, times: &Lifetimes) {
+pub(super) fn lifetimes(found: &mut Found<'_>, at: &str, times: &Lifetimes) {
     let valid = times.valid.secs();
     if valid < MIN_VALID {
         found.error(
@@ -174,7 +174,7 @@ pub(super) fn lifetimes(found: &mut Found, at: &str, times: &Lifetimes) {
     }
 }
 
-fn pools(found: &mut Found, spec: &SubnetSpec) {
+fn pools(found: &mut Found<'_>, spec: &SubnetSpec) {
     for (index, pool) in spec.pools.iter().enumerate() {
         for (field, address) in [("start", pool.start), ("end", pool.end)] {
             if !spec.cidr.is_host(address) {
@@ -208,7 +208,7 @@ fn overlap(one: &Pool, other: &Pool) -> bool {
     one.start <= other.end && other.start <= one.end
 }
 
-fn addresses(found: &mut Found, spec: &SubnetSpec) {
+fn addresses(found: &mut Found<'_>, spec: &SubnetSpec) {
     for (index, router) in spec.routers.iter().enumerate() {
         let pointer = format!("/spec/routers/{index}");
         found.unicast(&pointer, *router);
@@ -234,7 +234,7 @@ fn addresses(found: &mut Found, spec: &SubnetSpec) {
 }
 
 /// A server that is there already must not be lent to a machine.
-fn in_pool(found: &mut Found, spec: &SubnetSpec, pointer: &str, address: std::net::Ipv4Addr) {
+fn in_pool(found: &mut Found<'_>, spec: &SubnetSpec, pointer: &str, address: std::net::Ipv4Addr) {
     let holds = |pool: &Pool| pool.start <= address && address <= pool.end;
     if let Some(index) = spec.pools.iter().position(holds) {
         let what = format!("{address} stands in a pool and would be lent to a machine");

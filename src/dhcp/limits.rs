@@ -35,9 +35,9 @@ const OVERLOAD: Duration = Duration::from_millis(100);
 /// `T` is a point in time.
 #[derive(Debug)]
 pub struct Patience<T> {
-    /// Since when requests were late, without a break.
-    late_since: Option<T>,
-    shedding: bool,
+    /// Since when requests were late, and when one was last: a spell is over
+    /// when none was for [`OVERLOAD`].
+    late: Option<(T, T)>,
 }
 
 /// Counts requests by hardware address, or by that of IPv6, and all of them.
@@ -72,10 +72,7 @@ pub(super) fn too_often() -> String {
 
 impl<T> Default for Patience<T> {
     fn default() -> Self {
-        Self {
-            late_since: None,
-            shedding: false,
-        }
+        Self { late: None }
     }
 }
 
@@ -84,17 +81,14 @@ impl<T: Copy + std::ops::Sub<Output = Duration>> Patience<T> {
     /// leases wait for the disk, so an answer would come late all the same.
     pub(super) fn admits(&mut self, kind: RequestKind, arrived: T, now: T, behind: bool) -> bool {
         if now - arrived < LATE && !behind {
-            self.late_since = None;
             return true;
         }
-        let since = *self.late_since.get_or_insert(now);
-        self.shedding |= now - since >= OVERLOAD;
-        kind != RequestKind::Discover || !self.shedding
-    }
-
-    /// Nothing waits any more.
-    pub(super) fn caught_up(&mut self) {
-        *self = Self::default();
+        let since = match self.late {
+            Some((since, last)) if now - last < OVERLOAD => since,
+            _ => now,
+        };
+        self.late = Some((since, now));
+        kind != RequestKind::Discover || now - since < OVERLOAD
     }
 }
 
@@ -212,16 +206,17 @@ mod tests {
         // A pause of the disk: what waited is answered.
         assert!(asks(RequestKind::Discover, 0, 90));
         assert!(asks(RequestKind::Discover, 80, 100));
-        assert!(asks(RequestKind::Discover, 98, 101));
-        // It does not end.
-        assert!(asks(RequestKind::Discover, 100, 200));
-        assert!(asks(RequestKind::Discover, 250, 299));
-        assert!(!asks(RequestKind::Discover, 251, 300));
-        assert!(asks(RequestKind::Request, 251, 300));
-        assert!(asks(RequestKind::Discover, 296, 300));
-        assert!(!asks(RequestKind::Discover, 296, 301));
-        patience.caught_up();
-        assert!(patience.admits(RequestKind::Discover, ms(301), ms(320), false));
+        assert!(asks(RequestKind::Discover, 300, 301));
+        // It does not end, though not each one is late.
+        assert!(asks(RequestKind::Discover, 300, 400));
+        assert!(asks(RequestKind::Discover, 448, 450));
+        assert!(asks(RequestKind::Discover, 400, 499));
+        assert!(!asks(RequestKind::Discover, 451, 500));
+        assert!(asks(RequestKind::Request, 451, 500));
+        assert!(asks(RequestKind::Discover, 496, 500));
+        assert!(!asks(RequestKind::Discover, 496, 501));
+        // None was late for a while.
+        assert!(asks(RequestKind::Discover, 590, 601));
         // Nobody waits here, and all do at the disk.
         let mut patience = Patience::default();
         let mut behind = |kind, now| patience.admits(kind, ms(now), ms(now), true);

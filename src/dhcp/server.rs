@@ -153,11 +153,8 @@ impl Engine {
                             this.tools.story.count(kind.as_str(), Ignored::Overloaded.as_str());
                         }
                     }
-                    if this.queue.is_empty() && !this.tools.committer.is_behind() {
-                        this.patience.caught_up();
-                    }
-                    // What waits in the kernel is not known to be late: the
-                    // listeners go next.
+                    // What waits in the kernel is known to be late only when it was
+                    // read: the listeners go next.
                     yield_now().await;
                 }
             }

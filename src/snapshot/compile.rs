@@ -14,7 +14,7 @@ use super::entries::{
 use super::identity;
 use super::menu;
 use super::names::is_object_name;
-use super::select::{Labels, select};
+use super::select::{Labels, Selectors};
 use super::world::{HTTPS_OFF, MENU_CIRCLE, costs_nothing, entry_pointer};
 use super::{
     Inputs, Withheld, WithheldNames, check_world, validate_artifact, validate_machine,
@@ -216,6 +216,8 @@ fn compile_machines(
     refused: &Refused<'_>,
     profiles: &[ProfileEntry],
 ) -> Vec<MachineEntry> {
+    let of_profiles = profiles.iter();
+    let selectors = Selectors::new(of_profiles.map(|it| (&*it.name.namespace, &it.spec)));
     let mut machines = Vec::with_capacity(inputs.machines.len());
     for machine in &inputs.machines {
         let name = name_of(&machine.metadata);
@@ -225,7 +227,7 @@ fn compile_machines(
             continue;
         }
         machines.push(MachineEntry {
-            selection: selection(machine, &name, profiles),
+            selection: selection(machine, &name, profiles, &selectors),
             manifest: Arc::clone(machine),
             name,
         });
@@ -304,13 +306,19 @@ fn object_name(object: &ObjectRef) -> ObjectName {
     }
 }
 
-fn selection(machine: &Machine, name: &ObjectName, profiles: &[ProfileEntry]) -> Selection {
+fn selection(
+    machine: &Machine,
+    name: &ObjectName,
+    profiles: &[ProfileEntry],
+    selectors: &Selectors<'_>,
+) -> Selection {
     match &machine.spec.profile_ref {
         Some(reference) => {
             find(profiles, &name.namespace, reference).map_or(Selection::Missing, Selection::Named)
         }
-        None => select(profiles, &name.namespace, Labels::of(machine))
-            .map_or(Selection::Default, Selection::Selected),
+        None => selectors
+            .best(&name.namespace, Labels::of(machine))
+            .map_or(Selection::Default, |(best, _)| Selection::Selected(best)),
     }
 }
 

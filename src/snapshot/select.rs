@@ -1,7 +1,7 @@
 //! Which profile a machine gets: the best match of the selectors.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::names::namespace_of;
@@ -68,26 +68,72 @@ pub(super) fn candidates<'a>(
         .collect()
 }
 
-/// The profile of `namespace` whose selector matches `labels` best: most
-/// requirements, then highest priority, then oldest (`profiles` is ordered).
-pub(super) fn select(
-    profiles: &[ProfileEntry],
-    namespace: &str,
-    labels: Labels<'_>,
-) -> Option<usize> {
-    let mut best: Option<((usize, i32), usize)> = None;
-    for (index, profile) in profiles.iter().enumerate() {
-        if profile.name.namespace != namespace {
-            continue;
+/// The selectors of all profiles. A machine is held against those that ask for one
+/// of its labels, not against each: there may be many of both.
+pub(super) struct Selectors<'a>(HashMap<&'a str, InNamespace<'a>>);
+
+/// Those of one namespace, with the places of their profiles.
+#[derive(Default)]
+struct InNamespace<'a> {
+    /// By the first label that they ask for.
+    by_label: HashMap<(&'a str, &'a str), Vec<(usize, &'a BootProfileSpec)>>,
+    /// Those that ask for none that stands in the object.
+    others: Vec<(usize, &'a BootProfileSpec)>,
+}
+
+impl<'a> Selectors<'a> {
+    /// Those of `profiles`, in their order: namespace and what each says.
+    pub(super) fn new(profiles: impl Iterator<Item = (&'a str, &'a BootProfileSpec)>) -> Self {
+        let mut all: HashMap<_, InNamespace<'a>> = HashMap::new();
+        for (at, (namespace, spec)) in profiles.enumerate() {
+            let Some(selector) = &spec.machine_selector else {
+                continue;
+            };
+            let namespace = all.entry(namespace).or_default();
+            let mut labels = selector.match_labels.iter();
+            match labels.find(|(name, _)| *name != MAC_LABEL) {
+                Some((name, value)) => {
+                    let label = (name.as_str(), value.as_str());
+                    namespace
+                        .by_label
+                        .entry(label)
+                        .or_default()
+                        .push((at, spec));
+                }
+                None => namespace.others.push((at, spec)),
+            }
         }
-        let Some(rank) = rank(&profile.spec, labels) else {
-            continue;
-        };
-        if best.is_none_or(|(best_rank, _)| rank > best_rank) {
-            best = Some((rank, index));
-        }
+        Self(all)
     }
-    best.map(|(_, index)| index)
+
+    /// The place of the profile of `namespace` whose selector matches `labels`
+    /// best: most requirements, then highest priority, then oldest, which
+    /// stands first; and that of the next that matches as well, if any.
+    pub(super) fn best(
+        &self,
+        namespace: &str,
+        labels: Labels<'_>,
+    ) -> Option<(usize, Option<usize>)> {
+        let all = self.0.get(namespace)?;
+        let written = labels.written.into_iter().flatten();
+        let asked = written.filter_map(|(name, value)| all.by_label.get(&(&**name, &**value)));
+        let mut best: Option<((usize, i32), usize, Option<usize>)> = None;
+        for (at, spec) in asked.flatten().chain(&all.others) {
+            let Some(rank) = rank(spec, labels) else {
+                continue;
+            };
+            best = Some(match best {
+                Some((first, one, other)) if rank == first => {
+                    let (older, younger) = (one.min(*at), one.max(*at));
+                    let next = other.map_or(younger, |other| other.min(younger));
+                    (first, older, Some(next))
+                }
+                Some(better) if rank < better.0 => better,
+                _ => (rank, *at, None),
+            });
+        }
+        best.map(|(_, first, next)| (first, next))
+    }
 }
 
 /// How well the selector of a profile matches `labels`: requirements, then
@@ -101,35 +147,20 @@ fn rank(spec: &BootProfileSpec, labels: Labels<'_>) -> Option<(usize, i32)> {
 /// is hardly what was meant. A warning for each machine.
 pub(super) fn ties(inputs: &Inputs) -> Vec<Problem> {
     let undecided = |machine: &&Arc<Machine>| machine.spec.profile_ref.is_none();
+    let profiles = inputs.profiles.iter();
+    let selectors = Selectors::new(profiles.map(|it| (namespace_of(&it.metadata), &it.spec)));
     inputs
         .machines
         .iter()
         .filter(undecided)
-        .filter_map(|machine| tie(machine, inputs))
+        .filter_map(|machine| tie(machine, inputs, &selectors))
         .collect()
 }
 
-fn tie(machine: &Machine, inputs: &Inputs) -> Option<Problem> {
+fn tie(machine: &Machine, inputs: &Inputs, selectors: &Selectors<'_>) -> Option<Problem> {
     let labels = Labels::of(machine);
-    // The best and the first that is as good, in one go: there may be many machines.
-    let mut best: Option<((usize, i32), &BootProfile)> = None;
-    let mut equal = None;
-    for profile in &inputs.profiles {
-        if namespace_of(&profile.metadata) != namespace_of(&machine.metadata) {
-            continue;
-        }
-        let Some(rank) = rank(&profile.spec, labels) else {
-            continue;
-        };
-        match best {
-            Some((first, _)) if rank == first => {
-                equal.get_or_insert(profile);
-            }
-            Some((first, _)) if rank < first => {}
-            _ => (best, equal) = (Some((rank, profile)), None),
-        }
-    }
-    let ((_, first), second) = (best?, equal?);
+    let (first, second) = selectors.best(namespace_of(&machine.metadata), labels)?;
+    let (first, second) = (inputs.profiles.get(first)?, inputs.profiles.get(second?)?);
     let name = |profile: &BootProfile| ObjectRef::of(Kind::BootProfile, &profile.metadata);
     let (winner, other) = (&name(first), &name(second));
     let object = ObjectRef::of(Kind::Machine, &machine.metadata);

@@ -3,9 +3,10 @@
 #
 # Stdout is for programs: one `name=value` per line: the archive, its digests, the binaries. Progress goes to
 # stderr. The same commit built twice gives the same digest.
-#   REVEILLE_IMAGE_PROFILE   cargo's profile: `release` unless it is named. `trial` is what `make test` takes:
-#                            a tenth of the compiler's time, and its target folder lies in the cache, where a
-#                            fresh checkout finds the dependencies
+#   REVEILLE_IMAGE_PROFILE   cargo's profile: `release` unless it is named. `trial` is the same, not optimised, in a
+#                            tenth of the compiler's time; its target folder lies in the cache, where a fresh
+#                            checkout finds the dependencies. `dev` is for `make edge`: the program as `cargo
+#                            build` leaves it, of this host, with the C library that it is linked to
 #   REVEILLE_IMAGE_FEATURES  cargo's features: `otlp`; none unless they are named
 #   REVEILLE_IMAGE_LOADERS   a folder with iPXE
 # Exit codes: 0 built; 3 something is missing that we may not add, and it is named; else a failure.
@@ -28,7 +29,9 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # Static: the image has no C library. glibc finds names by /etc/hosts and DNS without its plug-ins.
 flags=-Ctarget-feature=+crt-static
-if [[ $profile == release ]]; then
+if [[ $profile == dev ]]; then
+  flags=
+elif [[ $profile == release ]]; then
   # Where it was built is not in what is shipped.
   flags+=" --remap-path-prefix=$PWD=/reveille --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 else
@@ -41,7 +44,8 @@ else
   find "$cache" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf {} +
 fi
 target=${CARGO_TARGET_DIR:-target}
-export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags
+[[ -z $flags ]] ||
+  export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags
 if [[ $(uname -m) == x86_64 ]]; then
   export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
   export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
@@ -68,11 +72,20 @@ for arch in "${wanted[@]}"; do
   [[ -d $(rustc --print sysroot)/lib/rustlib/$to ]] || rustup target add "$to" >&2 ||
     die "Rust has no $to; \`rustup target add $to\`" 3
   began=$SECONDS
-  cargo build --profile "$profile" --features "${REVEILLE_IMAGE_FEATURES:-}" --locked --bin reveille --target "$to" >&2
-  say "$arch built in $((SECONDS - began)) s ($profile)"
   binary=$out/$arch/reveille
   mkdir -p "$out/$arch"
-  cp "$target/$to/$profile/reveille" "$binary"
+  if [[ $profile == dev ]]; then
+    [[ $(rustc -vV | sed -n 's/^host: //p') == "$to" ]] || die "profile dev builds for this host only, which is not $arch" 2
+    # Without --target: what the tests built already.
+    cargo build --features "${REVEILLE_IMAGE_FEATURES:-}" --locked --bin reveille >&2
+    strip -o "$binary" "$target/debug/reveille"
+    mapfile -t libraries < <(ldd "$binary" | grep -o '/[^ ]*')
+  else
+    cargo build --profile "$profile" --features "${REVEILLE_IMAGE_FEATURES:-}" --locked --bin reveille --target "$to" >&2
+    cp "$target/$to/$profile/reveille" "$binary"
+    libraries=()
+  fi
+  say "$arch built in $((SECONDS - began)) s ($profile)"
   version_of_loaders=$(cat "$loaders/../version" 2>/dev/null || dpkg-query -W -f '${Version}' ipxe 2>/dev/null || echo unknown)
   image/sbom.py "$to" "$version_of_loaders" >"$out/reveille-$version-$arch.cdx.json"
   builds+=("$arch=$binary:$out/reveille-$version-$arch.cdx.json")
@@ -80,6 +93,6 @@ for arch in "${wanted[@]}"; do
 done
 name=reveille-$version
 ((${#wanted[@]} > 1)) || name+=-${wanted[0]}
-image/pack.py "$out/$name.tar" "localhost/reveille:$version" "$version" "$revision" "${builds[@]}" -- "$loaders" "$certificates"
+image/pack.py "$out/$name.tar" "localhost/reveille:$version" "$version" "$revision" "${builds[@]}" -- "$loaders" "$certificates" "${libraries[@]}"
 echo "image=$(realpath "$out/$name.tar")"
 echo "name=localhost/reveille:$version"

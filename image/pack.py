@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Packs an image: one layer, no base, no tool but Python. The same files give the same digest.
 
-    image/pack.py OUT NAME:TAG VERSION REVISION ARCH=BINARY:SBOM... -- LOADERS CERTIFICATES
+    image/pack.py OUT NAME:TAG VERSION REVISION ARCH=BINARY:SBOM... -- LOADERS CERTIFICATES [LIBRARY...]
 
-OUT is an OCI archive with an image for each ARCH; `podman load -i`, `ctr images import`, `skopeo copy
+LIBRARY: what a program that is not static is linked to; it keeps its path. OUT is an OCI archive with an image for each ARCH; `podman load -i`, `ctr images import`, `skopeo copy
 oci-archive:` read it. Prints the digest of the index and of each image.
 
 The program has CAP_NET_BIND_SERVICE and CAP_NET_RAW as *permitted* file capabilities. With *effective* ones
@@ -70,7 +70,7 @@ class Layer:
         return self.raw.getvalue()
 
 
-def layer(binary, sbom, loaders, certificates):
+def layer(binary, sbom, loaders, certificates, libraries):
     out = Layer()
     for folder in ("etc", "etc/ssl", "etc/ssl/certs", "srv", "usr", "usr/bin", "usr/lib", "usr/lib/ipxe",
                    "usr/share", "usr/share/doc", "usr/share/doc/reveille", "var", "var/lib"):
@@ -83,6 +83,12 @@ def layer(binary, sbom, loaders, certificates):
     out.add("etc/nsswitch.conf", b"hosts: files dns\n")
     out.add("etc/ssl/certs/ca-certificates.crt", certificates.read_bytes())
     out.add("usr/bin/reveille", binary.read_bytes(), mode=0o755, capabilities=CAPABILITIES)
+    folders = {folder for library in libraries for folder in library.parents}
+    for folder in sorted(str(folder).strip("/") for folder in folders):
+        if folder not in ("", "usr", "usr/lib"):
+            out.add(folder, mode=0o755)
+    for library in libraries:
+        out.add(str(library).strip("/"), library.read_bytes(), mode=0o755)
     found = sorted({path for pattern in LOADERS for path in loaders.glob(pattern)})
     if not found:
         sys.exit(f"{loaders} has no iPXE")
@@ -106,7 +112,7 @@ def loaders_version(loaders):
 def main():
     split = sys.argv.index("--")
     out, name, version, revision, *builds = sys.argv[1:split]
-    loaders, certificates = map(pathlib.Path, sys.argv[split + 1:])
+    loaders, certificates, *libraries = map(pathlib.Path, sys.argv[split + 1:])
     labels = LABELS | {"org.opencontainers.image.version": version, "org.opencontainers.image.revision": revision}
     blobs, images = {}, []
 
@@ -117,7 +123,7 @@ def main():
     for build in builds:
         arch, _, files = build.partition("=")
         binary, _, sbom = files.partition(":")
-        raw = layer(pathlib.Path(binary), pathlib.Path(sbom), loaders, certificates)
+        raw = layer(pathlib.Path(binary), pathlib.Path(sbom), loaders, certificates, libraries)
         packed = gzip.compress(raw, 9, mtime=0)
         config = {
             "architecture": arch,

@@ -41,12 +41,14 @@ impl Engine {
             return;
         };
         let now = clock::now();
-        let home = |subnet: &SubnetEntry| Home {
-            subnet: subnet.key.clone(),
-            cidr: subnet.spec.cidr,
-            lifetime_secs: subnet.spec.lifetimes.valid.secs(),
+        let home = |subnet: &SubnetEntry| {
+            Some(Home {
+                subnet: subnet.key.clone(),
+                cidr: subnet.spec.cidr?,
+                lifetime_secs: subnet.spec.lifetimes.valid.secs(),
+            })
         };
-        let homes: Vec<Home> = snapshot.subnets.iter().map(home).collect();
+        let homes: Vec<Home> = snapshot.subnets.iter().filter_map(home).collect();
         let changes = lease::adopt(now, &self.table, import.leases, &homes);
         if import.first {
             self.replica.claims.clear();
@@ -82,7 +84,7 @@ impl Engine {
             let subnets: Vec<(String, Cidr)> = snapshot
                 .subnets
                 .iter()
-                .map(|subnet| (subnet.key.clone(), subnet.spec.cidr))
+                .filter_map(|subnet| Some((subnet.key.clone(), subnet.spec.cidr?)))
                 .collect();
             changes.extend(self.table.rehome(&subnets));
             changes.extend(self.release_gone(now, &snapshot, run));

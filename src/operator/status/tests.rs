@@ -105,6 +105,8 @@ fn subnet_of(sight: &Sight, listener: &Listening, usage: Usage) -> SubnetStatus 
         listener,
         acting: Acting::Server,
         usage: Some(usage),
+        usage6: None,
+        link6: None,
         servers: &BTreeMap::new(),
         now: at(1000),
     })
@@ -452,6 +454,8 @@ fn other_servers_are_told_coarsely_and_forgotten_in_an_hour() {
             listener: &bound(),
             acting: Acting::Server,
             usage: None,
+            usage6: None,
+            link6: None,
             servers: if heard == 0 {
                 const { &BTreeMap::new() }
             } else {

@@ -302,6 +302,7 @@ impl App {
             duid: server_duid(&parts.config)?,
             replica: replica6,
             generation: 0,
+            whole: None,
         };
         let engine = Engine {
             queue: requests,

@@ -13,11 +13,11 @@ use reveille::boot::MacAddress;
 use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, decide};
 use reveille::dhcp::request::Request;
+use reveille::dhcp::v6;
 use reveille::discover::{
     Discovery, Dropped, Facts, Found, Limits, MAX_CANDIDATES, MAX_OF_SUBNET, Overlooked, Seen,
     Sighting, Standing, Who,
 };
-use reveille::dhcp::v6;
 use reveille::lease::{LeaseTable, LeaseTable6};
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;

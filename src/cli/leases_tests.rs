@@ -80,12 +80,21 @@ fn ipv6_leases_stand_beside_those_of_ipv4() {
         run(&state, &["import", path(&file), "--manifests", "m"]).unwrap();
     }
     let (_, table) = run(&state, &[]).unwrap();
-    let lines: Vec<Vec<&str>> = table.lines().map(|it| it.split_whitespace().collect()).collect();
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|it| it.split_whitespace().collect())
+        .collect();
     assert_eq!(lines.len(), 5, "{table}");
     assert_eq!(lines[1][0], "10.33.1.100", "{table}");
     assert_eq!(
         lines[3][..5],
-        ["2001:db8:33::1000", "52:54:00:00:00:01", "-", "default/lab", "bound"]
+        [
+            "2001:db8:33::1000",
+            "52:54:00:00:00:01",
+            "-",
+            "default/lab",
+            "bound"
+        ]
     );
     assert_eq!(lines[4][1], "id:0004010200000001", "{table}");
     let (_, json) = run(&state, &["--output", "json"]).unwrap();

@@ -10,8 +10,11 @@ use super::scout::tell_turn;
 use super::server::{Engine, durable};
 use crate::api::Cidr;
 use crate::clock::{self, Millis};
-use crate::lease::{self, Authority, Change, Home, Lease, LeaseState, Shares, StoreError, Usage};
+use crate::lease::{
+    self, Authority, Change, Home, Lease, LeaseState, Record, Shares, StoreError, Usage,
+};
 use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
+use crate::timeline::Introductions;
 
 /// Sweeps from one prolonging of claimed leases to the next.
 const PROLONG_EVERY: u64 = 10;
@@ -193,17 +196,9 @@ impl Engine {
         let Some(before) = run.whole.replace(Arc::clone(snapshot)) else {
             return Vec::new();
         };
+        let told = &self.tools.told;
         lease::release_gone(now, &self.table, |lease| {
-            let namespace = lease.subnet.split_once('/').map_or("", |(first, _)| first);
-            let Some(mac) = lease.mac else { return false };
-            let knows = |snapshot: &Snapshot| snapshot.machine(namespace, mac).is_some();
-            let serves = |subnet: &SubnetEntry| {
-                let plan = snapshot.plan(subnet, &self.tools.told.identity(mac));
-                subnet.ignores(&plan).is_none()
-            };
-            knows(&before)
-                && !knows(snapshot)
-                && !snapshot.subnet(&lease.subnet).is_some_and(serves)
+            is_gone((&before, snapshot), told, lease)
         })
     }
 
@@ -263,6 +258,25 @@ impl Engine {
         // A full queue is tried again at the next sweep.
         let _ = self.tools.committer.submit(changes.clone(), Box::new(done));
     }
+}
+
+/// Whether an object named the machine of `lease` before and none does now, and
+/// its Subnet serves no machine without one.
+pub(super) fn is_gone<L: Record>(
+    (before, now): (&Snapshot, &Snapshot),
+    told: &Introductions,
+    lease: &L,
+) -> bool {
+    let (subnet, Some(mac)) = (lease.subnet(), lease.mac()) else {
+        return false;
+    };
+    let namespace = subnet.split_once('/').map_or("", |(first, _)| first);
+    let knows = |snapshot: &Snapshot| snapshot.machine(namespace, mac).is_some();
+    let serves = |subnet: &SubnetEntry| {
+        let plan = now.plan(subnet, &told.identity(mac));
+        subnet.ignores(&plan).is_none()
+    };
+    knows(before) && !knows(now) && !now.subnet(subnet).is_some_and(serves)
 }
 
 /// For how long addresses of `subnet` are lent, in seconds.

@@ -88,7 +88,10 @@ where
             message,
         });
     };
-    let columns = match lines.next().map(|(_, header)| Columns::read(header, needed)) {
+    let columns = match lines
+        .next()
+        .map(|(_, header)| Columns::read(header, needed))
+    {
         Some(Ok(columns)) => columns,
         Some(Err(problem)) => {
             fails(1, problem);

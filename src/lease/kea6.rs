@@ -71,7 +71,10 @@ mod tests {
     fn import(lines: &[&str]) -> Imported {
         let networks = Networks {
             v4: Vec::new(),
-            v6: vec![("default/lab".to_owned(), "2001:db8:33::/64".parse().unwrap())],
+            v6: vec![(
+                "default/lab".to_owned(),
+                "2001:db8:33::/64".parse().unwrap(),
+            )],
         };
         import_kea(&format!("{HEADER}\n{}\n", lines.join("\n")), &networks)
     }
@@ -88,12 +91,18 @@ mod tests {
         assert_eq!(found.problems, vec![]);
         let keys: Vec<_> = found.leases6.iter().map(|it| it.key.to_string()).collect();
         // What the DUID alone says may be another interface's.
-        assert_eq!(keys, ["52:54:00:00:00:01", "id:0004010200000102", "id:0000000000"]);
+        assert_eq!(
+            keys,
+            ["52:54:00:00:00:01", "id:0004010200000102", "id:0000000000"]
+        );
         let [first, second, third] = found.leases6.as_slice() else {
             panic!("{found:?}");
         };
         assert_eq!((first.iaid, &*first.subnet), (7, "default/lab"));
-        assert_eq!((first.since.secs(), first.expires.secs()), (1_800_000_000, 1_800_004_000));
+        assert_eq!(
+            (first.since.secs(), first.expires.secs()),
+            (1_800_000_000, 1_800_004_000)
+        );
         assert_eq!(second.mac.unwrap().to_string(), "52:54:00:00:00:02");
         assert_eq!(third.state, LeaseState::Declined);
     }
@@ -114,7 +123,15 @@ mod tests {
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let found = import(&lines);
         let problems: Vec<_> = found.problems.iter().map(|p| (p.line, p.field)).collect();
-        let want = ["address", "address", "duid", "duid", "lease_type", "iaid", "state"];
+        let want = [
+            "address",
+            "address",
+            "duid",
+            "duid",
+            "lease_type",
+            "iaid",
+            "state",
+        ];
         assert_eq!(problems, (2..).zip(want).collect::<Vec<_>>());
         assert_eq!(found.leases6.len(), 1);
     }

@@ -39,11 +39,10 @@ pub use self::records::{Counts, FORGET_SECS, Records};
 pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 pub use self::store::{Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotTaken, QUEUE};
 pub use self::table::LeaseTable;
-pub use self::transfer::{
-    AnyLease, Format, Imported, LineProblem, Networks, export, import_jsonl,
-};
+pub use self::transfer::{AnyLease, Format, Imported, LineProblem, Networks, export, import_jsonl};
 pub use self::usage::{Usage, Usages, Usages6};
 pub use self::v6::{
     AllocateRequest6, Answer6, Change6, Home6, Intent6, Lease6, LeaseTable6, MAX_DUID, MAX_LEASES,
     MAX_OFFERS, NoBinding, adopt6, allocate6, association_key, association_of, counts6, lender6,
+    release_gone6,
 };

@@ -273,7 +273,9 @@ mod tests {
         assert_eq!(export(&found.leases[0]).unwrap(), ONE);
         assert_eq!(found.leases[0].state, LeaseState::Bound);
         assert_eq!(export(&found.leases6[0]).unwrap(), SIX);
-        let lines: Vec<AnyLease> = [ONE, SIX].map(|it| serde_json::from_str(it).unwrap()).into();
+        let lines: Vec<AnyLease> = [ONE, SIX]
+            .map(|it| serde_json::from_str(it).unwrap())
+            .into();
         let [AnyLease::V4(_), AnyLease::V6(_)] = lines.as_slice() else {
             panic!("{lines:?}");
         };
@@ -292,7 +294,10 @@ mod tests {
         let found = import_jsonl(&text, &none());
         assert_eq!((found.leases.len(), found.leases6.len()), (0, 1));
         let lines: Vec<_> = found.problems.iter().map(|p| (p.line, p.field)).collect();
-        assert_eq!(lines, [(1, "address"), (2, "duid"), (3, "iaid"), (4, "line")]);
+        assert_eq!(
+            lines,
+            [(1, "address"), (2, "duid"), (3, "iaid"), (4, "line")]
+        );
     }
 
     #[test]

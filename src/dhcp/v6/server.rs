@@ -22,11 +22,12 @@ use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
 use crate::dhcp::limits::Rates;
 use crate::dhcp::replica::Import;
+use crate::dhcp::upkeep::is_gone;
 use crate::discover::SightingSender;
 use crate::events::EventSender;
 use crate::lease::{
     Change6, Committer, Home6, Lease6, LeaseIndex, LeaseState, LeaseTable6, StoreError, Usages6,
-    adopt6, counts6,
+    adopt6, counts6, release_gone6,
 };
 use crate::snapshot::{Reader, Snapshot};
 use crate::timeline::{BootEvent, Fact, Introductions, NextStep, RecentLoaders};
@@ -62,6 +63,9 @@ pub struct Engine {
     pub replica: Replica,
     /// The snapshot that was looked at last.
     pub generation: u64,
+    /// The last one with all manifests in it: machines that were there and are
+    /// no more are gone.
+    pub whole: Option<Arc<Snapshot>>,
 }
 
 /// What the engine works with; cheap to clone.
@@ -208,15 +212,39 @@ impl Engine {
     /// Ends what is over, and counts.
     fn sweep(&mut self) {
         let now = clock::now();
-        let changes = self.table.expire(now, SWEEP_LIMIT);
+        let mut changes = self.table.expire(now, SWEEP_LIMIT);
+        let snapshot = self.tools.snapshots.current();
+        if let Some(snapshot) = &snapshot
+            && self.generation != snapshot.generation
+        {
+            self.generation = snapshot.generation;
+            // Those of Subnets that are gone are not shown for ever.
+            self.tools.story.metrics.forget_networks();
+            changes.extend(self.release_gone(now, snapshot));
+        }
         self.put(&changes);
         let durable = durable(&changes);
         if !durable.is_empty() {
             self.tools.commit(durable, None);
         }
-        if let Some(snapshot) = self.tools.snapshots.current() {
+        if let Some(snapshot) = snapshot {
             self.count(&snapshot);
         }
+    }
+
+    /// Ends leases of machines whose object is gone, where the Subnet serves no
+    /// machine without one. While manifests cannot be read none counts as gone.
+    fn release_gone(&mut self, now: Millis, snapshot: &Arc<Snapshot>) -> Vec<Change6> {
+        if snapshot.incomplete {
+            return Vec::new();
+        }
+        let Some(before) = self.whole.replace(Arc::clone(snapshot)) else {
+            return Vec::new();
+        };
+        let told = &self.tools.told;
+        release_gone6(now, &self.table, |lease| {
+            is_gone((&before, snapshot), told, lease)
+        })
     }
 
     /// Takes leases over that were mirrored, where nothing is known of them here.
@@ -249,13 +277,8 @@ impl Engine {
         }
     }
 
-    fn count(&mut self, snapshot: &Snapshot) {
+    fn count(&self, snapshot: &Snapshot) {
         let metrics = &self.tools.story.metrics;
-        if self.generation != snapshot.generation {
-            self.generation = snapshot.generation;
-            // Those of Subnets that are gone are not shown for ever.
-            metrics.forget_networks();
-        }
         let (mut usages, authority) = (BTreeMap::new(), self.replica.authority());
         for subnet in &snapshot.subnets {
             let Some(network) = &subnet.spec.ipv6 else {

@@ -35,11 +35,13 @@ pub fn adopt6(
     let mut room: BTreeMap<&str, usize> = BTreeMap::new();
     for lease in mirrored {
         let mut homes = homes.iter();
-        let home = homes.find(|home| {
-            *home.subnet == *lease.subnet && home.cidr.is_host(lease.address)
-        });
+        let home =
+            homes.find(|home| *home.subnet == *lease.subnet && home.cidr.is_host(lease.address));
         let Some(home) = home else { continue };
-        if table.get(lease.address).is_some_and(|known| known.state() != LeaseState::Offered) {
+        if table
+            .get(lease.address)
+            .is_some_and(|known| known.state() != LeaseState::Offered)
+        {
             continue;
         }
         let left = room
@@ -59,6 +61,25 @@ pub fn adopt6(
         adopted.insert(lease.address, lease);
     }
     adopted.into_values().map(Change::put).collect()
+}
+
+/// The changes that end the leases of machines that are `gone`.
+pub fn release_gone6(
+    now: Millis,
+    table: &LeaseTable6,
+    gone: impl Fn(&Lease6) -> bool,
+) -> Vec<Change6> {
+    let lent = |lease: &&Lease6| lease.state_at(now) == LeaseState::Bound;
+    let ended = table.iter().filter(lent).filter(|lease| gone(lease));
+    ended
+        .map(|lease| {
+            Change::put(Lease6 {
+                state: LeaseState::Released,
+                expires: now,
+                ..lease.clone()
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -106,11 +127,17 @@ mod tests {
         ];
         let changes = adopt6(NOW, &table, mirrored, &homes);
         let taken: Vec<_> = changes.iter().map(Change::address).collect();
-        assert_eq!(taken, [2, 3].map(|last| lease("", last, LeaseState::Bound).address));
+        assert_eq!(
+            taken,
+            [2, 3].map(|last| lease("", last, LeaseState::Bound).address)
+        );
         let Change::Put(first) = &changes[0] else {
             panic!("{changes:?}");
         };
-        assert_eq!((first.since.secs(), first.expires), (5, NOW.plus_secs(3600)));
+        assert_eq!(
+            (first.since.secs(), first.expires),
+            (5, NOW.plus_secs(3600))
+        );
         assert_eq!(first.state, LeaseState::Bound);
     }
 }

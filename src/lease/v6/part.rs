@@ -106,10 +106,14 @@ mod tests {
     #[test]
     fn every_address_of_a_part_has_one_lender() {
         let pools = [pool(0x100, 0x109), pool(0x200, 0x202)];
-        let lenders: Vec<_> = (0x100..=0x10a).map(|it| lender6(&pools, at(it), 3)).collect();
+        let lenders: Vec<_> = (0x100..=0x10a)
+            .map(|it| lender6(&pools, at(it), 3))
+            .collect();
         let of = |text: &str| -> Vec<Option<u8>> {
             let digits = text.chars().map(|it| it.to_digit(10));
-            digits.map(|it| it.map(|it| u8::try_from(it).unwrap())).collect()
+            digits
+                .map(|it| it.map(|it| u8::try_from(it).unwrap()))
+                .collect()
         };
         // The last one is the rest of the division, and one is outside.
         assert_eq!(lenders, of("000111222--"));

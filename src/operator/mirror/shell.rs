@@ -242,8 +242,7 @@ impl<L: Mirrored> Mirror<L> {
             };
             let next = page.metadata.continue_.filter(|next| !next.is_empty());
             let own = self.setup.own.as_ref();
-            let is_own =
-                |object: &&DhcpLease| own.is_none_or(|own| (own.is_own)(object, snapshot));
+            let is_own = |object: &&DhcpLease| own.is_none_or(|own| (own.is_own)(object, snapshot));
             let objects: Vec<&DhcpLease> = page.items.iter().filter(is_own).collect();
             for object in &objects {
                 self.plan.listed(object);

@@ -122,7 +122,7 @@ impl Columns {
         let columns: BTreeMap<String, usize> = names.zip(0..).collect();
         match needed.iter().find(|name| !columns.contains_key(**name)) {
             Some(missing) => Err((
-                missing,
+                *missing,
                 "no such column: is this a lease file of Kea's memfile backend?".to_owned(),
             )),
             None => Ok(Self(columns)),

@@ -75,6 +75,7 @@ pub fn counts6(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Dns6, Lifetimes};
     use crate::boot::MacAddress;
     use crate::clock::Millis;
     use crate::lease::{Lease6, LeaseKey, Shares};
@@ -126,8 +127,8 @@ mod tests {
         let network = |pools: &[Pool6]| Ipv6Network {
             cidr: "2001:db8::/64".parse().unwrap(),
             pools: pools.to_vec(),
-            lifetimes: Default::default(),
-            dns: Default::default(),
+            lifetimes: Lifetimes::default(),
+            dns: Dns6::default(),
             relays: Vec::new(),
             server: None,
             preference: 0,
@@ -169,6 +170,6 @@ mod tests {
             end: Ipv6Addr::from(u128::MAX),
         };
         let most = counts6(&table, "x/y", &network(&[all]), &taken, Authority::Sole);
-        assert_eq!(most.total as usize, MAX_LEASES);
+        assert_eq!(usize::try_from(most.total).unwrap(), MAX_LEASES);
     }
 }

@@ -75,7 +75,8 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     .filter(|_| entry.is_some());
     let six = match input.listener {
         Listening::Six(link) => Some(link),
-        _ => input.link6,
+        Listening::On(_) => input.link6,
+        Listening::Relayed | Listening::Down(_) | Listening::Starting => None,
     }
     .filter(|_| entry.is_some());
     let ipv6 = entry.filter(|entry| entry.spec.ipv6.is_some());

@@ -109,7 +109,7 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
         addresses,
         interface: link
             .map(|link| &link.name)
-            .or(six.map(|link| &link.name))
+            .or_else(|| six.map(|link| &link.name))
             .cloned(),
         server: link.map(|link| link.address),
         ipv6,

@@ -12,4 +12,4 @@ mod shell;
 
 pub use self::object::{Mirrored, Shown, Uid, is_own6, lease_of, name_of, object_of, replica_of};
 pub use self::plan::{Plan, Write};
-pub use self::shell::{Leads, Mirror, MirrorMetrics, Own, Setup, UidOf};
+pub use self::shell::{Leads, Mirror, MirrorMetrics, Own, Setup, Table, UidOf};

@@ -13,6 +13,7 @@ use crate::artifact::keep::ScrubAsk;
 use crate::clock;
 use crate::dhcp::listener::listener_name;
 use crate::dhcp::server::Ask;
+use crate::dhcp::v6::listener::listener_name as listener6_name;
 use crate::dhcp::v6::server::Ask6;
 use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
 use crate::lease;
@@ -205,5 +206,11 @@ fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), S
         .iter()
         .filter_map(|it| it.listener.as_ref());
     let missing = listeners.find(|key| !services.contains_key(&listener_name(key)));
+    let mut heard6 = snapshot.subnets.iter().filter(|it| it.hears_v6);
+    let missing6 = || {
+        let missing = heard6.find(|it| !services.contains_key(&listener6_name(&it.key)));
+        missing.map(|it| &it.key)
+    };
+    let missing = missing.or_else(missing6);
     missing.map_or(Ok(()), |key| Err(format!("{key} is not served yet")))
 }

@@ -225,8 +225,10 @@ async fn ask<L>(engine: &mpsc::Sender<oneshot::Sender<Vec<L>>>) -> Option<Vec<L>
 /// Why DHCP is not served on `subnet`, where it is not.
 fn trouble(services: &BTreeMap<String, State>, subnet: &SubnetEntry) -> Option<String> {
     let [_, _, v6] = listener_names(&subnet.key);
-    if let Some(State::Down(cause)) = services.get(&v6) {
-        return Some(cause.clone());
+    match services.get(&v6) {
+        Some(State::Down(cause)) => return Some(cause.clone()),
+        None if subnet.hears_v6 => return Some("it is not served yet".to_owned()),
+        Some(State::Up) | None => {}
     }
     // Relayed requests come by any listener.
     let [dhcp, boot, _] = listener_names(subnet.listener.as_deref()?);

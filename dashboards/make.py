@@ -245,6 +245,8 @@ def wire():
             ("sum by (outcome) (rate(reveille_dhcp6_requests_total{S}[W]))", "{{outcome}}"))
     d.lines("IPv6 addresses", "Leases by state.", "short",
             ("sum by (subnet, state) (reveille_dhcp6_addresses{S})", "{{subnet}} {{state}}"))
+    d.lines("IPv6 pools", "The part of a Subnet's IPv6 pools that is taken.", "percentunit",
+            ("(sum by (subnet) (reveille_dhcp6_pool_used_addresses{S}) + sum by (subnet) (reveille_dhcp6_pool_declined_addresses{S})) / (sum by (subnet) (reveille_dhcp6_pool_addresses{S}) > 0)", "{{subnet}}"), max=1)
     d.lines("Answer time", "From a request's arrival to the moment its reply left: nine of ten are faster.", "s",
             (quantile(0.9, "type", "reveille_dhcp_answer_seconds"), "{{type}}"))
     d.lines("Not booted", "Answers without a boot file, by reason, and replies that could not be sent.", "cps",

@@ -43,10 +43,12 @@ use crate::events;
 use crate::files::Roots;
 use crate::governor::{Governor, GovernorMetrics};
 use crate::http::{AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, shared_boot_key};
-use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, LeaseTable6, Usages};
+use crate::lease::{
+    self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, LeaseTable6, Usages, Usages6,
+};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::memory;
-use crate::net::{Links, Table, bind_error, try_bind};
+use crate::net::{Links, Links6, Table, bind_error, try_bind};
 use crate::operator::Cluster;
 use crate::packets::Ring;
 use crate::press::Spent;
@@ -128,7 +130,9 @@ struct Parts {
     boots: Boots,
     governor: Governor,
     usages: Usages,
+    usages6: Usages6,
     links: Links,
+    links6: Links6,
     heard: Heard,
     lookouts: Lookouts,
     shelf: Shelf,
@@ -196,7 +200,9 @@ impl App {
             events: sender,
             boots: Boots::default(),
             usages: Usages::default(),
+            usages6: Usages6::default(),
             links: Links::default(),
+            links6: Links6::default(),
             heard: Heard::default(),
             lookouts: Lookouts::default(),
             shelf,
@@ -212,6 +218,7 @@ impl App {
         parts.told = Introductions::with_key(token_key(&parts.config)?);
         let answer_files = artifacts::answer_files(&parts.config, &manifests);
         let (ask, asks) = mpsc::channel(1);
+        let (ask6, asks6) = mpsc::channel(1);
         let metrics = DiscoveryMetrics::register(&parts.registry)?;
         let (sightings, heard) = discover::queue(metrics.clone());
         let problems = Problems::default();
@@ -221,9 +228,14 @@ impl App {
             problems: problems.clone(),
             ears: Ears { heard, metrics },
             table: ask.clone(),
+            table6: ask6.clone(),
             fresh,
         };
-        let Started { approve, replica } = source::start(&parts, &supervisor, manifests, sources)?;
+        let Started {
+            approve,
+            replica,
+            replica6,
+        } = source::start(&parts, &supervisor, manifests, sources)?;
 
         let (web, secure) = bind_webs(&parts, &supervisor, &answer_files)?;
         let (https, secure) = secure.unzip();
@@ -252,6 +264,7 @@ impl App {
             problems,
             approve,
             ask,
+            ask6,
             scrub,
             failing: Arc::clone(&failing),
         };
@@ -269,14 +282,17 @@ impl App {
         let (queue6, requests6) = mpsc::channel(v6::server::QUEUE);
         let engine6 = v6::server::Engine {
             queue: requests6,
+            asks: asks6,
             table: open_leases6(&store, &parts.leases),
             tools: v6::server::Tools {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
                 index: parts.leases.clone(),
+                usages: parts.usages6.clone(),
                 recent: recent.clone(),
                 told: parts.told.clone(),
                 events: parts.events.clone(),
+                sightings: sightings.clone(),
                 story: v6::server::Story {
                     metrics: story.metrics.clone(),
                     seldom: story.seldom.clone(),
@@ -284,8 +300,9 @@ impl App {
             },
             rates: Rates::default(),
             duid: server_duid(&parts.config)?,
-            standing: replica.ask(),
+            replica: replica6,
             generation: 0,
+            whole: None,
         };
         let engine = Engine {
             queue: requests,
@@ -314,7 +331,7 @@ impl App {
             &supervisor,
             (engine, queue),
             (engine6, queue6, doors6),
-            parts.links,
+            (parts.links, parts.links6),
         )
         .context("no thread for DHCP")?;
         Ok(Self {

@@ -34,7 +34,7 @@ fn accepts_the_valid_ones() {
     assert!(good, "{text}");
     assert_eq!(
         text,
-        "40 objects in 11 files: 10 Subnets, 22 BootProfiles, 5 Machines, 3 Artifacts; no mistakes\n"
+        "43 objects in 12 files: 13 Subnets, 22 BootProfiles, 5 Machines, 3 Artifacts; no mistakes\n"
     );
     assert_eq!(check(&["tests/manifests/valid"], Output::Json).1, "[]\n");
 }

@@ -189,7 +189,7 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
         .subnet(decision.subnet.as_deref().unwrap())
         .unwrap();
     prop_assert!(
-        subnet.spec.cidr.is_host(given),
+        subnet.spec.is_host(given),
         "{} is no host of {}",
         given,
         subnet.key

@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV6};
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -13,11 +13,12 @@ use reveille::boot::MacAddress;
 use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, decide};
 use reveille::dhcp::request::Request;
+use reveille::dhcp::v6;
 use reveille::discover::{
     Discovery, Dropped, Facts, Found, Limits, MAX_CANDIDATES, MAX_OF_SUBNET, Overlooked, Seen,
     Sighting, Standing, Who,
 };
-use reveille::lease::LeaseTable;
+use reveille::lease::{LeaseTable, LeaseTable6};
 use reveille::snapshot::{Settings, Snapshot, compile};
 use reveille::standalone::read_text;
 
@@ -286,7 +287,8 @@ fn flood(seed: u64, repeats: u64, number: u64) {
 /// Two Subnets of which one discovers, a machine that waits, one that does not.
 const WORLD: &str = r#"
 {apiVersion: reveille.dev/v1alpha1, kind: Subnet, metadata: {name: lab}, spec: {mode: Server, cidr: 192.0.2.0/24, interface: eth0,
-  pools: [{start: 192.0.2.20, end: 192.0.2.30}], unknownMachines: Discover}}
+  pools: [{start: 192.0.2.20, end: 192.0.2.30}], unknownMachines: Discover,
+  ipv6: {cidr: "2001:db8:33::/64", pools: [{start: "2001:db8:33::100", end: "2001:db8:33::1ff"}]}}}
 ---
 {apiVersion: reveille.dev/v1alpha1, kind: Subnet, metadata: {name: shut}, spec: {mode: Server, cidr: 10.1.0.0/24, interface: eth1, unknownMachines: Ignore}}
 ---
@@ -344,6 +346,75 @@ fn sighted(
     };
     let decision = decide(snapshot, &LeaseTable::new(), arrival, &request);
     Sighting::of(START, snapshot, &request, &decision)
+}
+
+/// What becomes of a DHCPv6 packet of `kind` with these options, sent from `from`.
+fn sighted6(
+    snapshot: &Snapshot,
+    from: &str,
+    kind: u8,
+    options: &[(u16, &[u8])],
+) -> Option<Result<Sighting, Overlooked>> {
+    let mut packet = vec![kind, 1, 2, 3];
+    for (code, data) in options {
+        packet.extend(code.to_be_bytes());
+        packet.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        packet.extend(*data);
+    }
+    let from = from.parse().unwrap();
+    let request = v6::request::Request::parse(&packet, from).unwrap();
+    let arrival = v6::decide::Arrival {
+        now: START,
+        subnet: "default/lab",
+        server: "2001:db8:33::1".parse().unwrap(),
+        duid: &[0, 4, 1],
+        from: SocketAddrV6::new(from, 546, 0, 0),
+        unicast: false,
+        loader_sent: &|_| false,
+        told: &(),
+        authority: reveille::lease::Authority::default(),
+    };
+    let decision = v6::decide::decide(snapshot, &LeaseTable6::new(), arrival, &request);
+    Sighting::of6(START, snapshot, &request, &decision)
+}
+
+#[test]
+fn firmware_that_asks_over_ipv6_alone_is_sighted() {
+    let snapshot = world();
+    let stranger = MacAddress::new([0x52, 0x54, 0, 0, 0, 9]);
+    let duid: Vec<u8> = [0, 4].into_iter().chain(1..17).collect();
+    let class = [&[0, 0, 1, 87, 0, 9][..], b"PXEClient"].concat();
+    let (own, drawn) = ("fe80::5054:ff:fe00:9", "fe80::1:2:3:4");
+    let association: &[u8] = &[0; 12];
+    let pxe = |kind, from, duid: &[u8]| {
+        let mut options = vec![(1, duid), (16, class.as_slice()), (61, &[0, 7])];
+        if kind != 11 {
+            options.push((3, association));
+        }
+        sighted6(&snapshot, from, kind, &options)
+    };
+    let seen = pxe(1, own, &duid).unwrap().unwrap();
+    assert_eq!((seen.who.mac, seen.subnet.as_str()), (stranger, "lab"));
+    let facts = serde_json::to_value(seen.facts).unwrap();
+    let expected = serde_json::json!({
+        "firmware": "x64 UEFI", "vendorClass": "PXEClient",
+        "uuid": "04030201-0605-0807-090a-0b0c0d0e0f10",
+    });
+    assert_eq!(facts, expected);
+    // Settings alone are asked for with an address from elsewhere; the DUID says who.
+    let by_duid = [&[0, 3, 0, 1][..], &stranger.bytes()].concat();
+    assert_eq!(pxe(11, drawn, &by_duid).unwrap().unwrap().who.mac, stranger);
+    // It says no more than a UUID, by which no Machine is made.
+    assert_eq!(pxe(1, drawn, &duid), Some(Err(Overlooked::NoMac)));
+    // A phone, iPXE, and one that has an object.
+    let plain = [(1, by_duid.as_slice()), (3, association)];
+    let plain = sighted6(&snapshot, own, 1, &plain);
+    assert_eq!(plain, Some(Err(Overlooked::PlainClient)));
+    let ipxe = [(1, by_duid.as_slice()), (3, association), (15, b"iPXE")];
+    let seen = sighted6(&snapshot, own, 1, &ipxe).unwrap().unwrap();
+    let facts = serde_json::to_value(seen.facts).unwrap();
+    assert_eq!(facts, serde_json::json!({"userClass": "iPXE"}));
+    assert_eq!(pxe(1, "fe80::5054:ff:fe00:1", &duid), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `DhcpLease`: the mirror of a lease, written by Reveille.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
@@ -31,6 +31,12 @@ use crate::boot::MacAddress;
     printcolumn(name = "Subnet", type_ = "string", json_path = ".spec.subnet"),
     printcolumn(name = "Bound", type_ = "date", json_path = ".spec.bound"),
     printcolumn(
+        name = "Address",
+        type_ = "string",
+        json_path = ".spec.address",
+        priority = 1
+    ),
+    printcolumn(
         name = "Client-ID",
         type_ = "string",
         json_path = ".spec.clientId",
@@ -39,14 +45,16 @@ use crate::boot::MacAddress;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DhcpLeaseSpec {
-    /// The address that is lent; the object has its name. It never changes.
-    pub address: Ipv4Addr,
+    /// The address that is lent; the object has its name, one of IPv6 with
+    /// hyphens for colons. It never changes.
+    pub address: IpAddr,
     /// The Subnet whose pool it is from, by name.
     pub subnet: String,
     /// The MAC address that it is lent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,
-    /// The client identifier (option 61) in hexadecimal, where that is the key.
+    /// The client identifier (option 61) in hexadecimal, where that is the key;
+    /// of an IPv6 lease its DUID and IAID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// The Machine that it is lent to, by name.

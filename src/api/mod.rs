@@ -56,8 +56,8 @@ pub use self::profile::{
 pub use self::rules::Syntax;
 pub use self::scalar::{Cidr, Cidr6, Lifetime, ScalarError};
 pub use self::status::{
-    AddressCounts, BootProfileStatus, BootStatus, ForeignServer, MAX_STATUS_BOOTS, MachineFacts,
-    MachineStatus, Phase, StageStatus, SubnetStatus,
+    AddressCounts, BootProfileStatus, BootStatus, ForeignServer, Ipv6Status, MAX_STATUS_BOOTS,
+    MachineFacts, MachineStatus, Phase, StageStatus, SubnetStatus,
 };
 pub use self::subnet::{
     Auto, Dns, ForeignDhcp, Hostnames, Lifetimes, Mode, Pool, Subnet, SubnetSpec, UnknownMachines,
@@ -77,6 +77,9 @@ pub const MAC_LABEL: &str = "reveille.dev/mac";
 pub const SUBNET_LABEL: &str = "reveille.dev/subnet";
 /// The label of what belongs to a Machine: its name.
 pub const MACHINE_LABEL: &str = "reveille.dev/machine";
+
+/// The label of an IPv6 lease's object: the number of the replica that lent it.
+pub const REPLICA_LABEL: &str = "reveille.dev/replica";
 
 /// The custom resource definition of `kind`, as `reveille crds` prints it and
 /// as the manifest reader checks against.

@@ -3,7 +3,7 @@
 //! Every field may be missing: an object that was never looked at has none,
 //! and an older version wrote fewer.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -34,6 +34,9 @@ pub struct SubnetStatus {
     /// Our address there: the server identifier (option 54).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Ipv4Addr>,
+    /// How its IPv6 network is, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Status>,
     /// What Reveille is here at this moment: `server`, `proxy`, `looking` (for
     /// another DHCP server), `refused` (because there is one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +45,20 @@ pub struct SubnetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]
     pub foreign_servers: Vec<ForeignServer>,
+}
+
+/// What is known of a Subnet's IPv6 network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ipv6Status {
+    /// How many addresses its pools have, and how many are lent. Of several
+    /// replicas each lends from a part of its own; these are the leader's. Of
+    /// large pools it counts as many as a replica keeps leases of, 65536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<AddressCounts>,
+    /// Our address there, which URLs name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Ipv6Addr>,
 }
 
 /// The addresses of a Subnet's pools.

@@ -45,6 +45,18 @@ use super::{
         priority = 1
     ),
     printcolumn(
+        name = "IPv6",
+        type_ = "string",
+        json_path = ".spec.ipv6.cidr",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Used6",
+        type_ = "integer",
+        json_path = ".status.ipv6.addresses.used",
+        priority = 1
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
@@ -64,8 +76,11 @@ pub struct SubnetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto: Option<Auto>,
 
-    /// The IPv4 network, such as `10.33.0.0/16`.
-    pub cidr: Cidr,
+    /// The IPv4 network, such as `10.33.0.0/16`. Where there is an `ipv6`, it may
+    /// be left out: nothing is served over IPv4 then, and what is about IPv4 here
+    /// is left out as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<Cidr>,
 
     /// The IPv6 network of the same link. With it DHCPv6 is served here (UDP
     /// 547), whatever `mode` says of DHCPv4; without it no IPv6 port is open.
@@ -235,6 +250,18 @@ pub enum ForeignDhcp {
 }
 
 impl SubnetSpec {
+    /// Whether `address` lies in its IPv4 network.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.cidr.is_some_and(|cidr| cidr.contains(address))
+    }
+
+    /// Whether a host can have `address` in its IPv4 network.
+    #[must_use]
+    pub fn is_host(&self, address: Ipv4Addr) -> bool {
+        self.cidr.is_some_and(|cidr| cidr.is_host(address))
+    }
+
     /// What `mode: Auto` does here.
     #[must_use]
     pub const fn auto_or_default(&self) -> Auto {

@@ -13,6 +13,8 @@ use crate::artifact::keep::ScrubAsk;
 use crate::clock;
 use crate::dhcp::listener::listener_name;
 use crate::dhcp::server::Ask;
+use crate::dhcp::v6::listener::listener_name as listener6_name;
+use crate::dhcp::v6::server::Ask6;
 use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
 use crate::lease;
 use crate::net::{Table, bind_error};
@@ -46,6 +48,8 @@ pub(super) struct AdminSources {
     pub(super) approve: Approve,
     /// Who knows the leases.
     pub(super) ask: mpsc::Sender<Ask>,
+    /// The same of IPv6.
+    pub(super) ask6: mpsc::Sender<Ask6>,
     /// Whether leases cannot be written.
     pub(super) failing: Arc<AtomicBool>,
     /// Who reads every artifact.
@@ -98,6 +102,7 @@ fn admin_config(
         problems,
         approve,
         ask,
+        ask6,
         failing,
         scrub,
         source,
@@ -118,6 +123,8 @@ fn admin_config(
         boots: timeline.boots.clone(),
         counts: timeline.metrics,
         leases: ask.clone(),
+        leases6: ask6.clone(),
+        usages6: parts.usages6.clone(),
         roots: Arc::clone(&parts.roots),
         problems,
         artifacts: parts.artifacts.clone(),
@@ -134,7 +141,7 @@ fn admin_config(
         limits: Limits::default(),
         ready: is_ready,
         boots: Arc::new(move || boots.to_json()),
-        leases: Arc::new(move || Box::pin(lease_lines(ask.clone()))),
+        leases: Arc::new(move || Box::pin(lease_lines(ask.clone(), ask6.clone()))),
         show: Arc::new(move |table| Box::pin(board.clone().show(table))),
         snapshots: parts.snapshots.clone(),
         chronicle: timeline.chronicle,
@@ -159,17 +166,28 @@ async fn scrubbed(keeper: mpsc::Sender<ScrubAsk>) -> Result<String, String> {
     Ok(lines)
 }
 
-/// Every lease, a line of JSON each.
-async fn lease_lines(engine: mpsc::Sender<Ask>) -> Result<String, String> {
-    let gone = || "the DHCP service is restarting; ask again".to_owned();
-    let (answer, leases) = oneshot::channel();
-    engine.send(answer).await.map_err(|_| gone())?;
+/// Every lease, a line of JSON each: those of IPv4, then those of IPv6.
+async fn lease_lines(
+    engine: mpsc::Sender<Ask>,
+    engine6: mpsc::Sender<Ask6>,
+) -> Result<String, String> {
     let mut lines = String::new();
-    for lease in leases.await.map_err(|_| gone())? {
-        lines.push_str(&lease::export(&lease).map_err(|error| error.to_string())?);
+    for lease in all_leases(engine).await? {
+        lines.push_str(&lease::export(&*lease).map_err(|error| error.to_string())?);
+        lines.push('\n');
+    }
+    for lease in all_leases(engine6).await? {
+        lines.push_str(&lease::export(&*lease).map_err(|error| error.to_string())?);
         lines.push('\n');
     }
     Ok(lines)
+}
+
+async fn all_leases<L>(engine: mpsc::Sender<oneshot::Sender<Vec<L>>>) -> Result<Vec<L>, String> {
+    let gone = || "the DHCP service is restarting; ask again".to_owned();
+    let (answer, leases) = oneshot::channel();
+    engine.send(answer).await.map_err(|_| gone())?;
+    leases.await.map_err(|_| gone())
 }
 
 /// Ready is: a snapshot, and no service down for want of something.
@@ -188,5 +206,11 @@ fn ready(snapshots: &Reader, services: &BTreeMap<String, State>) -> Result<(), S
         .iter()
         .filter_map(|it| it.listener.as_ref());
     let missing = listeners.find(|key| !services.contains_key(&listener_name(key)));
+    let mut heard6 = snapshot.subnets.iter().filter(|it| it.hears_v6);
+    let missing6 = || {
+        let missing = heard6.find(|it| !services.contains_key(&listener6_name(&it.key)));
+        missing.map(|it| &it.key)
+    };
+    let missing = missing.or_else(missing6);
     missing.map_or(Ok(()), |key| Err(format!("{key} is not served yet")))
 }

@@ -13,6 +13,8 @@ use crate::clock;
 use crate::dhcp::listener::listener_names;
 use crate::dhcp::replica::Replica;
 use crate::dhcp::server::Ask;
+use crate::dhcp::v6::replica::Replica as Replica6;
+use crate::dhcp::v6::server::Ask6;
 use crate::http::Approve;
 use crate::operator::{self, Cluster, Leads, World};
 use crate::press::{Doors, Press, SnapshotMetrics};
@@ -31,6 +33,8 @@ pub(super) struct Sources {
     pub(super) ears: Ears,
     /// Asks the engine for its leases.
     pub(super) table: mpsc::Sender<Ask>,
+    /// The same of IPv6.
+    pub(super) table6: mpsc::Sender<Ask6>,
     /// Whether the lease table was not there at the start.
     pub(super) fresh: bool,
 }
@@ -41,6 +45,8 @@ pub(super) struct Started {
     pub(super) approve: Approve,
     /// What this replica may give of the pools.
     pub(super) replica: Replica,
+    /// The same of IPv6.
+    pub(super) replica6: Replica6,
 }
 
 /// Reads the manifests, publishes what they say, and goes on watching them.
@@ -72,9 +78,11 @@ fn folder(
     supervisor.service("manifests", move |token| {
         standalone::Source::run(Arc::clone(&source), token)
     });
+    let replica = Replica::sole(None);
     Ok(Started {
         approve,
-        replica: Replica::sole(None),
+        replica6: Replica6::unmirrored(replica.ask()),
+        replica,
     })
 }
 
@@ -94,6 +102,7 @@ fn cluster(
         supervisor,
         snapshots: parts.snapshots.clone(),
         table: sources.table,
+        table6: sources.table6,
         state: &parts.config.state,
         fresh: sources.fresh,
         siblings: (parts.links.clone(), parts.heard.clone()),
@@ -110,7 +119,9 @@ fn cluster(
         boots: parts.boots.clone(),
         leases: parts.leases.clone(),
         usages: parts.usages.clone(),
+        usages6: parts.usages6.clone(),
         links: parts.links.clone(),
+        links6: parts.links6.clone(),
         heard: parts.heard.clone(),
         supervisor: supervisor.clone(),
         listeners: listener_names,
@@ -126,6 +137,7 @@ fn cluster(
     Ok(Started {
         approve,
         replica: tied.replica,
+        replica6: tied.replica6,
     })
 }
 

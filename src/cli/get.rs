@@ -15,7 +15,7 @@ use super::table::{self, or_dash, printable};
 use crate::artifact::progress::human;
 use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
-use crate::lease::Lease;
+use crate::lease::AnyLease;
 use crate::status::{ArtifactRow, MachineRow, ProfileRow, SubnetRow, age, span};
 
 /// Show what the running service knows: its objects, boots and leases.
@@ -196,7 +196,7 @@ impl Kind {
             Self::Boots => boots(&rows::<BootRow>(items)?, wide, now),
             Self::Leases => {
                 let head = super::leases::HEAD.to_vec();
-                let leases = rows::<Lease>(items)?;
+                let leases = rows::<AnyLease>(items)?;
                 (head, leases.iter().map(|it| lease_row(it, now)).collect())
             }
         })
@@ -248,7 +248,9 @@ fn machines(rows: &[MachineRow], wide: bool, now: Millis) -> Cells {
 
 fn subnets(rows: &[SubnetRow], wide: bool) -> Cells {
     let mut head = vec!["NAME", "MODE", "CIDR", "INTERFACE", "FREE", "USED", "READY"];
-    head.extend(wide.then_some("REASON"));
+    if wide {
+        head.extend(["IPV6", "FREE6", "USED6", "REASON"]);
+    }
     let several = several(rows.iter().map(|row| &row.namespace));
     let cells = rows.iter().map(|row| {
         let mut cells = vec![
@@ -258,13 +260,19 @@ fn subnets(rows: &[SubnetRow], wide: bool) -> Cells {
                 Some(acting) if row.mode == "Auto" => format!("Auto: {acting}"),
                 Some(_) | None => row.mode.clone(),
             },
-            row.cidr.clone(),
+            // The one there is.
+            or_dash(row.cidr.as_ref().or(row.cidr6.as_ref())),
             printable(&row.interface),
             or_dash(row.free),
             or_dash(row.used),
             truth(row.ready),
         ];
-        cells.extend(wide.then(|| or_dash(row.reason.as_ref())));
+        if wide {
+            cells.push(or_dash(row.cidr6.as_ref()));
+            cells.push(or_dash(row.free6));
+            cells.push(or_dash(row.used6));
+            cells.push(or_dash(row.reason.as_ref()));
+        }
         cells
     });
     (head, cells.collect())

@@ -1,6 +1,7 @@
 //! `reveille leases`: shows, exports and imports what the lease database holds.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,15 +11,15 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::table::{self, NONE, printable};
-use crate::api::Cidr;
 use crate::clock::{self, Millis};
 use crate::lease::{
-    self, Change, Format, Imported, Lease, LeaseMetrics, LeaseStore, Record as _, StoreError,
+    self, AnyLease, Change, Format, Imported, Lease, Lease6, LeaseMetrics, LeaseStore, LeaseTable,
+    LeaseTable6, Networks, Record, StoreError,
 };
 use crate::telemetry::Meter;
 
-/// Reads the Subnets (`namespace/name` and network) from a folder of manifests.
-pub type ReadSubnets<'a> = &'a dyn Fn(&Path) -> anyhow::Result<Vec<(String, Cidr)>>;
+/// Reads the networks of the Subnets from a folder of manifests.
+pub type ReadSubnets<'a> = &'a dyn Fn(&Path) -> anyhow::Result<Networks>;
 
 /// Show, export or import leases. The service must be stopped: it alone has
 /// the database while it runs.
@@ -97,7 +98,7 @@ enum FormatArg {
     Auto,
     /// Lines of JSON, as `export` writes them.
     Jsonl,
-    /// The CSV file of Kea's memfile backend (kea-leases4.csv).
+    /// The CSV file of Kea's memfile backend (kea-leases4.csv, kea-leases6.csv).
     Kea,
 }
 
@@ -128,7 +129,6 @@ impl List {
         match self.output {
             Output::Table => print_table(&leases, clock::now(), out)?,
             Output::Json => {
-                let leases: Vec<&Lease> = leases.iter().map(Arc::as_ref).collect();
                 serde_json::to_writer_pretty(&mut *out, &leases)?;
                 writeln!(out)?;
             }
@@ -163,14 +163,18 @@ impl Import {
         let text = read(&self.file).with_context(|| format!("{name} cannot be read"))?;
         let subnets = match &self.manifests {
             Some(folder) => subnets(folder)?,
-            None => Vec::new(),
+            None => Networks::default(),
         };
         let format = match self.format {
             FormatArg::Auto => Format::detect(&text),
             FormatArg::Jsonl => Format::Jsonl,
             FormatArg::Kea => Format::Kea,
         };
-        let Imported { leases, problems } = match format {
+        let Imported {
+            leases,
+            leases6,
+            problems,
+        } = match format {
             Format::Jsonl => lease::import_jsonl(&text, &subnets),
             Format::Kea if subnets.is_empty() => {
                 bail!("a lease file of Kea does not name our Subnets: --manifests DIR does")
@@ -180,7 +184,7 @@ impl Import {
         for problem in &problems {
             writeln!(out, "{name}: {problem}")?;
         }
-        let kept = self.store(leases, out)?;
+        let kept = self.store((leases, leases6), out)?;
         writeln!(
             out,
             "{kept} leases imported, {} lines refused",
@@ -193,9 +197,12 @@ impl Import {
         })
     }
 
-    /// Puts `leases` into the database. Of two for one address the one that
-    /// ends later stays: it is the one that a machine may be using.
-    fn store(&self, leases: Vec<Lease>, out: &mut impl Write) -> anyhow::Result<usize> {
+    /// Puts leases into the database.
+    fn store(
+        &self,
+        (leases, leases6): (Vec<Lease>, Vec<Lease6>),
+        out: &mut impl Write,
+    ) -> anyhow::Result<usize> {
         let metrics = LeaseMetrics::register(&Meter::default())?;
         let opened = LeaseStore::open(&self.state.file(), metrics);
         let (store, existing, trouble) = opened.map_err(|error| self.state.explain(error))?;
@@ -206,22 +213,36 @@ impl Import {
                 writeln!(out, "the old one is now {}", aside.display())?;
             }
         }
-        let existing: lease::LeaseTable = existing.into_iter().collect();
-        let mut changes = Vec::new();
-        for lease in leases {
-            match existing.get(lease.address) {
-                Some(other) if other.expires > lease.expires => {
-                    let (address, key) = (lease.address, &other.key);
-                    writeln!(out, "{address}: kept the newer lease of {key}")?;
-                }
-                Some(_) | None => changes.push(Change::put(lease)),
-            }
-        }
-        let count = changes.len();
+        let existing: LeaseTable = existing.into_iter().collect();
+        let existing6: LeaseTable6 = store.leases6().iter().cloned().collect();
+        let changes = newer(leases, |address| existing.get(address), out)?;
+        let changes6 = newer(leases6, |address| existing6.get(address), out)?;
+        let count = changes.len() + changes6.len();
         store.committer().commit(changes)?;
+        store.committer().commit6(changes6)?;
         store.close();
         Ok(count)
     }
+}
+
+/// The changes that take `leases` in. Of two for one address the one that ends
+/// later stays: it is the one that a machine may be using.
+fn newer<'a, L: Record + 'a>(
+    leases: Vec<L>,
+    existing: impl Fn(L::Address) -> Option<&'a L>,
+    out: &mut impl Write,
+) -> io::Result<Vec<Change<L>>> {
+    let mut changes = Vec::new();
+    for lease in leases {
+        match existing(lease.address()) {
+            Some(other) if other.expires() > lease.expires() => {
+                let (address, key): (IpAddr, _) = (lease.address().into(), other.key());
+                writeln!(out, "{address}: kept the newer lease of {key}")?;
+            }
+            Some(_) | None => changes.push(Change::put(lease)),
+        }
+    }
+    Ok(changes)
 }
 
 // === impl State ===
@@ -231,15 +252,19 @@ impl State {
         self.folder.join(lease::FILE)
     }
 
-    /// The leases in the order of addresses.
-    fn read(&self) -> anyhow::Result<Vec<Arc<Lease>>> {
+    /// The leases in the order of addresses, those of IPv6 last.
+    fn read(&self) -> anyhow::Result<Vec<AnyLease>> {
         let (leases, trouble) =
             LeaseStore::read(&self.file()).map_err(|error| self.explain(error))?;
+        let leases6 = LeaseStore::read6(&self.file()).map_err(|error| self.explain(error))?;
         if let Some(trouble) = trouble {
             let reason = trouble.reason.as_str();
             tracing::warn!(reason, detail = trouble.detail, "lease database");
         }
-        Ok(leases)
+        let leases = leases.into_iter().map(Arc::unwrap_or_clone);
+        let leases6 = leases6.into_iter().map(Arc::unwrap_or_clone);
+        let leases = leases.map(AnyLease::V4);
+        Ok(leases.chain(leases6.map(AnyLease::V6)).collect())
     }
 
     fn explain(&self, error: StoreError) -> anyhow::Error {
@@ -255,7 +280,7 @@ impl State {
     }
 }
 
-fn print_table(leases: &[Arc<Lease>], now: Millis, out: &mut impl Write) -> io::Result<()> {
+fn print_table(leases: &[AnyLease], now: Millis, out: &mut impl Write) -> io::Result<()> {
     let rows: Vec<_> = leases.iter().map(|lease| lease_row(lease, now)).collect();
     table::print(&HEAD, &rows, out)
 }
@@ -264,14 +289,22 @@ fn print_table(leases: &[Arc<Lease>], now: Millis, out: &mut impl Write) -> io::
 pub(super) const HEAD: [&str; 6] = ["ADDRESS", "MACHINE", "HOSTNAME", "SUBNET", "STATE", "ENDS"];
 
 /// A lease in such a table.
-pub(super) fn lease_row(lease: &Lease, now: Millis) -> Vec<String> {
+pub(super) fn lease_row(lease: &AnyLease, now: Millis) -> Vec<String> {
+    match lease {
+        AnyLease::V4(lease) => row(lease, lease.hostname.as_deref(), now),
+        AnyLease::V6(lease) => row(lease, None, now),
+    }
+}
+
+fn row<L: Record>(lease: &L, hostname: Option<&str>, now: Millis) -> Vec<String> {
+    let address: IpAddr = lease.address().into();
     vec![
-        lease.address.to_string(),
-        lease.key.to_string(),
-        printable(lease.hostname.as_deref().unwrap_or(NONE)),
-        lease.subnet.to_string(),
+        address.to_string(),
+        lease.key().to_string(),
+        printable(hostname.unwrap_or(NONE)),
+        lease.subnet().to_string(),
         lease.state_at(now).as_str().to_owned(),
-        ends(lease.expires, now),
+        ends(lease.expires(), now),
     ]
 }
 

@@ -66,6 +66,58 @@ fn an_import_does_not_replace_a_newer_lease() {
     assert!(!run(&state, &["export"]).unwrap().1.contains("old"));
 }
 
+const KEA6: &str = "address,duid,valid_lifetime,expire,subnet_id,pref_lifetime,lease_type,iaid,prefix_len,fqdn_fwd,fqdn_rev,hostname,hwaddr,state,user_context,hwtype,hwaddr_source,pool_id
+2001:db8:33::1000,00:03:00:01:52:54:00:00:00:01,4000,4000000000,1,3000,0,7,128,0,0,,52:54:00:00:00:01,0,,1,4,0
+2001:db8:33::1001,00:04:01:02,4000,4000000000,1,3000,0,1,128,0,0,,,0,,,,0
+";
+
+#[test]
+fn ipv6_leases_stand_beside_those_of_ipv4() {
+    let state = tempfile::tempdir().unwrap();
+    for (name, text) in [("kea-leases4.csv", KEA), ("kea-leases6.csv", KEA6)] {
+        let file = state.path().join(name);
+        fs::write(&file, text).unwrap();
+        run(&state, &["import", path(&file), "--manifests", "m"]).unwrap();
+    }
+    let (_, table) = run(&state, &[]).unwrap();
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|it| it.split_whitespace().collect())
+        .collect();
+    assert_eq!(lines.len(), 5, "{table}");
+    assert_eq!(lines[1][0], "10.33.1.100", "{table}");
+    assert_eq!(
+        lines[3][..5],
+        [
+            "2001:db8:33::1000",
+            "52:54:00:00:00:01",
+            "-",
+            "default/lab",
+            "bound"
+        ]
+    );
+    assert_eq!(lines[4][1], "id:0004010200000001", "{table}");
+    let (_, json) = run(&state, &["--output", "json"]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[2]["iaid"], 7);
+
+    let (_, lines) = run(&state, &["export"]).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let file = copy.path().join("leases.jsonl");
+    fs::write(&file, &lines).unwrap();
+    let (code, _) = run(&copy, &["import", path(&file)]).unwrap();
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert_eq!(run(&copy, &["export"]).unwrap().1, lines);
+    // What ends sooner does not replace it.
+    let older = state.path().join("older.csv");
+    fs::write(&older, KEA6.replace("4000000000", "3900000000")).unwrap();
+    let (_, text) = run(&copy, &["import", path(&older), "--manifests", "m"]).unwrap();
+    assert!(
+        text.contains("2001:db8:33::1000: kept the newer lease of 52:54:00:00:00:01"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_running_service_is_named() {
     let state = tempfile::tempdir().unwrap();
@@ -116,7 +168,10 @@ fn run(state: &TempDir, arguments: &[&str]) -> anyhow::Result<(ExitCode, String)
     let mut out = Vec::new();
     let subnets = |folder: &Path| {
         assert_eq!(folder, Path::new("m"));
-        Ok(vec![("default/lab".to_owned(), "10.33.0.0/16".parse()?)])
+        Ok(Networks {
+            v4: vec![("default/lab".to_owned(), "10.33.0.0/16".parse()?)],
+            v6: vec![("default/lab".to_owned(), "2001:db8:33::/64".parse()?)],
+        })
     };
     let code = cli.leases.run(&mut out, &subnets)?;
     Ok((code, String::from_utf8(out)?))

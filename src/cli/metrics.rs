@@ -57,7 +57,7 @@ const PARTS: [(&str, &[&str]); 10] = [
 ];
 
 /// Labels: what their values are, and why there are not many.
-const LABELS: [(&str, &str); 23] = [
+const LABELS: [(&str, &str); 24] = [
     (
         "architecture",
         "the machine's: one of the eight of option 93 that boot, or `none`; of `reveille_build_info`, the program's own",
@@ -68,6 +68,7 @@ const LABELS: [(&str, &str); 23] = [
     ),
     ("code", "a status code of HTTP"),
     ("door", "`boot`: the HTTP port of machines"),
+    ("family", "of addresses: `ipv4`, `ipv6`"),
     ("file", "the name of a loader's file"),
     (
         "firmware",

@@ -34,7 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::api::{Cidr, Kind, ObjectRef};
+use crate::api::{Kind, ObjectRef};
+use crate::lease::Networks;
 use crate::standalone;
 
 /// Wakes bare metal: boots machines from the network, as a cluster or a folder of manifests says.
@@ -139,18 +140,19 @@ impl Cli {
 }
 
 /// The Subnets of the manifests at `path`, for what needs no more of them.
-fn subnets(path: &Path) -> anyhow::Result<Vec<(String, Cidr)>> {
+fn subnets(path: &Path) -> anyhow::Result<Networks> {
     let loaded = standalone::read_paths(&[path.to_owned()]);
-    let subnets: Vec<(String, Cidr)> = loaded
-        .inputs
-        .subnets
-        .iter()
-        .map(|subnet| {
-            let object = ObjectRef::of(Kind::Subnet, &subnet.metadata);
-            let key = format!("{}/{}", object.namespace, object.name);
-            (key, subnet.spec.cidr)
-        })
-        .collect();
+    let mut subnets = Networks::default();
+    for subnet in &loaded.inputs.subnets {
+        let object = ObjectRef::of(Kind::Subnet, &subnet.metadata);
+        let key = format!("{}/{}", object.namespace, object.name);
+        if let Some(network) = &subnet.spec.ipv6 {
+            subnets.v6.push((key.clone(), network.cidr));
+        }
+        if let Some(cidr) = subnet.spec.cidr {
+            subnets.v4.push((key, cidr));
+        }
+    }
     anyhow::ensure!(
         !subnets.is_empty(),
         "there is no Subnet in {}; `reveille check {0}` says more",

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
-use crate::api::{ConfigFile, Severity};
+use crate::api::{ConfigFile, Interface, Severity, SubnetSpec};
 use crate::artifact::secrets::{Secret, Secrets};
 use crate::boot::MacAddress;
 use crate::script::{
@@ -56,7 +56,7 @@ pub struct RenderArgs {
     /// Our address as the machine reaches it. Default: the Subnet's nextServer,
     /// else the first address of its network
     #[arg(long, value_name = "ADDRESS")]
-    pub server: Option<Ipv4Addr>,
+    pub server: Option<IpAddr>,
 }
 
 /// Stands for a boot's token, and for what says that a password was known.
@@ -92,7 +92,7 @@ struct Seat<'a> {
     snapshot: &'a Snapshot,
     subnet: &'a SubnetEntry,
     mac: MacAddress,
-    address: Ipv4Addr,
+    address: IpAddr,
     urls: Urls,
 }
 
@@ -168,24 +168,21 @@ impl RenderArgs {
         let interface =
             interface.with_context(|| format!("{} has no interface with a `mac`", machine.name))?;
         let own = |subnet: &&SubnetEntry| {
-            let cidr = subnet.spec.cidr;
             subnet.name.namespace == machine.name.namespace
-                && interface.ip.is_none_or(|ip| cidr.contains(ip))
+                && interface.ip.is_none_or(|ip| subnet.spec.contains(ip))
         };
         let subnet = snapshot.subnets.iter().find(own);
         let subnet =
             subnet.with_context(|| format!("no Subnet serves Machine {}", machine.name))?;
-        let network = subnet.spec.cidr.net();
-        let first = network.hosts().next().unwrap_or_else(|| network.addr());
-        let lent = subnet.spec.pools.first().map(|pool| pool.start);
-        let server = self.server.or(subnet.spec.next_server).unwrap_or(first);
+        let (address, server) = places(&subnet.spec, interface)
+            .with_context(|| format!("Subnet {} has no network", subnet.key))?;
         Ok(Seat {
             snapshot,
             subnet,
             mac: interface.mac,
-            address: interface.ip.or(lent).unwrap_or(first),
+            address,
             urls: Urls {
-                server: server.into(),
+                server: self.server.unwrap_or(server),
                 port: 80,
                 tls: false,
             },
@@ -248,10 +245,27 @@ impl RenderArgs {
     }
 }
 
+/// Where a machine with this interface may be on a Subnet, and its server.
+fn places(spec: &SubnetSpec, interface: &Interface) -> Option<(IpAddr, IpAddr)> {
+    if let Some(cidr) = spec.cidr {
+        let network = cidr.net();
+        let first = network.hosts().next().unwrap_or_else(|| network.addr());
+        let lent = spec.pools.first().map(|pool| pool.start);
+        let address = interface.ip.or(lent).unwrap_or(first);
+        return Some((address.into(), spec.next_server.unwrap_or(first).into()));
+    }
+    let network = spec.ipv6.as_ref()?;
+    let mut hosts = network.cidr.net().hosts();
+    let first = hosts.find(|address| network.cidr.is_host(*address))?;
+    let lent = network.pools.first().map(|pool| pool.start);
+    let address = interface.ipv6.or(lent).unwrap_or(first);
+    Some((address.into(), network.server.unwrap_or(first).into()))
+}
+
 impl Seat<'_> {
     const fn caller(&self) -> Caller<'_> {
         Caller {
-            address: IpAddr::V4(self.address),
+            address: self.address,
             mac: Some(self.mac),
             told: &Preview,
         }

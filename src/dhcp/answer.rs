@@ -8,7 +8,7 @@ use super::option;
 use super::options::{routes, static_routes, wants};
 use super::pxe::Vendor;
 use super::request::Request;
-use crate::api::{LoaderKind, LocalBoot, RomIpxe};
+use crate::api::{Cidr, LoaderKind, LocalBoot, RomIpxe};
 use crate::boot::{Client, ClientKind, MacAddress};
 use crate::script::{SCRIPT_NAME, Urls};
 use crate::snapshot::{NoLoader, Plan, ProfileEntry, Snapshot, SubnetEntry, Verdict};
@@ -351,13 +351,17 @@ pub(super) fn network_options(
     hostname: Option<&str>,
 ) {
     let spec = &subnet.spec;
-    let net = spec.cidr.net();
-    options.insert(option::SUBNET_MASK, net.netmask().octets().to_vec());
+    let net = spec.cidr.map(Cidr::net);
+    if let Some(net) = net {
+        options.insert(option::SUBNET_MASK, net.netmask().octets().to_vec());
+    }
     insert_addresses(options, option::ROUTERS, &spec.routers);
     let wanted = |code| wants(request, code);
     routes(options, request, spec);
     static_routes(options, request, spec);
-    if wanted(option::BROADCAST) {
+    if let Some(net) = net
+        && wanted(option::BROADCAST)
+    {
         options.insert(option::BROADCAST, net.broadcast().octets().to_vec());
     }
     if wanted(option::DNS_SERVERS) {

@@ -338,10 +338,13 @@ impl Case<'_> {
         intent: Intent,
     ) -> (Answer, Vec<Change>, Option<(Ipv4Addr, Change)>) {
         let spec = &self.subnet.spec;
+        let Some(cidr) = spec.cidr else {
+            return (Answer::Silent(SilentReason::NoPool), Vec::new(), None);
+        };
         let taken = self.subnet.taken_from(self.class, self.arrival.server);
         let request = AllocateRequest {
             subnet: &self.subnet.key,
-            cidr: spec.cidr,
+            cidr,
             pools,
             reserved: self.plan.reserved,
             taken: &taken,
@@ -380,7 +383,7 @@ impl Case<'_> {
             return Decision::silent(Ignored::NoAddress);
         }
         // The answer goes to an address that the packet itself names.
-        if !self.subnet.spec.cidr.is_host(self.request.ciaddr) {
+        if !self.subnet.spec.is_host(self.request.ciaddr) {
             return Decision::silent(Ignored::SourceElsewhere);
         }
         self.reply(ReplyKind::Ack, Ipv4Addr::UNSPECIFIED, BTreeMap::new())

@@ -67,7 +67,7 @@ impl<'a> Query<'a> {
         let by_address = !request.ciaddr.is_unspecified();
         let (found, kind) = if by_address {
             let mut subnets = self.subnets.iter();
-            match subnets.find(|subnet| subnet.spec.cidr.is_host(request.ciaddr)) {
+            match subnets.find(|subnet| subnet.spec.is_host(request.ciaddr)) {
                 Some(subnet) => (
                     self.lent(subnet, request.ciaddr),
                     ReplyKind::LeaseUnassigned,

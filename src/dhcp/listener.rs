@@ -137,14 +137,15 @@ impl Listener {
         };
         let own = subnet.listener.as_ref() == Some(&subnet.key);
         let interface = subnet.spec.interface.as_ref().filter(|_| own);
-        let all = interface.into_iter().flat_map(|interface| {
+        let seat = interface.zip(subnet.spec.cidr);
+        let all = seat.into_iter().flat_map(|(interface, cidr)| {
             let each = ports.iter();
-            each.map(move |port| (interface, port))
+            each.map(move |port| (interface, cidr, port))
         });
-        all.map(|(interface, port)| Self {
+        all.map(|(interface, cidr, port)| Self {
             subnet: subnet.key.clone(),
             interface: interface.clone(),
-            cidr: subnet.spec.cidr,
+            cidr,
             preferred: subnet.spec.next_server,
             port: *port,
         })

@@ -19,6 +19,12 @@ pub struct DhcpMetrics {
     pub requests6: IntCounterVec,
     /// IPv6 addresses by Subnet and state.
     pub addresses6: IntGaugeVec,
+    /// IPv6 addresses of a Subnet's pools that this replica lends from.
+    pub pool6: IntGaugeVec,
+    /// Those that are lent or offered.
+    pub pool6_used: IntGaugeVec,
+    /// Those that rest because a machine found somebody there.
+    pub pool6_declined: IntGaugeVec,
     /// From a request's arrival to the moment its reply left.
     pub answer_seconds: HistogramVec,
     /// Clients that may boot and got no file, by reason.
@@ -73,6 +79,20 @@ impl DhcpMetrics {
                     "addresses",
                 ),
                 &["subnet", "state"],
+            )?,
+            pool6: addresses(
+                "reveille_dhcp6_pool_addresses",
+                "IPv6 addresses that this replica has to lend from a Subnet's pools: of large ones \
+                 as many as it keeps leases of, 65536.",
+            )?,
+            pool6_used: addresses(
+                "reveille_dhcp6_pool_used_addresses",
+                "IPv6 addresses of a Subnet's pools that are lent or offered.",
+            )?,
+            pool6_declined: addresses(
+                "reveille_dhcp6_pool_declined_addresses",
+                "IPv6 addresses of a Subnet's pools that rest because a machine found somebody \
+                 there.",
             )?,
             answer_seconds: meter.histograms(
                 about(
@@ -152,6 +172,14 @@ impl DhcpMetrics {
         self.pool_declined.reset();
         self.foreign.reset();
         self.role.reset();
+    }
+
+    /// The same of IPv6.
+    pub(super) fn forget_networks(&self) {
+        self.addresses6.reset();
+        self.pool6.reset();
+        self.pool6_used.reset();
+        self.pool6_declined.reset();
     }
 
     /// Shows how many leases are claimed.

@@ -27,13 +27,12 @@ pub(super) fn networks<'a>(
         let namespace = &first.name.namespace;
         let known = snapshot.who(namespace, identity);
         let reserves = |subnet: &SubnetEntry| {
-            let cidr = subnet.spec.cidr;
             known.is_some_and(|(machine, interface, _)| {
                 let own = interface.and_then(|interface| interface.ip);
-                own.is_some_and(|address| cidr.contains(address))
-                    || identity
-                        .reserved(&machine.spec().reservations, cidr)
-                        .is_some()
+                let others = &machine.spec().reservations;
+                let reserves = |cidr| identity.reserved(others, cidr).is_some();
+                own.is_some_and(|address| subnet.spec.contains(address))
+                    || subnet.spec.cidr.is_some_and(reserves)
             })
         };
         all.sort_by_cached_key(|subnet| rank(subnet, table, request, reserves(subnet)));
@@ -57,14 +56,13 @@ pub(super) fn key_of(subnet: &SubnetEntry, request: &Request) -> LeaseKey {
 
 /// How well `subnet` suits a request; the least suits best.
 fn rank(subnet: &SubnetEntry, table: &LeaseTable, request: &Request, reserves: bool) -> usize {
-    let cidr = subnet.spec.cidr;
     let has_address = !request.ciaddr.is_unspecified();
     let named = if has_address {
         Some(request.ciaddr)
     } else {
         request.requested()
     };
-    let names = named.is_some_and(|address| cidr.contains(address));
+    let names = named.is_some_and(|address| subnet.spec.contains(address));
     let key = key_of(subnet, request);
     let remembers = || table.of_key(&subnet.key, &key).next().is_some();
     // What begins is for whoever knows the machine, all else is about an address.
@@ -103,7 +101,7 @@ fn here<'a>(
         | RequestKind::Bootp
         | RequestKind::LeaseQuery => false,
     };
-    if !arrival.unicast || !uses_address || here.spec.cidr.contains(request.ciaddr) {
+    if !arrival.unicast || !uses_address || here.spec.contains(request.ciaddr) {
         return Ok(here);
     }
     Ok(snapshot.subnet_of(request.ciaddr).unwrap_or(here))

@@ -110,7 +110,7 @@ impl Case<'_> {
 
     /// The machine that asks, with `address`, for the other doors.
     pub(super) fn neighbour(&self, address: Ipv4Addr) -> Option<Neighbour> {
-        let here = self.subnet.spec.cidr.is_host(address) && address != self.arrival.server;
+        let here = self.subnet.spec.is_host(address) && address != self.arrival.server;
         let mac = self.request.client.mac.filter(|_| here)?;
         Some((mac, address))
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Millis;
-use crate::lease::{Authority, Change, Claims, Lease, LeaseState, LeaseTable};
+use crate::lease::{Authority, Change, Claims, Lease, LeaseState, LeaseTable, Record};
 use crate::snapshot::Snapshot;
 
 /// Pages of leases that may wait to be taken over.
@@ -31,9 +31,9 @@ pub struct Standing {
 
 /// Leases to take over from the mirror, a page of them.
 #[derive(Debug)]
-pub struct Import {
+pub struct Import<L = Lease> {
     /// The leases, as they were mirrored.
-    pub leases: Vec<Lease>,
+    pub leases: Vec<L>,
     /// Whether this is the first page.
     pub first: bool,
     /// Whether this is the last page.
@@ -44,16 +44,16 @@ pub struct Import {
 
 /// Where changes of bindings go; lossy, and says when it lost some.
 #[derive(Clone, Debug)]
-pub struct Feed {
-    sender: mpsc::Sender<Change>,
+pub struct Feed<L: Record = Lease> {
+    sender: mpsc::Sender<Change<L>>,
     lost: Arc<AtomicBool>,
 }
 
 /// The other end of a [`Feed`].
 #[derive(Debug)]
-pub struct Fed {
+pub struct Fed<L: Record = Lease> {
     /// The changes.
-    pub changes: mpsc::Receiver<Change>,
+    pub changes: mpsc::Receiver<Change<L>>,
     lost: Arc<AtomicBool>,
 }
 
@@ -79,7 +79,7 @@ pub struct Replica {
 
 /// A road for changes.
 #[must_use]
-pub fn feed() -> (Feed, Fed) {
+pub fn feed<L: Record>() -> (Feed<L>, Fed<L>) {
     let (sender, changes) = mpsc::channel(FEED);
     let lost = Arc::new(AtomicBool::new(false));
     let fed = Fed {
@@ -89,9 +89,41 @@ pub fn feed() -> (Feed, Fed) {
     (Feed { sender, lost }, fed)
 }
 
+// === impl Feed ===
+
+impl<L: Record> Feed<L> {
+    /// Tells what of `changes` begins or ends a binding. `before` is what was
+    /// known of an address; `same` whether two bindings look the same in the
+    /// mirror, so that a renewal is no news.
+    pub(super) fn tell<'a>(
+        &self,
+        changes: &[Change<L>],
+        before: impl Fn(L::Address) -> Option<&'a L>,
+        same: impl Fn(&L, &L) -> bool,
+    ) where
+        L: 'a,
+    {
+        let is_news = |change: &&Change<L>| {
+            let before = before(change.address());
+            let before = before.filter(|lease| lease.state() == LeaseState::Bound);
+            match change {
+                Change::Put(lease) if lease.state() == LeaseState::Bound => {
+                    before.is_none_or(|before| !same(before, lease))
+                }
+                Change::Put(_) | Change::Remove(_) => before.is_some(),
+            }
+        };
+        for change in changes.iter().filter(is_news) {
+            if self.sender.try_send(change.clone()).is_err() {
+                self.lost.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
 // === impl Fed ===
 
-impl Fed {
+impl<L: Record> Fed<L> {
     /// Whether changes were lost since this was asked last.
     #[must_use]
     pub fn has_lost(&self) -> bool {
@@ -156,12 +188,12 @@ impl Replica {
             self.claims.claim_strangers(now, table, &changes);
         }
         if let Some(feed) = &self.feed {
-            let news = changes.iter().filter(|change| is_news(table, change));
-            for change in news {
-                if feed.sender.try_send(change.clone()).is_err() {
-                    feed.lost.store(true, Ordering::Relaxed);
-                }
-            }
+            let same = |before: &Lease, lease: &Lease| {
+                before.key == lease.key
+                    && before.hostname == lease.hostname
+                    && before.subnet == lease.subnet
+            };
+            feed.tell(&changes, |address| table.get(address), same);
         }
         changes
     }
@@ -231,19 +263,4 @@ fn is_unsettled(authority: Authority) -> bool {
         }
     );
     unsettled && !authority.is_alone()
-}
-
-/// Whether `change` begins or ends a binding, or changes whose it is. A
-/// renewal does not.
-fn is_news(table: &LeaseTable, change: &Change) -> bool {
-    let bound = |lease: &&Lease| lease.state == LeaseState::Bound;
-    let before = table.get(change.address()).filter(bound);
-    match change {
-        Change::Put(lease) if lease.state == LeaseState::Bound => before.is_none_or(|before| {
-            before.key != lease.key
-                || before.hostname != lease.hostname
-                || before.subnet != lease.subnet
-        }),
-        Change::Put(_) | Change::Remove(_) => before.is_some(),
-    }
 }

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, bind, recv, sendto, socket};
 use socket2::{SockFilter, SockRef};
@@ -20,7 +21,7 @@ use super::heard::Heard;
 use super::lookout::{Acting, Lookout, Wire, lender, question};
 use super::request::MAX_PACKET;
 use super::socket::{ip_packet, link_address};
-use crate::api::{Cidr, Mode, SubnetSpec};
+use crate::api::{Mode, SubnetSpec};
 use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
 use crate::net::{Link, ethernet_address, find_link};
@@ -180,7 +181,7 @@ impl Scout {
     }
 
     fn link(&self) -> anyhow::Result<Link> {
-        let cidr: Cidr = self.spec.cidr;
+        let cidr = self.spec.cidr.context("the Subnet has no `cidr`")?;
         Ok(find_link(
             self.spec.interface.as_deref().unwrap_or_default(),
             cidr,

@@ -10,8 +10,11 @@ use super::scout::tell_turn;
 use super::server::{Engine, durable};
 use crate::api::Cidr;
 use crate::clock::{self, Millis};
-use crate::lease::{self, Authority, Change, Home, Lease, LeaseState, Shares, StoreError, Usage};
+use crate::lease::{
+    self, Authority, Change, Home, Lease, LeaseState, Record, Shares, StoreError, Usage,
+};
 use crate::snapshot::{Acquaintances as _, Snapshot, SubnetEntry};
+use crate::timeline::Introductions;
 
 /// Sweeps from one prolonging of claimed leases to the next.
 const PROLONG_EVERY: u64 = 10;
@@ -41,12 +44,14 @@ impl Engine {
             return;
         };
         let now = clock::now();
-        let home = |subnet: &SubnetEntry| Home {
-            subnet: subnet.key.clone(),
-            cidr: subnet.spec.cidr,
-            lifetime_secs: subnet.spec.lifetimes.valid.secs(),
+        let home = |subnet: &SubnetEntry| {
+            Some(Home {
+                subnet: subnet.key.clone(),
+                cidr: subnet.spec.cidr?,
+                lifetime_secs: subnet.spec.lifetimes.valid.secs(),
+            })
         };
-        let homes: Vec<Home> = snapshot.subnets.iter().map(home).collect();
+        let homes: Vec<Home> = snapshot.subnets.iter().filter_map(home).collect();
         let changes = lease::adopt(now, &self.table, import.leases, &homes);
         if import.first {
             self.replica.claims.clear();
@@ -82,7 +87,7 @@ impl Engine {
             let subnets: Vec<(String, Cidr)> = snapshot
                 .subnets
                 .iter()
-                .map(|subnet| (subnet.key.clone(), subnet.spec.cidr))
+                .filter_map(|subnet| Some((subnet.key.clone(), subnet.spec.cidr?)))
                 .collect();
             changes.extend(self.table.rehome(&subnets));
             changes.extend(self.release_gone(now, &snapshot, run));
@@ -191,17 +196,9 @@ impl Engine {
         let Some(before) = run.whole.replace(Arc::clone(snapshot)) else {
             return Vec::new();
         };
+        let told = &self.tools.told;
         lease::release_gone(now, &self.table, |lease| {
-            let namespace = lease.subnet.split_once('/').map_or("", |(first, _)| first);
-            let Some(mac) = lease.mac else { return false };
-            let knows = |snapshot: &Snapshot| snapshot.machine(namespace, mac).is_some();
-            let serves = |subnet: &SubnetEntry| {
-                let plan = snapshot.plan(subnet, &self.tools.told.identity(mac));
-                subnet.ignores(&plan).is_none()
-            };
-            knows(&before)
-                && !knows(snapshot)
-                && !snapshot.subnet(&lease.subnet).is_some_and(serves)
+            is_gone((&before, snapshot), told, lease)
         })
     }
 
@@ -261,6 +258,25 @@ impl Engine {
         // A full queue is tried again at the next sweep.
         let _ = self.tools.committer.submit(changes.clone(), Box::new(done));
     }
+}
+
+/// Whether an object named the machine of `lease` before and none does now, and
+/// its Subnet serves no machine without one.
+pub(super) fn is_gone<L: Record>(
+    (before, now): (&Snapshot, &Snapshot),
+    told: &Introductions,
+    lease: &L,
+) -> bool {
+    let (subnet, Some(mac)) = (lease.subnet(), lease.mac()) else {
+        return false;
+    };
+    let namespace = subnet.split_once('/').map_or("", |(first, _)| first);
+    let knows = |snapshot: &Snapshot| snapshot.machine(namespace, mac).is_some();
+    let serves = |subnet: &SubnetEntry| {
+        let plan = now.plan(subnet, &told.identity(mac));
+        subnet.ignores(&plan).is_none()
+    };
+    knows(before) && !knows(now) && !now.subnet(subnet).is_some_and(serves)
 }
 
 /// For how long addresses of `subnet` are lent, in seconds.

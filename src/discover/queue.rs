@@ -3,10 +3,12 @@
 use tokio::sync::mpsc;
 
 use super::metrics::DiscoveryMetrics;
-use super::sighting::Sighting;
+use super::sighting::{Overlooked, Sighting};
 use crate::clock::Millis;
 use crate::dhcp::decide::Decision;
 use crate::dhcp::request::Request;
+use crate::dhcp::v6::decide as v6;
+use crate::dhcp::v6::request::Request as Request6;
 use crate::snapshot::Snapshot;
 
 /// Sightings that may wait. Folding one takes microseconds; whoever is lost
@@ -32,7 +34,22 @@ pub fn queue(metrics: DiscoveryMetrics) -> (SightingSender, mpsc::Receiver<Sight
 impl SightingSender {
     /// Hands `request` over, where it is a sighting and there is room.
     pub fn offer(&self, at: Millis, snapshot: &Snapshot, request: &Request, decision: &Decision) {
-        let Some(sighting) = Sighting::of(at, snapshot, request, decision) else {
+        self.hand_over(Sighting::of(at, snapshot, request, decision));
+    }
+
+    /// The same of a DHCPv6 request.
+    pub fn offer6(
+        &self,
+        at: Millis,
+        snapshot: &Snapshot,
+        request: &Request6,
+        decision: &v6::Decision,
+    ) {
+        self.hand_over(Sighting::of6(at, snapshot, request, decision));
+    }
+
+    fn hand_over(&self, sighting: Option<Result<Sighting, Overlooked>>) {
+        let Some(sighting) = sighting else {
             return;
         };
         let lost = match sighting {

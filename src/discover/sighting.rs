@@ -3,11 +3,13 @@
 use super::machine::Facts;
 use super::table::Who;
 use crate::api::UnknownMachines;
-use crate::boot::ClientKind;
+use crate::boot::{Client, ClientKind};
 use crate::clock::Millis;
 use crate::dhcp::decide::{Decision, Ignored, Outcome};
 use crate::dhcp::option;
 use crate::dhcp::request::{Request, RequestKind};
+use crate::dhcp::v6::decide as v6;
+use crate::dhcp::v6::request::{Request as Request6, RequestKind as RequestKind6};
 use crate::snapshot::{Snapshot, Unserved};
 
 /// Longest text of a stranger that is kept, in characters.
@@ -72,31 +74,85 @@ impl Sighting {
         let Outcome::Ignored(Ignored::Machine(why)) = decision.outcome else {
             return None;
         };
-        let subnet = snapshot.subnet(decision.subnet.as_deref()?)?;
+        let subnet = decision.subnet.as_deref()?;
+        let asks = matches!(request.kind, RequestKind::Discover | RequestKind::Request);
+        let asker = Asker {
+            asks,
+            client: request.client,
+            why,
+        };
+        asker.seen(at, snapshot, subnet, || told(request))
+    }
+
+    /// The same of a DHCPv6 request. UEFI HTTP boot with an address from
+    /// elsewhere asks for settings alone.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    #[must_use]
+    pub fn of6(
+        at: Millis,
+        snapshot: &Snapshot,
+        request: &Request6,
+        decision: &v6::Decision,
+    ) -> Option<Result<Self, Overlooked>> {
+        let v6::Outcome::Ignored(v6::Ignored::Machine(why)) = decision.outcome else {
+            return None;
+        };
+        let subnet = decision.subnet.as_deref()?;
+        let asks = matches!(
+            request.kind,
+            RequestKind6::Solicit | RequestKind6::Request | RequestKind6::Information
+        );
+        let asker = Asker {
+            asks,
+            client: decision.client,
+            why,
+        };
+        asker.seen(at, snapshot, subnet, || told6(request))
+    }
+}
+
+/// Who asked, over either protocol.
+struct Asker {
+    /// Whether it asked as who boots does.
+    asks: bool,
+    client: Client,
+    why: Unserved,
+}
+
+impl Asker {
+    fn seen(
+        &self,
+        at: Millis,
+        snapshot: &Snapshot,
+        subnet: &str,
+        facts: impl FnOnce() -> Facts,
+    ) -> Option<Result<Sighting, Overlooked>> {
+        let subnet = snapshot.subnet(subnet)?;
         if subnet.spec.unknown_machines != UnknownMachines::Discover {
             return None;
         }
-        let asks = matches!(request.kind, RequestKind::Discover | RequestKind::Request);
-        let refused = match (asks, request.client.kind) {
+        let refused = match (self.asks, self.client.kind) {
             _ if snapshot.incomplete => Some(Overlooked::ManifestsIncomplete),
             (false, _) => Some(Overlooked::NoBoot),
             (true, ClientKind::Plain) => Some(Overlooked::PlainClient),
             (true, ClientKind::Pxe | ClientKind::HttpBoot | ClientKind::Ipxe) => None,
         };
-        let mac = match (refused, request.client.mac) {
+        let mac = match (refused, self.client.mac) {
             (Some(why), _) => return Some(Err(why)),
             (None, None) => return Some(Err(Overlooked::NoMac)),
             (None, Some(mac)) => mac,
         };
-        Some(Ok(Self {
+        Some(Ok(Sighting {
             who: Who {
                 namespace: subnet.name.namespace.clone(),
                 mac,
             },
             subnet: subnet.name.name.clone(),
             at,
-            facts: told(request),
-            waits: why == Unserved::NotApproved,
+            facts: facts(),
+            waits: self.why == Unserved::NotApproved,
         }))
     }
 }
@@ -110,6 +166,18 @@ fn told(request: &Request) -> Facts {
         user_class: text(option::USER_CLASS),
         uuid: request.option(option::MACHINE_ID).and_then(uuid),
         hostname: request.hostname().map(str::to_owned),
+    }
+}
+
+/// The same over DHCPv6; a host name it has no word for.
+fn told6(request: &Request6) -> Facts {
+    let first = |texts: &[Vec<u8>]| texts.iter().find_map(|text| printable(text));
+    Facts {
+        firmware: request.client.firmware.map(|kind| kind.name().to_owned()),
+        vendor_class: first(&request.vendor_classes),
+        user_class: first(&request.user_classes),
+        uuid: request.client.uuid.and_then(|it| uuid(&it.to_option())),
+        hostname: None,
     }
 }
 

@@ -244,9 +244,7 @@ fn server(world: World<'_>, subnet: &SubnetEntry, notes: &mut Vec<String>) -> Ip
             subnet
                 .spec
                 .cidr
-                .net()
-                .hosts()
-                .next()
+                .and_then(|cidr| cidr.net().hosts().next())
                 .unwrap_or(Ipv4Addr::LOCALHOST),
             "the network's first",
         ),
@@ -452,7 +450,7 @@ fn likely<'a>(world: World<'a>, subject: &Subject<'_>) -> Vec<&'a SubnetEntry> {
     let interfaces = subject.machine.map(|machine| &machine.spec().interfaces);
     let reserved = |subnet: &SubnetEntry| {
         let mut own = interfaces.into_iter().flatten();
-        own.any(|it| it.mac == subject.mac && it.ip.is_some_and(|ip| subnet.spec.cidr.contains(ip)))
+        own.any(|it| it.mac == subject.mac && it.ip.is_some_and(|ip| subnet.spec.contains(ip)))
     };
     let near = all.iter().filter(|it| reserved(it) || lent(it));
     let near: Vec<&SubnetEntry> = near.collect();

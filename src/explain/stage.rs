@@ -283,7 +283,7 @@ fn boot_server(
     let asks = matches!(question.role, Role::Pxe(_))
         && is_proxy
         && offer.option(option::VENDOR_OPTIONS).is_none();
-    let mut hosts = subnet.spec.cidr.net().hosts();
+    let mut hosts = subnet.spec.cidr?.net().hosts();
     let address = hosts.find(|host| *host != server).filter(|_| asks)?;
     let asker = SocketAddrV4::new(address, BOOT_PORT);
     Some((asker, question.boot_server(address, None)))

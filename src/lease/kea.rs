@@ -1,13 +1,14 @@
 //! Leases as Kea's memfile backend keeps them: a CSV file that is written like
-//! a log, where the last line of an address counts. Pure.
+//! a log, where the last line of an address counts. Pure; see `kea6` for those
+//! of IPv6.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use super::record::{Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, unhex};
-use super::transfer::{Imported, LineProblem, subnet_of};
-use crate::api::Cidr;
+use super::kea6;
+use super::record::{Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, Record, unhex};
+use super::transfer::{Imported, LineProblem, Networks};
 use crate::boot::MacAddress;
 use crate::clock::Millis;
 
@@ -24,89 +25,114 @@ const COLUMNS: [&str; 6] = [
 /// Absent in files of Kea 0.9, where every lease is in the default state.
 const STATE: &str = "state";
 
-type FieldProblem = (&'static str, String);
+/// A field that cannot be read, and why.
+pub(super) type FieldProblem = (&'static str, String);
 
 /// Where each column of this file is.
 struct Columns(BTreeMap<String, usize>);
 
 /// One line, by columns.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     columns: &'a Columns,
     fields: Vec<&'a str>,
 }
 
-/// Reads Kea's `kea-leases4.csv`. The Subnet of a lease is the one among
-/// `subnets` (`namespace/name` and network) that has its address; Kea's own
+/// Reads Kea's `kea-leases4.csv` or `kea-leases6.csv`, whichever `text` is. The
+/// Subnet of a lease is the one of `networks` that has its address; Kea's own
 /// numbers mean nothing here. A line that cannot be read costs only itself,
 /// and a line with a lifetime of 0 says that the lease was deleted.
 #[must_use]
-pub fn import_kea(text: &str, subnets: &[(String, Cidr)]) -> Imported {
+pub fn import_kea(text: &str, networks: &Networks) -> Imported {
+    let header = text.lines().find(|line| !line.trim().is_empty());
+    let is_v6 = header.is_some_and(|header| header.split(',').any(|name| name == "duid"));
+    if is_v6 {
+        let read = |row: &Row<'_>| kea6::lease(row, networks);
+        let (leases6, problems) = leases(text, &kea6::COLUMNS, &read);
+        return Imported {
+            leases6,
+            problems,
+            ..Imported::default()
+        };
+    }
+    let (leases, problems) = leases(text, &COLUMNS, &|row| row.lease(networks));
+    Imported {
+        leases,
+        problems,
+        ..Imported::default()
+    }
+}
+
+/// The lease of a line; `None` where it says that there is none.
+type Read<'a, L> = &'a dyn Fn(&Row<'_>) -> Result<Option<L>, FieldProblem>;
+
+/// The leases of `text`, whose header names `needed` at least, and the lines
+/// that cannot be read.
+fn leases<L>(
+    text: &str,
+    needed: &'static [&'static str],
+    read: Read<'_, L>,
+) -> (Vec<L>, Vec<LineProblem>)
+where
+    L: Record<Address: FromStr>,
+{
     let mut problems = Vec::new();
     let mut leases = BTreeMap::new();
     let mut lines = text
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
-    let columns = match lines.next().map(|(_, header)| Columns::read(header)) {
+    let mut fails = |line, (field, message)| {
+        problems.push(LineProblem {
+            line,
+            field,
+            message,
+        });
+    };
+    let columns = match lines
+        .next()
+        .map(|(_, header)| Columns::read(header, needed))
+    {
         Some(Ok(columns)) => columns,
-        Some(Err((field, message))) => {
-            let line = 1;
-            problems.push(LineProblem {
-                line,
-                field,
-                message,
-            });
-            return Imported {
-                leases: Vec::new(),
-                problems,
-            };
+        Some(Err(problem)) => {
+            fails(1, problem);
+            return (Vec::new(), problems);
         }
-        None => return Imported::default(),
+        None => return (Vec::new(), problems),
     };
     for (index, line) in lines {
-        let row = columns.row(line);
-        match row.and_then(|row| Ok((row.parse("address")?, row.lease(subnets)?))) {
+        let row = columns.row(line, needed);
+        match row.and_then(|row| Ok((row.parse("address")?, read(&row)?))) {
             Ok((_, Some(lease))) => {
-                leases.insert(lease.address, lease);
+                leases.insert(lease.address(), lease);
             }
             Ok((address, None)) => {
                 leases.remove(&address);
             }
-            Err((field, message)) => problems.push(LineProblem {
-                line: index + 1,
-                field,
-                message,
-            }),
+            Err(problem) => fails(index + 1, problem),
         }
     }
-    Imported {
-        leases: leases.into_values().collect(),
-        problems,
-    }
+    (leases.into_values().collect(), problems)
 }
 
 // === impl Columns ===
 
 impl Columns {
-    fn read(header: &str) -> Result<Self, FieldProblem> {
+    fn read(header: &str, needed: &[&'static str]) -> Result<Self, FieldProblem> {
         let names = header.trim_end().split(',').map(str::to_owned);
         let columns: BTreeMap<String, usize> = names.zip(0..).collect();
-        match COLUMNS
-            .into_iter()
-            .find(|name| !columns.contains_key(*name))
-        {
+        match needed.iter().find(|name| !columns.contains_key(**name)) {
             Some(missing) => Err((
-                missing,
-                "no such column: is this a lease file of Kea's DHCPv4?".to_owned(),
+                *missing,
+                "no such column: is this a lease file of Kea's memfile backend?".to_owned(),
             )),
             None => Ok(Self(columns)),
         }
     }
 
-    fn row<'a>(&'a self, line: &'a str) -> Result<Row<'a>, FieldProblem> {
+    fn row<'a>(&'a self, line: &'a str, needed: &[&str]) -> Result<Row<'a>, FieldProblem> {
         let fields: Vec<&str> = line.trim_end_matches('\r').split(',').collect();
         // Lines of an older Kea may end early: its columns come first.
-        let needed = COLUMNS.iter().filter_map(|name| self.0.get(*name)).max();
+        let needed = needed.iter().filter_map(|name| self.0.get(*name)).max();
         if fields.len() > self.0.len() || needed.is_some_and(|last| fields.len() <= *last) {
             let message = format!("{} fields, the header names {}", fields.len(), self.0.len());
             return Err(("line", message));
@@ -121,32 +147,28 @@ impl Columns {
 // === impl Row ===
 
 impl Row<'_> {
-    fn text(&self, name: &str) -> &str {
+    pub(super) fn text(&self, name: &str) -> &str {
         let at = self.columns.0.get(name);
         at.and_then(|at| self.fields.get(*at))
             .copied()
             .unwrap_or_default()
     }
 
-    fn parse<T: FromStr>(&self, name: &'static str) -> Result<T, FieldProblem> {
+    pub(super) fn parse<T: FromStr>(&self, name: &'static str) -> Result<T, FieldProblem> {
         let text = self.text(name);
         text.parse()
             .map_err(|_| (name, format!("`{text}` is not one")))
     }
 
     /// The lease of this line; `None` where it says that there is none.
-    fn lease(&self, subnets: &[(String, Cidr)]) -> Result<Option<Lease>, FieldProblem> {
+    fn lease(&self, networks: &Networks) -> Result<Option<Lease>, FieldProblem> {
         let address: Ipv4Addr = self.parse("address")?;
-        let valid: u32 = self.parse("valid_lifetime")?;
-        let expire: u64 = self.parse("expire")?;
         let state = self.state()?;
-        if valid == 0 {
+        let Some((since, expires)) = self.times()? else {
             return Ok(None);
-        }
-        let since = expire
-            .checked_sub(valid.into())
-            .ok_or_else(|| ("expire", format!("`{expire}` is before the lease began")))?;
-        let subnet = subnet_of(address, subnets)
+        };
+        let subnet = networks
+            .subnet_of(address)
             .ok_or_else(|| ("address", format!("`{address}` is in no Subnet")))?;
         let (mac, client_id) = (self.mac()?, self.client_id()?);
         let hostname = Some(unescape(self.text("hostname"))).filter(|name| !name.is_empty());
@@ -158,14 +180,27 @@ impl Row<'_> {
             subnet: subnet.into(),
             hostname: hostname.map(Into::into),
             state,
-            since: Millis::from_secs(since),
-            expires: Millis::from_secs(expire),
+            since,
+            expires,
         }))
+    }
+
+    /// When a lease began and ends; `None` where it was deleted.
+    pub(super) fn times(&self) -> Result<Option<(Millis, Millis)>, FieldProblem> {
+        let valid: u32 = self.parse("valid_lifetime")?;
+        let expire: u64 = self.parse("expire")?;
+        if valid == 0 {
+            return Ok(None);
+        }
+        let since = expire
+            .checked_sub(valid.into())
+            .ok_or_else(|| ("expire", format!("`{expire}` is before the lease began")))?;
+        Ok(Some((Millis::from_secs(since), Millis::from_secs(expire))))
     }
 
     /// A hardware address of Ethernet's length; others (InfiniBand) are no
     /// use as a key.
-    fn mac(&self) -> Result<Option<MacAddress>, FieldProblem> {
+    pub(super) fn mac(&self) -> Result<Option<MacAddress>, FieldProblem> {
         let text = self.text("hwaddr");
         let bytes = unhex(text).ok_or_else(|| ("hwaddr", format!("`{text}` is not hex")))?;
         let mac = <[u8; 6]>::try_from(bytes).ok().map(MacAddress::new);
@@ -182,7 +217,7 @@ impl Row<'_> {
     }
 
     /// Reclaimed leases become released ones: kept for their machine.
-    fn state(&self) -> Result<LeaseState, FieldProblem> {
+    pub(super) fn state(&self) -> Result<LeaseState, FieldProblem> {
         match self.text(STATE) {
             "" | "0" => Ok(LeaseState::Bound),
             "1" => Ok(LeaseState::Declined),
@@ -350,7 +385,10 @@ mod tests {
         import_kea(&format!("{HEADER}\n{}\n", lines.join("\n")), &subnets())
     }
 
-    fn subnets() -> Vec<(String, Cidr)> {
-        vec![("default/lab".to_owned(), "10.33.0.0/16".parse().unwrap())]
+    fn subnets() -> Networks {
+        Networks {
+            v4: vec![("default/lab".to_owned(), "10.33.0.0/16".parse().unwrap())],
+            v6: Vec::new(),
+        }
     }
 }

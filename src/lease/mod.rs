@@ -1,7 +1,7 @@
 //! Who has which address.
 //!
 //! `record`, `records`, `addresses`, `table`, `request`, `allocate`,
-//! `authority`, `handover`, `transfer`, `kea` and `v6` are core: values and pure
+//! `authority`, `handover`, `transfer`, `kea`, `kea6` and `v6` are core: values and pure
 //! functions. `store`, `disk` and `metrics` are the shell that keeps leases on
 //! disk.
 
@@ -12,6 +12,7 @@ mod disk;
 mod handover;
 mod index;
 mod kea;
+mod kea6;
 mod metrics;
 mod record;
 mod records;
@@ -39,9 +40,10 @@ pub use self::records::{Counts, FORGET_SECS, Records};
 pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 pub use self::store::{Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotTaken, QUEUE};
 pub use self::table::LeaseTable;
-pub use self::transfer::{Format, Imported, LineProblem, export, import_jsonl};
-pub use self::usage::{Usage, Usages};
+pub use self::transfer::{AnyLease, Format, Imported, LineProblem, Networks, export, import_jsonl};
+pub use self::usage::{Usage, Usages, Usages6};
 pub use self::v6::{
-    AllocateRequest6, Answer6, Change6, Intent6, Lease6, LeaseTable6, MAX_DUID, MAX_LEASES,
-    MAX_OFFERS, NoBinding, allocate6,
+    AllocateRequest6, Answer6, Change6, Home6, Intent6, Lease6, LeaseTable6, MAX_DUID, MAX_LEASES,
+    MAX_OFFERS, NoBinding, adopt6, allocate6, association_key, association_of, counts6, lender6,
+    release_gone6,
 };

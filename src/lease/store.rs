@@ -127,6 +127,15 @@ impl LeaseStore {
         Ok(opened.rows.leases())
     }
 
+    /// The IPv6 leases in the database at `path`, likewise.
+    ///
+    /// # Errors
+    /// It is missing, damaged, or another process has it open.
+    pub fn read6(path: &Path) -> Result<Vec<Arc<Lease6>>, StoreError> {
+        let opened = Disk::existing(path).open()?;
+        Ok(opened.rows.leases6())
+    }
+
     fn start(
         disk: Disk,
         metrics: LeaseMetrics,
@@ -240,12 +249,23 @@ impl Committer {
     /// # Errors
     /// They are not on the disk.
     pub fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.wait(changes.into_iter().map(AnyChange::V4).collect())
+    }
+
+    /// The same of IPv6 leases.
+    ///
+    /// # Errors
+    /// They are not on the disk.
+    pub fn commit6(&self, changes: Vec<Change6>) -> Result<(), StoreError> {
+        self.wait(changes.into_iter().map(AnyChange::V6).collect())
+    }
+
+    fn wait(&self, changes: Vec<AnyChange>) -> Result<(), StoreError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let done: Done = Box::new(move |result| {
             // Nobody listens only when the caller panicked.
             let _ = sender.send(result);
         });
-        let changes = changes.into_iter().map(AnyChange::V4).collect();
         self.pace.waiting.fetch_add(1, Ordering::Relaxed);
         self.jobs
             .send(Job::Commit { changes, done })

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::api::AddressCounts;
+
 /// Addresses of one Subnet's pools that are not free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -14,21 +16,30 @@ pub struct Usage {
 
 /// The usage of every Subnet, by `namespace/name`. Written by the keeper of the
 /// leases, at most once a second; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Usages(Arc<Mutex<BTreeMap<String, Usage>>>);
+#[derive(Clone, Debug)]
+pub struct Usages<U = Usage>(Arc<Mutex<BTreeMap<String, U>>>);
+
+/// The same of IPv6.
+pub type Usages6 = Usages<AddressCounts>;
 
 // === impl Usages ===
 
-impl Usages {
+impl<U> Default for Usages<U> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<U: Copy> Usages<U> {
     /// What is known of `subnet`; `None` before it was counted.
     #[must_use]
-    pub fn of(&self, subnet: &str) -> Option<Usage> {
+    pub fn of(&self, subnet: &str) -> Option<U> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(subnet).copied()
     }
 
     /// Replaces what is known.
-    pub fn set(&self, all: BTreeMap<String, Usage>) {
+    pub fn set(&self, all: BTreeMap<String, U>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 }

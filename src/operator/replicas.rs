@@ -12,15 +12,17 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::cluster::Cluster;
 use super::leader::{Election, Footing, LeaderHandle, LeaderMetrics};
-use super::mirror::{Mirror, MirrorMetrics, Setup as MirrorSetup};
+use super::mirror::{Mirror, MirrorMetrics, Own, Setup as MirrorSetup, UidOf, is_own6};
 use super::source::Shared;
 use crate::api::{Kind, ObjectRef};
 use crate::clock::{self, Millis};
 use crate::dhcp::heard::Heard;
 use crate::dhcp::replica::{IMPORTS, Replica, Standing, feed};
 use crate::dhcp::server::Ask;
+use crate::dhcp::v6::replica::Replica as Replica6;
+use crate::dhcp::v6::server::Ask6;
 use crate::files::write_whole;
-use crate::lease::{Authority, Shares};
+use crate::lease::{Authority, Lease6, Shares};
 use crate::net::Links;
 use crate::snapshot::Reader;
 use crate::supervisor::Supervisor;
@@ -47,6 +49,8 @@ pub struct Setup<'a> {
     pub snapshots: Reader,
     /// Shows the whole lease table.
     pub table: mpsc::Sender<Ask>,
+    /// The same of IPv6.
+    pub table6: mpsc::Sender<Ask6>,
     /// The state folder.
     pub state: &'a Path,
     /// Whether the lease table was missing, or damaged, at the start.
@@ -59,6 +63,8 @@ pub struct Setup<'a> {
 pub struct Tied {
     /// For the engine.
     pub replica: Replica,
+    /// The same of IPv6.
+    pub replica6: Replica6,
     /// Whether this replica leads, for all that only one may do; `None` where
     /// there is no other.
     pub leader: Option<LeaderHandle>,
@@ -84,21 +90,42 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
         let uid = objects.info(&object).map(|info| info.uid.clone());
         uid.filter(|uid| !uid.is_empty())
     };
+    let uid: UidOf = Arc::new(uid);
+    let metrics = MirrorMetrics::register(setup.registry)?;
+    let (sender6, fed6) = feed();
+    let (imports6, imported6) = mpsc::channel(IMPORTS);
+    let mirror6 = MirrorSetup {
+        client: setup.cluster.client.clone(),
+        namespace: setup.cluster.namespace().map(str::to_owned),
+        leads: Arc::new(|| Some(0)),
+        ready: Arc::new(|_| ()),
+        imports: Some(imports6),
+        own: Some(own6(Shares {
+            replicas: place.replicas,
+            ordinal: place.ordinal,
+        })),
+        fed: fed6,
+        table: setup.table6,
+        snapshots: setup.snapshots.clone(),
+        uid: Arc::clone(&uid),
+        metrics: metrics.clone(),
+    };
     let mut mirror = MirrorSetup {
         client: setup.cluster.client.clone(),
         namespace: setup.cluster.namespace().map(str::to_owned),
         leads: Arc::new(|| Some(0)),
         ready: Arc::new(|_| ()),
         imports: None,
+        own: None,
         fed,
         table: setup.table,
         snapshots: setup.snapshots,
-        uid: Arc::new(uid),
-        metrics: MirrorMetrics::register(setup.registry)?,
+        uid,
+        metrics,
     };
     let since = since(setup.state, setup.fresh)
         .with_context(|| format!("--state {}: {SINCE} cannot be kept", setup.state.display()))?;
-    let tied = if place.replicas == 1 {
+    let (replica, leader) = if place.replicas == 1 {
         let age = since.map(|since| clock::now().since(since) / 1000);
         let imported_before = age.is_none_or(|secs| secs >= IMPORT_SECS);
         let known = Arc::new(AtomicBool::new(imported_before));
@@ -116,10 +143,11 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
             make_way: None,
         };
         LeaderMetrics::register(setup.registry)?.alone();
-        Tied {
-            replica: Replica::new(Arc::new(standing), Arc::new(|_| ()), imported, Some(sender)),
-            leader: None,
-        }
+        let standing = Arc::new(standing);
+        (
+            Replica::new(standing, Arc::new(|_| ()), imported, Some(sender)),
+            None,
+        )
     } else {
         let metrics = LeaderMetrics::register(setup.registry)?;
         let cluster = setup.cluster;
@@ -144,20 +172,37 @@ pub fn start(setup: Setup<'_>) -> anyhow::Result<Tied> {
             lease = place.lease,
             "one of several replicas"
         );
-        Tied {
-            replica: Replica::new(
-                Arc::new(move || standing(&asked, since)),
-                Arc::new(move |term| made_way.make_way(term)),
-                imported,
-                Some(sender),
-            ),
-            leader: Some(handle),
-        }
+        let replica = Replica::new(
+            Arc::new(move || standing(&asked, since)),
+            Arc::new(move |term| made_way.make_way(term)),
+            imported,
+            Some(sender),
+        );
+        (replica, Some(handle))
     };
     let mirror = Arc::new(Mutex::new(Mirror::new(mirror)));
     let run = move |token| Mirror::run(Arc::clone(&mirror), token);
     setup.supervisor.service("mirror", run);
-    Ok(tied)
+    let mirror6 = Arc::new(Mutex::new(Mirror::<Lease6>::new(mirror6)));
+    let run = move |token| Mirror::run(Arc::clone(&mirror6), token);
+    setup.supervisor.service("mirror6", run);
+    Ok(Tied {
+        replica6: Replica6::new(replica.ask(), imported6, Some(sender6)),
+        replica,
+        leader,
+    })
+}
+
+/// Which IPv6 leases a replica mirrors: those that it lent itself.
+fn own6(shares: Shares) -> Own {
+    Own {
+        shares,
+        is_own: Arc::new(move |object, snapshot| is_own6(object, snapshot, shares)),
+        wanted: |snapshot| {
+            let mut subnets = snapshot.subnets.iter();
+            subnets.any(|subnet| subnet.spec.ipv6.is_some())
+        },
+    }
 }
 
 /// What a replica without others may give: everything, with care for as long

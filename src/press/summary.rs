@@ -57,19 +57,31 @@ fn describe_subnet(subnet: &SubnetEntry) -> String {
         .iter()
         .map(|pool| format!("{} to {}", pool.start, pool.end))
         .collect();
-    let lends = if pools.is_empty() {
+    let v4 = spec.cidr.map(|cidr| (cidr.to_string(), lends(&pools)));
+    let v6 = spec.ipv6.as_ref().map(|network| {
+        let pools = network.pools.iter();
+        let pools: Vec<String> = pools
+            .map(|pool| format!("{} to {}", pool.start, pool.end))
+            .collect();
+        (network.cidr.to_string(), lends(&pools))
+    });
+    let mut wire = spec
+        .interface
+        .as_ref()
+        .map_or_else(|| " behind relays".to_owned(), |name| format!(" on {name}"));
+    let networks = v4.into_iter().chain(v6);
+    let networks: Vec<String> = networks
+        .map(|(cidr, lends)| format!("{cidr}{}, {lends}", std::mem::take(&mut wire)))
+        .collect();
+    format!("Subnet {}: {}", subnet.key, networks.join("; "))
+}
+
+fn lends(pools: &[String]) -> String {
+    if pools.is_empty() {
         "reserved addresses only".to_owned()
     } else {
         format!("lends {}", pools.join(", "))
-    };
-    format!(
-        "Subnet {}: {} {}, {lends}",
-        subnet.key,
-        spec.cidr,
-        spec.interface
-            .as_ref()
-            .map_or_else(|| "behind relays".to_owned(), |name| format!("on {name}"))
-    )
+    }
 }
 
 fn describe_profile(profile: &ProfileEntry) -> String {

@@ -322,6 +322,14 @@ fn selection(
     }
 }
 
+/// The Subnet by whose listener DHCPv4 requests come for one of `spec`.
+fn listener(spec: &SubnetSpec, name: &ObjectName, older: &[SubnetEntry]) -> Option<String> {
+    let interface = spec.interface.as_ref().filter(|_| spec.cidr.is_some())?;
+    let mut older = older.iter().filter(|it| it.listener.is_some());
+    let first = older.find(|it| it.spec.interface.as_ref() == Some(interface));
+    Some(first.map_or_else(|| name.to_string(), |first| first.key.clone()))
+}
+
 /// Whether DHCPv6 is heard on an interface of its own, and not on an older one's.
 fn hears_v6(spec: &SubnetSpec, older: &[SubnetEntry]) -> bool {
     let mut older = older.iter();
@@ -372,7 +380,7 @@ fn compile_subnets(
         let mut excluded: AddressSet = reserved
             .chain(fixed.into_iter().flatten().copied())
             .chain(spec.next_server)
-            .filter(|address| spec.cidr.contains(*address))
+            .filter(|address| spec.contains(*address))
             .collect();
         for range in &spec.exclude {
             excluded.insert_range(range.start, range.last());
@@ -382,12 +390,7 @@ fn compile_subnets(
             of_classes.insert_range(pool.start, pool.end);
         }
         let class_profiles = class_profiles(&spec, &name, profiles);
-        let listener = spec.interface.as_ref().map(|interface| {
-            let mut older = subnets.iter();
-            let first =
-                older.find(|it: &&SubnetEntry| it.spec.interface.as_ref() == Some(interface));
-            first.map_or_else(|| name.to_string(), |first| first.key.clone())
-        });
+        let listener = listener(&spec, &name, &subnets);
         let excluded6 = excluded6(&spec, &name, machines);
         let hears_v6 = hears_v6(&spec, &subnets);
         subnets.push(SubnetEntry {

@@ -89,7 +89,7 @@ pub struct SubnetEntry {
     pub spec: SubnetSpec,
     /// The Subnet by whose listener its requests come (`namespace/name`): its
     /// own, or an older one's with the same interface. `None` where it is
-    /// reached through relays only.
+    /// reached through relays only, or has no IPv4 network.
     pub listener: Option<String>,
     /// Addresses that are never lent to just anyone: reserved for machines,
     /// routers, name servers, next-server, the host's own.
@@ -228,8 +228,10 @@ impl Snapshot {
         let subnets = self.subnets.iter();
         match address.into() {
             IpAddr::V4(address) => subnets
-                .filter(|subnet| subnet.spec.cidr.contains(address))
-                .max_by_key(|subnet| subnet.spec.cidr.net().prefix_len()),
+                .filter_map(|subnet| Some((subnet, subnet.spec.cidr?)))
+                .filter(|(_, cidr)| cidr.contains(address))
+                .max_by_key(|(_, cidr)| cidr.net().prefix_len())
+                .map(|(subnet, _)| subnet),
             IpAddr::V6(address) => subnets
                 .filter_map(|subnet| Some((subnet, subnet.spec.ipv6.as_ref()?.cidr)))
                 .filter(|(_, cidr)| cidr.contains(address))

@@ -133,7 +133,7 @@ impl Snapshot {
         let interface = known.and_then(|(_, interface, _)| interface);
         let reservation = machine.and_then(|machine| {
             let all = &machine.spec().reservations;
-            identity.reserved(all, subnet.spec.cidr)
+            identity.reserved(all, subnet.spec.cidr?)
         });
         let own_name = interface.and_then(|interface| interface.hostname.as_deref());
         let other_name = || reservation?.hostname.as_deref();

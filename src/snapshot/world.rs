@@ -72,7 +72,6 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
         .collect();
     let mut interfaces: BTreeMap<&str, &ObjectRef> = BTreeMap::new();
     for (index, (subnet, object)) in served.iter().enumerate() {
-        let cidr = subnet.spec.cidr;
         relays(
             subnet,
             object,
@@ -102,9 +101,12 @@ fn subnets(subnets: &[Subnet], problems: &mut Vec<Problem>) {
             interfaces.entry(interface).or_insert(object);
         }
         for (older, at) in served.iter().take(index) {
-            let (net, other) = (cidr.net(), older.spec.cidr.net());
+            let Some((cidr, theirs)) = subnet.spec.cidr.zip(older.spec.cidr) else {
+                continue;
+            };
+            let (net, other) = (cidr.net(), theirs.net());
             if net.contains(&other) || other.contains(&net) {
-                let what = format!("{cidr} overlaps {} of {at}", older.spec.cidr);
+                let what = format!("{cidr} overlaps {theirs} of {at}");
                 let cure = "make the networks disjoint, or set one to `mode: Disabled`";
                 problems.push(
                     Problem::error(object, "/spec/cidr", "SubnetsOverlap", what, cure).with(
@@ -453,7 +455,7 @@ fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
         let others = machine.spec.reservations.iter().enumerate();
         let others = others.map(|(index, it)| (("reservations", index), it.ip));
         for ((list, index), ip) in of_interfaces.chain(others) {
-            let found = near().find(|(subnet, _)| subnet.spec.cidr.contains(ip));
+            let found = near().find(|(subnet, _)| subnet.spec.contains(ip));
             if found.is_some_and(|(subnet, _)| is_free(ip, &subnet.spec)) {
                 continue;
             }
@@ -478,7 +480,7 @@ fn reservations(inputs: &Inputs, problems: &mut Vec<Problem>) {
 
 /// Whether a machine may have `ip` there.
 fn is_free(ip: Ipv4Addr, spec: &SubnetSpec) -> bool {
-    spec.cidr.is_host(ip) && !spec.routers.contains(&ip) && spec.next_server != Some(ip)
+    spec.is_host(ip) && !spec.routers.contains(&ip) && spec.next_server != Some(ip)
 }
 
 fn reserved(
@@ -490,8 +492,9 @@ fn reserved(
 ) -> Option<Problem> {
     let cure = "reserve another address";
     let spec = &subnet.spec;
-    if !spec.cidr.is_host(ip) {
-        let what = format!("no host can have {ip} in {}", spec.cidr);
+    let cidr = spec.cidr?;
+    if !cidr.is_host(ip) {
+        let what = format!("no host can have {ip} in {cidr}");
         return Some(
             Problem::error(object, pointer, "BadAddress", what, cure).with(
                 at,

@@ -298,7 +298,7 @@ spec: {linux: {kernel: {path: vmlinuz}}}
         let cidrs: Vec<String> = inputs
             .subnets
             .iter()
-            .map(|it| it.spec.cidr.to_string())
+            .map(|it| it.spec.cidr.unwrap().to_string())
             .collect();
         assert_eq!(cidrs, ["10.1.0.0/24", "10.0.0.0/24"]);
     }

@@ -15,8 +15,9 @@ use crate::clock::{self, Millis};
 use crate::dhcp::listener::listener_names;
 use crate::dhcp::scout::Lookouts;
 use crate::dhcp::server::Ask;
+use crate::dhcp::v6::server::Ask6;
 use crate::files::Roots;
-use crate::lease::{Lease, LeaseState, Record as _};
+use crate::lease::{Lease, Lease6, LeaseState, Record, Usages6};
 use crate::loaders::Loaders;
 use crate::press::missing_of;
 use crate::snapshot::{Reader, Snapshot, SubnetEntry};
@@ -38,6 +39,12 @@ pub enum Table {
     Profiles,
 }
 
+/// Every lease that is known.
+struct Leases {
+    v4: Option<Vec<Arc<Lease>>>,
+    v6: Option<Vec<Arc<Lease6>>>,
+}
+
 /// Says whether boots can be served; the error is the reason why not.
 type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -56,6 +63,10 @@ pub struct Board {
     pub counts: BootMetrics,
     /// Who knows the leases.
     pub leases: mpsc::Sender<Ask>,
+    /// The same of IPv6.
+    pub leases6: mpsc::Sender<Ask6>,
+    /// How many IPv6 addresses are taken.
+    pub usages6: Usages6,
     /// The files.
     pub roots: Arc<Roots>,
     /// The loaders.
@@ -82,20 +93,17 @@ impl Board {
     /// # Errors
     /// Why it cannot be shown now.
     pub async fn show(self, table: Table) -> Result<Value, String> {
-        let leases = self.ask_leases().await;
+        let leases = Leases {
+            v4: ask(&self.leases).await,
+            v6: ask(&self.leases6).await,
+        };
         // Files are looked at, and 10,000 machines are some work.
-        let rows = tokio::task::spawn_blocking(move || self.rows(table, leases.as_deref()));
+        let rows = tokio::task::spawn_blocking(move || self.rows(table, &leases));
         rows.await
             .map_err(|error| format!("the table cannot be made: {error}"))?
     }
 
-    async fn ask_leases(&self) -> Option<Vec<Arc<Lease>>> {
-        let (answer, leases) = oneshot::channel();
-        self.leases.send(answer).await.ok()?;
-        leases.await.ok()
-    }
-
-    fn rows(&self, table: Table, leases: Option<&[Arc<Lease>]>) -> Result<Value, String> {
+    fn rows(&self, table: Table, leases: &Leases) -> Result<Value, String> {
         let now = clock::now();
         let current = self.snapshots.current();
         if table == Table::Overview {
@@ -112,7 +120,8 @@ impl Board {
                     now,
                     snapshot: &snapshot,
                     boots: &[],
-                    leases,
+                    leases: leases.v4.as_deref(),
+                    leases6: leases.v6.as_deref(),
                 };
                 let health = self.supervisor.health();
                 let mut rows = subnets(&facts, &|subnet| trouble(&health, subnet));
@@ -123,6 +132,9 @@ impl Board {
                         let acting = self.lookouts.acting(&key, &subnet.spec);
                         acting.as_str().to_owned()
                     });
+                    let usage = self.usages6.of(&key);
+                    row.free6 = usage.map(|usage| usage.free);
+                    row.used6 = usage.map(|usage| usage.used);
                 }
                 json!({ "subnets": rows })
             }
@@ -145,32 +157,22 @@ impl Board {
         })
     }
 
-    fn machines(
-        &self,
-        now: Millis,
-        snapshot: &Snapshot,
-        leases: Option<&[Arc<Lease>]>,
-    ) -> Vec<MachineRow> {
+    fn machines(&self, now: Millis, snapshot: &Snapshot, leases: &Leases) -> Vec<MachineRow> {
         self.boots.with(|timeline| {
             machines(&Facts {
                 now,
                 snapshot,
                 boots: &timeline.boots(),
-                leases,
+                leases: leases.v4.as_deref(),
+                leases6: leases.v6.as_deref(),
             })
         })
     }
 
-    fn overview(
-        &self,
-        now: Millis,
-        snapshot: Option<&Snapshot>,
-        leases: Option<&[Arc<Lease>]>,
-    ) -> Overview {
+    fn overview(&self, now: Millis, snapshot: Option<&Snapshot>, leases: &Leases) -> Overview {
         let machines = snapshot.map(|snapshot| self.machines(now, snapshot, leases));
         let ready = (self.ready)();
         let services = self.supervisor.health().into_iter();
-        let is_bound = |lease: &&Arc<Lease>| lease.state_at(now) == LeaseState::Bound;
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -194,20 +196,42 @@ impl Board {
                 let running = boots.filter(|boot| boot.result == BootResult::Running);
                 running.count()
             }),
-            leases: leases.map(|leases| leases.iter().filter(is_bound).count()),
+            leases: leases.bound(now),
             loaders: self.loaders.rows(),
         }
     }
 }
 
+// === impl Leases ===
+
+impl Leases {
+    /// How many are lent at `now`.
+    fn bound(&self, now: Millis) -> Option<usize> {
+        fn count<L: Record>(leases: &[Arc<L>], now: Millis) -> usize {
+            let states = leases.iter().map(|lease| lease.state_at(now));
+            states.filter(|state| *state == LeaseState::Bound).count()
+        }
+        Some(count(self.v4.as_ref()?, now) + count(self.v6.as_ref()?, now))
+    }
+}
+
+/// Every lease that `engine` knows.
+async fn ask<L>(engine: &mpsc::Sender<oneshot::Sender<Vec<L>>>) -> Option<Vec<L>> {
+    let (answer, leases) = oneshot::channel();
+    engine.send(answer).await.ok()?;
+    leases.await.ok()
+}
+
 /// Why DHCP is not served on `subnet`, where it is not.
 fn trouble(services: &BTreeMap<String, State>, subnet: &SubnetEntry) -> Option<String> {
+    let [_, _, v6] = listener_names(&subnet.key);
+    match services.get(&v6) {
+        Some(State::Down(cause)) => return Some(cause.clone()),
+        None if subnet.hears_v6 => return Some("it is not served yet".to_owned()),
+        Some(State::Up) | None => {}
+    }
     // Relayed requests come by any listener.
     let [dhcp, boot, _] = listener_names(subnet.listener.as_deref()?);
-    let [_, _, v6] = listener_names(&subnet.key);
-    if let Some(State::Down(cause)) = services.get(&v6) {
-        return Some(cause.clone());
-    }
     match (services.get(&dhcp), services.get(&boot)) {
         (Some(State::Down(cause)), _) | (_, Some(State::Down(cause))) => Some(cause.clone()),
         (Some(State::Up), Some(State::Up) | None) => None,

@@ -10,7 +10,7 @@ use super::{MachineRow, ProfileRow, SubnetRow, phase};
 use crate::api::{AddressCounts, Interface};
 use crate::boot::MacAddress;
 use crate::clock::Millis;
-use crate::lease::{Lease, LeaseState, Record as _};
+use crate::lease::{Lease, Lease6, LeaseState, Record};
 use crate::snapshot::{
     Identity, MachineEntry, ObjectName, ProfileEntry, Rule, Selection, Snapshot, SubnetEntry,
     Verdict,
@@ -28,6 +28,14 @@ pub struct Facts<'a> {
     pub boots: &'a [&'a Boot],
     /// Every lease; `None` where nobody can say now.
     pub leases: Option<&'a [Arc<Lease>]>,
+    /// The same of IPv6.
+    pub leases6: Option<&'a [Arc<Lease6>]>,
+}
+
+/// The addresses that each machine has now.
+struct Lent {
+    v4: HashMap<MacAddress, IpAddr>,
+    v6: HashMap<MacAddress, IpAddr>,
 }
 
 /// What a machine's object comes to.
@@ -42,10 +50,13 @@ struct Standing<'a> {
 pub fn machines(facts: &Facts<'_>) -> Vec<MachineRow> {
     let latest: HashMap<MacAddress, &Boot> =
         facts.boots.iter().map(|boot| (boot.mac, *boot)).collect();
-    let addresses = lent_to(facts);
+    let lent = Lent {
+        v4: lent_to(facts.leases, facts.now),
+        v6: lent_to(facts.leases6, facts.now),
+    };
     let entries = facts.snapshot.machines.iter();
     entries
-        .map(|machine| machine_row(facts, machine, &latest, &addresses))
+        .map(|machine| machine_row(facts, machine, &latest, &lent))
         .collect()
 }
 
@@ -53,18 +64,21 @@ fn machine_row(
     facts: &Facts<'_>,
     machine: &MachineEntry,
     latest: &HashMap<MacAddress, &Boot>,
-    addresses: &HashMap<MacAddress, Ipv4Addr>,
+    all: &Lent,
 ) -> MachineRow {
     let interfaces = &machine.spec().interfaces;
     let boot = interfaces
         .iter()
         .filter_map(|interface| latest.get(&interface.mac).copied())
         .max_by_key(|boot| boot.started);
-    let lent = interfaces
-        .iter()
-        .find_map(|interface| addresses.get(&interface.mac).copied());
-    let reserved = interfaces.iter().find_map(|interface| interface.ip);
-    let own = lent.or(reserved).map(IpAddr::V4);
+    let lent = |addresses: &HashMap<MacAddress, IpAddr>| {
+        let mut own = interfaces.iter();
+        own.find_map(|interface| addresses.get(&interface.mac).copied())
+    };
+    let reserved = || interfaces.iter().find_map(|it| it.ip.map(IpAddr::V4));
+    let reserved6 = || interfaces.iter().find_map(|it| it.ipv6.map(IpAddr::V6));
+    let own = lent(&all.v4).or_else(reserved);
+    let own = own.or_else(|| lent(&all.v6)).or_else(reserved6);
     let at = boot.and_then(|boot| boot.address).or(own);
     let standing = standing(facts.snapshot, machine, boot, at);
     MachineRow {
@@ -85,7 +99,7 @@ fn machine_row(
         stage: boot
             .and_then(|boot| boot.stages.last())
             .map(|record| record.stage.as_str().to_owned()),
-        // One that has IPv6 alone has what its latest boot got.
+        // One whose lease belongs to no MAC address has what its latest boot got.
         ip: own.or(at),
         last_boot: boot.map(|boot| boot.started),
         created: machine.created().map(|created| created.0),
@@ -159,11 +173,11 @@ fn which<'a>(machine: &'a MachineEntry, boot: Option<&Boot>) -> Option<&'a Inter
 }
 
 /// The address that each machine has now.
-fn lent_to(facts: &Facts<'_>) -> HashMap<MacAddress, Ipv4Addr> {
-    let leases = facts.leases.unwrap_or_default().iter();
+fn lent_to<L: Record>(leases: Option<&[Arc<L>]>, now: Millis) -> HashMap<MacAddress, IpAddr> {
+    let leases = leases.unwrap_or_default().iter();
     leases
-        .filter(|lease| lease.state_at(facts.now) == LeaseState::Bound)
-        .filter_map(|lease| Some((lease.mac?, lease.address)))
+        .filter(|lease| lease.state_at(now) == LeaseState::Bound)
+        .filter_map(|lease| Some((lease.mac()?, lease.address().into())))
         .collect()
 }
 
@@ -186,7 +200,8 @@ pub fn subnets(
                 name: subnet.name.name.clone(),
                 mode: word(&subnet.spec.mode),
                 acting: None,
-                cidr: subnet.spec.cidr.to_string(),
+                cidr: subnet.spec.cidr.map(|cidr| cidr.to_string()),
+                cidr6: subnet.spec.ipv6.as_ref().map(|it| it.cidr.to_string()),
                 interface: subnet
                     .spec
                     .interface
@@ -194,6 +209,8 @@ pub fn subnets(
                     .unwrap_or_else(|| "relayed".to_owned()),
                 free: counts.map(|counts| counts.free),
                 used: counts.map(|counts| counts.used),
+                free6: None,
+                used6: None,
                 ready: reason.is_none(),
                 reason,
             }

@@ -124,6 +124,7 @@ fn a_machine_shows_its_profile_its_phase_and_its_latest_boot() {
         snapshot: &snapshot,
         boots: &boots,
         leases: None,
+        leases6: None,
     };
     let rows = machines(&facts);
     let one = &rows[0];
@@ -169,6 +170,7 @@ fn a_machine_without_a_subnet_shows_the_profile_that_is_its_own() {
         snapshot: &snapshot,
         boots: &[],
         leases: None,
+        leases6: None,
     };
     let rows = machines(&facts);
     assert_eq!(
@@ -190,6 +192,7 @@ fn a_lease_says_which_address_a_machine_has() {
         snapshot: &snapshot,
         boots: &[],
         leases: Some(&leases),
+        leases6: None,
     };
     let rows = machines(&facts);
     assert_eq!(rows[0].ip, Some(IpAddr::from([10, 0, 0, 12])), "expired");
@@ -213,6 +216,7 @@ fn a_subnet_counts_what_it_can_lend_and_what_it_lends() {
         snapshot: &snapshot,
         boots: &[],
         leases: Some(&leases),
+        leases6: None,
     };
     let counts = addresses(&snapshot.subnets[0], &leases, Millis(9000));
     assert_eq!((counts.total, counts.declined), (8, 1));
@@ -225,11 +229,12 @@ fn a_subnet_counts_what_it_can_lend_and_what_it_lends() {
         (false, Some("no interface"))
     );
     assert_eq!(
-        (rows[0].mode.as_str(), rows[0].cidr.as_str()),
-        ("Server", "10.0.0.0/24")
+        (rows[0].mode.as_str(), rows[0].cidr.as_deref()),
+        ("Server", Some("10.0.0.0/24"))
     );
     let unknown = Facts {
         leases: None,
+        leases6: None,
         ..facts
     };
     let rows = subnets(&unknown, &|_| None);
@@ -247,6 +252,7 @@ fn a_profile_counts_its_machines_and_names_the_files_it_lacks() {
         snapshot: &snapshot,
         boots: &[],
         leases: None,
+        leases6: None,
     };
     let missing = |profile: &ProfileEntry| match profile.spec.linux {
         Some(_) => vec!["linux".to_owned()],

@@ -54,14 +54,24 @@ pub struct SubnetRow {
     /// What we are there at this moment: `server`, `proxy`, `looking`, `refused`.
     #[serde(default)]
     pub acting: Option<String>,
-    /// Its network.
-    pub cidr: String,
+    /// Its IPv4 network, where it has one.
+    #[serde(default)]
+    pub cidr: Option<String>,
+    /// Its IPv6 network, where it has one.
+    #[serde(default)]
+    pub cidr6: Option<String>,
     /// Its interface, as the manifest names it.
     pub interface: String,
     /// Addresses of its pools that can be lent now.
     pub free: Option<u32>,
     /// Addresses of its pools that are lent now.
     pub used: Option<u32>,
+    /// Addresses of its IPv6 pools that can be lent now.
+    #[serde(default)]
+    pub free6: Option<u32>,
+    /// Addresses of its IPv6 pools that are lent now.
+    #[serde(default)]
+    pub used6: Option<u32>,
     /// Whether DHCP is served there.
     pub ready: bool,
     /// Why it is not.

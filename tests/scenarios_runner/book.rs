@@ -229,6 +229,8 @@ pub(crate) struct Hop6 {
     pub(crate) link: Ipv6Addr,
     pub(crate) peer: Ipv6Addr,
     pub(crate) interface_id: Option<String>,
+    /// The number of the relay's maker, and the remote end in its words, in hex.
+    pub(crate) remote_id: Option<String>,
     /// The client's address as it saw it.
     pub(crate) mac: Option<String>,
 }

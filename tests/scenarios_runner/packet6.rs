@@ -123,6 +123,9 @@ fn wrap(hop: &Hop6, count: u8, inner: &[u8]) -> Result<Vec<u8>, String> {
     if let Some(id) = &hop.interface_id {
         put(&mut packet, 18, id.as_bytes());
     }
+    if let Some(id) = &hop.remote_id {
+        put(&mut packet, 37, &unhex(id)?);
+    }
     if let Some(mac) = &hop.mac {
         put(&mut packet, 79, &[&[0, 1][..], &unhex(mac)?].concat());
     }

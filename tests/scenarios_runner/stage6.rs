@@ -36,7 +36,9 @@ impl Stage {
         };
         let decision = decide(&self.snapshot, &self.table6, arrival, &request);
         if let Some(mac) = decision.client.mac {
-            self.told.insert(mac, tells(&request), self.now());
+            let mut told = tells(&request);
+            told.class.clone_from(&decision.class);
+            self.told.insert(mac, told, self.now());
         }
         self.table6.apply_all(&decision.changes);
         let (reply, want) = match (&decision.outcome, &step.reply6) {

@@ -48,6 +48,7 @@ MAY_STAND_STILL = {
     "reveille_mirror_pending": "what waits is written within a second",
     "reveille_status_queue_length": "what waits is looked at within a second",
     "reveille_dhcp_pool_declined_addresses": "tests/scenarios has declined addresses; they need a day to come back",
+    "reveille_dhcp6_pool_declined_addresses": "tests/scenarios has declined addresses; they need a day to come back",
     "reveille_dhcp_send_errors_total": "takes an interface that goes away between a request and its reply",
     "reveille_discovered_expired_total": "takes days",
     "reveille_leader_transitions_total": "one replica leads from its beginning; tests/cluster changes leaders",

@@ -55,10 +55,16 @@ pub(super) use self::subnet::subnet;
 /// What the spec of a DhcpLease gets.
 pub(super) fn lease() -> Vec<At> {
     vec![
-        at("address").rule(rule(
-            "self == oldSelf",
-            "the address of a lease never changes; make another object for another address",
-        )),
+        at("address")
+            .max_length(64)
+            .rule(rule(
+                "isIP(self)",
+                "`%(self)%` is not an IP address such as 10.33.0.1 or 2001:db8:33::1",
+            ))
+            .rule(rule(
+                "self == oldSelf",
+                "the address of a lease never changes; make another object for another address",
+            )),
         at("subnet").max_length(MAX_NAME),
         at("machine").max_length(MAX_NAME),
         at("hostname").max_length(255),

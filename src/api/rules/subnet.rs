@@ -37,6 +37,7 @@ pub(in crate::api) fn subnet() -> Vec<At> {
         domain("dns.search[]"),
         name_ref("defaultProfileRef", "BootProfile"),
     ];
+    all.push(networks());
     all.extend(atomic);
     all.extend(params());
     all.extend(hosts);
@@ -81,13 +82,56 @@ fn inside() -> ValidationRule {
     rule_of(
         "pools",
         &format!(
-            "!has(self.pools) || !({}) || {outside}.size() == 0",
+            "!has(self.pools) || !has(self.cidr) || !({}) || {outside}.size() == 0",
             is_cidr("self.cidr")
         ),
         &format!(
             "%({outside}[0])% is no address of a host in %(self.cidr)%; keep the pool inside the network"
         ),
     )
+}
+
+/// A Subnet has a network, and says of IPv4 nothing where it has none of that.
+fn networks() -> At {
+    let fields = [
+        ("exclude", true),
+        ("leaseQueries", true),
+        ("mtu", false),
+        ("nextServer", false),
+        ("ntp", true),
+        ("options", true),
+        ("pools", true),
+        ("relays", true),
+        ("routers", true),
+        ("routes", true),
+    ];
+    let first = at("")
+        .rule(rule_of(
+            "cidr",
+            "has(self.cidr) || has(self.ipv6)",
+            "a Subnet has a network; write its `cidr`, its `ipv6`, or both",
+        ))
+        .rule(rule_of(
+            "mode",
+            "has(self.cidr) || !has(self.ipv6) || self.mode in ['Server', 'Disabled']",
+            "`mode: %(self.mode)%` is about IPv4, and the Subnet has no `cidr`; \
+             write `mode: Server`, or its `cidr`",
+        ));
+    fields.into_iter().fold(first, |at, (field, is_list)| {
+        let empty = if is_list {
+            format!(" || self.{field}.size() == 0")
+        } else {
+            String::new()
+        };
+        at.rule(rule_of(
+            field,
+            &format!("has(self.cidr) || !has(self.ipv6) || !has(self.{field}){empty}"),
+            &format!(
+                "`{field}` is about IPv4, and the Subnet has no `cidr`; \
+                 write its `cidr`, or remove `{field}`"
+            ),
+        ))
+    })
 }
 
 /// A proxy has nothing to lend.

@@ -3,6 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use super::boot::{boot, boot_options, network_options};
+use super::classes::class_of;
 use super::option;
 use super::reply::{Reply, ReplyKind, Status, association, refused};
 use super::request::{Association, Hop, Malformed, Other, Request, RequestKind};
@@ -13,7 +14,7 @@ use crate::clock::Millis;
 use crate::dhcp::answer::BootAnswer;
 use crate::lease::{
     AllocateRequest6, Answer6, Authority, Change6, Intent6, LeaseKey, LeaseTable6, NoBinding,
-    SilentReason, allocate6,
+    SilentReason, allocate6, association_key,
 };
 use crate::snapshot::{Acquaintances, Identity, Plan, Snapshot, SubnetEntry, Unserved};
 
@@ -59,6 +60,8 @@ pub struct Decision {
     pub address: Option<Ipv6Addr>,
     /// Why it gets no address.
     pub refused: Option<SilentReason>,
+    /// The client's class; `None` where what it says is of none.
+    pub class: Option<String>,
 }
 
 /// A reply or a silence with a name.
@@ -179,6 +182,8 @@ pub fn decide(
     request.client.mac = known.or(request.client.mac);
     let mut identity = tells(&request);
     identity.mac = request.client.mac;
+    let class = class_of(&subnet.spec, &request).map(|class| class.name.clone());
+    identity.class.clone_from(&class);
     if let Some(mac) = request.client.mac {
         identity.complete(arrival.told.identity(mac));
     }
@@ -194,6 +199,7 @@ pub fn decide(
     let mut decision = case.decide();
     decision.subnet = Some(subnet.key.clone());
     decision.machine = case.plan.machine_name().map(str::to_owned);
+    decision.class = class;
     decision
 }
 
@@ -236,6 +242,7 @@ impl Decision {
             boot: None,
             address: None,
             refused: None,
+            class: None,
         }
     }
 }
@@ -546,10 +553,7 @@ impl Case<'_> {
     fn key(&self, asked: &Association) -> LeaseKey {
         match (self.subnet.spec.identity, self.request.link_mac) {
             (LeaseIdentity::Mac, Some(mac)) => LeaseKey::Mac(mac),
-            _ => {
-                let iaid = asked.iaid.to_be_bytes();
-                LeaseKey::ClientId([&self.request.duid[..], &iaid].concat().into())
-            }
+            _ => association_key(&self.request.duid, asked.iaid),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! DHCPv6 (RFC 8415) for machines that boot (RFC 5970, UEFI 24.7).
 //!
 //! The same rooms and names as for DHCPv4: `option`, `wire`, `request`,
-//! `decide`, `boot` and `reply` are core; `socket`, `listener`, `story` and
-//! `server` do the I/O; `duid` keeps the server's name.
+//! `classes`, `decide`, `boot` and `reply` are core; `socket`, `listener`, `story`,
+//! `replica` and `server` do the I/O; `duid` keeps the server's name.
 
 mod boot;
+mod classes;
 pub mod decide;
 pub mod duid;
 pub mod listener;
 pub mod option;
+pub mod replica;
 pub mod reply;
 pub mod request;
 pub mod server;

@@ -32,6 +32,8 @@ pub const DNS_SERVERS: u16 = 23;
 pub const DOMAIN_SEARCH: u16 = 24;
 /// Delegated prefixes (RFC 8415 section 21.21).
 pub const IA_PD: u16 = 25;
+/// The remote end of a relay's port, in its words (RFC 4649).
+pub const REMOTE_ID: u16 = 37;
 /// What to boot, as a URL (RFC 5970 section 3.1).
 pub const BOOT_FILE_URL: u16 = 59;
 /// Words for what is booted (RFC 5970 section 3.2).

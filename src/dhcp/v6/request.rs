@@ -45,6 +45,10 @@ pub struct Request {
     pub associations: Vec<Association>,
     /// What it asks for that is not lent here.
     pub others: Vec<Other>,
+    /// What its vendor says that it is, each text.
+    pub vendor_classes: Vec<Vec<u8>>,
+    /// What it says itself that it is, each text.
+    pub user_classes: Vec<Vec<u8>>,
     /// Whether it takes an address by two messages.
     pub rapid_commit: bool,
     /// The options that it asks for; `None` where it asks for none in particular.
@@ -65,6 +69,9 @@ pub struct Hop {
     /// Whether it wants its answer where it asks from (RFC 8357); the bytes are
     /// echoed.
     pub port: Option<Vec<u8>>,
+    /// The remote end of its port, in its words and behind its maker's number
+    /// (RFC 4649).
+    pub remote_id: Option<Vec<u8>>,
 }
 
 /// An identity association for addresses (IA_NA).
@@ -242,13 +249,15 @@ impl Request {
             .flatten()
             .collect();
         let classes = vendor_classes(&fields);
+        let own_classes = user_classes(&fields);
+        let owned = |texts: &[&[u8]]| texts.iter().map(|text| text.to_vec()).collect();
         Ok(Self {
             kind,
             xid,
             hops,
             client: Client {
                 mac: macs.first().copied(),
-                kind: client_kind(&fields, &classes),
+                kind: client_kind(&own_classes, &classes),
                 firmware: firmware(&fields, &classes),
                 uuid: uuid_of_duid(duid),
             },
@@ -258,6 +267,8 @@ impl Request {
             server_id,
             associations: associations(&fields)?,
             others: others(&fields),
+            vendor_classes: owned(&classes),
+            user_classes: owned(&own_classes),
             rapid_commit: fields.get(option::RAPID_COMMIT).is_some(),
             requested: fields.get(option::REQUESTED).map(|list| {
                 let pairs = list.chunks_exact(2);
@@ -316,6 +327,7 @@ fn unwrap(packet: &[u8]) -> Result<Unwrapped<'_>, Malformed> {
             peer: address(18),
             interface_id: fields.get(option::INTERFACE_ID).map(<[u8]>::to_vec),
             port: fields.get(option::RELAY_PORT).map(<[u8]>::to_vec),
+            remote_id: fields.get(option::REMOTE_ID).map(<[u8]>::to_vec),
         });
         mac = fields
             .get(option::CLIENT_LINK_LAYER)
@@ -366,11 +378,17 @@ fn vendor_classes<'a>(fields: &Fields<'a>) -> Vec<&'a [u8]> {
         .collect()
 }
 
+/// The texts of the user class; as a whole it may be one, as iPXE has it.
+fn user_classes<'a>(fields: &Fields<'a>) -> Vec<&'a [u8]> {
+    let class = fields.get(option::USER_CLASS).unwrap_or_default();
+    let whole = Some(class).filter(|class| !class.is_empty());
+    whole.into_iter().chain(texts(class)).collect()
+}
+
 /// iPXE by user class, then firmware by vendor class.
-fn client_kind(fields: &Fields<'_>, classes: &[&[u8]]) -> ClientKind {
-    let user_class = fields.get(option::USER_CLASS).unwrap_or_default();
+fn client_kind(own: &[&[u8]], classes: &[&[u8]]) -> ClientKind {
     let is = |name: &[u8]| classes.iter().any(|class| class.starts_with(name));
-    if user_class == b"iPXE" || texts(user_class).contains(&&b"iPXE"[..]) {
+    if own.contains(&&b"iPXE"[..]) {
         ClientKind::Ipxe
     } else if is(b"PXEClient") {
         ClientKind::Pxe

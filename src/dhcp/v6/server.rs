@@ -1,17 +1,19 @@
 //! The engine of DHCPv6, one for all listeners: decides one request after the
 //! other, and lets replies leave once what they promise is on disk. Shell.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddrV6;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
 use super::listener::{Door, Incoming};
+use super::replica::Replica;
 use super::reply::ReplyKind;
 use super::request::{Request, RequestKind};
 use super::socket::{CLIENT_PORT, SERVER_PORT};
@@ -19,11 +21,19 @@ pub use super::story::Story;
 use crate::boot::MacAddress;
 use crate::clock::{self, Millis};
 use crate::dhcp::limits::Rates;
-use crate::dhcp::replica::Ask;
+use crate::dhcp::replica::Import;
+use crate::dhcp::upkeep::is_gone;
+use crate::discover::SightingSender;
 use crate::events::EventSender;
-use crate::lease::{Change6, Committer, LeaseIndex, LeaseState, LeaseTable6, StoreError};
+use crate::lease::{
+    Change6, Committer, Home6, Lease6, LeaseIndex, LeaseState, LeaseTable6, StoreError, Usages6,
+    adopt6, counts6, release_gone6,
+};
 use crate::snapshot::{Reader, Snapshot};
 use crate::timeline::{BootEvent, Fact, Introductions, NextStep, RecentLoaders};
+
+/// Wants every lease, as they are now.
+pub type Ask6 = oneshot::Sender<Vec<Arc<Lease6>>>;
 
 /// Requests that may wait for the engine.
 pub const QUEUE: usize = 512;
@@ -39,6 +49,8 @@ const SWEEP_LIMIT: usize = 1000;
 pub struct Engine {
     /// The requests.
     pub queue: mpsc::Receiver<Incoming>,
+    /// Who wants to see the leases.
+    pub asks: mpsc::Receiver<Ask6>,
     /// The leases.
     pub table: LeaseTable6,
     /// What it works with.
@@ -47,10 +59,13 @@ pub struct Engine {
     pub rates: Rates,
     /// Our DUID.
     pub duid: Vec<u8>,
-    /// How this replica stands.
-    pub standing: Ask,
+    /// What ties it to other replicas.
+    pub replica: Replica,
     /// The snapshot that was looked at last.
     pub generation: u64,
+    /// The last one with all manifests in it: machines that were there and are
+    /// no more are gone.
+    pub whole: Option<Arc<Snapshot>>,
 }
 
 /// What the engine works with; cheap to clone.
@@ -62,12 +77,16 @@ pub struct Tools {
     pub committer: Committer,
     /// Where the other doors look addresses up.
     pub index: LeaseIndex,
+    /// Where it is told how many addresses are taken.
+    pub usages: Usages6,
     /// Which machines were sent our loader.
     pub recent: RecentLoaders,
     /// What machines told of themselves lately.
     pub told: Introductions,
     /// Where events go.
     pub events: EventSender,
+    /// Where machines go that nobody knows.
+    pub sightings: SightingSender,
     /// What is said and counted.
     pub story: Story,
 }
@@ -113,6 +132,11 @@ impl Engine {
                 biased;
                 () = token.cancelled() => return Ok(()),
                 _ = sweep.tick() => this.sweep(),
+                Some(import) = this.replica.imports.recv() => this.take_over(import),
+                Some(ask) = this.asks.recv() => {
+                    // Who asked may have gone.
+                    let _ = ask.send(this.table.shared().collect());
+                }
                 incoming = this.queue.recv() => match incoming {
                     Some(incoming) => this.handle(&incoming),
                     // Every listener is gone, and with them the app.
@@ -154,7 +178,7 @@ impl Engine {
             unicast: *unicast,
             loader_sent: &|mac| self.tools.recent.contains(mac, now),
             told: &self.tools.told,
-            authority: (self.standing)().authority,
+            authority: self.replica.authority(),
         };
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&snapshot, &self.table, arrival, request)
@@ -167,9 +191,13 @@ impl Engine {
         if let Some(mac) = decision.client.mac
             && snapshot.remembers()
         {
-            self.tools.told.insert(mac, tells(request), now);
+            let mut told = tells(request);
+            told.class.clone_from(&decision.class);
+            self.tools.told.insert(mac, told, now);
         }
         story.tell(now, request, &decision);
+        let sightings = &self.tools.sightings;
+        sightings.offer6(now, &snapshot, request, &decision);
         self.put(&decision.changes);
         let durable = durable(&decision.changes);
         let reply = Outgoing::of(incoming, &decision);
@@ -184,39 +212,104 @@ impl Engine {
     /// Ends what is over, and counts.
     fn sweep(&mut self) {
         let now = clock::now();
-        let changes = self.table.expire(now, SWEEP_LIMIT);
+        let mut changes = self.table.expire(now, SWEEP_LIMIT);
+        let snapshot = self.tools.snapshots.current();
+        if let Some(snapshot) = &snapshot
+            && self.generation != snapshot.generation
+        {
+            self.generation = snapshot.generation;
+            // Those of Subnets that are gone are not shown for ever.
+            self.tools.story.metrics.forget_networks();
+            changes.extend(self.release_gone(now, snapshot));
+        }
         self.put(&changes);
         let durable = durable(&changes);
         if !durable.is_empty() {
             self.tools.commit(durable, None);
         }
-        if let Some(snapshot) = self.tools.snapshots.current() {
+        if let Some(snapshot) = snapshot {
             self.count(&snapshot);
         }
     }
 
-    fn count(&mut self, snapshot: &Snapshot) {
-        let gauge = &self.tools.story.metrics.addresses6;
-        if self.generation != snapshot.generation {
-            self.generation = snapshot.generation;
-            // Those of Subnets that are gone are not shown for ever.
-            gauge.reset();
+    /// Ends leases of machines whose object is gone, where the Subnet serves no
+    /// machine without one. While manifests cannot be read none counts as gone.
+    fn release_gone(&mut self, now: Millis, snapshot: &Arc<Snapshot>) -> Vec<Change6> {
+        if snapshot.incomplete {
+            return Vec::new();
         }
+        let Some(before) = self.whole.replace(Arc::clone(snapshot)) else {
+            return Vec::new();
+        };
+        let told = &self.tools.told;
+        release_gone6(now, &self.table, |lease| {
+            is_gone((&before, snapshot), told, lease)
+        })
+    }
+
+    /// Takes leases over that were mirrored, where nothing is known of them here.
+    fn take_over(&mut self, import: Import<Lease6>) {
+        // Who sent it tries again: without manifests nothing is known of Subnets.
+        let Some(snapshot) = self.tools.snapshots.current() else {
+            return;
+        };
         let subnets = snapshot.subnets.iter();
-        for subnet in subnets.filter(|subnet| subnet.spec.ipv6.is_some()) {
-            let counts = self.table.counts(&subnet.key);
+        let homes = subnets.filter_map(|subnet| {
+            let network = subnet.spec.ipv6.as_ref()?;
+            Some(Home6 {
+                subnet: subnet.key.clone(),
+                cidr: network.cidr,
+                lifetime_secs: network.lifetimes.valid.secs(),
+            })
+        });
+        let homes: Vec<Home6> = homes.collect();
+        let changes = adopt6(clock::now(), &self.table, import.leases, &homes);
+        self.put(&changes);
+        let done = import.done;
+        let tell = move |result: Result<(), StoreError>| {
+            if result.is_ok() {
+                // Who asked may have gone.
+                let _ = done.send(());
+            }
+        };
+        if let Err(error) = self.tools.committer.submit6(changes, Box::new(tell)) {
+            self.tools.story.count("any", error.as_str());
+        }
+    }
+
+    fn count(&self, snapshot: &Snapshot) {
+        let metrics = &self.tools.story.metrics;
+        let (mut usages, authority) = (BTreeMap::new(), self.replica.authority());
+        for subnet in &snapshot.subnets {
+            let Some(network) = &subnet.spec.ipv6 else {
+                continue;
+            };
+            let (key, taken) = (&subnet.key, &subnet.excluded6);
+            let usage = counts6(&self.table, key, network, taken, authority);
+            usages.insert(key.clone(), usage);
+            for (gauge, value) in [
+                (&metrics.pool6, usage.total),
+                (&metrics.pool6_used, usage.used),
+                (&metrics.pool6_declined, usage.declined),
+            ] {
+                gauge.with_label_values(&[key]).set(value.into());
+            }
+            let counts = self.table.counts(key);
             for (state, count) in [
                 (LeaseState::Bound, counts.bound),
                 (LeaseState::Offered, counts.offered),
                 (LeaseState::Declined, counts.declined),
             ] {
-                let gauge = gauge.with_label_values(&[&subnet.key, state.as_str()]);
+                let gauge = &metrics.addresses6;
+                let gauge = gauge.with_label_values(&[key, state.as_str()]);
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
+        self.tools.usages.set(usages);
     }
 
     fn put(&mut self, changes: &[Change6]) {
+        self.replica.tell(&self.table, changes);
         self.table.apply_all(changes);
         for change in changes {
             self.tools.index.apply(change);

@@ -14,6 +14,7 @@ use super::super::authority::Authority;
 use super::super::record::{LeaseKey, LeaseState, Record as _};
 use super::super::request::SilentReason;
 use super::LeaseTable6;
+use super::part::part;
 use super::record::{Change6, Lease6};
 use crate::api::{Cidr6, Pool6};
 use crate::boot::MacAddress;
@@ -172,7 +173,7 @@ impl Case<'_> {
     fn search(&self) -> Option<Ipv6Addr> {
         let mut free_again = None;
         for pool in self.request.pools {
-            let Some((start, size)) = part(pool, self.request.authority) else {
+            let Some((start, size)) = part(pool, self.request.authority.place()) else {
                 continue;
             };
             let first = u128::from(self.request.key.spread()) % size;
@@ -375,21 +376,10 @@ impl Case<'_> {
         let number = u128::from(address);
         let mut pools = self.request.pools.iter();
         pools.any(|pool| {
-            part(pool, self.request.authority)
+            part(pool, self.request.authority.place())
                 .is_some_and(|(start, size)| number >= start && number - start < size)
         })
     }
-}
-
-/// This replica's part of `pool`: its first address and how many there are. The
-/// rest of a division is nobody's.
-fn part(pool: &Pool6, authority: Authority) -> Option<(u128, u128)> {
-    let (replicas, ordinal) = authority.place();
-    let (start, end) = (u128::from(pool.start), u128::from(pool.end));
-    // The pool of all addresses has one fewer here.
-    let size = end.checked_sub(start)?.saturating_add(1) / u128::from(replicas.max(1));
-    let first = start.checked_add(size.checked_mul(u128::from(ordinal))?)?;
-    (size > 0 && ordinal < replicas.max(1)).then_some((first, size))
 }
 
 #[cfg(test)]

@@ -58,6 +58,23 @@ struct Line {
     expires: Timestamp,
 }
 
+/// Whose a lease is where the MAC address of the interface is not known for
+/// certain: that of DUID and IAID (RFC 8415 section 12).
+#[must_use]
+pub fn association_key(duid: &[u8], iaid: u32) -> LeaseKey {
+    LeaseKey::ClientId([duid, &iaid.to_be_bytes()].concat().into())
+}
+
+/// DUID and IAID of a key that [`association_key`] made.
+#[must_use]
+pub fn association_of(key: &LeaseKey) -> Option<(&[u8], u32)> {
+    let LeaseKey::ClientId(id) = key else {
+        return None;
+    };
+    let (duid, iaid) = id.split_last_chunk::<4>()?;
+    Some((duid, u32::from_be_bytes(*iaid)))
+}
+
 // === impl Lease6 ===
 
 impl Record for Lease6 {

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use super::super::object::lease_of;
 use super::*;
+use crate::boot::MacAddress;
+use crate::lease::LeaseKey;
 use crate::snapshot::{Settings, compile};
 use crate::standalone::read_text;
 
@@ -54,7 +57,7 @@ fn writes(plan: &mut Plan) -> Vec<String> {
     let mut told = Vec::new();
     while let Some(write) = plan.next(Uptime(0), &snapshot, &uid) {
         told.push(match &write {
-            Write::Apply(object) => {
+            Write::Apply { object, .. } => {
                 format!("apply {} {:?}", object.spec.address, object.spec.machine)
             }
             Write::Delete { namespace, address } => format!("delete {namespace}/{address}"),
@@ -65,44 +68,11 @@ fn writes(plan: &mut Plan) -> Vec<String> {
 }
 
 #[test]
-fn an_object_says_who_has_the_address_and_whose_it_is() {
-    let object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
-    let text = serde_json::to_value(&object).unwrap();
-    assert_eq!(text["metadata"]["name"], "10.0.0.10");
-    assert_eq!(text["metadata"]["namespace"], "edge");
-    let labels = &text["metadata"]["labels"];
-    assert_eq!(labels["reveille.dev/subnet"], "lab");
-    assert_eq!(labels["reveille.dev/mac"], "02-00-00-00-00-01");
-    assert_eq!(labels["reveille.dev/machine"], "node-1");
-    assert_eq!(text["metadata"]["ownerReferences"][0]["uid"], "u-1");
-    assert_eq!(text["spec"]["bound"], "2023-11-14T22:13:20Z");
-}
-
-#[test]
-fn an_object_reads_back_as_the_lease_that_it_shows() {
-    let mac = lease(10, 1);
-    let id = Lease {
-        key: LeaseKey::ClientId([0, 7].into()),
-        mac: None,
-        client_id: Some([0, 7].into()),
-        ..lease(11, 2)
-    };
-    for lease in [mac, id] {
-        let object = object_of(&lease, &snapshot(), &uid).unwrap();
-        let ended = Lease {
-            expires: Millis(0),
-            ..lease
-        };
-        assert_eq!(lease_of(&object), Some(ended));
-    }
-}
-
-#[test]
 fn what_somebody_else_wrote_is_neither_read_nor_removed() {
-    let mut object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
+    let mut object = object_of(&lease(10, 1), &snapshot(), &uid, None).unwrap();
     object.metadata.name = Some("mine".to_owned());
-    assert_eq!(lease_of(&object), None);
-    let mut plan = Plan::default();
+    assert_eq!(lease_of::<Lease>(&object), None);
+    let mut plan: Plan = Plan::default();
     plan.listed(&object);
     plan.resync(Millis(0), Vec::new());
     assert_eq!(writes(&mut plan), [""; 0]);
@@ -110,7 +80,7 @@ fn what_somebody_else_wrote_is_neither_read_nor_removed() {
 
 #[test]
 fn bindings_are_written_and_renewals_are_not() {
-    let mut plan = Plan::default();
+    let mut plan: Plan = Plan::default();
     plan.change(Change::put(lease(10, 1)));
     plan.change(Change::put(lease(11, 2)));
     assert_eq!(
@@ -129,7 +99,7 @@ fn bindings_are_written_and_renewals_are_not() {
 
 #[test]
 fn what_ends_is_removed_and_what_was_never_written_is_not() {
-    let mut plan = Plan::default();
+    let mut plan: Plan = Plan::default();
     plan.change(Change::put(lease(10, 1)));
     plan.change(Change::Remove([10, 0, 0, 10].into()));
     assert_eq!(writes(&mut plan), [""; 0], "it came and went unseen");
@@ -147,9 +117,9 @@ fn what_ends_is_removed_and_what_was_never_written_is_not() {
 #[test]
 fn everything_is_held_against_the_table() {
     let (snapshot, now) = (snapshot(), Millis::from_secs(1_750_000_000));
-    let mut plan = Plan::default();
+    let mut plan: Plan = Plan::default();
     for lease in [lease(10, 1), lease(11, 2), lease(12, 3)] {
-        plan.listed(&object_of(&lease, &snapshot, &uid).unwrap());
+        plan.listed(&object_of(&lease, &snapshot, &uid, None).unwrap());
     }
     let over = Lease {
         expires: now,
@@ -170,9 +140,9 @@ fn everything_is_held_against_the_table() {
 
 #[test]
 fn an_address_that_moved_to_another_namespace_leaves_no_object_behind() {
-    let mut object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
+    let mut object = object_of(&lease(10, 1), &snapshot(), &uid, None).unwrap();
     object.metadata.namespace = Some("old".to_owned());
-    let mut plan = Plan::default();
+    let mut plan: Plan = Plan::default();
     plan.listed(&object);
     plan.change(Change::put(lease(10, 1)));
     assert_eq!(
@@ -183,8 +153,8 @@ fn an_address_that_moved_to_another_namespace_leaves_no_object_behind() {
 
 #[test]
 fn leases_of_a_subnet_that_is_not_served_now_stay_as_they_are() {
-    let object = object_of(&lease(10, 1), &snapshot(), &uid).unwrap();
-    let mut plan = Plan::default();
+    let object = object_of(&lease(10, 1), &snapshot(), &uid, None).unwrap();
+    let mut plan: Plan = Plan::default();
     plan.listed(&object);
     plan.resync(Millis(0), shared([lease(10, 1), lease(11, 2)]));
     let nothing = Snapshot::default();
@@ -195,7 +165,7 @@ fn leases_of_a_subnet_that_is_not_served_now_stay_as_they_are() {
 #[test]
 fn an_object_that_cannot_be_written_holds_no_other_up() {
     let snapshot = snapshot();
-    let mut plan = Plan::default();
+    let mut plan: Plan = Plan::default();
     plan.change(Change::put(lease(10, 1)));
     plan.change(Change::put(lease(11, 2)));
     let next = |plan: &mut Plan, now| {

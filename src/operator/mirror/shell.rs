@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::api::{Api, DeleteParams, ListParams, ObjectList, Patch, PatchParams, TypeMeta};
+use kube::api::{
+    Api, DeleteParams, ListParams, ObjectList, Patch, PatchParams, Preconditions, TypeMeta,
+};
 use kube::{Client, Error};
-use prometheus::{IntCounterVec, IntGauge};
+use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Plan, Write, lease_of};
-use crate::api::DhcpLease;
+use super::object::{Mirrored, lease_of, name_of, replica_of};
+use super::plan::{Plan, Write};
+use crate::api::{DhcpLease, REPLICA_LABEL};
 use crate::clock;
 use crate::dhcp::replica::{Fed, Import};
-use crate::dhcp::server::Ask;
-use crate::snapshot::Reader;
+use crate::lease::{Lease, Shares};
+use crate::snapshot::{Reader, Snapshot};
 use crate::telemetry::{Meter, about};
 
 /// Objects of one page of the list.
@@ -45,17 +48,31 @@ pub type Leads = Arc<dyn Fn() -> Option<u32> + Send + Sync>;
 /// The uid of a Subnet's object, by `namespace/name`.
 pub type UidOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
+/// Where each replica mirrors the leases that it lent itself.
+#[derive(Clone)]
+pub struct Own {
+    /// Which of how many replicas this is.
+    pub shares: Shares,
+    /// Whether this replica is to know the lease of an object.
+    pub is_own: Arc<dyn Fn(&DhcpLease, &Snapshot) -> bool + Send + Sync>,
+    /// Whether there can be any.
+    pub wanted: fn(&Snapshot) -> bool,
+}
+
+/// Shows the whole lease table to whoever is sent there.
+pub type Table<L> = mpsc::Sender<oneshot::Sender<Vec<Arc<L>>>>;
+
 /// What the mirror counts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MirrorMetrics {
     /// Writes by verb and result.
     pub writes: IntCounterVec,
-    /// Addresses whose object is yet to be looked at.
-    pub pending: IntGauge,
+    /// Addresses whose object is yet to be looked at, by their kind.
+    pub pending: IntGaugeVec,
 }
 
 /// What the mirror is made of.
-pub struct Setup {
+pub struct Setup<L: Mirrored = Lease> {
     /// Talks to the API server.
     pub client: Client,
     /// The namespace that is served; `None` for all.
@@ -66,11 +83,14 @@ pub struct Setup {
     pub ready: Arc<dyn Fn(u32) + Send + Sync>,
     /// Where leases go that are taken over; `None` where there is nothing to
     /// take over, because this is the only replica and it has its table.
-    pub imports: Option<mpsc::Sender<Import>>,
+    pub imports: Option<mpsc::Sender<Import<L>>>,
+    /// Which leases are mirrored, where each replica mirrors its own; `None`
+    /// where one mirrors them all.
+    pub own: Option<Own>,
     /// The changes of the table.
-    pub fed: Fed,
+    pub fed: Fed<L>,
     /// Shows the whole table.
-    pub table: mpsc::Sender<Ask>,
+    pub table: Table<L>,
     /// Where snapshots come from.
     pub snapshots: Reader,
     /// The uids of Subnets.
@@ -80,9 +100,9 @@ pub struct Setup {
 }
 
 /// The mirror.
-pub struct Mirror {
-    setup: Setup,
-    plan: Plan,
+pub struct Mirror<L: Mirrored = Lease> {
+    setup: Setup<L>,
+    plan: Plan<L>,
     /// The trouble that was said last.
     trouble: Option<String>,
     /// Whether it was said that what was mirrored cannot be read.
@@ -106,24 +126,27 @@ impl MirrorMetrics {
                 ),
                 &["verb", "result"],
             )?,
-            pending: meter.gauge(about(
-                "reveille_mirror_pending",
-                "Addresses whose DhcpLease object is yet to be looked at.",
-                "addresses",
-            ))?,
+            pending: meter.gauges(
+                about(
+                    "reveille_mirror_pending",
+                    "Addresses whose DhcpLease object is yet to be looked at.",
+                    "addresses",
+                ),
+                &["family"],
+            )?,
         })
     }
 }
 
 // === impl Mirror ===
 
-impl Mirror {
+impl<L: Mirrored> Mirror<L> {
     /// A mirror; nothing is read yet.
     #[must_use]
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(setup: Setup<L>) -> Self {
         Self {
+            plan: Plan::new(setup.own.as_ref().map(|own| own.shares.ordinal)),
             setup,
-            plan: Plan::default(),
             trouble: None,
             unread: false,
         }
@@ -151,17 +174,23 @@ impl Mirror {
                 continue;
             };
             // Which leases can be taken over depends on the Subnets.
-            if self.setup.snapshots.current().is_none() {
+            let Some(snapshot) = self.setup.snapshots.current().filter(|it| self.wants(it)) else {
                 sleep(LOOK).await;
                 continue;
-            }
-            self.plan = Plan::default();
-            if !self.take_over(term).await {
+            };
+            self.plan = Plan::new(self.setup.own.as_ref().map(|own| own.shares.ordinal));
+            if !self.take_over(term, &snapshot).await {
                 sleep(BACKOFF).await;
                 continue;
             }
             self.mirror(term).await;
         }
+    }
+
+    /// Whether there may be something to mirror.
+    fn wants(&self, snapshot: &Snapshot) -> bool {
+        let own = self.setup.own.as_ref();
+        own.is_none_or(|own| (own.wanted)(snapshot))
     }
 
     fn leads(&self, term: u32) -> bool {
@@ -178,9 +207,12 @@ impl Mirror {
 
     /// Lists what was mirrored, and takes it over page by page. `false` when
     /// that failed and must be tried again.
-    async fn take_over(&mut self, term: u32) -> bool {
+    async fn take_over(&mut self, term: u32, snapshot: &Snapshot) -> bool {
         let (api, begun) = (self.api(None), Instant::now());
         let mut params = ListParams::default().limit(PAGE);
+        if self.setup.own.is_some() {
+            params = params.labels(REPLICA_LABEL);
+        }
         let (mut first, mut taken) = (true, 0);
         loop {
             let page = match timeout(REQUEST, api.list(&params)).await {
@@ -209,11 +241,14 @@ impl Mirror {
                 }
             };
             let next = page.metadata.continue_.filter(|next| !next.is_empty());
-            for object in &page.items {
+            let own = self.setup.own.as_ref();
+            let is_own = |object: &&DhcpLease| own.is_none_or(|own| (own.is_own)(object, snapshot));
+            let objects: Vec<&DhcpLease> = page.items.iter().filter(is_own).collect();
+            for object in &objects {
                 self.plan.listed(object);
             }
             if let Some(imports) = self.setup.imports.clone() {
-                let leases: Vec<_> = page.items.iter().filter_map(lease_of).collect();
+                let leases: Vec<L> = objects.into_iter().filter_map(lease_of).collect();
                 taken += leases.len();
                 let (done, durable) = oneshot::channel();
                 let import = Import {
@@ -235,8 +270,10 @@ impl Mirror {
                 None => break,
             }
         }
-        if self.setup.imports.is_some() {
-            let took = begun.elapsed();
+        let took = begun.elapsed();
+        if self.setup.own.is_some() {
+            tracing::info!(leases = taken, ?took, "mirrored IPv6 leases read");
+        } else if self.setup.imports.is_some() {
             tracing::info!(term, leases = taken, ?took, "leases taken over");
         }
         self.unread = false;
@@ -246,7 +283,14 @@ impl Mirror {
 
     /// Says what is not served while the mirror cannot be read.
     fn say_unread(&self) -> bool {
-        if self.setup.imports.is_some() {
+        if self.setup.own.is_some() {
+            tracing::warn!(
+                cure = "let the service account list dhcpleases.reveille.dev, and see that the API \
+                        server answers",
+                "mirror: IPv6 leases of a disk that was lost are unknown until it can be read: an \
+                 address may be offered that a machine has, which whoever gets it finds out"
+            );
+        } else if self.setup.imports.is_some() {
             tracing::warn!(
                 cure = "let the service account list dhcpleases.reveille.dev, and see that the API \
                         server answers",
@@ -283,7 +327,7 @@ impl Mirror {
                 generation = None;
             }
             let pending = i64::try_from(self.plan.pending()).unwrap_or(i64::MAX);
-            self.setup.metrics.pending.set(pending);
+            self.show_pending(pending);
             let wake = if pending > 0 {
                 write_at
             } else {
@@ -310,7 +354,12 @@ impl Mirror {
                 }
             }
         }
-        self.setup.metrics.pending.set(0);
+        self.show_pending(0);
+    }
+
+    fn show_pending(&self, count: i64) {
+        let pending = &self.setup.metrics.pending;
+        pending.with_label_values(&[L::FAMILY]).set(count);
     }
 
     /// Holds the objects against the whole table.
@@ -329,9 +378,9 @@ impl Mirror {
     }
 
     /// One write, and how long to wait after it.
-    async fn write(&mut self, write: Write) -> Duration {
+    async fn write(&mut self, write: Write<L::Address>) -> Duration {
         let (verb, result) = match &write {
-            Write::Apply(object) => {
+            Write::Apply { object, .. } => {
                 let api = self.api(object.metadata.namespace.as_deref());
                 let name = object.metadata.name.as_deref().unwrap_or_default();
                 let params = PatchParams::apply(MANAGER).force();
@@ -342,10 +391,10 @@ impl Mirror {
             }
             Write::Delete { namespace, address } => {
                 let api = self.api(Some(namespace));
-                let (name, params) = (address.to_string(), DeleteParams::default());
-                let sent = api.delete(&name, &params);
+                let name = name_of((*address).into());
+                let sent = self.delete(&api, &name);
                 let result = timeout(REQUEST, sent).await;
-                ("delete", result.map(|result| result.map(drop)))
+                ("delete", result)
             }
         };
         let told = match &result {
@@ -383,6 +432,27 @@ impl Mirror {
             }
         }
         BACKOFF
+    }
+
+    /// Removes an object, but none that another replica wrote meanwhile: its
+    /// lease of the address goes on.
+    async fn delete(&self, api: &Api<DhcpLease>, name: &str) -> kube::Result<()> {
+        let mut params = DeleteParams::default();
+        let shares = self.setup.own.as_ref().map(|own| own.shares);
+        if let Some(shares) = shares.filter(|shares| shares.replicas > 1) {
+            let only = ListParams::default().fields(&format!("metadata.name={name}"));
+            let found = api.list(&only).await?.items.into_iter().next();
+            let is_ours = |number| number == shares.ordinal || number >= shares.replicas;
+            let found = found.filter(|object| replica_of(object).is_none_or(is_ours));
+            let Some(object) = found else {
+                return Ok(());
+            };
+            params = params.preconditions(Preconditions {
+                resource_version: object.metadata.resource_version,
+                uid: object.metadata.uid,
+            });
+        }
+        api.delete(name, &params).await.map(drop)
     }
 
     fn failed(&mut self, verb: &str, error: &Error) -> bool {

@@ -47,9 +47,14 @@ pub fn machine(input: &MachineInput<'_>) -> MachineStatus {
     let entry = input.sight.machine(&name);
     let latest = input.latest.map(|boot| presumed(boot, input.now));
     let latest = latest.as_deref();
-    let address = input.lease.or_else(|| entry.and_then(reserved));
-    let address = address.map(IpAddr::V4);
-    let at = latest.and_then(|boot| boot.address).or(address);
+    let own = input.lease.or_else(|| entry.and_then(reserved));
+    let own = own.map(IpAddr::V4);
+    let booted = latest.and_then(|boot| boot.address);
+    let at = booted.or(own);
+    // One that has IPv6 alone has what its latest boot got.
+    let reserved6 = || entry?.spec().interfaces.iter().find_map(|it| it.ipv6);
+    let booted6 = booted.filter(IpAddr::is_ipv6);
+    let address = own.or(booted6).or_else(|| reserved6().map(IpAddr::V6));
     let mac = latest.and_then(|boot| boot.mac);
     let standing = entry.map(|entry| input.sight.standing(entry, mac, at));
     let result = latest.and_then(result_of);

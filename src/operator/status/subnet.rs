@@ -9,12 +9,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{About, Judgement, Reason, Truth, seconds, settle, stalled};
 use super::machine::{conflict, is_own, time};
 use super::sight::{Sight, all_words};
-use crate::api::{AddressCounts, ForeignServer, ObjectRef, SubnetStatus};
+use crate::api::{AddressCounts, ForeignServer, Ipv6Status, ObjectRef, SubnetStatus};
 use crate::clock::Millis;
 use crate::dhcp::heard::{MAX_SERVERS, SERVER_MEMORY_SECS};
 use crate::dhcp::lookout::Acting;
 use crate::lease::Usage;
-use crate::net::Link;
+use crate::net::{Link, Link6};
 use crate::snapshot::SubnetEntry;
 
 /// The time at which another server was heard of last is told so coarsely:
@@ -36,6 +36,10 @@ pub struct SubnetInput<'a> {
     pub listener: &'a Listening,
     /// How many of its addresses are taken.
     pub usage: Option<Usage>,
+    /// The addresses of its IPv6 pools.
+    pub usage6: Option<AddressCounts>,
+    /// The interface that DHCPv6 serves.
+    pub link6: Option<&'a Link6>,
     /// The other servers that were heard of.
     pub servers: &'a BTreeMap<Ipv4Addr, Millis>,
     /// What we are there at this moment.
@@ -49,6 +53,8 @@ pub struct SubnetInput<'a> {
 pub enum Listening {
     /// It serves this interface.
     On(Link),
+    /// It serves this one by DHCPv6 alone.
+    Six(Link6),
     /// There is none: relays send requests to any listener.
     Relayed,
     /// It does not, for this cause.
@@ -64,9 +70,20 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     let entry = input.sight.snapshot.subnet(&key);
     let link = match input.listener {
         Listening::On(link) => Some(link),
+        Listening::Six(_) | Listening::Relayed | Listening::Down(_) | Listening::Starting => None,
+    }
+    .filter(|_| entry.is_some());
+    let six = match input.listener {
+        Listening::Six(link) => Some(link),
+        Listening::On(_) => input.link6,
         Listening::Relayed | Listening::Down(_) | Listening::Starting => None,
     }
     .filter(|_| entry.is_some());
+    let ipv6 = entry.filter(|entry| entry.spec.ipv6.is_some());
+    let ipv6 = ipv6.map(|_| Ipv6Status {
+        addresses: input.usage6,
+        server: six.map(|link| link.address),
+    });
     let foreign = foreign(input);
     let acting = entry.map(|_| input.acting);
     let addresses = entry.map(|entry| counts(entry, link, input.usage));
@@ -79,7 +96,7 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
     judgements.extend([
         interface,
         foreign_dhcp(&foreign, acting),
-        pool_exhausted(input, addresses, acting),
+        pool_exhausted(input, (addresses, ipv6.as_ref()), acting),
     ]);
     SubnetStatus {
         observed_generation: Some(input.generation),
@@ -90,8 +107,12 @@ pub fn subnet(input: &SubnetInput<'_>) -> SubnetStatus {
             input.now,
         ),
         addresses,
-        interface: link.map(|link| link.name.clone()),
+        interface: link
+            .map(|link| &link.name)
+            .or_else(|| six.map(|link| &link.name))
+            .cloned(),
         server: link.map(|link| link.address),
+        ipv6,
         acting: acting.map(|acting| acting.as_str().to_owned()),
         foreign_servers: foreign,
     }
@@ -167,10 +188,17 @@ fn interface_ready(input: &SubnetInput<'_>, entry: Option<&SubnetEntry>) -> Judg
                 Acting::Looking => ("nobody yet", ": it is looked for other DHCP servers"),
                 Acting::Refused => ("nobody", ": another DHCP server lends addresses"),
             };
+            let also = input.link6.map_or_else(String::new, |six| {
+                format!(" and DHCPv6 serves {}", six.address)
+            });
             let what = format!(
-                "{service} serves {} on {}{otherwise}",
+                "{service} serves {}{also} on {}{otherwise}",
                 link.address, link.name
             );
+            judge(Truth::True, Reason::Listening, what)
+        }
+        Listening::Six(link) => {
+            let what = format!("DHCPv6 serves {} on {}", link.address, link.name);
             judge(Truth::True, Reason::Listening, what)
         }
         Listening::Relayed => {
@@ -213,22 +241,30 @@ fn foreign_dhcp(foreign: &[ForeignServer], acting: Option<Acting>) -> Judgement 
 
 fn pool_exhausted(
     input: &SubnetInput<'_>,
-    addresses: Option<AddressCounts>,
+    (addresses, ipv6): (Option<AddressCounts>, Option<&Ipv6Status>),
     acting: Option<Acting>,
 ) -> Judgement {
     let judge = |truth, reason, message: String| {
         Judgement::new(About::PoolExhausted, truth, reason, message)
     };
+    let pools6 = ipv6.and_then(|it| it.addresses).filter(|it| it.total > 0);
     match addresses {
         None => {
             let what = "nothing is lent; see the condition Ready".to_owned();
             judge(Truth::Unknown, Reason::Disabled, what)
         }
+        Some(it) if pools6.is_some_and(|it| it.free == 0) && (it.total == 0 || it.free > 0) => {
+            let total = pools6.map_or(0, |it| it.total);
+            let what = format!(
+                "all {total} addresses of its IPv6 pools are taken; add a pool or shorten lifetimes"
+            );
+            judge(Truth::True, Reason::AllTaken, what)
+        }
         Some(_) if acting == Some(Acting::Proxy) => {
             let what = "a proxy lends no addresses".to_owned();
             judge(Truth::False, Reason::NoPool, what)
         }
-        Some(AddressCounts { total: 0, .. }) => {
+        Some(AddressCounts { total: 0, .. }) if pools6.is_none() => {
             let what =
                 "it has no pool: only machines with a reserved address are served".to_owned();
             judge(Truth::False, Reason::NoPool, what)
@@ -237,7 +273,7 @@ fn pool_exhausted(
             let what = "its leases were not counted yet".to_owned();
             judge(Truth::Unknown, Reason::Starting, what)
         }
-        Some(AddressCounts { free: 0, total, .. }) => {
+        Some(AddressCounts { free: 0, total, .. }) if total > 0 => {
             let what = format!(
                 "all {total} addresses of its pools are taken; add a pool or shorten lifetimes"
             );

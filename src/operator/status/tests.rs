@@ -19,6 +19,8 @@ use crate::net::Link;
 use crate::snapshot::{Inputs, Settings, compile};
 use crate::timeline::{Boot, BootList};
 
+mod six;
+
 fn object<T: serde::de::DeserializeOwned>(kind: Kind, name: &str, spec: &Value) -> T {
     let object = json!({"apiVersion": API_VERSION, "kind": kind.as_str(),
         "metadata": {"name": name, "namespace": "edge"}, "spec": spec});
@@ -105,6 +107,8 @@ fn subnet_of(sight: &Sight, listener: &Listening, usage: Usage) -> SubnetStatus 
         listener,
         acting: Acting::Server,
         usage: Some(usage),
+        usage6: None,
+        link6: None,
         servers: &BTreeMap::new(),
         now: at(1000),
     })
@@ -452,6 +456,8 @@ fn other_servers_are_told_coarsely_and_forgotten_in_an_hour() {
             listener: &bound(),
             acting: Acting::Server,
             usage: None,
+            usage6: None,
+            link6: None,
             servers: if heard == 0 {
                 const { &BTreeMap::new() }
             } else {

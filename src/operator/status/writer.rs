@@ -30,8 +30,8 @@ use crate::artifact::store::Shelf;
 use crate::dhcp::heard::Heard;
 use crate::dhcp::scout::Lookouts;
 use crate::files::Roots;
-use crate::lease::{LeaseIndex, Usages};
-use crate::net::Links;
+use crate::lease::{LeaseIndex, Usages, Usages6};
+use crate::net::{Links, Links6};
 use crate::operator::{Leads, Shared, World};
 use crate::snapshot::ObjectName;
 use crate::supervisor::Supervisor;
@@ -71,8 +71,12 @@ pub struct Sources {
     pub leases: LeaseIndex,
     /// How many addresses are taken.
     pub usages: Usages,
+    /// The same of IPv6.
+    pub usages6: Usages6,
     /// Which interface serves which Subnet.
     pub links: Links,
+    /// The same of IPv6.
+    pub links6: Links6,
     /// What was found of other servers.
     pub lookouts: Lookouts,
     /// What DHCP heard.

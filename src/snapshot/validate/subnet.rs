@@ -13,8 +13,9 @@ const MIN_VALID: u32 = 60;
 pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
     let mut found = Found::of(Kind::Subnet, &subnet.metadata);
     let spec = &subnet.spec;
-    if !is_unicast(spec.cidr.net().network()) {
-        let what = format!("{} holds no addresses of hosts", spec.cidr);
+    networks(&mut found, spec);
+    if let Some(cidr) = spec.cidr.filter(|it| !is_unicast(it.net().network())) {
+        let what = format!("{cidr} holds no addresses of hosts");
         let cure = "name a unicast network such as 10.33.0.0/16";
         found.error("/spec/cidr", "BadCidr", what, cure);
     }
@@ -60,6 +61,47 @@ pub fn validate_subnet(subnet: &Subnet) -> Vec<Problem> {
         ipv6::network(&mut found, network);
     }
     found.problems
+}
+
+/// A Subnet has a network, and says of IPv4 nothing where it has none of that.
+fn networks(found: &mut Found, spec: &SubnetSpec) {
+    match (spec.cidr, &spec.ipv6) {
+        (Some(_), _) => return,
+        (None, None) => {
+            let what = "a Subnet has a network";
+            let cure = "write its `cidr`, its `ipv6`, or both";
+            found.error("/spec/cidr", "NoNetwork", what, cure);
+            return;
+        }
+        (None, Some(_)) => {}
+    }
+    let mode = match spec.mode {
+        Mode::Proxy => Some("Proxy"),
+        Mode::Auto => Some("Auto"),
+        Mode::Server | Mode::Disabled => None,
+    };
+    if let Some(mode) = mode {
+        let what = format!("`mode: {mode}` is about IPv4, and the Subnet has no `cidr`");
+        let cure = "write `mode: Server`, or its `cidr`";
+        found.error("/spec/mode", "NoCidr", what, cure);
+    }
+    let written = [
+        ("exclude", !spec.exclude.is_empty()),
+        ("leaseQueries", !spec.lease_queries.is_empty()),
+        ("mtu", spec.mtu.is_some()),
+        ("nextServer", spec.next_server.is_some()),
+        ("ntp", !spec.ntp.is_empty()),
+        ("options", !spec.options.is_empty()),
+        ("pools", !spec.pools.is_empty()),
+        ("relays", !spec.relays.is_empty()),
+        ("routers", !spec.routers.is_empty()),
+        ("routes", !spec.routes.is_empty()),
+    ];
+    for (field, _) in written.into_iter().filter(|(_, written)| *written) {
+        let what = format!("`{field}` is about IPv4, and the Subnet has no `cidr`");
+        let cure = format!("write its `cidr`, or remove `{field}`");
+        found.error(format!("/spec/{field}"), "NoCidr", what, cure);
+    }
 }
 
 /// Domains to search.
@@ -177,11 +219,12 @@ pub(super) fn lifetimes(found: &mut Found<'_>, at: &str, times: &Lifetimes) {
 fn pools(found: &mut Found<'_>, spec: &SubnetSpec) {
     for (index, pool) in spec.pools.iter().enumerate() {
         for (field, address) in [("start", pool.start), ("end", pool.end)] {
-            if !spec.cidr.is_host(address) {
+            let outside = spec.cidr.filter(|cidr| !cidr.is_host(address));
+            if let Some(cidr) = outside {
                 found.error(
                     format!("/spec/pools/{index}/{field}"),
                     "OutsideCidr",
-                    format!("{address} is no address of a host in {}", spec.cidr),
+                    format!("{address} is no address of a host in {cidr}"),
                     "keep the pool inside the network",
                 );
                 found.see("/spec/cidr", "the network");
@@ -212,8 +255,9 @@ fn addresses(found: &mut Found<'_>, spec: &SubnetSpec) {
     for (index, router) in spec.routers.iter().enumerate() {
         let pointer = format!("/spec/routers/{index}");
         found.unicast(&pointer, *router);
-        if is_unicast(*router) && !spec.cidr.is_host(*router) {
-            let what = format!("the router {router} is no host in {}", spec.cidr);
+        let outside = spec.cidr.filter(|cidr| !cidr.is_host(*router));
+        if let Some(cidr) = outside.filter(|_| is_unicast(*router)) {
+            let what = format!("the router {router} is no host in {cidr}");
             found.warn(&pointer, "OutsideCidr", what, "machines cannot reach it");
         }
         in_pool(found, spec, &pointer, *router);

@@ -14,6 +14,7 @@ mod outlives;
 mod replicas;
 mod resources;
 mod rights;
+mod six;
 mod status;
 mod storm;
 mod wakes;
@@ -112,6 +113,7 @@ pub(crate) const ALL: &[Trial] = &[
     trial("replicas-frozen", &[], SHARED, replicas::frozen),
     trial("replicas-isolated", &[], SHARED, replicas::isolated),
     trial("replicas-without", &[], OWN, replicas::without),
+    trial("ipv6-alone", &["dhclient"], SHARED, six::mirrored),
     trial("operator-outlives", &[], OWN, outlives::outlives),
     trial("operator-relists", &[], OWN, outlives::relists),
     trial("explain", &[], SHARED, explain::resources),

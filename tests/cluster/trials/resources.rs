@@ -46,7 +46,7 @@ pub(super) fn install(stage: &mut Stage<'_>) -> Result<Vec<String>> {
 const TABLES: [(&str, &str, &str); 4] = [
     (
         "sn",
-        "NAME MODE CIDR INTERFACE FREE USED READY AGE | SERVER",
+        "NAME MODE CIDR INTERFACE FREE USED READY AGE | SERVER IPV6 USED6",
         "{kind: Subnet, metadata: {name: lab}, \
          spec: {mode: Server, cidr: 192.0.2.0/24, interface: br0}}",
     ),
@@ -62,7 +62,7 @@ const TABLES: [(&str, &str, &str); 4] = [
     ),
     (
         "dl",
-        "NAME MAC MACHINE HOSTNAME SUBNET BOUND | CLIENT-ID",
+        "NAME MAC MACHINE HOSTNAME SUBNET BOUND | ADDRESS CLIENT-ID",
         "{kind: DhcpLease, metadata: {name: 192.0.2.9}, spec: {address: 192.0.2.9, subnet: lab}}",
     ),
 ];

@@ -166,8 +166,13 @@ impl Writer {
         let servers = self.sources.heard.servers(&key, now);
         let listener = self.listener(sight, &key);
         let usage = self.sources.usages.of(&key);
+        let entry = sight.snapshot.subnet(&key);
+        let has_v6 = entry.is_some_and(|entry| entry.spec.ipv6.is_some());
+        let usage6 = self.sources.usages6.of(&key).filter(|_| has_v6);
+        let link6 = self.sources.links6.of(&key).filter(|_| has_v6);
         // A start is no news: what was said before is so again in a moment.
-        let is_starting = listener == Listening::Starting || usage.is_none();
+        let uncounted = usage.is_none() || has_v6 && usage6.is_none();
+        let is_starting = listener == Listening::Starting || uncounted;
         if is_starting && sight.snapshot.subnet(&key).is_some() && self.started.elapsed() < START {
             return None;
         }
@@ -178,6 +183,8 @@ impl Writer {
             sight,
             listener: &listener,
             usage,
+            usage6,
+            link6: link6.as_ref(),
             servers: &servers,
             acting: sight
                 .snapshot
@@ -193,12 +200,22 @@ impl Writer {
 
     fn listener(&self, sight: &Sight, key: &str) -> Listening {
         let [_, _, v6] = (self.sources.listeners)(key);
+        let services = self.sources.supervisor.health();
+        let entry = sight.snapshot.subnet(key);
+        if entry.is_some_and(|entry| entry.spec.cidr.is_none() && entry.hears_v6) {
+            return match (services.get(&v6), self.sources.links6.of(key)) {
+                (Some(State::Up), Some(link)) => Listening::Six(link),
+                (Some(State::Down(cause)), _) if cause != "it starts" => {
+                    Listening::Down(cause.clone())
+                }
+                _ => Listening::Starting,
+            };
+        }
         let key = match sight.snapshot.subnet(key).map(|it| it.listener.as_deref()) {
             Some(None) => return Listening::Relayed,
             Some(Some(listener)) => listener,
             None => key,
         };
-        let services = self.sources.supervisor.health();
         let [dhcp, boot, _] = (self.sources.listeners)(key);
         // A proxy that nobody can ask at UDP 4011 boots no UEFI machine, and one
         // that boots by IPv6 hears nothing of DHCPv4.

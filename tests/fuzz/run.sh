@@ -22,7 +22,7 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table"
 # With a target named, what runs while it is built (build scripts, macros) has no counters.
-cargo build --release --locked --quiet --target "$host" --target-dir target
+cargo build --release --quiet --target "$host" --target-dir target
 built=target/$host/release
 
 run() {

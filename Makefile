@@ -68,6 +68,11 @@ unit: ## cargo test: no root, no network
 	cargo test
 	cargo test --features otlp --test traces
 
+.PHONY: fuzz
+fuzz: ## mutated packets, guided by what they reach; only="dhcp4" chooses, REVEILLE_FUZZ_RUNS says how many
+	@$(call part,fuzz)
+	tests/fuzz/run.sh $(only)
+
 .PHONY: lab
 lab: ## virtual machines boot, the night is tried; only="bios uefi-pxe" chooses by name
 	@$(call part,lab)

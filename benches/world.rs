@@ -96,6 +96,7 @@ fn settings() -> Settings {
         autoexec: [].into(),
         own_addresses: vec![[10, 0, 0, 1].into()],
         held: std::sync::Arc::default(),
+        stuck: std::sync::Arc::default(),
     }
 }
 

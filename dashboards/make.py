@@ -297,6 +297,8 @@ def wire():
             (quantile(0.9, "kind", "reveille_http_answer_seconds"), "{{kind}}"))
     d.lines("Refused", "Requests and connections, by reason.", "reqps",
             ("sum by (reason) (rate(reveille_http_refused_total{S}[W]))", "{{reason}}"))
+    d.lines("Answer files", "Asked for with the token of a boot, per minute: given, or why not.", "short",
+            ("60 * sum by (outcome) (rate(reveille_http_answer_files_total{S}[W]))", "{{outcome}}"))
     d.lines("Cut and full", "Answers that ended early, and times that new connections had to wait.", "cps",
             ("sum by (reason) (rate(reveille_http_cut_total{S}[W]))", "{{reason}}"),
             ("sum by (door) (rate(reveille_http_full_total{S}[W]))", "full: {{door}}"))

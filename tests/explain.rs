@@ -72,6 +72,7 @@ fn snapshot_of(manifests: &str) -> Snapshot {
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: vec![SERVER],
         held: std::sync::Arc::default(),
+        stuck: std::sync::Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
 }

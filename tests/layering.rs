@@ -62,6 +62,7 @@ const CORE_TOO: &[&str] = &[
     "artifact/identity.rs",
     "artifact/plan.rs",
     "artifact/progress.rs",
+    "artifact/screen.rs",
     "artifact/table.rs",
     "operator/status/artifact.rs",
     "status/artifacts.rs",

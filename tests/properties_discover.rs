@@ -309,6 +309,7 @@ fn world() -> Snapshot {
         autoexec: BTreeSet::new(),
         own_addresses: Vec::new(),
         held: std::sync::Arc::default(),
+        stuck: std::sync::Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
 }

@@ -949,6 +949,7 @@ fn with_secrets(told: Introductions, manifests: &str) -> (Server, TempDir) {
         autoexec: BTreeSet::new(),
         own_addresses: Vec::new(),
         held: Arc::default(),
+        stuck: Arc::default(),
     };
     server
         .publisher
@@ -1124,6 +1125,18 @@ spec:
         said(reply),
         (403, "answer-file-given-too-often\n".to_owned())
     );
+    for (outcome, count) in [
+        ("given", RELEASES + 1),
+        ("secret-or-config-map-missing", 1),
+        ("answer-file-template-failed", 1),
+        ("no-such-answer-file", 1),
+        ("token-missing", 1),
+        ("token-wrong", 1),
+        ("answer-file-given-too-often", 1),
+    ] {
+        let metric = "reveille_http_answer_files_total";
+        server.wait_for_metric(&format!("{metric}{{outcome=\"{outcome}\"}} {count}"));
+    }
 }
 
 #[test]

@@ -187,5 +187,6 @@ fn press(parts: &Parts, publisher: Publisher, problems: Problems) -> anyhow::Res
         SnapshotMetrics::register(&parts.registry)?,
         parts.shelf.clone(),
     )
-    .with_spent(parts.spent.clone()))
+    .with_spent(parts.spent.clone())
+    .with_board(parts.artifacts.clone()))
 }

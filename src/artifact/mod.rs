@@ -1,8 +1,8 @@
 //! Artifacts: what boots machines, fetched once, verified, kept and served.
 //!
 //! Core: `identity` (what is wanted), `plan` (what is to be done, and when),
-//! `progress` (bytes, rate, time left), `table` (what is there, for the
-//! snapshot). Shell: `store` (the volume), `fetch` (the network), `keep` (the
+//! `progress` (bytes, rate, time left), `screen` (errors for machines' screens),
+//! `table` (what is there, for the snapshot). Shell: `store` (the volume), `fetch` (the network), `keep` (the
 //! service that carries the plan out), `secrets`. `unpack`, `oci` and
 //! `signature` know archives, registries and publishers' signatures; each says
 //! itself which of its files are core.
@@ -10,6 +10,7 @@
 pub mod identity;
 pub mod plan;
 pub mod progress;
+pub mod screen;
 pub mod table;
 
 pub mod fetch;
@@ -24,4 +25,5 @@ pub mod store;
 pub mod unpack;
 
 pub use self::identity::{FileWant, Origin, Want};
+pub use self::screen::on_screen;
 pub use self::table::{Held, HeldFile, Table};

@@ -1,9 +1,12 @@
 //! What is to be done for each artifact, and when. Pure: times and chance come
 //! in as arguments.
 
+use std::collections::BTreeMap;
+
 use super::Want;
-use super::table::Held;
+use super::table::{Held, Table};
 use crate::clock::Millis;
+use crate::snapshot::ObjectName;
 
 /// The first wait after a failure.
 const FIRST_WAIT_MILLIS: u64 = 2_000;
@@ -43,6 +46,19 @@ pub struct Failed {
     /// Seconds after which the server wants to be asked again.
     pub retry_after: Option<u64>,
 }
+
+/// An artifact whose tries fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stuck {
+    /// What the tries were for.
+    pub identity: String,
+    /// What went wrong last, as the status has it; [`on_screen`](super::on_screen)
+    /// makes it fit for a machine's screen.
+    pub error: String,
+}
+
+/// The artifacts that are stuck, by name.
+pub type AllStuck = BTreeMap<ObjectName, Stuck>;
 
 /// What is to be done for an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +164,31 @@ impl Tries {
     pub const fn is_stalled(&self) -> bool {
         self.is_for_good || self.failures >= STALLED_AFTER
     }
+
+    /// What holds up the machines that wait for it; `None` where it is not stuck,
+    /// and where `held` has what is wanted already.
+    #[must_use]
+    pub fn stuck(&self, held: Option<&Held>) -> Option<Stuck> {
+        let is_there = held.is_some_and(|held| held.identity == self.identity && is_whole(held));
+        let error = self.error.as_ref();
+        let error = error.filter(|_| self.is_stalled() && !is_there)?;
+        Some(Stuck {
+            identity: self.identity.clone(),
+            error: error.clone(),
+        })
+    }
+}
+
+/// Those of `all` that are stuck; `table` is what is there.
+pub fn stuck<'a>(
+    all: impl IntoIterator<Item = (&'a ObjectName, &'a Tries)>,
+    table: &Table,
+) -> AllStuck {
+    let stuck = |(name, tries): (&ObjectName, &Tries)| {
+        let stuck = tries.stuck(table.get(name))?;
+        Some((name.clone(), stuck))
+    };
+    all.into_iter().filter_map(stuck).collect()
 }
 
 /// Milliseconds until the next try after `failures` earlier ones: doubled each
@@ -256,6 +297,36 @@ mod tests {
         assert_eq!(asked.next, Some(Millis(60_000)));
         let absurd = tries.failed(&identity, failure(Some(1 << 40)), (Millis(0), 0));
         assert_eq!(absurd.next, Some(Millis(3_600_000)));
+    }
+
+    #[test]
+    fn is_stuck_until_what_is_wanted_is_there() {
+        let want = want(None, None);
+        let identity = want.identity();
+        let mut tries = Tries::default();
+        for _ in 1..STALLED_AFTER {
+            tries = tries.failed(&identity, failure(None), (Millis(0), 0));
+            assert_eq!(tries.stuck(None), None);
+        }
+        let failed = Failed {
+            what: "no route".to_owned(),
+            ..Failed::default()
+        };
+        tries = tries.failed(&identity, failed, (Millis(0), 0));
+        let stuck = Stuck {
+            identity,
+            error: "no route".to_owned(),
+        };
+        let mut there = held(&want, 0);
+        assert_eq!(tries.stuck(None), Some(stuck.clone()));
+        assert_eq!(
+            tries.stuck(Some(&there)),
+            None,
+            "only newer bytes are missing"
+        );
+        there.files.get_mut("linux").unwrap().sha256.clear();
+        assert_eq!(tries.stuck(Some(&there)), Some(stuck));
+        assert_eq!(Tries::succeeded(&want.identity()).stuck(None), None);
     }
 
     #[test]

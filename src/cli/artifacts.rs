@@ -301,6 +301,7 @@ pub(super) fn wants(paths: &[PathBuf], held: &Table) -> anyhow::Result<Vec<Want>
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: Vec::new(),
         held: Arc::new(held.clone()),
+        stuck: Arc::default(),
     };
     let snapshot = compile(1, &loaded.inputs, &settings).snapshot;
     Ok(snapshot.artifacts.into_iter().map(|it| it.want).collect())

@@ -380,6 +380,7 @@ impl FromArgs {
             autoexec: found.autoexec,
             own_addresses: self.server.into_iter().collect(),
             held: Arc::new(Table::new()),
+            stuck: Arc::default(),
         })
     }
 

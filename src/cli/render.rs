@@ -145,6 +145,7 @@ impl RenderArgs {
             autoexec: BTreeSet::new(),
             own_addresses: Vec::new(),
             held: Arc::default(),
+            stuck: Arc::default(),
         };
         Ok(compile(1, &loaded.inputs, &settings).snapshot)
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::refusal::Refusal;
+use super::route;
 use crate::telemetry::{BYTES, Meter, SECONDS, about};
 
 /// From a script out of memory to an image over a slow line.
@@ -22,6 +24,8 @@ pub struct HttpMetrics {
     pub(super) sent: IntCounterVec,
     /// `reveille_http_refused_total{reason}`.
     pub(super) refused: IntCounterVec,
+    /// `reveille_http_answer_files_total{outcome}`: `given`, or why not.
+    answer_files: IntCounterVec,
     /// `reveille_http_cut_total{reason}`: answers that ended before their end.
     pub(super) cut: IntCounterVec,
     /// `reveille_http_full_total{door}`: times that new connections had to wait.
@@ -80,6 +84,12 @@ impl HttpMetrics {
                 "requests",
                 &["reason"],
             )?,
+            answer_files: counter(
+                "reveille_http_answer_files_total",
+                "Answer files that were asked for, by outcome: given, or why not.",
+                "requests",
+                &["outcome"],
+            )?,
             cut: counter(
                 "reveille_http_cut_total",
                 "HTTP answers that ended before all was sent, by reason.",
@@ -106,6 +116,18 @@ impl HttpMetrics {
                 "requests",
             ))?,
         })
+    }
+
+    /// An answer file was given for the token of its boot.
+    pub(super) fn answer_file_given(&self) {
+        self.answer_files.with_label_values(&["given"]).inc();
+    }
+
+    /// A request was refused; those for answer files are counted.
+    pub(super) fn answer_file_refused(&self, refusal: &Refusal) {
+        if let Refusal::Route(route::Refused::Config(why)) | Refusal::AnswerFile(why) = refusal {
+            self.answer_files.with_label_values(&[why.as_str()]).inc();
+        }
     }
 
     /// A request begins.

@@ -14,7 +14,7 @@ use crate::boot::{MAX_TAG, MacAddress, Uuid};
 use crate::files::{ArtifactPath, BadPath};
 use crate::script::{
     AUTOEXEC_NAME, Asked, CONFIG_NAME, Caller, DISK_NAME, Dialect, GRUB_NAME, MACHINES, NoScript,
-    PASS, PXELINUX_NAME, SCRIPT_NAME, Urls, Way, chosen_script, file_of, locks, may_load,
+    PASS, PXELINUX_NAME, SCRIPT_NAME, Urls, Way, chosen_script, file_of, is_token, locks, may_load,
     purpose_of,
 };
 use crate::snapshot::{Choice, Identity, LocalReason, MENU_NAME, ObjectName, Snapshot};
@@ -212,8 +212,10 @@ fn script(
     let mut identity = told.clone().unwrap_or_else(|| mac.into());
     identity.complete(caller.told.identity(mac));
     let mut pairs = query.unwrap_or_default().split('&');
+    let pass = pairs.find_map(|pair| pair.strip_prefix(PASS));
     let asked = Asked {
-        pass: pairs.find_map(|pair| pair.strip_prefix(PASS)),
+        // It gets into the URLs of what is chosen next.
+        pass: pass.filter(|pass| is_token(pass)),
         choice,
     };
     let name = match dialect {
@@ -273,4 +275,162 @@ fn told_in(mac: MacAddress, query: &str) -> Option<Identity> {
         identity.asked = true;
     }
     identity.asked.then_some(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::IpAddr;
+    use std::path::Path;
+    use std::sync::{Arc, LazyLock};
+
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::script::BootKey;
+    use crate::snapshot::{Settings, compile};
+    use crate::standalone::read_text;
+    use crate::timeline::Introductions;
+
+    /// What strangers send, and no script of ours holds.
+    const MARK: &str = "Qz7";
+
+    const WORLD: &str = r#"
+{apiVersion: reveille.dev/v1alpha1, kind: Subnet, metadata: {name: lab}, spec: {mode: Server, cidr: 192.0.2.0/24, interface: eth0}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: BootProfile, metadata: {name: start}, spec: {default: true, menu: {entries: [
+  {name: linux, profileRef: {name: linux}}, {name: tools, profileRef: {name: tools}}, {name: disk, action: Disk}]}}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: BootProfile, metadata: {name: tools}, spec: {menu: {entries: [
+  {name: shell, action: Shell}, {name: reboot, action: Reboot}, {name: linux, profileRef: {name: linux}}]}}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: BootProfile, metadata: {name: linux}, spec: {linux: {kernel: {path: linux}, args: ["a={{ machine.name }}"]}}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: Machine, metadata: {name: known}, spec: {interfaces: [{mac: "52:54:00:00:00:07", ip: 192.0.2.17}]}}
+---
+{apiVersion: reveille.dev/v1alpha1, kind: Machine, metadata: {name: by-serial}, spec: {serial: "S1"}}
+"#;
+
+    /// What stands below a machine's path.
+    const NAMES: [&str; 9] = [
+        "boot.ipxe",
+        "grub.cfg",
+        "pxelinux.cfg",
+        "loader/autoexec.ipxe",
+        "menu/linux/boot.ipxe",
+        "menu/tools/boot.ipxe",
+        "menu/tools/grub.cfg",
+        "menu/tools/shell/boot.ipxe",
+        "menu/tools/linux/boot.ipxe",
+    ];
+
+    static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+        let loaded = read_text(Path::new("world.yaml"), WORLD);
+        assert!(loaded.check().iter().all(|it| !it.is_error()));
+        let settings = Settings {
+            http_port: 80,
+            https: None,
+            loaders: BTreeMap::new(),
+            autoexec: BTreeSet::new(),
+            own_addresses: Vec::new(),
+            held: Arc::default(),
+            stuck: Arc::default(),
+        };
+        compile(1, &loaded.inputs, &settings).snapshot
+    });
+
+    fn asked(mac: &str, path: &str, query: Option<&str>) -> Result<Route, Refused> {
+        let told = Introductions::with_key(BootKey::new([1; 32]));
+        let caller = Caller {
+            address: IpAddr::from([192, 0, 2, 17]),
+            mac: mac.parse().ok(),
+            told: &told,
+        };
+        let door = Urls {
+            server: IpAddr::from([192, 0, 2, 1]),
+            port: 80,
+            tls: false,
+        };
+        let path = format!("/{MACHINES}/{mac}/{path}");
+        route(&SNAPSHOT, caller, door, &path, query)
+    }
+
+    fn body(mac: &str, path: &str, query: Option<&str>) -> Option<String> {
+        match asked(mac, path, query) {
+            Ok(Route::Text { body, .. }) => Some(body),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    const KNOWN: &str = "52-54-00-00-00-07";
+    const UNKNOWN: &str = "52-54-00-00-00-09";
+
+    /// What may stand in a request line, and more.
+    fn text() -> impl Strategy<Value = String> {
+        let bits = [
+            "${", "}", "||", "&&", ";", "#", "'", "\"", "\\", "\n", "%0a", "%20", " ", "{{", "`",
+            ".",
+        ];
+        let bit = prop_oneof![
+            3 => select(bits.to_vec()).prop_map(str::to_owned),
+            3 => Just(MARK.to_owned()),
+            2 => "[ -~]{0,8}",
+            1 => "[0-9a-f]{1,16}[.][0-9a-f]{30,34}",
+        ];
+        prop::collection::vec(bit, 0..6).prop_map(|bits| bits.concat())
+    }
+
+    fn query() -> impl Strategy<Value = String> {
+        let name = select(vec![
+            "pass=", "pass=", "uuid=", "serial=", "asset=", "token=", "", "x=",
+        ]);
+        let pair = (name, text()).prop_map(|(name, text)| format!("{name}{text}"));
+        prop::collection::vec(pair, 0..4).prop_map(|pairs| pairs.join("&"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A script holds nothing that a stranger wrote but a token.
+        #[test]
+        fn nothing_that_is_sent_gets_into_a_script(
+            mac in select(vec![KNOWN, UNKNOWN]), name in select(NAMES.to_vec()), query in query(),
+        ) {
+            let Some(body) = body(mac, name, Some(&query)) else { return Ok(()) };
+            prop_assert!(!body.contains(MARK), "{query}: {body}");
+            let mut pairs = query.split('&');
+            let pass = pairs.find_map(|pair| pair.strip_prefix(PASS));
+            let token = pass.filter(|pass| is_token(pass));
+            if mac == KNOWN {
+                let plain = token.map(|token| format!("{PASS}{token}"));
+                let plain = self::body(mac, name, plain.as_deref()).unwrap();
+                prop_assert_eq!(body, plain);
+            }
+        }
+
+        #[test]
+        fn nor_does_a_name(tail in text(), before in select(vec!["", "menu/", "menu/tools/", "loader/"]), name in select(NAMES.to_vec())) {
+            for path in [format!("{before}{tail}"), format!("{before}{tail}/{name}"), format!("{tail}/../{name}")] {
+                if let Some(body) = body(KNOWN, &path, None) {
+                    prop_assert!(!body.contains(MARK), "{path}: {body}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_goes_on_to_what_is_chosen_next() {
+        let token = format!("199c82cc000.{}", "ab".repeat(16));
+        let next = format!("menu/tools/linux/boot.ipxe?pass={token}");
+        let shown = |query: &str| body(KNOWN, "menu/tools/boot.ipxe", Some(query)).unwrap();
+        assert!(shown(&format!("pass={token}")).contains(&next));
+        for bad in ["pass=${uuid}", "pass=1", &format!("pass={token}${{uuid}}")] {
+            let body = shown(bad);
+            assert!(
+                !body.contains("pass=") && !body.contains("uuid"),
+                "{bad}: {body}"
+            );
+        }
+    }
 }

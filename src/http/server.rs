@@ -239,7 +239,10 @@ impl Boot {
             let snapshot = snapshot.as_deref();
             self.answer(snapshot, &head, &caller, &mut exchange).await
         };
-        let answer = answer.unwrap_or_else(|refusal| Answer::refusal(&refusal));
+        let answer = answer.unwrap_or_else(|refusal| {
+            self.sinks.metrics.answer_file_refused(&refusal);
+            Answer::refusal(&refusal)
+        });
         let keep_alive = persists(&head) && !stopping;
         answer.send(exchange, keep_alive, caller.outbox)
     }
@@ -349,6 +352,7 @@ impl Boot {
             self.sinks.events.emit(BootEvent { mac, at, fact });
         }
         let text = text.map_err(Refusal::AnswerFile)?;
+        self.sinks.metrics.answer_file_given();
         let kind = Kind::Content(Purpose::Config);
         Ok(Answer::made(kind, file.kind.media(), text))
     }

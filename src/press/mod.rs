@@ -18,6 +18,7 @@ pub use self::metrics::SnapshotMetrics;
 pub use self::spent::{SPENT_FILE, Spent};
 pub use self::summary::missing_of;
 use crate::api::Problem;
+use crate::artifact::keep::Board;
 use crate::artifact::store::Shelf;
 use crate::files::Roots;
 use crate::loaders::Loaders;
@@ -35,6 +36,7 @@ pub struct Press {
     metrics: SnapshotMetrics,
     loaders: Loaders,
     shelf: Shelf,
+    board: Board,
     spent: Spent,
     /// What of it is in what was published last.
     printed: Arc<BTreeMap<ObjectName, i64>>,
@@ -93,6 +95,7 @@ impl Press {
             loaders,
             metrics,
             shelf,
+            board: Board::default(),
             spent: Spent::default(),
             printed: Arc::default(),
             generation: 0,
@@ -107,6 +110,12 @@ impl Press {
         Self { spent, ..self }
     }
 
+    /// The same with how the artifacts are that are not there.
+    #[must_use]
+    pub fn with_board(self, board: Board) -> Self {
+        Self { board, ..self }
+    }
+
     /// Whether a machine that boots once is done since what was published last.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -117,12 +126,14 @@ impl Press {
     /// artifacts. Blocks.
     pub fn settings(&mut self) -> Settings {
         let found = self.loaders.find(&self.roots);
+        let held = self.shelf.table();
         Settings {
             http_port: self.doors.http,
             https: self.doors.https,
             loaders: found.files,
             autoexec: found.autoexec,
-            held: self.shelf.table(),
+            stuck: Arc::new(self.board.stuck(&held)),
+            held,
             own_addresses: getifaddrs()
                 .map(|all| {
                     let mut own: Vec<_> = all

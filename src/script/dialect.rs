@@ -3,6 +3,7 @@
 use super::{Context, Urls, grub, ipxe, pxelinux, render};
 use crate::api::{LocalBoot, Source};
 use crate::boot::MacAddress;
+use crate::snapshot::Choice;
 
 /// How GRUB and PXELINUX fetch what their script names: as they got it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,21 @@ impl Dialect {
             Self::Ipxe => ipxe::waiting(context, urls, mac, reason),
             Self::Grub(_) => grub::waiting(context, reason),
             Self::Pxelinux(_) => pxelinux::waiting(context, reason),
+        }
+    }
+
+    /// A script that goes on by HTTP, and shows `reason` where the loader cannot;
+    /// `None` where none can, or HTTP is not to be spoken.
+    pub(super) fn by_http(
+        self,
+        context: &Context,
+        urls: &Urls,
+        who: (MacAddress, &Choice),
+        reason: &str,
+    ) -> Option<String> {
+        match self {
+            Self::Grub(Way::Tftp) if !urls.tls => Some(grub::by_http(context, urls, who, reason)),
+            Self::Ipxe | Self::Grub(_) | Self::Pxelinux(_) => None,
         }
     }
 

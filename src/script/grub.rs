@@ -5,9 +5,10 @@
 
 use super::dialect::{Way, words};
 use super::ipxe::{base_name, line};
-use super::{Context, Urls, render};
+use super::{Context, GRUB_NAME, Urls, render};
 use crate::api::{ChainSource, LinuxSource, LocalBoot, Source};
 use crate::boot::MacAddress;
+use crate::snapshot::Choice;
 use crate::timeline::Purpose;
 
 /// Seconds between two tries of a machine that cannot go on.
@@ -110,6 +111,20 @@ pub(super) fn local(how: LocalBoot, machine: &str) -> Option<String> {
 /// A script that says `reason` and begins anew.
 pub(super) fn waiting(context: &Context, reason: &str) -> String {
     header(context) + &retry(reason)
+}
+
+/// A script that goes on with the machine's own by HTTP: what is not to be sent
+/// over TFTP stands there. A GRUB without the module `http` knows no such device,
+/// says so, and goes on here with `reason`.
+pub(super) fn by_http(
+    context: &Context,
+    urls: &Urls,
+    (mac, choice): (MacAddress, &Choice),
+    reason: &str,
+) -> String {
+    let name = urls.chosen_name(mac, choice, GRUB_NAME);
+    let file = quote(&format!("(http,{})/{name}", host(urls)));
+    header(context) + &format!("configfile {file}\n") + &retry(reason)
 }
 
 pub(super) fn header(context: &Context) -> String {

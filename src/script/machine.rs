@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Way};
 use super::menu::{Page, action, can_ask, script_url};
 use super::template::{BootContext, Context, MachineContext, ServerContext};
 use super::{Urls, ask};
@@ -93,6 +93,13 @@ impl NoScript {
 /// What a machine shows whose script would carry a token over TFTP.
 const TOKEN_BY_TFTP: &str = "its script has a token, which is not sent over TFTP; \
                              use a loader of kind Ipxe";
+/// What a machine shows whose profile is to be fetched over HTTPS, by a loader
+/// that fetches by HTTP.
+const NO_HTTPS: &str = "its profile is for HTTPS, which this loader does not speak; \
+                        use a loader of kind Ipxe";
+/// What it shows where iPXE alone is asked for the password on the way.
+const TOKEN_BEHIND_PASSWORD: &str = "its script has a token, and this loader shows no password \
+                                     to the server; use a loader of kind Ipxe";
 
 /// The script for the machine that `identity` is of, asked for by `caller`.
 ///
@@ -177,14 +184,14 @@ pub fn chosen_script(
         }
         Verdict::Boot => {
             let token = token(snapshot, subnet, &plan, mac, caller);
-            let keeps = dialect.keeps_secrets() && (!is_locked || dialect == Dialect::Ipxe);
+            let is_open = !is_locked || dialect == Dialect::Ipxe;
             boot(
                 dialect,
                 snapshot,
                 &plan,
                 (&context, urls, mac),
                 asked,
-                (&token, keeps),
+                (&token, is_open),
             )
         }
     };
@@ -308,7 +315,7 @@ fn boot(
     plan: &Plan<'_>,
     (context, urls, mac): (&Context, &Urls, MacAddress),
     asked: &Asked<'_>,
-    (token, keeps_secrets): (&Token, bool),
+    (token, is_open): (&Token, bool),
 ) -> Result<MachineScript, NoScript> {
     let waits = |reason: &str| {
         let body = dialect.waiting(context, urls, mac, reason);
@@ -317,6 +324,14 @@ fn boot(
     let profile = plan.profile.ok_or(NoScript::ProfileHasNone)?;
     if !profile.pending.is_empty() {
         return Ok(waits(&profile.pending.join("; ")));
+    }
+    if urls.tls
+        && matches!(
+            dialect,
+            Dialect::Grub(Way::Http) | Dialect::Pxelinux(Way::Http)
+        )
+    {
+        return Ok(waits(NO_HTTPS));
     }
     if !profile.spec.config.is_empty() && *token == Token::Unknown {
         return Err(NoScript::BootUnknown);
@@ -337,8 +352,14 @@ fn boot(
     };
     let private =
         private || context.config.values().any(|url| is_in(url)) || asked.pass.is_some_and(is_in);
-    if private && !keeps_secrets {
-        return Ok(waits(TOKEN_BY_TFTP));
+    if private && !is_open {
+        return Ok(waits(TOKEN_BEHIND_PASSWORD));
+    }
+    if private && !dialect.keeps_secrets() {
+        let elsewhere = dialect.by_http(context, urls, (mac, &asked.choice), TOKEN_BY_TFTP);
+        // No stage of the boot: the script is what it fetches there.
+        let elsewhere = elsewhere.map(|body| MachineScript::of(body, Purpose::Other));
+        return Ok(elsewhere.unwrap_or_else(|| waits(TOKEN_BY_TFTP)));
     }
     Ok(MachineScript {
         private,

@@ -28,7 +28,7 @@ pub use self::menu::PASS;
 pub use self::template::{
     BootContext, Context, MachineContext, ServerContext, TemplateError, render,
 };
-pub use self::token::{BootKey, KEY_BYTES};
+pub use self::token::{BootKey, KEY_BYTES, is_token};
 pub use self::url::{
     AUTOEXEC_NAME, CONFIG_NAME, DISK_NAME, GRUB_NAME, MACHINES, PHONE_HOME_NAME, PXELINUX_NAME,
     SCRIPT_NAME, Urls, file_of, purpose_of,

@@ -22,6 +22,19 @@ const CODE_BYTES: usize = 16;
 /// What the code is for: another use of the key needs another word.
 const CONTEXT: &[u8] = b"reveille boot v1";
 
+/// Whether `text` is of the form of a token, ours or not: what a stranger sends
+/// in the place of one must not get into a script.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    let is_hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+    let Some((number, code)) = text.split_once('.') else {
+        return false;
+    };
+    (1..=16).contains(&number.len())
+        && code.len() == 2 * CODE_BYTES
+        && number.bytes().chain(code.bytes()).all(is_hex)
+}
+
 /// The key of boot tokens. Shown nowhere.
 #[derive(Clone)]
 pub struct BootKey([u8; KEY_BYTES]);
@@ -126,5 +139,27 @@ mod tests {
         assert_eq!(key.verify(mac, "", &chosen), None);
         assert_eq!(key.verify(mac, "installers", &token), None);
         assert_eq!(format!("{key:?}"), "BootKey(…)");
+    }
+
+    #[test]
+    fn a_token_has_one_form() {
+        let key = BootKey::new([7; KEY_BYTES]);
+        for number in [0, 0x1999, u64::MAX] {
+            let mac = MacAddress::new([2, 0, 0, 0, 0, 1]);
+            let token = key.token(BootId { mac, number }, "").unwrap();
+            assert!(is_token(&token), "{token}");
+            for bad in [
+                token.to_uppercase() + "A",
+                token.replace('.', ""),
+                format!("{token}\n"),
+                format!("{token}&x"),
+                format!("0{}", token.replacen('.', ".0", 1)),
+                token.replacen('.', "${uuid}.", 1),
+            ] {
+                assert!(!is_token(&bad), "{bad}");
+            }
+        }
+        assert!(!is_token(&format!("{}.{}", "1".repeat(17), "0".repeat(32))));
+        assert!(!is_token("") && !is_token(".") && !is_token(&format!(".{}", "0".repeat(32))));
     }
 }

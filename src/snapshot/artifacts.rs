@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use super::compile::name_of;
 use super::{ArtifactEntry, Inputs, ObjectName};
 use crate::api::{ArtifactRef, BootProfileSpec};
+use crate::artifact::plan::AllStuck;
 use crate::artifact::table::PENDING;
-use crate::artifact::{Held, Origin, Table, Want};
+use crate::artifact::{Held, Origin, Table, Want, on_screen};
 
 /// What is wanted, and what of it is there.
 pub(super) struct Shelves<'a> {
     held: &'a Table,
+    stuck: &'a AllStuck,
     wants: Vec<Want>,
     /// Artifacts whose objects have mistakes.
     refused: BTreeSet<ObjectName>,
@@ -22,11 +24,12 @@ impl<'a> Shelves<'a> {
     /// What the Artifacts of `inputs` want, but for those that are refused.
     pub(super) fn new(
         inputs: &Inputs,
-        held: &'a Table,
+        (held, stuck): (&'a Table, &'a AllStuck),
         is_refused: impl Fn(&ObjectName) -> bool,
     ) -> Self {
         let mut shelves = Self {
             held,
+            stuck,
             wants: Vec::new(),
             refused: BTreeSet::new(),
         };
@@ -58,21 +61,34 @@ impl<'a> Shelves<'a> {
             namespace: namespace.to_owned(),
             name: file.name.clone(),
         };
-        let is_wanted = self.wants.iter().any(|want| want.name == name);
-        if !is_wanted && !self.refused.contains(&name) {
+        let want = self.wants.iter().find(|want| want.name == name);
+        if want.is_none() && !self.refused.contains(&name) {
             return Err(format!("there is no Artifact {}", file.name));
         }
+        let error = want.and_then(|want| self.error(want));
         let Some(held) = self.held.get(&name) else {
-            return Err(format!("Artifact {} is being fetched", file.name));
+            return Err(format!("Artifact {} {}", file.name, fetched(error)));
         };
         match held.files.get(&file.path) {
             Some(there) if !there.sha256.is_empty() => Ok(held.served_at(&name, &file.path)),
             Some(_) => Err(format!(
-                "{} of Artifact {} was damaged and is being fetched",
-                file.path, file.name
+                "{} of Artifact {} was damaged and {}",
+                file.path,
+                file.name,
+                fetched(error)
             )),
-            None => Err(missing(held, file)),
+            None => Err(match error {
+                // It may be in what is wanted now.
+                Some(_) => format!("Artifact {} as it is now {}", file.name, fetched(error)),
+                None => missing(held, file),
+            }),
         }
+    }
+
+    /// What its tries say, where they fail.
+    fn error(&self, want: &Want) -> Option<&'a str> {
+        let stuck = self.stuck.get(&want.name)?;
+        (stuck.identity == want.identity()).then_some(stuck.error.as_str())
     }
 
     /// Where a file is served that is named by URL and digest.
@@ -83,6 +99,9 @@ impl<'a> Shelves<'a> {
             Some(known) => add_place(known, want),
             None => self.wants.push(want),
         }
+        let mut wants = self.wants.iter();
+        let known = wants.find(|known| known.name == name);
+        let error = known.and_then(|known| self.error(known));
         // Several profiles may call it differently; the first name is kept.
         let held = self.held.get(&name);
         let there = held.and_then(|held| {
@@ -92,7 +111,15 @@ impl<'a> Shelves<'a> {
                 .find(|(_, file)| !file.sha256.is_empty())?;
             Some(held.served_at(&name, file.0))
         });
-        there.ok_or_else(|| format!("{path} is being fetched"))
+        there.ok_or_else(|| format!("{path} {}", fetched(error)))
+    }
+}
+
+/// How it goes with what is not there; `error` is what its tries say.
+fn fetched(error: Option<&str>) -> String {
+    match error {
+        None => "is being fetched".to_owned(),
+        Some(error) => format!("cannot be fetched: {}", on_screen(error)),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::api::{
     ObjectRef, Problem, SubnetSpec,
 };
 use crate::artifact::Table;
+use crate::artifact::plan::AllStuck;
 use crate::boot::{Architecture, MacAddress};
 use crate::lease::AddressSet;
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub own_addresses: Vec<Ipv4Addr>,
     /// The artifacts that are in the store.
     pub held: Arc<Table>,
+    /// Those whose tries fail, for the screens of the machines that wait.
+    pub stuck: Arc<AllStuck>,
 }
 
 /// What `compile` makes.
@@ -74,7 +77,7 @@ pub fn compile(generation: u64, inputs: &Inputs, settings: &Settings) -> Compile
     }
     let refused = Refused::of(&report);
 
-    let mut shelves = Shelves::new(inputs, &settings.held, |name| {
+    let mut shelves = Shelves::new(inputs, (&settings.held, &settings.stuck), |name| {
         refused.has(Kind::Artifact, name)
     });
     let mut profiles = compile_profiles(inputs, &refused, &mut shelves);

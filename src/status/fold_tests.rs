@@ -107,6 +107,7 @@ fn snapshot() -> Snapshot {
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: vec![Ipv4Addr::new(10, 0, 0, 11)],
         held: Arc::default(),
+        stuck: Arc::default(),
     };
     compile(1, &inputs, &settings).snapshot
 }

@@ -26,6 +26,11 @@ const SOURCES: &str = "sources";
 /// The folder of manifests that boot by a signed shim and GRUB.
 const SECURE_BOOT: &str = "secure-boot";
 
+/// The folder of manifests that boot by a GRUB that knows HTTP, and what that is made of.
+const GRUB_HTTP: &str = "grub-http";
+const GRUB_MODULES: &str =
+    "efinet tftp http normal configfile linux echo test sleep reboot serial terminal";
+
 /// The folder of manifests with menus; one is GRUB's.
 const MENU: &str = "menu";
 /// The manifests of a network with IPv6.
@@ -93,6 +98,11 @@ impl Room {
                 let to = folder.join("artifacts").join(name);
                 std::fs::copy(signed.join(name), to).context("signed loaders")?;
             }
+        }
+        if manifests.ends_with(GRUB_HTTP) {
+            let to = folder.join("artifacts/grub-http.efi");
+            let head = "grub-mkimage --format x86_64-efi --prefix /grub --output";
+            ns::run(&format!("{head} {} {GRUB_MODULES}", to.display()))?;
         }
         if manifests.ends_with(SOURCES) || manifests.ends_with(IPV6) {
             other_sources(&assets, &folder.join("artifacts"))?;

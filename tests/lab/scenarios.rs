@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use reveille::script::is_token;
 
 use crate::boots::Boot;
 use crate::room::Room;
@@ -43,6 +44,8 @@ enum Expected {
     Once,
     /// What is no plain kernel wakes up.
     Source(Source),
+    /// The same, with the URL of its answer file on the command line.
+    Answers(Source),
     /// The same, once somebody typed a wrong password at a menu, and the right one.
     Password(Source),
 }
@@ -91,7 +94,7 @@ const PROXY: [Machine; 5] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 34] = [
+pub(crate) const ALL: [Scenario; 35] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -146,6 +149,19 @@ pub(crate) const ALL: [Scenario; 34] = [
                 "secure-boot",
                 "console=ttyS0 hostname=secure-boot reveille.mac=52:54:00:00:00:21",
             ),
+            &[
+                "Offer", "Ack", "Loader", "Script", "Kernel", "Initrd", "HandOff",
+            ],
+        )),
+        system_loaders: false,
+        beside: None,
+    },
+    Scenario {
+        name: "grub-http",
+        manifests: "tests/lab/manifests/grub-http",
+        machine: machine("grub-http", "52:54:00:00:00:24", Firmware::UefiPxe),
+        expected: Expected::Answers(linux(
+            ("grub-http", "console=ttyS0 hostname=grub-http"),
             &[
                 "Offer", "Ack", "Loader", "Script", "Kernel", "Initrd", "HandOff",
             ],
@@ -489,7 +505,9 @@ impl Scenario {
                 Ok(lines)
             }
             Expected::Once => self.once(&mut room, running),
-            Expected::Source(source) => self.source(&mut room, &mut running, source),
+            Expected::Source(source) | Expected::Answers(source) => {
+                self.source(&mut room, &mut running, source)
+            }
             Expected::Password(source) => {
                 self.types_passwords(&mut room, &running)?;
                 self.source(&mut room, &mut running, source)
@@ -513,6 +531,11 @@ impl Scenario {
     fn source(self, room: &mut Room, running: &mut Running, source: Source) -> Result<Vec<String>> {
         let (said, after) = room.wait_for(running, source.says)?;
         if let Some((name, line)) = source.linux {
+            let said = if matches!(self.expected, Expected::Answers(_)) {
+                without_answers(&said, self.machine.mac)?
+            } else {
+                said
+            };
             expect_command_line(&said, name, line)?;
         }
         let boots = room.account(self.machine.mac, source.result)?;
@@ -599,6 +622,23 @@ impl Scenario {
         );
         Ok(())
     }
+}
+
+/// What a machine said without the URL of its answer file, which must have a token in it.
+fn without_answers(said: &str, mac: &str) -> Result<String> {
+    let (before, url) = said.rsplit_once(" answers=").context("no URL of answers")?;
+    let folder = format!(
+        "http://192.0.2.1/reveille/machines/{}/config/",
+        mac.replace(':', "-")
+    );
+    let (url, after) = url.split_once(' ').unwrap_or((url, ""));
+    let token = url.strip_prefix(folder.as_str());
+    let token = token.and_then(|rest| rest.strip_suffix("/answers"));
+    ensure!(
+        token.is_some_and(is_token),
+        "the URL of its answers is {url}"
+    );
+    Ok(format!("{before} {after}").trim_end().to_owned())
 }
 
 /// A word behind the user's name, which Enter alone leaves as it is.

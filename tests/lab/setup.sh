@@ -64,6 +64,8 @@ curl     curl
 dnsmasq  dnsmasq-base
 kea-dhcp4 kea-dhcp4-server
 atftp    atftp
+tftp     tftp-hpa
+aria2c   aria2
 setpriv  util-linux
 docker-registry docker-registry
 openssl  openssl

@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) loaders: Option<BTreeMap<String, String>>,
     /// What this replica may give of the pools; everything where absent.
     pub(crate) authority: Option<Standing>,
+    /// Artifacts whose tries fail, by name (`-/DIGEST` for what a profile names by
+    /// URL), with what the last one said.
+    #[serde(default)]
+    pub(crate) stuck: BTreeMap<String, String>,
     /// Whether the loaders are of the time before `autoexec.ipxe`.
     #[serde(default)]
     pub(crate) old_loaders: bool,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille::api::Severity;
+use reveille::artifact::Want;
+use reveille::artifact::plan::{AllStuck, Stuck};
 use reveille::boot::{Architecture, MacAddress, Transport};
 use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, Decision, Ignored, Outcome, decide, tells};
@@ -92,7 +94,7 @@ impl Stage {
         }
         let loaders = loaders(world)?;
         let new = loaders.keys().filter(|_| !world.old_loaders);
-        let settings = Settings {
+        let mut settings = Settings {
             http_port: world.http_port,
             https: world.https.map(|signer| HttpsDoor {
                 port: 443,
@@ -102,9 +104,15 @@ impl Stage {
             loaders,
             own_addresses: world.own.iter().copied().chain([world.server]).collect(),
             held: Arc::default(),
+            stuck: Arc::default(),
         };
+        let mut snapshot = compile(1, &loaded.inputs, &settings).snapshot;
+        if !world.stuck.is_empty() {
+            settings.stuck = Arc::new(stuck(world, &snapshot)?);
+            snapshot = compile(1, &loaded.inputs, &settings).snapshot;
+        }
         Ok(Self {
-            snapshot: compile(1, &loaded.inputs, &settings).snapshot,
+            snapshot,
             server: world.server,
             server6: world.server6,
             subnet: world.subnet.clone(),
@@ -519,6 +527,25 @@ impl Stage {
         let trouble = last.unwrap_or_default().iter();
         trouble.map(|trouble| trouble.what.to_string()).collect()
     }
+}
+
+/// The Artifacts that are stuck, as the keeper has them.
+fn stuck(world: &World, snapshot: &Snapshot) -> Result<AllStuck, String> {
+    let one = |(name, error): (&String, &String)| {
+        let wanted = |want: &&Want| want.name.to_string() == *name;
+        let want = snapshot
+            .artifacts
+            .iter()
+            .map(|entry| &entry.want)
+            .find(wanted);
+        let want = want.ok_or_else(|| format!("nobody wants the Artifact {name}"))?;
+        let stuck = Stuck {
+            identity: want.identity(),
+            error: error.clone(),
+        };
+        Ok::<_, String>((want.name.clone(), stuck))
+    };
+    world.stuck.iter().map(one).collect()
 }
 
 fn loaders(world: &World) -> Result<BTreeMap<Architecture, String>, String> {

@@ -98,7 +98,8 @@ spec:
   linux:
     kernel: {path: linux/vmlinuz}
     initrd: [{path: linux/initrd.img}]
-    args: ['console=ttyS0', 'reveille.home={{ boot.phone_home }}']
+    args: ['console=ttyS0', 'reveille.home={{ boot.phone_home }}', 'reveille.answers={{ config.answers }}']
+  config: [{name: answers, template: 'mac: {{ machine.mac }}'}]
 ---
 apiVersion: reveille.dev/v1alpha1
 kind: BootProfile

@@ -99,24 +99,44 @@ pub(crate) fn machine(name: &str, mac: &str, artifacts: &Path) -> Result<ExitCod
     let mac: MacAddress = mac.parse()?;
     for round in 0_u32.. {
         firmware::run(name, mac, artifacts, name == "m10")?;
-        call_home(mac, round)?;
+        let script = fetch(
+            DOOR,
+            &format!("/reveille/machines/{}/boot.ipxe", mac.hyphenated()),
+        )?;
+        ask_answers(mac, &script)?;
+        call_home(&script, round)?;
         sleep(PAUSE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The path of the URL that the kernel's arguments have behind `name`.
+fn named<'a>(script: &'a str, name: &str) -> Option<&'a str> {
+    let mut words = script.split_whitespace();
+    let url = words.find_map(|word| word.strip_prefix(name))?;
+    url.splitn(4, '/').nth(3)
+}
+
+/// Asks for its answers as an installer does, where its profile has any, and once more with a token that
+/// somebody made up.
+fn ask_answers(mac: MacAddress, script: &str) -> Result<()> {
+    let Some(path) = named(script, "reveille.answers=") else {
+        return Ok(());
+    };
+    let answers = fetch(DOOR, &format!("/{path}"))?;
+    ensure!(answers == format!("mac: {mac}"), "{answers}");
+    let made_up = format!("/reveille/machines/{}/config/1.0/answers", mac.hyphenated());
+    ensure!(
+        fetch(DOOR, &made_up).is_err(),
+        "a token that is none was taken"
+    );
+    Ok(())
+}
+
 /// Calls the URL that the kernel's arguments name, as the system that was booted does; each fourth
 /// time something went wrong there.
-fn call_home(mac: MacAddress, round: u32) -> Result<()> {
-    let script = fetch(
-        DOOR,
-        &format!("/reveille/machines/{}/boot.ipxe", mac.hyphenated()),
-    )?;
-    let url = script
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("reveille.home="));
-    let url = url.context("the script names no URL to call")?;
-    let path = url.splitn(4, '/').nth(3).context("no path")?;
+fn call_home(script: &str, round: u32) -> Result<()> {
+    let path = named(script, "reveille.home=").context("the script names no URL to call")?;
     let state = if round % 4 == 3 {
         "failed"
     } else {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::artifact::plan::Tries;
+use crate::artifact::plan::{self, AllStuck, Tries};
 use crate::artifact::progress::Progress;
+use crate::artifact::table::Table;
 use crate::clock::Millis;
 use crate::snapshot::ObjectName;
 
@@ -46,6 +47,14 @@ impl Board {
     #[must_use]
     pub fn all(&self) -> BTreeMap<ObjectName, Entry> {
         self.lock().entries.clone()
+    }
+
+    /// Those whose tries fail and that are not there; `table` is what is there.
+    #[must_use]
+    pub fn stuck(&self, table: &Table) -> AllStuck {
+        let inner = self.lock();
+        let entries = inner.entries.iter();
+        plan::stuck(entries.map(|(name, entry)| (name, &entry.tries)), table)
     }
 
     /// What changed after `revision`, and the revision now.

@@ -45,6 +45,7 @@ fn sight(objects: &[(Kind, &str, Value)]) -> Sight {
         autoexec: std::collections::BTreeSet::new(),
         own_addresses: Vec::new(),
         held: Arc::default(),
+        stuck: Arc::default(),
     };
     let compiled = compile(1, &inputs, &settings);
     Sight::new(Arc::new(compiled.snapshot), Arc::new(compiled.report))

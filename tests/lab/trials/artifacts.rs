@@ -101,8 +101,14 @@ pub(super) fn boots(site: &mut Site) -> Result<Vec<String>> {
     script_says(&mac, "Artifact web is being fetched")?;
 
     let mut running = MACHINE.power_on(&site.assets, &site.folder)?;
-    let screen = wait_for(&mut running, "Reveille: Artifact")?;
-    ensure!(screen.contains("next try in 5 s"), "its screen: {screen}");
+    let screen = wait_for(&mut running, "Reveille: Artifact web")?;
+    // Once its tries failed some times the reason stands there, too, in lines of 80 columns.
+    let why = wait_for(&mut running, "answers 503 Service Unavailable")?;
+    script_says(
+        &mac,
+        "Artifact web cannot be fetched: spec.files[0]: http://",
+    )?;
+    script_says(&mac, "; next try in 5 s")?;
     is_open.store(true, Ordering::SeqCst);
     let opened = running.uptime();
     let said = wait_for(&mut running, AWAKE)?;
@@ -117,6 +123,7 @@ pub(super) fn boots(site: &mut Site) -> Result<Vec<String>> {
     })?;
     let lines = vec![
         format!("its screen: {screen}"),
+        format!("and then: {why}"),
         format!(
             "{}; its kernel was there {} after power-on at the earliest, awake {}",
             boot.story(),

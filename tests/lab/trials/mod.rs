@@ -7,6 +7,7 @@ mod beside;
 mod book;
 mod clients;
 mod discovery;
+mod downloads;
 mod drain;
 mod interfaces;
 mod ipv6;
@@ -42,7 +43,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 28] = [
+pub(crate) const ALL: [Trial; 30] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -66,6 +67,8 @@ pub(crate) const ALL: [Trial; 28] = [
     trial("bad-state", &[], bad_state::heals),
     trial("real-clients", &["udhcpc", "dhclient"], clients::classic),
     trial("dhcpcd", &["dhcpcd"], clients::dhcpcd),
+    trial("tftp-hpa", &["tftp"], downloads::tftp_hpa),
+    trial("aria2c", &["aria2c"], downloads::aria2c),
     trial("networkd", &[clients::NETWORKD], clients::networkd),
     trial(
         "behind-a-relay",

@@ -14,4 +14,4 @@ pub mod request;
 pub mod server;
 pub mod socket;
 mod story;
-mod wire;
+pub(crate) mod wire;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +21,12 @@ use crate::clock::{self, Millis};
 use crate::dhcp::limits::Rates;
 use crate::dhcp::replica::Ask;
 use crate::events::EventSender;
-use crate::lease::{Change6, Committer, LeaseIndex, LeaseState, LeaseTable6, StoreError};
+use crate::lease::{Change6, Committer, Lease6, LeaseIndex, LeaseState, LeaseTable6, StoreError};
 use crate::snapshot::{Reader, Snapshot};
 use crate::timeline::{BootEvent, Fact, Introductions, NextStep, RecentLoaders};
+
+/// Wants every lease, as they are now.
+pub type Ask6 = oneshot::Sender<Vec<Arc<Lease6>>>;
 
 /// Requests that may wait for the engine.
 pub const QUEUE: usize = 512;
@@ -39,6 +42,8 @@ const SWEEP_LIMIT: usize = 1000;
 pub struct Engine {
     /// The requests.
     pub queue: mpsc::Receiver<Incoming>,
+    /// Who wants to see the leases.
+    pub asks: mpsc::Receiver<Ask6>,
     /// The leases.
     pub table: LeaseTable6,
     /// What it works with.
@@ -75,8 +80,11 @@ pub struct Tools {
 /// A reply that is ready to leave.
 struct Outgoing {
     door: Arc<Door>,
-    packet: Vec<u8>,
+    packet: Arc<[u8]>,
     to: SocketAddrV6,
+    /// The machine, and whether an object names it.
+    whose: Option<(MacAddress, bool)>,
+    kind: ReplyKind,
     asked: RequestKind,
     outcome: &'static str,
     event: Option<BootEvent>,
@@ -113,6 +121,10 @@ impl Engine {
                 biased;
                 () = token.cancelled() => return Ok(()),
                 _ = sweep.tick() => this.sweep(),
+                Some(ask) = this.asks.recv() => {
+                    // Who asked may have gone.
+                    let _ = ask.send(this.table.shared().collect());
+                }
                 incoming = this.queue.recv() => match incoming {
                     Some(incoming) => this.handle(&incoming),
                     // Every listener is gone, and with them the app.
@@ -129,6 +141,7 @@ impl Engine {
             from,
             unicast,
             door,
+            ..
         } = incoming;
         let (now, kind) = (*received, request.kind);
         let story = &self.tools.story;
@@ -169,6 +182,7 @@ impl Engine {
         {
             self.tools.told.insert(mac, tells(request), now);
         }
+        story.keep_request(incoming, &decision);
         story.tell(now, request, &decision);
         self.put(&decision.changes);
         let durable = durable(&decision.changes);
@@ -262,8 +276,13 @@ impl Outgoing {
             .and_then(|mac| event(mac, incoming.received, request, reply.kind, decision));
         Some(Self {
             door: Arc::clone(&incoming.door),
-            packet: reply.encode(request),
+            packet: reply.encode(request).into(),
             to: destination(request, incoming.from),
+            whose: decision
+                .client
+                .mac
+                .map(|mac| (mac, decision.machine.is_some())),
+            kind: reply.kind,
             asked: request.kind,
             outcome: decision
                 .refused
@@ -283,6 +302,12 @@ impl Outgoing {
                 "reply could not be sent"
             );
             return;
+        }
+        if let Some(whose) = self.whose {
+            let reply = (self.kind.as_str(), self.to, self.packet);
+            tools
+                .story
+                .keep_reply(clock::now(), whose, &self.door, reply);
         }
         tools.story.count(self.asked.as_str(), self.outcome);
         if let Some(event) = self.event {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admin::{AdminSources, Doors, bind_admin};
 use self::discovery::Ears;
+use self::explain::Six;
 use self::listeners::{Doors6, start_dhcp};
 pub use self::metrics::metrics;
 use self::source::{Sources, Started};
@@ -46,7 +47,7 @@ use crate::http::{AnswerFiles, HttpConfig, HttpMetrics, HttpServer, boot_key, sh
 use crate::lease::{self, LeaseIndex, LeaseMetrics, LeaseStore, LeaseTable, LeaseTable6, Usages};
 use crate::loaders::{self, LoaderMetrics, Loaders};
 use crate::memory;
-use crate::net::{Links, Table, bind_error, try_bind};
+use crate::net::{Links, Links6, Table, bind_error, try_bind};
 use crate::operator::Cluster;
 use crate::packets::Ring;
 use crate::press::Spent;
@@ -129,6 +130,7 @@ struct Parts {
     governor: Governor,
     usages: Usages,
     links: Links,
+    links6: Links6,
     heard: Heard,
     lookouts: Lookouts,
     shelf: Shelf,
@@ -197,6 +199,7 @@ impl App {
             boots: Boots::default(),
             usages: Usages::default(),
             links: Links::default(),
+            links6: Links6::default(),
             heard: Heard::default(),
             lookouts: Lookouts::default(),
             shelf,
@@ -212,6 +215,7 @@ impl App {
         parts.told = Introductions::with_key(token_key(&parts.config)?);
         let answer_files = artifacts::answer_files(&parts.config, &manifests);
         let (ask, asks) = mpsc::channel(1);
+        let (ask6, asks6) = mpsc::channel(1);
         let metrics = DiscoveryMetrics::register(&parts.registry)?;
         let (sightings, heard) = discover::queue(metrics.clone());
         let problems = Problems::default();
@@ -236,6 +240,7 @@ impl App {
         };
         let tftp = bind_tftp(&supervisor, tftp)?;
         let failing = Arc::new(AtomicBool::new(false));
+        let duid = server_duid(&parts.config)?;
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
         let packets = Ring::default();
@@ -252,6 +257,11 @@ impl App {
             problems,
             approve,
             ask,
+            ask6,
+            six: Six {
+                duid: duid.clone(),
+                standing: replica.ask(),
+            },
             scrub,
             failing: Arc::clone(&failing),
         };
@@ -269,6 +279,7 @@ impl App {
         let (queue6, requests6) = mpsc::channel(v6::server::QUEUE);
         let engine6 = v6::server::Engine {
             queue: requests6,
+            asks: asks6,
             table: open_leases6(&store, &parts.leases),
             tools: v6::server::Tools {
                 snapshots: parts.snapshots.clone(),
@@ -280,10 +291,11 @@ impl App {
                 story: v6::server::Story {
                     metrics: story.metrics.clone(),
                     seldom: story.seldom.clone(),
+                    packets: story.packets.clone(),
                 },
             },
             rates: Rates::default(),
-            duid: server_duid(&parts.config)?,
+            duid,
             standing: replica.ask(),
             generation: 0,
         };
@@ -314,7 +326,7 @@ impl App {
             &supervisor,
             (engine, queue),
             (engine6, queue6, doors6),
-            parts.links,
+            (parts.links, parts.links6),
         )
         .context("no thread for DHCP")?;
         Ok(Self {

@@ -7,12 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::explain::Explainer;
+use super::explain::{Explainer, Six};
 use super::{Parts, Timeline, serve_bound, tls};
 use crate::artifact::keep::ScrubAsk;
 use crate::clock;
 use crate::dhcp::listener::listener_name;
 use crate::dhcp::server::Ask;
+use crate::dhcp::v6::server::Ask6;
 use crate::http::{AdminConfig, AdminServer, AdminSocket, Approve, HttpMetrics, Limits, Readiness};
 use crate::lease;
 use crate::net::{Table, bind_error};
@@ -46,6 +47,10 @@ pub(super) struct AdminSources {
     pub(super) approve: Approve,
     /// Who knows the leases.
     pub(super) ask: mpsc::Sender<Ask>,
+    /// The same of IPv6.
+    pub(super) ask6: mpsc::Sender<Ask6>,
+    /// Who we are there.
+    pub(super) six: Six,
     /// Whether leases cannot be written.
     pub(super) failing: Arc<AtomicBool>,
     /// Who reads every artifact.
@@ -98,6 +103,8 @@ fn admin_config(
         problems,
         approve,
         ask,
+        ask6,
+        six,
         failing,
         scrub,
         source,
@@ -128,7 +135,7 @@ fn admin_config(
         started: clock::now(),
     };
     let boots = timeline.boots;
-    let explainer = Explainer::new(parts, ask.clone());
+    let explainer = Explainer::new(parts, (ask.clone(), ask6), six);
     Ok(AdminConfig {
         explain: Arc::new(move |query| Box::pin(explainer.clone().explain(query))),
         limits: Limits::default(),

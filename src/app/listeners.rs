@@ -18,7 +18,7 @@ use crate::dhcp::v6::listener::{
 };
 use crate::dhcp::v6::server as v6;
 use crate::http::{HttpConfig, HttpServer};
-use crate::net::{Link6, Links, Table, bind_error};
+use crate::net::{Link6, Links, Links6, Table, bind_error};
 use crate::snapshot::{Reader, Snapshot};
 use crate::supervisor::{Lanes, Supervisor};
 use crate::tftp::{TftpConfig, TftpServer};
@@ -33,7 +33,7 @@ pub(super) fn start_dhcp(
     supervisor: &Supervisor,
     (engine, queue): (Engine, mpsc::Sender<Incoming>),
     (engine6, queue6, doors6): (v6::Engine, mpsc::Sender<Incoming6>, Doors6),
-    links: Links,
+    (links, links6): (Links, Links6),
 ) -> io::Result<()> {
     let lane = Lanes::start("dhcp", Some(1))?;
     let listeners = Listeners {
@@ -48,6 +48,7 @@ pub(super) fn start_dhcp(
         queue6,
         doors6,
         links,
+        links6,
         lane: lane.clone(),
     };
     let snapshots = engine.tools.snapshots.clone();
@@ -84,6 +85,7 @@ struct Listeners {
     story: Story,
     story6: v6::Story,
     links: Links,
+    links6: Links6,
     doors6: Doors6,
     lane: Lanes,
     /// Where the services listen that machines are sent to.
@@ -144,6 +146,8 @@ impl Listeners {
             .map(|listener| (listener6_name(&listener.subnet), listener))
             .collect();
         running.retain(|name, (listener, _)| wanted.get(name) == Some(listener));
+        self.links6
+            .retain(|subnet| running.contains_key(&listener6_name(subnet)));
         for (name, listener) in wanted {
             running.entry(name).or_insert_with_key(|name| {
                 let stop = self.start6(name, listener.clone()).drop_guard();
@@ -163,9 +167,10 @@ impl Listeners {
         let this = self.clone();
         self.supervisor.service(name.clone(), move |token| {
             let (supervisor, name) = (this.supervisor.clone(), name.clone());
-            let subnet = listener.subnet.clone();
+            let (subnet, links) = (listener.subnet.clone(), this.links6.clone());
             let bound = move |link: &Link6| {
                 supervisor.settled(&name);
+                links.set(&subnet, link.clone());
                 tracing::info!(subnet, interface = link.name, address = %link.address, "DHCPv6 serves");
             };
             let (queue, story) = (this.queue6.clone(), this.story6.clone());

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admin::{AdminSources, Doors, bind_admin};
 use self::discovery::Ears;
+use self::explain::Six;
 use self::listeners::{Doors6, start_dhcp};
 pub use self::metrics::metrics;
 use self::source::{Sources, Started};
@@ -248,6 +249,7 @@ impl App {
         };
         let tftp = bind_tftp(&supervisor, tftp)?;
         let failing = Arc::new(AtomicBool::new(false));
+        let duid = server_duid(&parts.config)?;
         let recent = RecentLoaders::default();
         let chronicle = Chronicle::default();
         let packets = Ring::default();
@@ -265,6 +267,10 @@ impl App {
             approve,
             ask,
             ask6,
+            six: Six {
+                duid: duid.clone(),
+                standing: replica.ask(),
+            },
             scrub,
             failing: Arc::clone(&failing),
         };
@@ -296,10 +302,11 @@ impl App {
                 story: v6::server::Story {
                     metrics: story.metrics.clone(),
                     seldom: story.seldom.clone(),
+                    packets: story.packets.clone(),
                 },
             },
             rates: Rates::default(),
-            duid: server_duid(&parts.config)?,
+            duid,
             replica: replica6,
             generation: 0,
             whole: None,

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -22,9 +22,10 @@ use reveille::clock::Millis;
 use reveille::dhcp::decide::{Arrival, Outcome, decide};
 use reveille::dhcp::lookout::Wire;
 use reveille::dhcp::request::Request;
+use reveille::explain::v6::World6;
 use reveille::explain::{Arriving, Ask, Explanation, World, exchange, explain};
 use reveille::http::route::{Route, route};
-use reveille::lease::{Authority, LeaseTable};
+use reveille::lease::{Authority, LeaseTable, LeaseTable6};
 use reveille::packets::capture;
 use reveille::packets::options::{hex, unhex};
 use reveille::packets::{Datagram, Question, Role};
@@ -81,6 +82,10 @@ static NOTHING: LazyLock<Table> = LazyLock::new(Table::new);
 
 static ALONE: BTreeMap<String, Wire> = BTreeMap::new();
 
+static NO_LEASES6: LazyLock<LeaseTable6> = LazyLock::new(LeaseTable6::new);
+
+static NO_SERVERS6: BTreeMap<String, std::net::Ipv6Addr> = BTreeMap::new();
+
 fn servers() -> BTreeMap<String, Ipv4Addr> {
     BTreeMap::from([
         ("default/lab".to_owned(), SERVER),
@@ -98,6 +103,12 @@ fn world<'a>(table: &'a LeaseTable, servers: &'a BTreeMap<String, Ipv4Addr>) -> 
         wires: &ALONE,
         authority: Authority::Sole,
         held: &NOTHING,
+        six: World6 {
+            table: &NO_LEASES6,
+            servers: &NO_SERVERS6,
+            duid: &[0, 4, 0],
+            authority: Authority::Sole,
+        },
     }
 }
 
@@ -509,8 +520,8 @@ fn the_program_explains_manifests_and_captures() {
     };
     let sent = |payload| Datagram {
         at: NOW,
-        from: (Ipv4Addr::UNSPECIFIED, 68),
-        to: (Ipv4Addr::BROADCAST, 67),
+        from: (Ipv4Addr::UNSPECIFIED.into(), 68),
+        to: (IpAddr::V4(Ipv4Addr::BROADCAST), 67),
         payload,
     };
     let address = Ipv4Addr::new(192, 0, 2, 100);

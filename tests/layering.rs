@@ -109,6 +109,7 @@ const CORE_TOO: &[&str] = &[
     "probe/download.rs",
     "probe/ipxe.rs",
     "probe/offers.rs",
+    "probe/offers6.rs",
     "probe/report.rs",
     "status/age.rs",
     "status/fold.rs",

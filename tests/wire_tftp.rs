@@ -795,6 +795,68 @@ fn says_why_a_file_is_not_taken() {
     assert_eq!(put, refused(2, "write-request"));
 }
 
+/// What `reveille probe --tftp-put in` says of its write: outcome, words and cure.
+fn probed(service: &Service) -> (String, String, String) {
+    let port = service.address.port().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_reveille"))
+        .args([
+            "probe",
+            "127.0.0.1",
+            "--tftp-put",
+            "in",
+            "--tftp-port",
+            &port,
+        ])
+        // Nobody is there: of those steps nothing is wanted.
+        .args(["--admin-port", "1", "--http-port", "1", "--output", "json"])
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut steps = report["steps"].as_array().unwrap().iter();
+    let put = steps.find(|step| step["step"] == "put").unwrap();
+    let word = |name: &str| put[name].as_str().unwrap_or_default().to_owned();
+    (word("outcome"), word("seen"), word("cure"))
+}
+
+#[test]
+fn the_probe_puts_a_file_and_reads_it_back() {
+    let service = takes_files(|_| {});
+    let (outcome, seen, _) = probed(&service);
+    assert_eq!(outcome, "pass", "{seen}");
+    let names = written(&service);
+    let [name] = names.as_slice() else {
+        panic!("{names:?}");
+    };
+    assert!(
+        seen.starts_with(&format!("in/{name}, 1024 B to 127.0.0.1:")),
+        "{seen}"
+    );
+    assert_eq!(
+        fs::read(service.tree().join("in").join(name))
+            .unwrap()
+            .len(),
+        1024
+    );
+    // It takes another name each time: nothing is replaced.
+    assert_eq!(probed(&service).0, "pass");
+    assert_eq!(written(&service).len(), 2);
+    // A folder that is full refuses it in the server's words.
+    let full = takes_files(|uploads| uploads.quota = 1000);
+    let (outcome, seen, cure) = probed(&full);
+    assert_eq!(outcome, "fail");
+    assert!(seen.contains("the server says: quota-full"), "{seen}");
+    assert!(cure.contains("--tftp-uploads"), "{cure}");
+    assert_eq!(written(&full), [""; 0]);
+}
+
+#[test]
+fn the_probe_is_refused_where_no_files_are_taken() {
+    let (outcome, seen, cure) = probed(&Service::start());
+    assert_eq!(outcome, "fail");
+    assert!(seen.contains("the server says: write-request"), "{seen}");
+    assert!(cure.contains("--tftp-uploads"), "{cure}");
+}
+
 #[test]
 fn a_file_is_replaced_where_that_is_allowed_and_whole_or_not_at_all() {
     let mut limits = hasty();

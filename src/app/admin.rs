@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::explain::Explainer;
+use super::explain::{Explainer, Six};
 use super::{Parts, Timeline, serve_bound, tls};
 use crate::artifact::keep::ScrubAsk;
 use crate::clock;
@@ -50,6 +50,8 @@ pub(super) struct AdminSources {
     pub(super) ask: mpsc::Sender<Ask>,
     /// The same of IPv6.
     pub(super) ask6: mpsc::Sender<Ask6>,
+    /// Who we are there.
+    pub(super) six: Six,
     /// Whether leases cannot be written.
     pub(super) failing: Arc<AtomicBool>,
     /// Who reads every artifact.
@@ -103,6 +105,7 @@ fn admin_config(
         approve,
         ask,
         ask6,
+        six,
         failing,
         scrub,
         source,
@@ -135,7 +138,7 @@ fn admin_config(
         started: clock::now(),
     };
     let boots = timeline.boots;
-    let explainer = Explainer::new(parts, ask.clone());
+    let explainer = Explainer::new(parts, (ask.clone(), ask6), six);
     Ok(AdminConfig {
         explain: Arc::new(move |query| Box::pin(explainer.clone().explain(query))),
         limits: Limits::default(),

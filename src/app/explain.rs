@@ -2,7 +2,7 @@
 //! doors themselves use. Shell.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -10,12 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::Parts;
 use crate::artifact::store::Shelf;
 use crate::clock;
+use crate::dhcp::replica::Ask as Standing;
 use crate::dhcp::scout::Lookouts;
 use crate::dhcp::server::Ask as AskLeases;
+use crate::dhcp::v6::server::Ask6;
+use crate::explain::v6::{Caught6, World6, packet as packet6};
 use crate::explain::{self, Ask, Caught, World};
 use crate::http::ExplainQuery;
-use crate::lease::{Authority, Change, LeaseTable};
-use crate::net::Links;
+use crate::lease::{Authority, Change, LeaseTable, LeaseTable6};
+use crate::net::{Links, Links6};
 use crate::packets::options::unhex;
 use crate::snapshot::Reader;
 use crate::timeline::Introductions;
@@ -25,21 +28,40 @@ use crate::timeline::Introductions;
 pub(super) struct Explainer {
     snapshots: Reader,
     leases: mpsc::Sender<AskLeases>,
+    leases6: mpsc::Sender<Ask6>,
     told: Introductions,
     links: Links,
+    links6: Links6,
+    six: Six,
     shelf: Shelf,
     lookouts: Lookouts,
+}
+
+/// Who we are over IPv6; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Six {
+    /// Our DUID.
+    pub(super) duid: Vec<u8>,
+    /// Which part of the pools is ours.
+    pub(super) standing: Standing,
 }
 
 // === impl Explainer ===
 
 impl Explainer {
-    pub(super) fn new(parts: &Parts, leases: mpsc::Sender<AskLeases>) -> Self {
+    pub(super) fn new(
+        parts: &Parts,
+        (leases, leases6): (mpsc::Sender<AskLeases>, mpsc::Sender<Ask6>),
+        six: Six,
+    ) -> Self {
         Self {
             snapshots: parts.snapshots.clone(),
             leases,
+            leases6,
             told: parts.told.clone(),
             links: parts.links.clone(),
+            links6: parts.links6.clone(),
+            six,
             shelf: parts.shelf.clone(),
             lookouts: parts.lookouts.clone(),
         }
@@ -51,11 +73,16 @@ impl Explainer {
             .snapshots
             .current()
             .ok_or("no manifests were read yet")?;
-        let mut table = self.table().await?;
+        let (mut table, mut table6) = (self.table().await?, self.table6().await?);
         let servers: BTreeMap<String, Ipv4Addr> = snapshot
             .subnets
             .iter()
             .filter_map(|subnet| Some((subnet.key.clone(), self.links.of(&subnet.key)?.address)))
+            .collect();
+        let servers6: BTreeMap<String, Ipv6Addr> = snapshot
+            .subnets
+            .iter()
+            .filter_map(|subnet| Some((subnet.key.clone(), self.links6.of(&subnet.key)?.address)))
             .collect();
         let keys = snapshot.subnets.iter().map(|subnet| subnet.key.clone());
         let wires = keys.map(|key| {
@@ -63,7 +90,7 @@ impl Explainer {
             (key, wire)
         });
         let wires = wires.collect();
-        let before = table.clone();
+        let (before, before6) = (table.clone(), table6.clone());
         let held = self.shelf.table();
         let world = World {
             snapshot: &snapshot,
@@ -75,18 +102,40 @@ impl Explainer {
             // What the one that leads would say.
             authority: Authority::Sole,
             held: &held,
+            six: World6 {
+                table: &before6,
+                servers: &servers6,
+                duid: &self.six.duid,
+                authority: (self.six.standing)().authority,
+            },
         };
         let said = match (&query.packet, &query.who) {
             (Some(packet), _) => {
                 let packet = unhex(packet).ok_or("`packet` is not hex")?;
-                let caught = Caught {
-                    packet: &packet,
-                    to: query.to.unwrap_or(Ipv4Addr::BROADCAST),
-                    boot_port: query.asker,
-                };
                 let subnet = query.subnet.as_deref();
-                let exchange = explain::packet(world, &mut table, subnet, caught);
-                exchange.map(serde_json::to_value)
+                match (query.to, query.asker) {
+                    (Some(IpAddr::V6(to)), Some(SocketAddr::V6(from))) => {
+                        let caught = Caught6 {
+                            packet: &packet,
+                            from,
+                            to,
+                        };
+                        packet6(world, &mut table6, subnet, caught).map(serde_json::to_value)
+                    }
+                    (Some(IpAddr::V6(_)), _) => {
+                        return Err("`asker` is to say who sent it: [ADDRESS]:PORT".to_owned());
+                    }
+                    (to, asker) => {
+                        let (to, asker) = (to.and_then(four), asker.and_then(four_at));
+                        let caught = Caught {
+                            packet: &packet,
+                            to: to.unwrap_or(Ipv4Addr::BROADCAST),
+                            boot_port: asker,
+                        };
+                        let exchange = explain::packet(world, &mut table, subnet, caught);
+                        exchange.map(serde_json::to_value)
+                    }
+                }
             }
             (None, Some(who)) => {
                 let ask = Ask {
@@ -113,5 +162,27 @@ impl Explainer {
             table.apply(&Change::Put(lease));
         }
         Ok(table)
+    }
+
+    /// Those of IPv6.
+    async fn table6(&self) -> Result<LeaseTable6, String> {
+        let gone = || "the DHCPv6 service is restarting; ask again".to_owned();
+        let (answer, leases) = oneshot::channel();
+        self.leases6.send(answer).await.map_err(|_| gone())?;
+        Ok(leases.await.map_err(|_| gone())?.into_iter().collect())
+    }
+}
+
+const fn four(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+const fn four_at(at: SocketAddr) -> Option<SocketAddrV4> {
+    match at {
+        SocketAddr::V4(at) => Some(at),
+        SocketAddr::V6(_) => None,
     }
 }

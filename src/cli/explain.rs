@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,14 +22,18 @@ use crate::clock;
 use crate::dhcp::destination::{BOOT_PORT, SERVER_PORT};
 use crate::dhcp::foreign::Foreign;
 use crate::dhcp::lookout::Wire;
+use crate::dhcp::v6::{option as option6, request as request6, socket as socket6};
+use crate::explain::v6::{Caught6, World6, packet as packet6};
 use crate::explain::{self, Ask, Caught, Exchange, Explanation, World};
 use crate::files::Roots;
-use crate::lease::{Authority, LeaseTable};
+use crate::lease::{Authority, LeaseTable, LeaseTable6};
 use crate::loaders::{LoaderMetrics, Loaders, Seeded};
 use crate::operator::leader::LeaderConfig;
 use crate::operator::{self, Cluster, ClusterArgs};
+use crate::packets::Decoded6;
 use crate::packets::capture::{self, Datagram, MAX_CAPTURE};
 use crate::packets::options::hex;
+use crate::packets::v6::Duid;
 use crate::snapshot::{Inputs, Settings, Snapshot, compile};
 use crate::standalone;
 use crate::telemetry::Meter;
@@ -67,9 +71,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "ARCH")]
     arch: Option<Architecture>,
 
-    /// The address of the relay that it asks by (giaddr).
+    /// The address of the relay that it asks by (giaddr); over IPv6 the link that
+    /// the relay names.
     #[arg(long, value_name = "ADDRESS")]
-    relay: Option<Ipv4Addr>,
+    relay: Option<IpAddr>,
 
     /// How to say it.
     #[arg(long, short, value_enum, default_value_t)]
@@ -110,9 +115,14 @@ struct FromArgs {
     #[arg(long, short = 'A', requires = "cluster", conflicts_with = "namespace")]
     all_namespaces: bool,
 
-    /// The address of the server, as machines reach it.
+    /// The address of the server, as machines reach it; again for its IPv6 address.
     #[arg(long, value_name = "ADDRESS")]
-    server: Option<Ipv4Addr>,
+    server: Vec<IpAddr>,
+
+    /// Its DUID in hex, as `server.duid` in its state folder has it. Default: of a
+    /// capture, that of the server that is in it.
+    #[arg(long, value_name = "HEX")]
+    duid: Option<Duid>,
 
     /// Its HTTP port.
     #[arg(long, value_name = "PORT", default_value_t = 80)]
@@ -154,8 +164,19 @@ enum Output {
 struct Captured {
     /// When it was sent, in milliseconds since the Unix epoch.
     at: u64,
+    /// Who asks, for people: it stands in the request.
+    #[serde(skip)]
+    who: String,
     #[serde(flatten)]
-    exchange: Exchange,
+    said: Said,
+}
+
+/// What is said of a request, of DHCPv4 or DHCPv6.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said {
+    V4(Exchange),
+    V6(Exchange<Decoded6>),
 }
 
 // === impl ExplainArgs ===
@@ -172,7 +193,7 @@ impl ExplainArgs {
                 Some(snapshot) => Ours::of(&snapshot),
                 None => Ours::running(&self.socket)?,
             };
-            ours.print(which, self.from.server, out)?;
+            ours.print(which, self.from.server4(), out)?;
             return Ok(ExitCode::SUCCESS);
         }
         let is_good = match &self.pcap {
@@ -195,9 +216,8 @@ impl ExplainArgs {
         };
         let all: Vec<Explanation> = match self.from.read()? {
             Some(snapshot) => {
-                let table = LeaseTable::new();
-                let (servers, held) = (self.from.servers(&snapshot), Table::new());
-                explain::explain(world(&snapshot, &table, &servers, &held), &ask)?
+                let ours = Ground::of(&self.from, &snapshot, None);
+                explain::explain(ours.world(&snapshot), &ask)?
             }
             None => self.ask(&self.target(&ask))?,
         };
@@ -224,52 +244,84 @@ impl ExplainArgs {
         );
         let file = fs::read(path).with_context(what)?;
         let datagrams = capture::read(&file).with_context(what)?;
+        // Who lends by the capture is who is asked about, unless it was named.
+        let duid = datagrams.iter().find_map(server_duid);
         let requests: Vec<Datagram> = datagrams.into_iter().filter(is_request).collect();
         ensure!(
             !requests.is_empty(),
-            "{}: no DHCP request is in it; capture with: tcpdump -w FILE udp port 67 or udp port 4011",
+            "{}: no DHCP request is in it; capture with: tcpdump -w FILE udp port 67 or udp port 4011 or udp port 547",
             what()
         );
-        let all = self.each(requests)?;
+        let all = self.each(requests, duid)?;
         match self.output {
             Output::Text => {
                 for one in &all {
-                    let mac = one.exchange.request.as_ref();
-                    let mac = mac.map_or_else(String::new, |request| request.chaddr.clone());
-                    write!(out, "{mac} {}", one.exchange)?;
+                    match &one.said {
+                        Said::V4(exchange) => write!(out, "{} {exchange}", one.who)?,
+                        Said::V6(exchange) => write!(out, "{} {exchange}", one.who)?,
+                    }
                 }
             }
             Output::Json | Output::Yaml => self.data(&all, out)?,
         }
-        Ok(all.iter().any(|one| one.exchange.answered))
+        Ok(all.iter().any(|one| match &one.said {
+            Said::V4(exchange) => exchange.answered,
+            Said::V6(exchange) => exchange.answered,
+        }))
     }
 
-    fn each(&self, requests: Vec<Datagram>) -> anyhow::Result<Vec<Captured>> {
-        let subnet = self.subnet.as_deref();
-        let captured = |at, exchange| Captured { at, exchange };
+    fn each(
+        &self,
+        requests: Vec<Datagram>,
+        duid: Option<Vec<u8>>,
+    ) -> anyhow::Result<Vec<Captured>> {
         let Some(snapshot) = self.from.read()? else {
-            let ask = |request: Datagram| {
-                let (packet, to) = (hex(&request.payload), request.to.0);
-                let mut target = format!("/explain?packet={packet}&to={to}");
-                push(&mut target, "subnet", subnet);
-                push(&mut target, "asker", boot_port(&request));
-                Ok(captured(request.at.0, self.ask(&target)?))
-            };
-            return requests.into_iter().map(ask).collect();
+            return requests.iter().map(|request| self.asked(request)).collect();
         };
-        let (empty, mut table) = (LeaseTable::new(), LeaseTable::new());
-        let (servers, held) = (self.from.servers(&snapshot), Table::new());
-        let world = world(&snapshot, &empty, &servers, &held);
+        let ours = Ground::of(&self.from, &snapshot, duid);
+        let world = ours.world(&snapshot);
+        let subnet = self.subnet.as_deref();
+        let (mut table, mut table6) = (LeaseTable::new(), LeaseTable6::new());
         let one = |request: Datagram| {
-            let caught = Caught {
-                packet: &request.payload,
-                to: request.to.0,
-                boot_port: boot_port(&request),
+            let said = match (six(request.from), request.to.0) {
+                (Some(from), IpAddr::V6(to)) => {
+                    let packet = &request.payload;
+                    let caught = Caught6 { packet, from, to };
+                    Said::V6(packet6(world, &mut table6, subnet, caught)?)
+                }
+                (_, to) => {
+                    let caught = Caught {
+                        packet: &request.payload,
+                        to: match to {
+                            IpAddr::V4(to) => to,
+                            IpAddr::V6(_) => Ipv4Addr::BROADCAST,
+                        },
+                        boot_port: boot_port(&request),
+                    };
+                    Said::V4(explain::packet(world, &mut table, subnet, caught)?)
+                }
             };
-            let said = explain::packet(world, &mut table, subnet, caught)?;
-            Ok(captured(request.at.0, said))
+            Ok(captured(&request, said))
         };
         requests.into_iter().map(one).collect()
+    }
+
+    /// What the running service says of a request.
+    fn asked(&self, request: &Datagram) -> anyhow::Result<Captured> {
+        let (packet, to) = (hex(&request.payload), request.to.0);
+        let mut target = format!("/explain?packet={packet}&to={to}");
+        push(&mut target, "subnet", self.subnet.as_deref());
+        let said = match six(request.from) {
+            Some(from) => {
+                push(&mut target, "asker", Some(from));
+                Said::V6(self.ask(&target)?)
+            }
+            None => {
+                push(&mut target, "asker", boot_port(request));
+                Said::V4(self.ask(&target)?)
+            }
+        };
+        Ok(captured(request, said))
     }
 
     fn target(&self, ask: &Ask) -> String {
@@ -306,38 +358,120 @@ fn push(target: &mut String, name: &str, value: Option<impl ToString>) {
     }
 }
 
+fn captured(request: &Datagram, said: Said) -> Captured {
+    let who = match (&said, six(request.from)) {
+        (Said::V6(exchange), Some(from)) => {
+            let mac = request6::sender(&request.payload, *from.ip());
+            let named = || {
+                let seen = exchange.request.as_ref();
+                seen.and_then(|seen| seen.option(option6::CLIENT_ID).map(str::to_owned))
+            };
+            mac.map(|mac| mac.to_string()).or_else(named)
+        }
+        (Said::V6(_), None) => None,
+        (Said::V4(exchange), _) => exchange.request.as_ref().map(|it| it.chaddr.clone()),
+    };
+    Captured {
+        at: request.at.0,
+        who: who.unwrap_or_default(),
+        said,
+    }
+}
+
 /// What is sent to a server, and is no reply that a relay gets.
 fn is_request(datagram: &Datagram) -> bool {
-    let to_server = [SERVER_PORT, BOOT_PORT].contains(&datagram.to.1);
-    to_server && datagram.payload.first() == Some(&1)
+    let first = datagram.payload.first();
+    match datagram.to {
+        (IpAddr::V4(_), port) => [SERVER_PORT, BOOT_PORT].contains(&port) && first == Some(&1),
+        (IpAddr::V6(_), port) => {
+            port == socket6::SERVER_PORT && first != Some(&option6::RELAY_REPLY)
+        }
+    }
 }
 
 /// Who asks, where it is at the boot server's port.
 fn boot_port(datagram: &Datagram) -> Option<SocketAddrV4> {
-    let (address, port) = datagram.from;
-    (datagram.to.1 == BOOT_PORT).then(|| SocketAddrV4::new(address, port))
+    match datagram.from {
+        (IpAddr::V4(address), port) if datagram.to.1 == BOOT_PORT => {
+            Some(SocketAddrV4::new(address, port))
+        }
+        _ => None,
+    }
+}
+
+/// Who asks over IPv6.
+fn six(from: (IpAddr, u16)) -> Option<SocketAddrV6> {
+    match SocketAddr::from(from) {
+        SocketAddr::V6(from) => Some(from),
+        SocketAddr::V4(_) => None,
+    }
+}
+
+/// The DHCPv6 server that a packet is of, or is sent to.
+fn server_duid(datagram: &Datagram) -> Option<Vec<u8>> {
+    six(datagram.from)?;
+    Decoded6::read(&datagram.payload)?.data(option6::SERVER_ID)
 }
 
 /// Manifests do not tell of other servers.
 static ALONE: BTreeMap<String, Wire> = BTreeMap::new();
 
-fn world<'a>(
-    snapshot: &'a Snapshot,
-    table: &'a LeaseTable,
-    servers: &'a BTreeMap<String, Ipv4Addr>,
-    held: &'a Table,
-) -> World<'a> {
-    World {
-        snapshot,
-        table,
-        told: &(),
-        now: clock::now(),
-        servers,
-        wires: &ALONE,
-        authority: Authority::Sole,
-        held,
+/// What stands for the running service where there is none.
+struct Ground {
+    table: LeaseTable,
+    table6: LeaseTable6,
+    servers: BTreeMap<String, Ipv4Addr>,
+    servers6: BTreeMap<String, Ipv6Addr>,
+    duid: Vec<u8>,
+    held: Table,
+}
+
+// === impl Ground ===
+
+impl Ground {
+    /// By what was named; `duid` where no DUID was.
+    fn of(from: &FromArgs, snapshot: &Snapshot, duid: Option<Vec<u8>>) -> Self {
+        let keys = || snapshot.subnets.iter().map(|subnet| subnet.key.clone());
+        let named = from.duid.as_ref().map(|Duid(duid)| duid.clone());
+        Self {
+            table: LeaseTable::new(),
+            table6: LeaseTable6::new(),
+            // The address that was named stands for the server on every Subnet.
+            servers: from
+                .server4()
+                .map(|server| keys().map(|key| (key, server)).collect())
+                .unwrap_or_default(),
+            servers6: from
+                .server6()
+                .map(|server| keys().map(|key| (key, server)).collect())
+                .unwrap_or_default(),
+            duid: named.or(duid).unwrap_or_else(|| STAND_IN.to_vec()),
+            held: Table::new(),
+        }
+    }
+
+    fn world<'a>(&'a self, snapshot: &'a Snapshot) -> World<'a> {
+        World {
+            snapshot,
+            table: &self.table,
+            told: &(),
+            now: clock::now(),
+            servers: &self.servers,
+            wires: &ALONE,
+            authority: Authority::Sole,
+            held: &self.held,
+            six: World6 {
+                table: &self.table6,
+                servers: &self.servers6,
+                duid: &self.duid,
+                authority: Authority::Sole,
+            },
+        }
     }
 }
+
+/// The DUID that stands for the server's: of an all-zero UUID, which is nobody's.
+const STAND_IN: [u8; 18] = [0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 // === impl FromArgs ===
 
@@ -378,7 +512,7 @@ impl FromArgs {
             https: None,
             loaders: found.files,
             autoexec: found.autoexec,
-            own_addresses: self.server.into_iter().collect(),
+            own_addresses: self.server4().into_iter().collect(),
             held: Arc::new(Table::new()),
             stuck: Arc::default(),
         })
@@ -403,11 +537,17 @@ impl FromArgs {
         })
     }
 
-    /// The address that was named stands for the server on every Subnet.
-    fn servers(&self, snapshot: &Snapshot) -> BTreeMap<String, Ipv4Addr> {
-        let keys = snapshot.subnets.iter().map(|subnet| subnet.key.clone());
-        self.server
-            .map(|server| keys.map(|key| (key, server)).collect())
-            .unwrap_or_default()
+    fn server4(&self) -> Option<Ipv4Addr> {
+        self.server.iter().find_map(|server| match server {
+            IpAddr::V4(server) => Some(*server),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    fn server6(&self) -> Option<Ipv6Addr> {
+        self.server.iter().find_map(|server| match server {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(server) => Some(*server),
+        })
     }
 }

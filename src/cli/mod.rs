@@ -64,7 +64,7 @@ pub enum Command {
     Get(get::GetArgs),
     /// Tell the story of a machine's boots, also as it happens.
     Log(log::LogArgs),
-    /// Show the last DHCP packets of a machine, option by option.
+    /// Show the last packets of DHCP and DHCPv6 of a machine, option by option.
     Packets(packets::PacketsArgs),
     /// Show or change what the running service logs.
     LogLevel(log_level::LogLevel),

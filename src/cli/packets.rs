@@ -12,9 +12,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::socket::{STRANGE, SocketArgs};
 use super::table::printable;
-use crate::packets::PacketLine;
+use crate::packets::{Packet, PacketLine, Shown};
 
-/// Show the last DHCP packets of a machine: its requests, what was done about
+/// Show the last packets of DHCP and DHCPv6 of a machine: its requests, what was done about
 /// each, and the replies that left.
 #[derive(Args, Debug)]
 pub struct PacketsArgs {
@@ -81,13 +81,14 @@ impl PacketsArgs {
 fn print(line: &PacketLine, out: &mut impl Write) -> io::Result<()> {
     let millis = i64::try_from(line.at).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
-    let kind = line.packet.as_ref().map_or("-", |packet| &packet.kind);
+    let packet = line.packet.as_ref().map(Packet::shown);
+    let kind = packet.map_or("-", Shown::kind);
     let arrow = if line.direction == "in" { "<-" } else { "->" };
     let outcome = match line.direction.as_str() {
         "in" => format!(": {}", printable(&line.outcome)),
         _ => String::new(),
     };
-    let bytes = line.packet.as_ref().map_or(0, |packet| packet.bytes);
+    let bytes = packet.map_or(0, Shown::bytes);
     writeln!(
         out,
         "{} {arrow} {kind} {} {} > {} on {}, {bytes} B{outcome}",
@@ -97,7 +98,7 @@ fn print(line: &PacketLine, out: &mut impl Write) -> io::Result<()> {
         line.to,
         printable(&line.interface),
     )?;
-    for line in line.packet.iter().flat_map(|packet| packet.lines()) {
+    for line in packet.iter().flat_map(|packet| packet.lines()) {
         writeln!(out, "    {line}")?;
     }
     Ok(())
@@ -105,10 +106,12 @@ fn print(line: &PacketLine, out: &mut impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use super::*;
     use crate::boot::{Architecture, MacAddress};
     use crate::clock::Millis;
-    use crate::packets::{Question, Role, Sighted};
+    use crate::packets::{Question, Question6, Role, Sighted};
 
     #[test]
     fn a_request_shows_what_was_done_about_it() {
@@ -126,8 +129,8 @@ mod tests {
             interface: "eth0".into(),
             request: true,
             outcome: "relay-unknown",
-            from: ([192, 0, 2, 2].into(), 67),
-            to: ([192, 0, 2, 1].into(), 67),
+            from: (IpAddr::from([192, 0, 2, 2]), 67),
+            to: (IpAddr::from([192, 0, 2, 1]), 67),
             bytes: question.discover().into(),
         };
         let mut out = Vec::new();
@@ -145,5 +148,43 @@ mod tests {
             text.contains("\n     93 client architecture: 7 (x64 UEFI)\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_message_of_dhcpv6_shows_its_relays_and_options() {
+        let mac = MacAddress::new([2, 0, 0, 0, 0, 9]);
+        let link: Ipv6Addr = "2001:db8:1::1".parse().unwrap();
+        let question = Question6 {
+            role: Role::HttpBoot(Architecture::X64Uefi),
+            mac,
+            uuid: "4c4c4544-0043-4810-8052-b4c04f4a4d32".parse().ok(),
+            relay: Some(link),
+            xid: [0, 0, 7],
+        };
+        let packet = Sighted {
+            at: Millis(1_700_000_000_123),
+            interface: "eth0".into(),
+            request: true,
+            outcome: "advertise",
+            from: (link.into(), 547),
+            to: ("2001:db8::1".parse().unwrap(), 547),
+            bytes: question.solicit().into(),
+        };
+        let line = packet.line(mac);
+        let json = serde_json::to_string(&line).unwrap();
+        assert_eq!(serde_json::from_str::<PacketLine>(&json).unwrap(), line);
+        let mut out = Vec::new();
+        print(&line, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for words in [
+            "<- SOLICIT 02:00:00:00:00:09 [2001:db8:1::1]:547 > [2001:db8::1]:547 on eth0, 165 B: advertise\n",
+            "\n    relay        link 2001:db8:1::1, of fe80::ff:fe00:9, behind 0 others\n",
+            "\n      1 client identifier: DUID-UUID 4c4c4544-0043-4810-8052-b4c04f4a4d32\n",
+            "\n      3 addresses (IA_NA): number 00000009\n",
+            "\n     16 vendor class: HTTPClient:Arch:00016:UNDI:003001 (enterprise 343)\n",
+            "\n     61 client architecture: 16 (x64 UEFI boot from HTTP)\n",
+        ] {
+            assert!(text.contains(words), "{words:?} in {text}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::boot::{Architecture, MacAddress, Uuid};
-use crate::probe::{Play, Player, Report, Target, known, play, run};
+use crate::probe::{Named, Play, Player, Report, Target, known, play, run};
 
 /// The exit code where nothing failed but a foreign DHCP server answered.
 const STRANGERS: u8 = 3;
@@ -72,7 +72,8 @@ pub struct ProbeArgs {
 #[derive(Args, Clone, Debug)]
 struct PlayArgs {
     /// Be machines on this interface. Needs root, or CAP_NET_BIND_SERVICE and
-    /// CAP_NET_RAW. Nothing is sent anywhere but to its link.
+    /// CAP_NET_RAW, and over IPv6 CAP_NET_ADMIN. Nothing is sent anywhere but to
+    /// its link.
     #[arg(long, short, value_name = "NAME")]
     interface: Option<String>,
 
@@ -96,14 +97,15 @@ struct PlayArgs {
     uuid: Option<Uuid>,
 
     /// A DHCP or boot server that is ours; may be given several times. SERVER is
-    /// one, too. Every other that answers is foreign.
-    #[arg(long, value_name = "ADDRESS", requires = "interface")]
-    ours: Vec<Ipv4Addr>,
+    /// one, too. Every other that answers is foreign. A DHCPv6 server is named by
+    /// its DUID (server.duid in its state folder), in hex.
+    #[arg(long, value_name = "ADDRESS|DUID", requires = "interface")]
+    ours: Vec<Named>,
 
     /// An address that is not on the link and may be asked all the same, by the
     /// interface; may be given several times.
     #[arg(long, value_name = "ADDRESS", requires = "interface")]
-    also: Vec<Ipv4Addr>,
+    also: Vec<IpAddr>,
 
     /// Where the relay sends to that is played. Default: everyone on the link.
     #[arg(long, value_name = "ADDRESS", requires = "interface")]
@@ -193,13 +195,14 @@ impl ProbeArgs {
 
     fn play(&self, interface: &str) -> Play {
         let named = self.server.as_ref().and_then(|server| server.parse().ok());
+        let named = named.map(Named::Address);
         Play {
             interface: interface.to_owned(),
             players: self.play.players.clone(),
             architecture: self.play.arch,
             mac: self.mac,
             uuid: self.play.uuid,
-            ours: self.play.ours.iter().copied().chain(named).collect(),
+            ours: self.play.ours.iter().cloned().chain(named).collect(),
             also: self.play.also.clone(),
             relay_to: self.play.relay_to,
             known: BTreeMap::new(),

@@ -60,8 +60,8 @@ impl<'a> Came<'a> {
             interface: self.door.socket.link().name.as_str().into(),
             request: true,
             outcome,
-            from: (*self.from.ip(), self.from.port()),
-            to: (to, self.door.port.number()),
+            from: ((*self.from.ip()).into(), self.from.port()),
+            to: (to.into(), self.door.port.number()),
             bytes,
         }
     }
@@ -140,8 +140,8 @@ impl Story {
             interface: link.name.as_str().into(),
             request: false,
             outcome: kind.as_str(),
-            from: (link.address, door.port.number()),
-            to,
+            from: (link.address.into(), door.port.number()),
+            to: (to.0.into(), to.1),
             bytes,
         };
         self.packets.push(mac, Some(known), packet);

@@ -10,14 +10,16 @@ mod cure;
 mod rules;
 mod stage;
 mod text;
+pub mod v6;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::rules::RuleLine;
 pub use self::stage::{Arriving, Exchange, Script, Stage, StageUrl, exchange};
+use self::v6::{Over6, World6};
 use crate::artifact::Table;
 use crate::boot::{Architecture, MacAddress, Uuid};
 use crate::clock::Millis;
@@ -54,6 +56,8 @@ pub struct World<'a> {
     pub authority: Authority,
     /// The artifacts that are there.
     pub held: &'a Table,
+    /// What there is of IPv6 besides.
+    pub six: World6<'a>,
 }
 
 /// Who is asked about, and as what it asks.
@@ -65,8 +69,9 @@ pub struct Ask {
     pub subnet: Option<String>,
     /// What it is; what the profile is for, without.
     pub architecture: Option<Architecture>,
-    /// The relay between.
-    pub relay: Option<Ipv4Addr>,
+    /// The relay between, by its address (giaddr); over IPv6 by the link that it
+    /// names.
+    pub relay: Option<IpAddr>,
 }
 
 /// What is said of one machine on one Subnet.
@@ -96,6 +101,9 @@ pub struct Explanation {
     pub rules: Vec<RuleLine>,
     /// What each of its firmwares and loaders gets.
     pub stages: Vec<Stage>,
+    /// The same over IPv6, where the Subnet has such a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Over6>,
     /// What was assumed, and what is odd.
     pub notes: Vec<String>,
 }
@@ -111,7 +119,7 @@ struct Subject<'a> {
     uuid: Option<Uuid>,
     machine: Option<&'a MachineEntry>,
     /// Where it is, as far as the question says.
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     notes: Vec<String>,
 }
 
@@ -157,14 +165,7 @@ pub fn packet(
     let subnet = match (subnet, world.snapshot.subnets.as_slice()) {
         (Some(name), _) => named(world, name)?,
         (None, [only]) => only,
-        (None, _) => match world.snapshot.subnet_of(to) {
-            Some(subnet) => subnet,
-            None => {
-                let words =
-                    "several Subnets are served: name the one that was captured by --subnet";
-                return Err(NotExplained(words.to_owned()));
-            }
-        },
+        (None, _) => world.snapshot.subnet_of(to).ok_or_else(several)?,
     };
     let server = server(world, subnet, &mut Vec::new());
     let arriving = Arriving {
@@ -177,6 +178,11 @@ pub fn packet(
         loader_sent: true,
     };
     Ok(exchange(world, table, arriving))
+}
+
+fn several() -> NotExplained {
+    let words = "several Subnets are served: name the one that was captured by --subnet";
+    NotExplained(words.to_owned())
 }
 
 fn of_subnet(
@@ -201,11 +207,15 @@ fn of_subnet(
         role: Role::System,
         mac: subject.mac,
         uuid: subject.uuid,
-        relay: ask.relay.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        relay: match ask.relay {
+            Some(IpAddr::V4(relay)) => relay,
+            Some(IpAddr::V6(_)) | None => Ipv4Addr::UNSPECIFIED,
+        },
         xid: XID,
         broadcast: false,
     };
     let stages = stage::stages(world, subnet, server, question, &architectures);
+    let ipv6 = v6::over(world, subnet, ask, question, &architectures, &mut notes);
     Explanation {
         machine: plan.machine.map(|machine| machine.name.to_string()),
         known_by: plan.known_by.map(|by| by.as_str().to_owned()),
@@ -219,6 +229,7 @@ fn of_subnet(
         rule: plan.rule.as_str().to_owned(),
         rules,
         stages,
+        ipv6,
         notes,
     }
 }
@@ -286,8 +297,10 @@ fn subject<'a>(world: World<'a>, who: &str) -> Result<Subject<'a>, NotExplained>
     if let Ok(uuid) = who.parse::<Uuid>() {
         return Ok(of_uuid(world, uuid));
     }
-    if let Ok(address) = who.parse::<Ipv4Addr>() {
-        return of_address(world, address);
+    match who.parse() {
+        Ok(IpAddr::V4(address)) => return of_address(world, address),
+        Ok(IpAddr::V6(address)) => return v6::of_address(world, address),
+        Err(_) => {}
     }
     let all = &world.snapshot.machines;
     let called =
@@ -305,7 +318,7 @@ fn subject<'a>(world: World<'a>, who: &str) -> Result<Subject<'a>, NotExplained>
     }
 }
 
-fn of_mac(world: World<'_>, mac: MacAddress, address: Option<Ipv4Addr>) -> Subject<'_> {
+fn of_mac(world: World<'_>, mac: MacAddress, address: Option<IpAddr>) -> Subject<'_> {
     let has = |machine: &&MachineEntry| {
         let mut interfaces = machine.spec().interfaces.iter();
         interfaces.any(|interface| interface.mac == mac)
@@ -375,23 +388,29 @@ fn of_address(world: World<'_>, address: Ipv4Addr) -> Result<Subject<'_>, NotExp
     });
     let mac = lease.and_then(|lease| lease.mac);
     let mut subject = match (mac, reserved) {
-        (Some(mac), _) => of_mac(world, mac, Some(address)),
-        (None, Some(interface)) => of_mac(world, interface.mac, Some(address)),
-        (None, None) => {
-            return Err(NotExplained(format!(
-                "nobody has {address}: no lease that is known here and no Machine's interface names it"
-            )));
-        }
+        (Some(mac), _) => of_mac(world, mac, Some(address.into())),
+        (None, Some(interface)) => of_mac(world, interface.mac, Some(address.into())),
+        (None, None) => return Err(nobody(address)),
     };
     if let (Some(mac), Some(interface)) = (mac, reserved)
         && interface.mac != mac
     {
-        subject.notes.push(format!(
-            "{address} is reserved for {}, but {mac} has a lease of it",
-            interface.mac
-        ));
+        subject.notes.push(not_its_own(address, interface.mac, mac));
     }
     Ok(subject)
+}
+
+fn nobody(address: impl Into<IpAddr>) -> NotExplained {
+    NotExplained(format!(
+        "nobody has {}: no lease that is known here and no Machine's interface names it",
+        address.into()
+    ))
+}
+
+/// What is noted of an address that is reserved for one and lent to another.
+fn not_its_own(address: impl Into<IpAddr>, owner: MacAddress, has: MacAddress) -> String {
+    let address = address.into();
+    format!("{address} is reserved for {owner}, but {has} has a lease of it")
 }
 
 // === where ===
@@ -404,7 +423,10 @@ fn subnets<'a>(
 ) -> Result<Vec<&'a SubnetEntry>, NotExplained> {
     let all = &world.snapshot.subnets;
     if let Some(relay) = ask.relay {
-        let subnet = world.snapshot.subnet_of_relay(relay);
+        let subnet = match relay {
+            IpAddr::V4(relay) => world.snapshot.subnet_of_relay(relay),
+            IpAddr::V6(link) => world.snapshot.subnet_of_link(link),
+        };
         let none = || NotExplained(format!("no Subnet that is served has the relay {relay}"));
         return subnet.map(|subnet| vec![subnet]).ok_or_else(none);
     }
@@ -445,12 +467,13 @@ fn likely<'a>(world: World<'a>, subject: &Subject<'_>) -> Vec<&'a SubnetEntry> {
     let all = &world.snapshot.subnets;
     let lent = |subnet: &SubnetEntry| {
         let mut leases = world.table.iter();
-        leases.any(|lease| lease.mac == Some(subject.mac) && *lease.subnet == *subnet.key)
+        let here = leases.any(|it| it.mac == Some(subject.mac) && *it.subnet == *subnet.key);
+        here || v6::has_lease(world, subject.mac, subnet)
     };
     let interfaces = subject.machine.map(|machine| &machine.spec().interfaces);
     let reserved = |subnet: &SubnetEntry| {
         let mut own = interfaces.into_iter().flatten();
-        own.any(|it| it.mac == subject.mac && it.ip.is_some_and(|ip| subnet.spec.contains(ip)))
+        own.any(|it| it.mac == subject.mac && v6::lies_in(it, subnet))
     };
     let near = all.iter().filter(|it| reserved(it) || lent(it));
     let near: Vec<&SubnetEntry> = near.collect();

@@ -1,6 +1,6 @@
 //! What each firmware and loader of a machine gets, exchange by exchange.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,34 +22,36 @@ use crate::script::{Caller, Urls};
 use crate::snapshot::SubnetEntry;
 use crate::timeline::NextStep;
 
-/// One client of the machine, and what it gets.
+/// One client of the machine, and what it gets: by DHCPv4, or by DHCPv6, whose
+/// packets are others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stage {
+pub struct Stage<P = Decoded> {
     /// `pxe`, `http-boot`, `ipxe` or `system`.
     pub client: String,
     /// The processor and firmware, where it says one.
     pub architecture: Option<Architecture>,
     /// The exchange that says what it does next: its REQUEST, or its DISCOVER
-    /// where that gets no offer.
+    /// (SOLICIT) where that gets no offer.
     #[serde(flatten)]
-    pub exchange: Exchange,
+    pub exchange: Exchange<P>,
     /// What it is told at UDP 4011, where a proxy's offer sends it there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot_server: Option<Exchange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_server: Option<Exchange<P>>,
     /// The script that it gets, for iPXE.
     pub script: Option<Script>,
 }
 
 /// A request and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exchange {
+pub struct Exchange<P = Decoded> {
     /// The request.
-    pub request: Option<Decoded>,
-    /// `offer`, `ack`, `nak`, or the name of the silence.
+    pub request: Option<P>,
+    /// `offer`, `ack`, `nak`, `advertise`, `reply`, or the name of the silence.
     pub outcome: String,
     /// Whether a reply leaves.
     pub answered: bool,
-    /// Why it is a NAK, or names no file though the machine may boot.
+    /// Why it is a NAK, lends no address, or names no file though the machine may
+    /// boot.
     pub reason: Option<String>,
     /// What to do about a silence, a NAK or a missing file.
     pub cure: Option<String>,
@@ -58,7 +60,7 @@ pub struct Exchange {
     /// Where the reply goes: `broadcast`, `hardware`, `client`, `asker` or `relay`.
     pub destination: Option<String>,
     /// The reply.
-    pub reply: Option<Decoded>,
+    pub reply: Option<P>,
     /// The bytes of the reply.
     pub reply_hex: Option<String>,
 }
@@ -113,7 +115,7 @@ pub fn exchange(world: World<'_>, table: &mut LeaseTable, arriving: Arriving<'_>
     let seen = Decoded::read(arriving.packet);
     let request = match Request::parse(arriving.packet) {
         Ok(request) => request,
-        Err(malformed) => return silent(seen, Ignored::Malformed(malformed)),
+        Err(malformed) => return unanswered(seen, Ignored::Malformed(malformed)),
     };
     let arrival = Arrival {
         now: world.now,
@@ -136,21 +138,26 @@ pub fn exchange(world: World<'_>, table: &mut LeaseTable, arriving: Arriving<'_>
     let decision = decide(world.snapshot, table, arrival, &request);
     table.apply_all(&decision.changes);
     match &decision.outcome {
-        Outcome::Ignored(ignored) => silent(seen, *ignored),
+        Outcome::Ignored(ignored) => unanswered(seen, *ignored),
         Outcome::Reply(reply) => match reply.encode(&request) {
             Ok(bytes) => answered(seen, &decision, reply, &bytes),
-            Err(_) => silent(seen, Ignored::Fault),
+            Err(_) => unanswered(seen, Ignored::Fault),
         },
     }
 }
 
-fn silent(request: Option<Decoded>, why: Ignored) -> Exchange {
+fn unanswered(request: Option<Decoded>, why: Ignored) -> Exchange {
+    silent(request, why.as_str(), cure::of_silence(why))
+}
+
+/// A request that is met with a silence of this name.
+pub(super) fn silent<P>(request: Option<P>, why: &str, cure: Option<&'static str>) -> Exchange<P> {
     Exchange {
         request,
-        outcome: why.as_str().to_owned(),
+        outcome: why.to_owned(),
         answered: false,
         reason: None,
-        cure: cure::of_silence(why).map(str::to_owned),
+        cure: cure.map(str::to_owned),
         next: None,
         destination: None,
         reply: None,
@@ -185,7 +192,8 @@ fn answered(
     }
 }
 
-fn next(boot: &BootAnswer) -> String {
+/// What a client does that is told so, in words.
+pub(super) fn next(boot: &BootAnswer) -> String {
     match &boot.next {
         NextStep::Nothing if boot.refused.is_some() => {
             "nothing here boots it: it gets an address only".to_owned()
@@ -256,10 +264,16 @@ fn stage(world: World<'_>, subnet: &SubnetEntry, server: Ipv4Addr, question: Que
         };
         exchange(world, &mut table, asked)
     });
-    let script = match question.role {
-        Role::Ipxe(_) => script(world, server, question.mac, &last),
-        Role::Pxe(_) | Role::HttpBoot(_) | Role::System => None,
-    };
+    let script = last.reply.as_ref().and_then(|reply| {
+        let url = reply.option(option::BOOT_FILE);
+        let address = reply.yiaddr.into();
+        script(
+            world,
+            server.into(),
+            (question.role, question.mac),
+            (url?, address),
+        )
+    });
     Stage {
         client: question.role.as_str().to_owned(),
         architecture: question.role.architecture(),
@@ -289,17 +303,19 @@ fn boot_server(
     Some((asker, question.boot_server(address, None)))
 }
 
-/// The script that the reply of `exchange` names.
-fn script(
+/// The script that is named by `url`, as iPXE gets it that was lent `address`.
+pub(super) fn script(
     world: World<'_>,
-    server: Ipv4Addr,
-    mac: MacAddress,
-    exchange: &Exchange,
+    server: IpAddr,
+    (role, mac): (Role, MacAddress),
+    (url, address): (&str, IpAddr),
 ) -> Option<Script> {
-    let reply = exchange.reply.as_ref()?;
-    let url = reply.option(option::BOOT_FILE)?.to_owned();
+    let Role::Ipxe(_) = role else {
+        return None;
+    };
+    let url = url.to_owned();
     let caller = Caller {
-        address: reply.yiaddr.into(),
+        address,
         mac: Some(mac),
         told: world.told,
     };
@@ -339,11 +355,11 @@ fn script(
 fn fetch(
     world: World<'_>,
     caller: Caller<'_>,
-    server: Ipv4Addr,
+    server: IpAddr,
     url: &str,
 ) -> Option<Result<Route, Refused>> {
     let http = Urls {
-        server: server.into(),
+        server,
         port: world.snapshot.http_port,
         tls: false,
     };

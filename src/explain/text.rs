@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Exchange, Explanation, Script, Stage};
+use crate::packets::Shown;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,6 +38,12 @@ impl fmt::Display for Explanation {
         for stage in &self.stages {
             write!(f, "\n{stage}")?;
         }
+        if let Some(over) = &self.ipv6 {
+            writeln!(f, "\nover IPv6, by the server {}", over.server)?;
+        }
+        for stage in self.ipv6.iter().flat_map(|over| &over.stages) {
+            write!(f, "\n{stage}")?;
+        }
         if !self.notes.is_empty() {
             writeln!(f, "\nnotes")?;
         }
@@ -47,7 +54,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl fmt::Display for Stage {
+impl<P: Shown> fmt::Display for Stage<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = match self.client.as_str() {
             "pxe" => "firmware, PXE",
@@ -68,9 +75,9 @@ impl fmt::Display for Stage {
     }
 }
 
-impl fmt::Display for Exchange {
+impl<P: Shown> fmt::Display for Exchange<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = self.request.as_ref().map_or("a packet", |it| &it.kind);
+        let asked = self.request.as_ref().map_or("a packet", |it| it.kind());
         if !self.answered {
             writeln!(f, "{asked} gets no answer: {}", self.outcome)?;
         } else {
@@ -85,7 +92,7 @@ impl fmt::Display for Exchange {
             writeln!(f, "    what to do: {cure}")?;
         }
         if let (Some(reply), Some(destination)) = (&self.reply, &self.destination) {
-            writeln!(f, "    {} B by {destination}", reply.bytes)?;
+            writeln!(f, "    {} B by {destination}", reply.bytes())?;
             for line in reply.lines() {
                 writeln!(f, "    {line}")?;
             }

@@ -157,6 +157,17 @@ pub fn ethernet_address(name: &str) -> io::Result<MacAddress> {
     Ok(MacAddress::new(bytes))
 }
 
+/// The link-local address of an interface, by the kernel's name for it; `None`
+/// where it has none, or none yet.
+#[must_use]
+pub fn link_local(name: &str) -> Option<Ipv6Addr> {
+    let mut own = interfaces().ok()?.into_iter();
+    own.find_map(|entry| {
+        let address = entry.address.as_ref()?.as_sockaddr_in6()?.ip();
+        (entry.interface_name == name && address.is_unicast_link_local()).then_some(address)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

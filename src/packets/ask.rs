@@ -89,6 +89,17 @@ impl Role {
             .find(|kind| kind.meaning() == Some((arch, transport)))
     }
 
+    /// What it says of its vendor, where it says an architecture.
+    pub(super) fn vendor_class(self) -> Option<String> {
+        let word = match self {
+            Self::HttpBoot(_) => "HTTPClient",
+            Self::Pxe(_) | Self::Ipxe(_) => "PXEClient",
+            Self::System => return None,
+        };
+        let firmware = self.firmware()?;
+        Some(format!("{word}:Arch:{:05}:UNDI:003001", firmware.0))
+    }
+
     /// What it asks for (option 55).
     const fn wants(self) -> &'static [u8] {
         match self {
@@ -173,14 +184,9 @@ impl Question {
     fn tell(&self, add: &mut impl FnMut(u8, &[u8])) {
         add(option::MAX_SIZE, &MAX_SIZE);
         add(option::PARAMETER_LIST, self.role.wants());
-        let Some(firmware) = self.role.firmware() else {
+        let Some((firmware, class)) = self.role.firmware().zip(self.role.vendor_class()) else {
             return;
         };
-        let word = match self.role {
-            Role::HttpBoot(_) => "HTTPClient",
-            Role::Pxe(_) | Role::Ipxe(_) | Role::System => "PXEClient",
-        };
-        let class = format!("{word}:Arch:{:05}:UNDI:003001", firmware.0);
         add(option::VENDOR_CLASS, class.as_bytes());
         add(option::ARCHITECTURE, &firmware.0.to_be_bytes());
         // UNDI 3.1 (RFC 4578 section 2.2).

@@ -1,7 +1,7 @@
 //! Datagrams in captures: pcap files that tcpdump, Wireshark and tshark write
 //! and read.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use etherparse::{EtherType, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use pcap_parser::pcapng::Block;
@@ -26,9 +26,9 @@ pub struct Datagram {
     /// When it was seen.
     pub at: Millis,
     /// Where it came from.
-    pub from: (Ipv4Addr, u16),
+    pub from: (IpAddr, u16),
     /// Where it went.
-    pub to: (Ipv4Addr, u16),
+    pub to: (IpAddr, u16),
     /// What it carried.
     pub payload: Vec<u8>,
 }
@@ -40,7 +40,7 @@ pub enum BadCapture {
     #[error("it is neither pcap nor pcapng")]
     NoCapture,
     /// Too large to hold.
-    #[error("it is larger than {} MiB; keep the DHCP packets only: tcpdump -r FILE -w SMALL 'udp port 67 or udp port 4011'", MAX_CAPTURE >> 20)]
+    #[error("it is larger than {} MiB; keep the DHCP packets only: tcpdump -r FILE -w SMALL 'udp port 67 or udp port 4011 or udp port 547'", MAX_CAPTURE >> 20)]
     TooLarge,
     /// It breaks off within the file.
     #[error("it is damaged: {0}")]
@@ -60,7 +60,17 @@ pub fn write(datagrams: &[Datagram]) -> Vec<u8> {
     file.extend(RAW.to_le_bytes());
     for datagram in datagrams {
         let (from, to) = (datagram.from, datagram.to);
-        let builder = PacketBuilder::ipv4(from.0.octets(), to.0.octets(), TTL).udp(from.1, to.1);
+        let ip = match (from.0, to.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                PacketBuilder::ipv4(from.octets(), to.octets(), TTL)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                PacketBuilder::ipv6(from.octets(), to.octets(), TTL)
+            }
+            // No datagram goes from one to the other.
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => continue,
+        };
+        let builder = ip.udp(from.1, to.1);
         let mut packet = Vec::with_capacity(builder.size(datagram.payload.len()));
         // Only what no datagram can hold does not fit.
         if builder.write(&mut packet, &datagram.payload).is_err() {
@@ -171,15 +181,24 @@ fn unwrap(kind: Linktype, frame: &[u8], at: Millis) -> Option<Datagram> {
         _ => return None,
     };
     let sliced = sliced.ok()?;
-    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) =
-        (&sliced.net, &sliced.transport)
-    else {
+    let Some(TransportSlice::Udp(udp)) = &sliced.transport else {
         return None;
+    };
+    let (from, to): (IpAddr, IpAddr) = match &sliced.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let head = ip.header();
+            (head.source_addr().into(), head.destination_addr().into())
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let head = ip.header();
+            (head.source_addr().into(), head.destination_addr().into())
+        }
+        Some(NetSlice::Arp(_)) | None => return None,
     };
     Some(Datagram {
         at,
-        from: (ip.header().source_addr(), udp.source_port()),
-        to: (ip.header().destination_addr(), udp.destination_port()),
+        from: (from, udp.source_port()),
+        to: (to, udp.destination_port()),
         payload: udp.payload().to_vec(),
     })
 }
@@ -191,8 +210,8 @@ mod tests {
     fn datagram(length: usize) -> Datagram {
         Datagram {
             at: Millis(1_760_000_000_123),
-            from: ([0; 4].into(), 68),
-            to: ([255; 4].into(), 67),
+            from: (IpAddr::from([0; 4]), 68),
+            to: (IpAddr::from([255; 4]), 67),
             payload: vec![7; length],
         }
     }
@@ -205,6 +224,22 @@ mod tests {
         // A capture that was broken off keeps its beginning.
         assert_eq!(read(&file[..file.len() - 1]).unwrap(), all[..2]);
         assert_eq!(read(&write(&[])).unwrap(), []);
+    }
+
+    #[test]
+    fn datagrams_of_both_families_stand_in_one_file() {
+        let place = |at: &str, port| (at.parse().unwrap(), port);
+        let six = Datagram {
+            from: place("fe80::1", 546),
+            to: place("ff02::1:2", 547),
+            ..datagram(90)
+        };
+        let neither = Datagram {
+            to: place("192.0.2.1", 547),
+            ..six.clone()
+        };
+        let file = write(&[datagram(300), six.clone(), neither]);
+        assert_eq!(read(&file).unwrap(), [datagram(300), six]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::options;
+use super::v6::Decoded6;
 use crate::boot::MacAddress;
 use crate::dhcp::option;
 use crate::dhcp::request::collect_options;
@@ -53,17 +54,37 @@ pub struct Decoded {
     pub bytes: usize,
 }
 
-/// An option.
+/// An option, whose code is one byte long, or two (DHCPv6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Field {
+pub struct Field<C = u8> {
     /// Its code.
-    pub code: u8,
+    pub code: C,
     /// Its name.
     pub name: String,
     /// What it says.
     pub value: String,
     /// Its bytes in hex.
     pub hex: String,
+}
+
+/// What every packet is shown by.
+pub trait Shown {
+    /// Its message, such as `DISCOVER` or `SOLICIT`.
+    fn kind(&self) -> &str;
+    /// Its length.
+    fn bytes(&self) -> usize;
+    /// The lines that show it to people.
+    fn lines(&self) -> Vec<String>;
+}
+
+/// A packet of DHCPv4 or DHCPv6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Packet {
+    /// DHCPv6; tried first, for it alone has `relays`.
+    V6(Decoded6),
+    /// DHCPv4.
+    V4(Decoded),
 }
 
 const fn is_zero(number: &u16) -> bool {
@@ -140,10 +161,19 @@ impl Decoded {
         let field = self.options.iter().find(|field| field.code == code);
         field.map(|field| field.value.as_str())
     }
+}
 
-    /// The lines that show it to people: the fixed fields, then the options.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+impl Shown for Decoded {
+    fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The fixed fields, then the options.
+    fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut say = |name: &str, value: String| lines.push(format!("{name:<12} {value}"));
         for (name, address) in [
@@ -169,6 +199,19 @@ impl Decoded {
             lines.push(format!("{:>3} {}: {}", field.code, field.name, field.value));
         }
         lines
+    }
+}
+
+// === impl Packet ===
+
+impl Packet {
+    /// What is shown of it.
+    #[must_use]
+    pub fn shown(&self) -> &dyn Shown {
+        match self {
+            Self::V6(packet) => packet,
+            Self::V4(packet) => packet,
+        }
     }
 }
 

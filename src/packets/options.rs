@@ -244,7 +244,7 @@ fn show(form: Form, data: &[u8]) -> String {
 }
 
 /// Hex, or text where all of it can be read.
-fn bytes(data: &[u8]) -> String {
+pub(super) fn bytes(data: &[u8]) -> String {
     let words = data.strip_suffix(&[0]).unwrap_or(data);
     if words.len() > 2 && words.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return text(data);
@@ -275,13 +275,13 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 
 /// Text of a stranger: what does not print is escaped, a NUL at its end is not
 /// part of it.
-fn text(data: &[u8]) -> String {
+pub(super) fn text(data: &[u8]) -> String {
     let data = data.strip_suffix(&[0]).unwrap_or(data);
     let text = String::from_utf8_lossy(data);
     text.chars().flat_map(char::escape_debug).collect()
 }
 
-fn joined(parts: impl Iterator<Item = String>) -> String {
+pub(super) fn joined(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
@@ -294,7 +294,7 @@ fn addresses(data: &[u8]) -> Option<String> {
     whole.then(|| joined(data.chunks(4).filter_map(address).map(|it| it.to_string())))
 }
 
-fn number(data: &[u8]) -> Option<u32> {
+pub(super) fn number(data: &[u8]) -> Option<u32> {
     let fits = (1..=4).contains(&data.len());
     fits.then(|| {
         data.iter()
@@ -333,7 +333,7 @@ fn client_id(data: &[u8]) -> Option<String> {
     (*kind == 1).then(|| MacAddress::new(mac).to_string())
 }
 
-fn architectures(data: &[u8]) -> Option<String> {
+pub(super) fn architectures(data: &[u8]) -> Option<String> {
     let whole = !data.is_empty() && data.len().is_multiple_of(2);
     let each = data.chunks(2).filter_map(number).map(|number| {
         let kind = FirmwareType(u16::try_from(number).unwrap_or(u16::MAX));
@@ -342,7 +342,7 @@ fn architectures(data: &[u8]) -> Option<String> {
     whole.then(|| joined(each))
 }
 
-fn interface(data: &[u8]) -> Option<String> {
+pub(super) fn interface(data: &[u8]) -> Option<String> {
     let [kind, major, minor] = data else {
         return None;
     };
@@ -419,7 +419,7 @@ fn overload(data: &[u8]) -> Option<&'static str> {
 }
 
 /// Names without compression; what is compressed is shown as bytes.
-fn names(data: &[u8]) -> Option<String> {
+pub(super) fn names(data: &[u8]) -> Option<String> {
     let (mut all, mut labels) = (Vec::new(), Vec::new());
     let mut rest = data;
     while let Some((length, behind)) = rest.split_first() {

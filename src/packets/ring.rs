@@ -6,13 +6,14 @@
 //! up addresses pushes out strangers only.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::capture::Datagram;
-use super::decode::Decoded;
+use super::decode::{Decoded, Packet};
+use super::v6::Decoded6;
 use crate::boot::MacAddress;
 use crate::clock::Millis;
 
@@ -39,9 +40,9 @@ pub struct Sighted {
     /// What was done about a request, or what a reply is.
     pub outcome: &'static str,
     /// Where it came from.
-    pub from: (Ipv4Addr, u16),
+    pub from: (IpAddr, u16),
     /// Where it went.
-    pub to: (Ipv4Addr, u16),
+    pub to: (IpAddr, u16),
     /// Its bytes.
     pub bytes: Arc<[u8]>,
 }
@@ -64,7 +65,7 @@ pub struct PacketLine {
     /// Where it went.
     pub to: String,
     /// What it says; nothing where it is too short to be a packet.
-    pub packet: Option<Decoded>,
+    pub packet: Option<Packet>,
 }
 
 /// The ring; cheap to clone.
@@ -217,7 +218,11 @@ impl Sighted {
     /// As the admin doors tell it.
     #[must_use]
     pub fn line(&self, mac: MacAddress) -> PacketLine {
-        let place = |(address, port): (Ipv4Addr, u16)| format!("{address}:{port}");
+        let place = |place: (IpAddr, u16)| SocketAddr::from(place).to_string();
+        let packet = match self.from.0 {
+            IpAddr::V4(_) => Decoded::read(&self.bytes).map(Packet::V4),
+            IpAddr::V6(_) => Decoded6::read(&self.bytes).map(Packet::V6),
+        };
         PacketLine {
             at: self.at.0,
             mac,
@@ -226,7 +231,7 @@ impl Sighted {
             outcome: self.outcome.to_owned(),
             from: place(self.from),
             to: place(self.to),
-            packet: Decoded::read(&self.bytes),
+            packet,
         }
     }
 
@@ -257,8 +262,8 @@ mod tests {
             interface: "eth0".into(),
             request: true,
             outcome: "offer",
-            from: ([0; 4].into(), 68),
-            to: ([255; 4].into(), 67),
+            from: (IpAddr::from([0; 4]), 68),
+            to: (IpAddr::from([255; 4]), 67),
             bytes: vec![0; length].into(),
         }
     }

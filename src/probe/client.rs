@@ -1,29 +1,23 @@
 //! Plays a machine on an interface, from its first packet to its initrd. Shell.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{StatusCode, Uri};
-use sha2::{Digest as _, Sha256};
-
+use super::client6::Lease6;
+use super::fetch::Came;
 use super::ipxe::{self, End, Loads};
 use super::offers::{self, Boot, Heard};
-use super::report::{DhcpServer, Step};
-use super::steps::{read, text, within};
-use super::web;
+use super::offers6;
+use super::report::{DhcpServer, Named, Step};
 use super::wire::{Talk, Wire};
 use crate::boot::{Architecture, MacAddress, Uuid};
 use crate::dhcp::destination::CLIENT_PORT;
 use crate::dhcp::option;
-use crate::packets::options::hex;
 use crate::packets::{Question, Role};
 
 /// Scripts that lead to one another, at most.
 const SCRIPTS: usize = 8;
-/// The port of TFTP.
-const TFTP_PORT: u16 = 69;
 
 /// A client that can be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -40,6 +34,14 @@ pub enum Player {
     Plain,
     /// A system behind a relay, which is played too: UDP port 67 must be free here
     Relayed,
+    /// UEFI's PXE over IPv6: its loader by TFTP, then iPXE
+    Uefi6,
+    /// UEFI HTTP boot over IPv6: its loader by HTTP, then iPXE
+    Http6,
+    /// An iPXE over IPv6
+    Ipxe6,
+    /// An operating system over IPv6
+    Plain6,
 }
 
 /// What is played, and where.
@@ -56,9 +58,9 @@ pub struct Play {
     /// Its UUID.
     pub uuid: Option<Uuid>,
     /// The servers that are ours; every other is foreign, where any is named.
-    pub ours: Vec<Ipv4Addr>,
+    pub ours: Vec<Named>,
     /// Addresses that are not on the link and may be asked all the same.
-    pub also: Vec<Ipv4Addr>,
+    pub also: Vec<IpAddr>,
     /// Where a relay sends to; everyone on the link without it.
     pub relay_to: Option<Ipv4Addr>,
     /// SHA-256 by URL or by a loader's name, as the server tells them.
@@ -70,18 +72,14 @@ pub struct Play {
 }
 
 /// What a client went through so far.
-struct Run<'a> {
-    play: &'a Play,
-    wire: &'a Wire,
-    steps: Vec<Step>,
+pub(super) struct Run<'a> {
+    pub(super) play: &'a Play,
+    pub(super) wire: &'a Wire,
+    pub(super) steps: Vec<Step>,
     /// Addresses that were taken, and from whom.
     leases: Vec<(Ipv4Addr, Ipv4Addr)>,
-}
-
-/// A file that came.
-struct Came {
-    url: String,
-    body: Bytes,
+    /// The same of IPv6.
+    pub(super) leases6: Vec<Lease6>,
 }
 
 // === impl Player ===
@@ -97,17 +95,25 @@ impl Player {
             Self::Ipxe => "ipxe",
             Self::Plain => "plain",
             Self::Relayed => "relay",
+            Self::Uefi6 => "uefi6",
+            Self::Http6 => "http6",
+            Self::Ipxe6 => "ipxe6",
+            Self::Plain6 => "plain6",
         }
     }
 
-    const fn role(self, uefi: Architecture) -> Role {
+    pub(super) const fn role(self, uefi: Architecture) -> Role {
         match self {
             Self::Bios => Role::Pxe(Architecture::X86Bios),
-            Self::Uefi => Role::Pxe(uefi),
-            Self::Http => Role::HttpBoot(uefi),
-            Self::Ipxe => Role::Ipxe(uefi),
-            Self::Plain | Self::Relayed => Role::System,
+            Self::Uefi | Self::Uefi6 => Role::Pxe(uefi),
+            Self::Http | Self::Http6 => Role::HttpBoot(uefi),
+            Self::Ipxe | Self::Ipxe6 => Role::Ipxe(uefi),
+            Self::Plain | Self::Relayed | Self::Plain6 => Role::System,
         }
+    }
+
+    const fn speaks_v6(self) -> bool {
+        matches!(self, Self::Uefi6 | Self::Http6 | Self::Ipxe6 | Self::Plain6)
     }
 }
 
@@ -118,20 +124,31 @@ impl Player {
 /// The interface cannot be used at all.
 pub async fn play(play: &Play) -> anyhow::Result<(Vec<Step>, Vec<DhcpServer>)> {
     let mut also = play.also.clone();
-    also.extend(play.ours.iter().copied().chain(play.relay_to));
+    also.extend(play.relay_to.map(IpAddr::V4));
+    also.extend(play.ours.iter().filter_map(|named| match named {
+        Named::Address(address) => Some(*address),
+        Named::Duid(_) => None,
+    }));
     let wire = Wire::open(&play.interface, also)?;
-    let (mut steps, mut heard) = (Vec::new(), Vec::new());
+    let (mut steps, mut heard, mut heard6) = (Vec::new(), Vec::new(), Vec::new());
     for player in &play.players {
         let mut run = Run {
             play,
             wire: &wire,
             steps: Vec::new(),
             leases: Vec::new(),
+            leases6: Vec::new(),
         };
-        heard.extend(run.through(*player).await);
+        if player.speaks_v6() {
+            heard6.extend(run.through6(*player).await);
+        } else {
+            heard.extend(run.through(*player).await);
+        }
         steps.extend(run.steps.into_iter().map(|step| step.by(player.as_str())));
     }
-    Ok((steps, offers::servers(&heard, &play.ours)))
+    let mut servers = offers::servers(&heard, &play.ours);
+    servers.extend(offers6::servers(&heard6, &play.ours));
+    Ok((steps, servers))
 }
 
 // === impl Run ===
@@ -176,7 +193,7 @@ impl Run<'_> {
         all: &mut Vec<Heard>,
     ) -> Option<Boot> {
         let question = self.question(role, relay);
-        let heard = match talk.ask(&question.discover(), self.play.wait, false).await {
+        let heard: Vec<Heard> = match talk.ask(&question.discover(), self.play.wait, false).await {
             Ok(heard) => heard,
             Err(error) => {
                 self.fail(
@@ -200,7 +217,7 @@ impl Run<'_> {
         let (address, server) = (offer.packet.yiaddr, offer.server());
         self.pass("offer", format!("{address} from {server}"));
         let request = question.request(address, server);
-        let acks = talk.ask(&request, self.play.wait, true).await;
+        let acks: anyhow::Result<Vec<Heard>> = talk.ask(&request, self.play.wait, true).await;
         let ack = acks.unwrap_or_default().into_iter().next();
         let Some(ack) = ack.filter(|ack| ack.packet.kind == "ACK") else {
             let seen = format!("{server} offers {address} and does not give it");
@@ -227,20 +244,26 @@ impl Run<'_> {
         if let Role::Ipxe(_) = role {
             return self.script(role, boot).await;
         }
-        let Some(loader) = self.first_file(boot).await else {
+        let Some(ipxe) = self.loaded(role, boot).await else {
             return;
         };
-        if !is_ipxe(&loader) {
-            let seen = "what came is no iPXE: what it does next is its own";
-            self.steps.push(Step::skipped("ipxe", seen));
-            return;
-        }
         // The loader is iPXE: it asks for an address itself.
-        let architecture = role.architecture().unwrap_or(self.play.architecture);
-        let ipxe = Role::Ipxe(architecture);
         if let Some(boot) = self.lease(talk, ipxe, None, all).await {
             self.script(ipxe, boot).await;
         }
+    }
+
+    /// Loads what the firmware `role` is told to; the iPXE that it is, where it is
+    /// one.
+    pub(super) async fn loaded(&mut self, role: Role, boot: Boot) -> Option<Role> {
+        let loader = self.first_file(boot).await?;
+        if !loader.is_ipxe() {
+            let seen = "what came is no iPXE: what it does next is its own";
+            self.steps.push(Step::skipped("ipxe", seen));
+            return None;
+        }
+        let architecture = role.architecture().unwrap_or(self.play.architecture);
+        Some(Role::Ipxe(architecture))
     }
 
     /// What a boot server says at UDP 4011.
@@ -282,7 +305,7 @@ impl Run<'_> {
             Boot::File(server, file) => format!("tftp://{server}/{}", file.trim_start_matches('/')),
             Boot::Url(url) => url,
             Boot::Nothing(why) => {
-                let cure = "`reveille explain MAC` says why; of another server, options 66 and 67 are to be set";
+                let cure = "`reveille explain MAC` says why; of another server, options 66 and 67 are to be set (DHCPv6: 59)";
                 self.fail(NAME, why, cure);
                 return None;
             }
@@ -293,13 +316,13 @@ impl Run<'_> {
     }
 
     /// Follows a script to the files that it loads.
-    async fn script(&mut self, role: Role, boot: Boot) {
+    pub(super) async fn script(&mut self, role: Role, boot: Boot) {
         const NAME: &str = "script";
         let mut url = match boot {
             Boot::Url(url) => url,
             Boot::File(server, file) => format!("tftp://{server}/{file}"),
             Boot::Nothing(why) => {
-                let cure = "iPXE wants the URL of a script in option 67 where option 77 says iPXE";
+                let cure = "iPXE wants the URL of a script in option 67 (DHCPv6: 59) where option 77 (15) says iPXE";
                 return self.fail(NAME, why, cure);
             }
             Boot::Ask(..) => return,
@@ -361,115 +384,6 @@ impl Run<'_> {
         None
     }
 
-    /// Fetches a URL by TFTP or HTTP, by the interface alone.
-    async fn fetch(&mut self, name: &'static str, url: &str) -> Option<Came> {
-        match self.bytes(url).await {
-            Ok((body, seen)) => {
-                self.pass(name, seen);
-                Some(Came {
-                    url: url.to_owned(),
-                    body,
-                })
-            }
-            Err((seen, cure)) => {
-                self.fail(name, &seen, &cure);
-                None
-            }
-        }
-    }
-
-    async fn bytes(&self, url: &str) -> Result<(Bytes, String), (String, String)> {
-        let wrong = |why: &str| (format!("{url}: {why}"), "correct the URL".to_owned());
-        let uri: Uri = url.parse().map_err(|_| wrong("it is no URL"))?;
-        let host = uri.host().ok_or_else(|| wrong("it names no server"))?;
-        let address: Ipv4Addr = host.parse().map_err(|_| {
-            let cure = "firmware has no DNS before the offer: name the server by its address";
-            (format!("{url} names its server by name"), cure.to_owned())
-        })?;
-        let unasked = |seen| (seen, ALSO.to_owned());
-        self.wire.may_reach(address).map_err(unasked)?;
-        let device = Some(self.wire.name.as_str());
-        match uri.scheme_str() {
-            Some("tftp") => {
-                let port = uri.port_u16().unwrap_or(TFTP_PORT);
-                let at = SocketAddr::from((address, port));
-                let file = uri.path().trim_start_matches('/');
-                let came = within(self.play.patience, read(at, file, device)).await;
-                let bytes = came.map_err(|error| {
-                    let cure = format!("is {file} there? open UDP {port} to {address}, and back from its high ports");
-                    (format!("{file} by TFTP from {at}: {error:#}"), cure)
-                })?;
-                if bytes.is_empty() {
-                    return Err((format!("{url} is empty"), "put the file there".to_owned()));
-                }
-                let digest = hex(&Sha256::digest(&bytes));
-                let right = self.is_right(url, &digest)?;
-                let seen = format!("{url}, {} B, sha256 {digest}{right}", bytes.len());
-                Ok((bytes.into(), seen))
-            }
-            Some("http") => self.web(url, &uri, address).await,
-            Some(other) => Err(wrong(&format!("{other} is not followed by this probe"))),
-            None => Err(wrong("it names no protocol")),
-        }
-    }
-
-    async fn web(
-        &self,
-        url: &str,
-        uri: &Uri,
-        address: Ipv4Addr,
-    ) -> Result<(Bytes, String), (String, String)> {
-        let at = SocketAddr::from((address, uri.port_u16().unwrap_or(80)));
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let device = Some(self.wire.name.as_str());
-        let answer = within(self.play.patience, web::get(at, path, device)).await;
-        let answer = answer.map_err(|error| {
-            let cure = format!("open TCP {} from here to {address}", at.port());
-            (format!("{url}: {error:#}"), cure)
-        })?;
-        if let Some(location) = answer.location {
-            let cure = "firmware and old iPXE follow no redirect: serve the file there".to_owned();
-            return Err((format!("{url} is sent on to {location}"), cure));
-        }
-        if answer.status != StatusCode::OK {
-            let seen = format!(
-                "{url}: status {}: {}",
-                answer.status.as_u16(),
-                text(&answer.body)
-            );
-            let cure = "is the file there, and may this machine have it? `reveille explain MAC`";
-            return Err((seen, cure.to_owned()));
-        }
-        if answer.bytes == 0 {
-            return Err((format!("{url} is empty"), "put the file there".to_owned()));
-        }
-        if answer.length.is_none() {
-            let cure = "UEFI HTTP boot wants a Content-Length; a proxy between may take it away";
-            return Err((format!("{url} says no length"), cure.to_owned()));
-        }
-        let kind = answer.kind.as_deref().unwrap_or("no type");
-        let seen = format!(
-            "{url}, {} B, {kind}, sha256 {}",
-            answer.bytes, answer.sha256
-        );
-        Ok((answer.body, seen))
-    }
-
-    /// Holds a digest against the one that the server tells of, where it does.
-    fn is_right(&self, url: &str, digest: &str) -> Result<&'static str, (String, String)> {
-        let file = url.rsplit('/').next().unwrap_or(url);
-        let known = &self.play.known;
-        match known.get(url).or_else(|| known.get(file)) {
-            None => Ok(""),
-            Some(right) if right == digest => Ok(", as the server says"),
-            Some(right) => Err((
-                format!("{url} has sha256 {digest}, and the server has {right}"),
-                "is there another server at this address, or a proxy between that changes it?"
-                    .to_owned(),
-            )),
-        }
-    }
-
     /// Gives back what was taken, but for what is the host's own.
     async fn release(&self, talk: &Talk, role: Role, relay: Option<Ipv4Addr>) {
         let question = self.question(role, relay);
@@ -489,10 +403,9 @@ impl Run<'_> {
     }
 
     fn question(&self, role: Role, relay: Option<Ipv4Addr>) -> Question {
-        let mac = self.play.mac.unwrap_or_else(|| stand_in(self.wire.mac));
         Question {
             role,
-            mac,
+            mac: self.mac(),
             uuid: self.play.uuid,
             relay: relay.unwrap_or(Ipv4Addr::UNSPECIFIED),
             // Anything that is not the last one: replies to that are late.
@@ -502,9 +415,14 @@ impl Run<'_> {
         }
     }
 
+    /// The machine that is played.
+    pub(super) fn mac(&self) -> MacAddress {
+        self.play.mac.unwrap_or_else(|| stand_in(self.wire.mac))
+    }
+
     /// What an iPXE there knows of itself.
     fn settings(&self, role: Role) -> BTreeMap<String, String> {
-        let mac = self.question(role, None).mac;
+        let mac = self.mac();
         let uefi = role.architecture().is_some_and(Architecture::is_uefi);
         let uuid = self.play.uuid.map(|uuid| uuid.to_string());
         let address = self.leases.last().map(|(address, _)| address.to_string());
@@ -528,21 +446,25 @@ impl Run<'_> {
         for name in ["ip", "net0/ip"] {
             all.insert(name, address.clone().unwrap_or_default());
         }
+        let address6 = self.leases6.last().map(|lease| lease.address.to_string());
+        for name in ["ip6", "net0/ip6"] {
+            all.insert(name, address6.clone().unwrap_or_default());
+        }
         let all = all.into_iter();
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    fn pass(&mut self, name: &'static str, seen: String) {
+    pub(super) fn pass(&mut self, name: &'static str, seen: String) {
         self.steps.push(Step::passed(name, seen));
     }
 
-    fn fail(&mut self, name: &'static str, seen: &str, cure: &str) {
+    pub(super) fn fail(&mut self, name: &'static str, seen: &str, cure: &str) {
         self.steps.push(Step::failed(name, seen.to_owned(), cure));
     }
 }
 
 /// What is said of an address that is not on the link.
-const ALSO: &str = "nothing is sent there unasked: name the address by --also";
+pub(super) const ALSO: &str = "nothing is sent there unasked: name the address by --also";
 
 /// The address of a machine that stands for this host: its own, made local, so
 /// that its own lease is left alone.
@@ -556,15 +478,6 @@ fn stand_in(own: MacAddress) -> MacAddress {
         first ^ 0x40
     };
     MacAddress::new([first, b, c, d, e, f])
-}
-
-/// Whether a loader is iPXE: by the file's name, as builds for BIOS are
-/// compressed, or by its own name in its bytes.
-fn is_ipxe(loader: &Came) -> bool {
-    let file = loader.url.rsplit('/').next().unwrap_or_default();
-    let named = ["ipxe", "undionly", "snponly"];
-    let named = named.iter().any(|name| file.contains(name));
-    named || loader.body.windows(4).any(|window| window == b"iPXE")
 }
 
 #[cfg(test)]

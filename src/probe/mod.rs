@@ -5,14 +5,18 @@
 //! script. [`play`] is a machine on an interface: DHCP, UDP 4011, TFTP, HTTP
 //! and scripts, to whoever answers there, ours or not.
 //!
-//! `report`, `download` and `upload` (TFTP without a socket), `offers` (what firmware makes
-//! of offers) and `ipxe` (what a script loads) are core; `steps`, `client`,
-//! `wire` and `web` ask.
+//! `report`, `download` and `upload` (TFTP without a socket), `offers` and `offers6` (what
+//! firmware makes of offers) and `ipxe` (what a script loads) are core; `steps`, `client`,
+//! `client6`, `fetch`, `link`, `wire` and `web` ask.
 
 mod client;
+mod client6;
 mod download;
+mod fetch;
 mod ipxe;
+mod link;
 mod offers;
+mod offers6;
 mod report;
 mod steps;
 mod upload;
@@ -20,5 +24,5 @@ mod web;
 mod wire;
 
 pub use self::client::{Play, Player, play};
-pub use self::report::{DhcpServer, Outcome, Report, Step};
+pub use self::report::{DhcpServer, Named, Outcome, Report, ServerId, Step};
 pub use self::steps::{Target, known, run};

@@ -1,9 +1,9 @@
 //! What firmware makes of the offers that it hears: from whom it takes an
 //! address, and from whom its first file. Core.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use super::report::DhcpServer;
+use super::report::{DhcpServer, Named, ServerId};
 use crate::dhcp::option;
 use crate::packets::options::unhex;
 use crate::packets::{Decoded, Role};
@@ -13,6 +13,25 @@ use crate::packets::{Decoded, Role};
 pub(super) struct Heard {
     pub(super) from: SocketAddrV4,
     pub(super) packet: Decoded,
+}
+
+/// A reply of one protocol or the other.
+pub(super) trait Answer: Sized {
+    /// Reads what came from `from`, where it is a reply to `request`.
+    fn read(request: &[u8], reply: &[u8], from: SocketAddr) -> Option<Self>;
+}
+
+impl Answer for Heard {
+    fn read(request: &[u8], reply: &[u8], from: SocketAddr) -> Option<Self> {
+        let is_reply = reply.first() == Some(&2) && reply.get(4..8) == request.get(4..8);
+        match from {
+            SocketAddr::V4(from) if is_reply => {
+                let packet = Decoded::read(reply)?;
+                Some(Self { from, packet })
+            }
+            SocketAddr::V4(_) | SocketAddr::V6(_) => None,
+        }
+    }
 }
 
 /// What is booted next.
@@ -160,20 +179,36 @@ pub(super) fn boot_of(answer: &Heard) -> Boot {
 
 /// Every server that answered, once; foreign are those that are not `ours`,
 /// where any were named.
-pub(super) fn servers(heard: &[Heard], ours: &[Ipv4Addr]) -> Vec<DhcpServer> {
-    let mut all: Vec<DhcpServer> = Vec::new();
-    for one in heard {
+pub(super) fn servers(heard: &[Heard], ours: &[Named]) -> Vec<DhcpServer> {
+    let ours: Vec<Ipv4Addr> = ours
+        .iter()
+        .filter_map(|named| match named {
+            Named::Address(IpAddr::V4(address)) => Some(*address),
+            Named::Address(IpAddr::V6(_)) | Named::Duid(_) => None,
+        })
+        .collect();
+    once_each(heard.iter().map(|one| {
         let (id, from) = (one.server(), *one.from.ip());
         let foreign = !ours.contains(&id) && !ours.contains(&from);
-        let gives_addresses = !one.is_proxy();
-        match all.iter_mut().find(|it| it.id == id && it.from == from) {
-            Some(known) => known.gives_addresses |= gives_addresses,
-            None => all.push(DhcpServer {
-                id,
-                from,
-                gives_addresses,
-                foreign: (!ours.is_empty()).then_some(foreign),
-            }),
+        DhcpServer {
+            id: ServerId::Address(id),
+            from: from.into(),
+            gives_addresses: !one.is_proxy(),
+            foreign: (!ours.is_empty()).then_some(foreign),
+        }
+    }))
+}
+
+/// Each server once, in order; it gives addresses if it ever did.
+pub(super) fn once_each(seen: impl Iterator<Item = DhcpServer>) -> Vec<DhcpServer> {
+    let mut all: Vec<DhcpServer> = Vec::new();
+    for one in seen {
+        match all
+            .iter_mut()
+            .find(|it| it.id == one.id && it.from == one.from)
+        {
+            Some(known) => known.gives_addresses |= one.gives_addresses,
+            None => all.push(one),
         }
     }
     all.sort();
@@ -285,20 +320,20 @@ mod tests {
             heard(NONE, NONE, &[(54, &[192, 0, 2, 1])]),
             heard(NONE, NONE, &[(54, &[192, 0, 2, 7])]),
         ];
-        let found = servers(&all, &[[192, 0, 2, 1].into()]);
+        let named = |last| Named::Address(IpAddr::from([192, 0, 2, last]));
+        let found = servers(&all, &[named(1)]);
         let found: Vec<_> = found
-            .iter()
+            .into_iter()
             .map(|it| (it.id, it.gives_addresses, it.foreign))
             .collect();
         // The last came from the same address as ours: one host, two programs.
-        let ours = Ipv4Addr::new(192, 0, 2, 1);
-        let other = Ipv4Addr::new(192, 0, 2, 7);
+        let [ours, other] = [1, 7].map(|last| ServerId::Address([192, 0, 2, last].into()));
         assert_eq!(
             found,
             [(ours, true, Some(false)), (other, false, Some(false))]
         );
         assert_eq!(servers(&all, &[])[0].foreign, None);
-        let far = servers(&all, &[[192, 0, 2, 99].into()]);
+        let far = servers(&all, &[named(99)]);
         assert!(far.iter().all(|it| it.foreign == Some(true)));
     }
 }

@@ -1,9 +1,12 @@
 //! What came of a probe. Core.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+
+use crate::packets::v6::Duid;
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +46,34 @@ pub struct Report {
     pub steps: Vec<Step>,
 }
 
+/// A server that is named as ours: by its address, or by the DUID by which a
+/// DHCPv6 server goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Of DHCPv4 the server's identifier or its address; of DHCPv6 the link-local
+    /// address that it answers from.
+    Address(IpAddr),
+    /// As its reply says (option 2).
+    Duid(Duid),
+}
+
+/// What a DHCP server says it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerId {
+    /// Option 54 of DHCPv4.
+    Address(Ipv4Addr),
+    /// Option 2 of DHCPv6.
+    Duid(Duid),
+}
+
 /// A DHCP server that answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct DhcpServer {
-    /// What it says it is (option 54).
-    pub id: Ipv4Addr,
+    /// What it says it is.
+    #[serde(serialize_with = "as_text")]
+    pub id: ServerId,
     /// Where its packets came from.
-    pub from: Ipv4Addr,
+    pub from: IpAddr,
     /// Whether it gives addresses; else it only says what to boot.
     pub gives_addresses: bool,
     /// Whether it is none that was named; `None` where none was.
@@ -70,6 +94,37 @@ impl Outcome {
     }
 }
 
+// === impl Named ===
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(address) => Ok(Self::Address(address)),
+            Err(_) => match text.parse() {
+                Ok(duid) => Ok(Self::Duid(duid)),
+                Err(_) => Err(format!("{text} is neither an address nor a DUID in hex")),
+            },
+        }
+    }
+}
+
+// === impl ServerId ===
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Duid(duid) => write!(f, "{duid}"),
+        }
+    }
+}
+
+fn as_text<S: Serializer>(id: &ServerId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
 // === impl DhcpServer ===
 
 impl fmt::Display for DhcpServer {
@@ -85,10 +140,12 @@ impl fmt::Display for DhcpServer {
             None => "SERVER",
         };
         write!(f, "{word}  {}: {what}", self.id)?;
-        if self.id != self.from {
-            write!(f, "; its packets come from {}", self.from)?;
+        match &self.id {
+            ServerId::Address(id) if self.from == *id => Ok(()),
+            ServerId::Address(_) | ServerId::Duid(_) => {
+                write!(f, "; its packets come from {}", self.from)
+            }
         }
-        Ok(())
     }
 }
 
@@ -211,8 +268,8 @@ mod tests {
         assert!(!report.is_good());
         assert!(!report.has_strangers());
         report.servers.push(DhcpServer {
-            id: [192, 0, 2, 9].into(),
-            from: [192, 0, 2, 9].into(),
+            id: ServerId::Address([192, 0, 2, 9].into()),
+            from: IpAddr::from([192, 0, 2, 9]),
             gives_addresses: true,
             foreign: Some(true),
         });
@@ -221,5 +278,25 @@ mod tests {
         assert_eq!(json["steps"][2]["outcome"], "fail");
         assert_eq!(json["steps"][2]["cure"], "open UDP 69");
         assert_eq!(json["steps"][1]["cure"], serde_json::Value::Null);
+        assert_eq!(json["servers"][0]["id"], "192.0.2.9");
+    }
+
+    #[test]
+    fn a_server_is_named_by_address_or_duid() {
+        let address = "fe80::1".parse().unwrap();
+        assert_eq!("fe80::1".parse(), Ok(Named::Address(address)));
+        let duid: Duid = "000401020304".parse().unwrap();
+        assert_eq!("00:04:01:02:03:04".parse(), Ok(Named::Duid(duid.clone())));
+        "server.example".parse::<Named>().unwrap_err();
+        let server = DhcpServer {
+            id: ServerId::Duid(duid),
+            from: address,
+            gives_addresses: true,
+            foreign: None,
+        };
+        assert_eq!(
+            server.to_string(),
+            "SERVER  000401020304: gives addresses; its packets come from fe80::1"
+        );
     }
 }

@@ -133,10 +133,13 @@ pub async fn known(target: &Target) -> BTreeMap<String, String> {
     let explained = admin(target, &format!("/explain?who={}", mac.hyphenated())).await;
     let explained = explained.map(|answer| answer.body).unwrap_or_default();
     let all: Vec<Explanation> = serde_json::from_slice(&explained).unwrap_or_default();
-    let stages = all.into_iter().flat_map(|one| one.stages);
-    let urls = stages
-        .filter_map(|stage| stage.script)
-        .flat_map(|it| it.urls);
+    let scripts = all.into_iter().flat_map(|one| {
+        let six = one.ipv6.into_iter().flat_map(|over| over.stages);
+        let six = six.filter_map(|stage| stage.script);
+        let four = one.stages.into_iter().filter_map(|stage| stage.script);
+        four.chain(six)
+    });
+    let urls = scripts.flat_map(|it| it.urls);
     known.extend(urls.filter_map(|it| Some((it.url, it.sha256?))));
     known
 }

@@ -4,21 +4,23 @@
 //! is heard from one.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::SockaddrStorage;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use super::offers::Heard;
+use super::offers::{Answer, Heard};
 use crate::boot::MacAddress;
 use crate::dhcp::destination::{CLIENT_PORT, SERVER_PORT};
 use crate::dhcp::request::MAX_PACKET;
-use crate::packets::Decoded;
+use crate::dhcp::v6::socket as socket6;
 
 /// Where boot servers are asked (PXE 2.1 section 2.2.5).
 const BOOT_SERVER_PORT: u16 = 4011;
@@ -28,19 +30,21 @@ const BOOT_SERVER_PORT: u16 = 4011;
 pub(super) struct Wire {
     /// Its name.
     pub(super) name: String,
+    /// Its index.
+    pub(super) index: u32,
     /// Its Ethernet address.
     pub(super) mac: MacAddress,
     /// Its addresses with their networks.
-    pub(super) networks: Vec<Ipv4Net>,
+    pub(super) networks: Vec<IpNet>,
     /// Addresses elsewhere that were named by whoever probes.
-    pub(super) also: Vec<Ipv4Addr>,
+    pub(super) also: Vec<IpAddr>,
 }
 
 /// The DHCP sockets of one client.
 pub(super) struct Talk {
     udp: UdpSocket,
     /// Where requests go.
-    to: SocketAddrV4,
+    to: SocketAddr,
 }
 
 // === impl Wire ===
@@ -50,7 +54,7 @@ impl Wire {
     ///
     /// # Errors
     /// There is none of that name.
-    pub(super) fn open(name: &str, also: Vec<Ipv4Addr>) -> anyhow::Result<Self> {
+    pub(super) fn open(name: &str, also: Vec<IpAddr>) -> anyhow::Result<Self> {
         let (mut mac, mut networks, mut names) = (None, Vec::new(), Vec::new());
         for entry in getifaddrs().context("interfaces cannot be listed")? {
             names.push(entry.interface_name.clone());
@@ -63,12 +67,12 @@ impl Wire {
             if let Some(link) = address.as_link_addr() {
                 mac = link.addr().map(MacAddress::new);
             }
-            let mask = entry
-                .netmask
-                .as_ref()
-                .and_then(|mask| mask.as_sockaddr_in());
-            if let (Some(ip), Some(mask)) = (address.as_sockaddr_in(), mask) {
-                networks.extend(Ipv4Net::with_netmask(ip.ip(), mask.ip()));
+            let ip = |at: &SockaddrStorage| {
+                let four = at.as_sockaddr_in().map(|at| IpAddr::V4(at.ip()));
+                four.or_else(|| Some(IpAddr::V6(at.as_sockaddr_in6()?.ip())))
+            };
+            if let Some((ip, mask)) = ip(&address).zip(entry.netmask.as_ref().and_then(ip)) {
+                networks.extend(IpNet::with_netmask(ip, mask));
             }
         }
         names.sort();
@@ -81,22 +85,27 @@ impl Wire {
         })?;
         Ok(Self {
             name: name.to_owned(),
+            index: if_nametoindex(name).context("the interface is gone")?,
             mac,
             networks,
             also,
         })
     }
 
-    /// Its first address.
+    /// Its first IPv4 address.
     pub(super) fn address(&self) -> Option<Ipv4Addr> {
-        self.networks.first().map(Ipv4Net::addr)
+        self.networks.iter().find_map(|network| match network {
+            IpNet::V4(network) => Some(network.addr()),
+            IpNet::V6(_) => None,
+        })
     }
 
     /// Whether `address` may be asked: it is on the link, or was named.
     ///
     /// # Errors
     /// In words: it is elsewhere, and nothing is sent there unasked.
-    pub(super) fn may_reach(&self, address: Ipv4Addr) -> Result<(), String> {
+    pub(super) fn may_reach(&self, address: impl Into<IpAddr>) -> Result<(), String> {
+        let address = address.into();
         let near = self
             .networks
             .iter()
@@ -117,8 +126,20 @@ impl Wire {
             None => (Ipv4Addr::UNSPECIFIED, CLIENT_PORT),
         };
         Ok(Talk {
-            udp: self.bind(at, port)?,
-            to: SocketAddrV4::new(to, SERVER_PORT),
+            udp: self.bind(SocketAddrV4::new(at, port).into())?,
+            to: SocketAddrV4::new(to, SERVER_PORT).into(),
+        })
+    }
+
+    /// Begins to talk DHCPv6 as the client with the link-local address `own`.
+    ///
+    /// # Errors
+    /// The port is taken, or we may not have it.
+    pub(super) fn talk6(&self, own: Ipv6Addr) -> anyhow::Result<Talk> {
+        let at = |address, port| SocketAddrV6::new(address, port, 0, self.index).into();
+        Ok(Talk {
+            udp: self.bind(at(own, socket6::CLIENT_PORT))?,
+            to: at(socket6::ALL_SERVERS, socket6::SERVER_PORT),
         })
     }
 
@@ -136,10 +157,10 @@ impl Wire {
         let address = self
             .address()
             .context("the interface has no address to ask from")?;
-        let udp = self.bind(address, from)?;
-        let to = SocketAddrV4::new(server, BOOT_SERVER_PORT);
+        let udp = self.bind(SocketAddrV4::new(address, from).into())?;
+        let to: SocketAddr = SocketAddrV4::new(server, BOOT_SERVER_PORT).into();
         let talk = Talk { udp, to };
-        let heard = talk.ask(packet, patience, true).await?;
+        let heard: Vec<Heard> = talk.ask(packet, patience, true).await?;
         let first = heard.into_iter().next();
         first.with_context(|| format!("{to} does not answer"))
     }
@@ -149,24 +170,26 @@ impl Wire {
         BOOT_SERVER_PORT
     }
 
-    fn bind(&self, at: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
+    fn bind(&self, at: SocketAddr) -> anyhow::Result<UdpSocket> {
         let bound = || -> io::Result<UdpSocket> {
-            let udp = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+            let udp = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
             udp.set_reuse_address(true)?;
-            udp.set_broadcast(true)?;
+            if at.is_ipv4() {
+                udp.set_broadcast(true)?;
+            }
             udp.set_nonblocking(true)?;
             udp.bind_device(Some(self.name.as_bytes()))?;
-            udp.bind(&SocketAddrV4::new(at, port).into())?;
+            udp.bind(&at.into())?;
             UdpSocket::from_std(udp.into())
         };
         bound().map_err(|error| {
-            let name = &self.name;
+            let (name, port) = (&self.name, at.port());
             if error.kind() == io::ErrorKind::PermissionDenied {
                 anyhow!(
                     "UDP port {port} on {name} needs root, or CAP_NET_BIND_SERVICE and CAP_NET_RAW"
                 )
             } else {
-                anyhow!("UDP port {port} on {name} at {at}: {error}")
+                anyhow!("UDP port {port} on {name} at {}: {error}", at.ip())
             }
         })
     }
@@ -180,12 +203,12 @@ impl Talk {
     ///
     /// # Errors
     /// It cannot be sent.
-    pub(super) async fn ask(
+    pub(super) async fn ask<A: Answer>(
         &self,
         packet: &[u8],
         patience: Duration,
         first: bool,
-    ) -> anyhow::Result<Vec<Heard>> {
+    ) -> anyhow::Result<Vec<A>> {
         let end = now() + patience;
         let again = now() + patience / 2;
         let mut heard = Vec::new();
@@ -225,23 +248,19 @@ impl Talk {
     }
 
     /// Hears replies of the transaction of `packet` until `end`.
-    async fn hear(
+    async fn hear<A: Answer>(
         &self,
         packet: &[u8],
         end: Instant,
         first: bool,
-        heard: &mut Vec<Heard>,
+        heard: &mut Vec<A>,
     ) -> anyhow::Result<()> {
         let mut buffer = vec![0; MAX_PACKET];
         while let Ok(came) = timeout_at(end, self.udp.recv_from(&mut buffer)).await {
             let (length, from) = came?;
             let reply = buffer.get(..length).unwrap_or_default();
-            let is_reply = reply.first() == Some(&2) && reply.get(4..8) == packet.get(4..8);
-            let (SocketAddr::V4(from), true) = (from, is_reply) else {
-                continue;
-            };
-            if let Some(packet) = Decoded::read(reply) {
-                heard.push(Heard { from, packet });
+            if let Some(answer) = A::read(packet, reply, from) {
+                heard.push(answer);
                 if first {
                     break;
                 }

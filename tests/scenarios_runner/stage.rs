@@ -1,7 +1,7 @@
 //! The stage: a compiled world, its leases, its timeline and its clock.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -295,11 +295,17 @@ impl Stage {
     }
 
     /// Keeps a packet for those who read what was said.
-    fn note(&mut self, from: SocketAddrV4, to: SocketAddrV4, bytes: &[u8]) {
+    pub(super) fn note(
+        &mut self,
+        from: impl Into<SocketAddr>,
+        to: impl Into<SocketAddr>,
+        bytes: &[u8],
+    ) {
+        let (from, to) = (from.into(), to.into());
         self.packets.push(Datagram {
             at: self.now,
-            from: (*from.ip(), from.port()),
-            to: (*to.ip(), to.port()),
+            from: (from.ip(), from.port()),
+            to: (to.ip(), to.port()),
             payload: bytes.to_vec(),
         });
     }

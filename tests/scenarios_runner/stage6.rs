@@ -19,7 +19,13 @@ impl Stage {
     pub(super) fn dhcp6(&mut self, ask: &Ask6, step: &Step) -> Result<(), String> {
         let from = source(ask)?;
         let outer = ask.relay_from.unwrap_or(from);
-        let request = match Request::parse(&build(ask)?, outer) {
+        let packet = build(ask)?;
+        let asks = if ask.relays.is_empty() { 546 } else { 547 };
+        let everyone = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+        let to = if ask.unicast { self.server6 } else { everyone };
+        let at = |address, port| SocketAddrV6::new(address, port, 0, 0);
+        self.note(at(outer, asks), at(to, 547), &packet);
+        let request = match Request::parse(&packet, outer) {
             Ok(request) => request,
             Err(malformed) => return silence(step, Ignored::Malformed(malformed)),
         };
@@ -50,7 +56,9 @@ impl Stage {
             (Outcome::Reply(reply), Some(want)) => (reply, want),
         };
         self.tell6(&request, &decision);
-        let got = take_apart(&reply.encode(&request), ask)?;
+        let bytes = reply.encode(&request);
+        self.note(at(self.server6, 547), at(outer, asks), &bytes);
+        let got = take_apart(&bytes, ask)?;
         compare(want, &got, true)
     }
 

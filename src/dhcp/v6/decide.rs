@@ -229,6 +229,19 @@ fn network_of<'a>(
     }
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// Its name in log lines and scenarios: that of the reply or of the silence.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Reply(reply) => reply.kind.as_str(),
+            Self::Ignored(ignored) => ignored.as_str(),
+        }
+    }
+}
+
 // === impl Decision ===
 
 impl Decision {

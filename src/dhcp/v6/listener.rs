@@ -2,7 +2,7 @@
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::decide::Ignored;
 use super::request::{MAX_PACKET, Request};
 use super::socket::{DhcpSocket, Received, SERVER_PORT};
-use super::story::Story;
+use super::story::{Came, Story};
 use crate::api::Cidr6;
 use crate::clock::{self, Millis};
-use crate::net::{Link6, Table, bind_error, find_link6};
+use crate::net::{Link6, Table, bind_error, find_link6, link_local};
 use crate::snapshot::SubnetEntry;
 
 /// How often a listener looks whether its interface is still as it was.
@@ -27,8 +27,12 @@ pub struct Incoming {
     pub(super) request: Request,
     pub(super) received: Millis,
     pub(super) from: SocketAddrV6,
+    /// Where it was sent to.
+    pub(super) to: Option<Ipv6Addr>,
     pub(super) unicast: bool,
     pub(super) door: Arc<Door>,
+    /// Its bytes, for those who ask what was said.
+    pub(super) bytes: Arc<[u8]>,
 }
 
 /// The interface that a request came by.
@@ -36,6 +40,9 @@ pub struct Incoming {
 pub(super) struct Door {
     pub(super) subnet: String,
     pub(super) socket: DhcpSocket,
+    /// The link-local address of the interface, which replies to clients leave
+    /// from; it may come later than the others.
+    local: Mutex<Option<Ipv6Addr>>,
 }
 
 /// What a listener serves.
@@ -97,7 +104,9 @@ impl Listener {
         let door = Arc::new(Door {
             subnet: self.subnet.clone(),
             socket,
+            local: Mutex::default(),
         });
+        door.look();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = vec![0; MAX_PACKET + 1];
@@ -106,6 +115,7 @@ impl Listener {
                 () = token.cancelled() => return Ok(()),
                 _ = look.tick() => {
                     anyhow::ensure!(find()? == link, "interface {} changed", link.name);
+                    door.look();
                 }
                 received = door.socket.receive(&mut buffer) => {
                     let received = received?;
@@ -114,6 +124,23 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    fn look(&self) {
+        let found = link_local(&self.socket.link().name);
+        *self.local.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// The address of ours that what is sent to `to` leaves from: one of the same
+    /// scope (RFC 6724 section 5).
+    pub(super) fn source(&self, to: Ipv6Addr) -> Ipv6Addr {
+        let local = *self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let local = local.filter(|_| to.is_unicast_link_local());
+        local.unwrap_or(self.socket.link().address)
     }
 }
 
@@ -133,6 +160,8 @@ fn hand_on(
         Ok(Ok(request)) => request,
         Ok(Err(malformed)) => {
             story.count("none", Ignored::Malformed(malformed).as_str());
+            let came = Came::by(door, received.from, received.to);
+            story.keep_malformed(clock::now(), &came, packet, malformed);
             tracing::debug!(
                 target: "reveille::dhcp6",
                 subnet = door.subnet,
@@ -153,8 +182,10 @@ fn hand_on(
         request,
         received: clock::now(),
         from: received.from,
-        unicast: received.unicast,
+        to: received.to,
+        unicast: received.is_unicast(),
         door: Arc::clone(door),
+        bytes: packet.into(),
     };
     if queue.try_send(incoming).is_err() {
         story.count(kind.as_str(), Ignored::QueueFull.as_str());

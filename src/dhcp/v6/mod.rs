@@ -16,4 +16,4 @@ pub mod request;
 pub mod server;
 pub mod socket;
 mod story;
-mod wire;
+pub(crate) mod wire;

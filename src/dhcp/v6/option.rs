@@ -14,6 +14,8 @@ pub const IA_ADDRESS: u16 = 5;
 pub const REQUESTED: u16 = 6;
 /// How much a server wants to be chosen (section 21.8).
 pub const PREFERENCE: u16 = 7;
+/// For how long the client has asked (section 21.9).
+pub const ELAPSED: u16 = 8;
 /// What a relay sends on (section 21.10).
 pub const RELAY_MESSAGE: u16 = 9;
 /// How something went (section 21.13).

@@ -299,6 +299,14 @@ impl Request {
     }
 }
 
+/// The Ethernet address of who sent a packet from `from`, whatever else is in it:
+/// what its relay saw, else what its link-local address says.
+#[must_use]
+pub fn sender(packet: &[u8], from: Ipv6Addr) -> Option<MacAddress> {
+    let (hops, mac, _) = unwrap(packet).ok()?;
+    mac.or_else(|| mac_of_address(hops.last().map_or(from, |hop| hop.peer)))
+}
+
 /// The relays of a message, the MAC address of who sent it, and the message.
 type Unwrapped<'a> = (Vec<Hop>, Option<MacAddress>, &'a [u8]);
 
@@ -423,7 +431,7 @@ fn mac_of_duid(duid: &[u8]) -> Option<MacAddress> {
 }
 
 /// The UUID in a DUID-UUID (RFC 6355).
-fn uuid_of_duid(duid: &[u8]) -> Option<Uuid> {
+pub(crate) fn uuid_of_duid(duid: &[u8]) -> Option<Uuid> {
     let uuid = duid.strip_prefix(&[0, 4])?;
     Uuid::from_option(&[&[0], uuid].concat())
 }

@@ -94,8 +94,11 @@ pub struct Tools {
 /// A reply that is ready to leave.
 struct Outgoing {
     door: Arc<Door>,
-    packet: Vec<u8>,
+    packet: Arc<[u8]>,
     to: SocketAddrV6,
+    /// The machine, and whether an object names it.
+    whose: Option<(MacAddress, bool)>,
+    kind: ReplyKind,
     asked: RequestKind,
     outcome: &'static str,
     event: Option<BootEvent>,
@@ -153,6 +156,7 @@ impl Engine {
             from,
             unicast,
             door,
+            ..
         } = incoming;
         let (now, kind) = (*received, request.kind);
         let story = &self.tools.story;
@@ -195,6 +199,7 @@ impl Engine {
             told.class.clone_from(&decision.class);
             self.tools.told.insert(mac, told, now);
         }
+        story.keep_request(incoming, &decision);
         story.tell(now, request, &decision);
         let sightings = &self.tools.sightings;
         sightings.offer6(now, &snapshot, request, &decision);
@@ -355,8 +360,13 @@ impl Outgoing {
             .and_then(|mac| event(mac, incoming.received, request, reply.kind, decision));
         Some(Self {
             door: Arc::clone(&incoming.door),
-            packet: reply.encode(request),
+            packet: reply.encode(request).into(),
             to: destination(request, incoming.from),
+            whose: decision
+                .client
+                .mac
+                .map(|mac| (mac, decision.machine.is_some())),
+            kind: reply.kind,
             asked: request.kind,
             outcome: decision
                 .refused
@@ -376,6 +386,12 @@ impl Outgoing {
                 "reply could not be sent"
             );
             return;
+        }
+        if let Some(whose) = self.whose {
+            let reply = (self.kind.as_str(), self.to, self.packet);
+            tools
+                .story
+                .keep_reply(clock::now(), whose, &self.door, reply);
         }
         tools.story.count(self.asked.as_str(), self.outcome);
         if let Some(event) = self.event {

@@ -39,8 +39,8 @@ pub struct Received {
     pub length: usize,
     /// Where it came from.
     pub from: SocketAddrV6,
-    /// Whether it was sent to our address alone.
-    pub unicast: bool,
+    /// Where it was sent to.
+    pub to: Option<Ipv6Addr>,
 }
 
 impl DhcpSocket {
@@ -100,7 +100,7 @@ impl DhcpSocket {
         Ok(Received {
             length: message.bytes,
             from: message.address.map_or(unspecified, Into::into),
-            unicast: to.is_some_and(|to| !to.is_multicast()),
+            to,
         })
     }
 
@@ -110,5 +110,15 @@ impl DhcpSocket {
     /// The kernel's. A full queue is one: the client asks again.
     pub fn send(&self, packet: &[u8], to: SocketAddrV6) -> io::Result<()> {
         self.sender.send_to(packet, to).map(|_| ())
+    }
+}
+
+// === impl Received ===
+
+impl Received {
+    /// Whether it was sent to our address alone.
+    #[must_use]
+    pub fn is_unicast(&self) -> bool {
+        self.to.is_some_and(|to| !to.is_multicast())
     }
 }

@@ -1,11 +1,18 @@
 //! What the engine says of its decisions: log lines and counters. Shell.
 
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
+
 use super::decide::{Decision, Ignored, Outcome};
-use super::request::Request;
+use super::listener::{Door, Incoming};
+use super::request::{Malformed, Request, sender};
+use super::socket::{ALL_SERVERS, SERVER_PORT};
+use crate::boot::MacAddress;
 use crate::clock::Millis;
 use crate::dhcp::limits::too_often;
 use crate::dhcp::metrics::DhcpMetrics;
 use crate::lease::SilentReason;
+use crate::packets::{Ring, Sighted};
 use crate::telemetry::Seldom;
 
 /// Tells of decisions. Cheap to clone.
@@ -15,7 +22,38 @@ pub struct Story {
     pub metrics: DhcpMetrics,
     /// What was said lately.
     pub seldom: Seldom,
+    /// The last packets of each machine.
+    pub packets: Ring,
 }
+
+/// How a packet came.
+pub(super) struct Came<'a> {
+    door: &'a Door,
+    from: SocketAddrV6,
+    to: Option<Ipv6Addr>,
+}
+
+// === impl Came ===
+
+impl<'a> Came<'a> {
+    pub(super) const fn by(door: &'a Door, from: SocketAddrV6, to: Option<Ipv6Addr>) -> Self {
+        Self { door, from, to }
+    }
+
+    fn sighted(&self, at: Millis, outcome: &'static str, bytes: Arc<[u8]>) -> Sighted {
+        Sighted {
+            at,
+            interface: self.door.socket.link().name.as_str().into(),
+            request: true,
+            outcome,
+            from: ((*self.from.ip()).into(), self.from.port()),
+            to: (self.to.unwrap_or(ALL_SERVERS).into(), SERVER_PORT),
+            bytes,
+        }
+    }
+}
+
+// === impl Story ===
 
 impl Story {
     /// Counts a request of `kind` by its outcome.
@@ -24,12 +62,56 @@ impl Story {
         requests.with_label_values(&[kind, outcome]).inc();
     }
 
+    /// Keeps a request and what was done about it, where its machine is known by an
+    /// Ethernet address.
+    pub(super) fn keep_request(&self, incoming: &Incoming, decision: &Decision) {
+        let Some(mac) = decision.client.mac else {
+            return;
+        };
+        let came = Came::by(&incoming.door, incoming.from, incoming.to);
+        let outcome = decision.outcome.as_str();
+        let packet = came.sighted(incoming.received, outcome, Arc::clone(&incoming.bytes));
+        self.packets
+            .push(mac, Some(decision.machine.is_some()), packet);
+    }
+
+    /// Keeps a packet that is no request, where it names an Ethernet address.
+    pub(super) fn keep_malformed(
+        &self,
+        at: Millis,
+        came: &Came<'_>,
+        packet: &[u8],
+        why: Malformed,
+    ) {
+        if let Some(mac) = sender(packet, *came.from.ip()) {
+            let packet = came.sighted(at, why.as_str(), packet.into());
+            self.packets.push(mac, None, packet);
+        }
+    }
+
+    /// Keeps a reply that left for a machine, which an object names or not.
+    pub(super) fn keep_reply(
+        &self,
+        at: Millis,
+        (mac, known): (MacAddress, bool),
+        door: &Door,
+        (outcome, to, bytes): (&'static str, SocketAddrV6, Arc<[u8]>),
+    ) {
+        let packet = Sighted {
+            at,
+            interface: door.socket.link().name.as_str().into(),
+            request: false,
+            outcome,
+            from: (door.source(*to.ip()).into(), SERVER_PORT),
+            to: ((*to.ip()).into(), to.port()),
+            bytes,
+        };
+        self.packets.push(mac, Some(known), packet);
+    }
+
     /// The log lines of a decision, and the counter of one without a reply.
     pub(super) fn tell(&self, now: Millis, request: &Request, decision: &Decision) {
-        let outcome = match &decision.outcome {
-            Outcome::Reply(reply) => reply.kind.as_str(),
-            Outcome::Ignored(ignored) => ignored.as_str(),
-        };
+        let outcome = decision.outcome.as_str();
         tracing::debug!(
             target: "reveille::dhcp6",
             subnet = decision.subnet,
@@ -83,7 +165,7 @@ impl Story {
         request: &Request,
         decision: &Decision,
         (reason, cure): (&str, &str),
-        link: Option<std::net::Ipv6Addr>,
+        link: Option<Ipv6Addr>,
     ) {
         let subnet = decision.subnet.as_deref().unwrap_or("none");
         if self.seldom.is_due(&format!("v6 {reason} {subnet}"), now) {

@@ -8,7 +8,7 @@
 //! property tests hold dhcproto against what we send.
 
 /// Options of one message that are read; firmware sends some ten.
-pub(super) const MAX_OPTIONS: usize = 64;
+const MAX_OPTIONS: usize = 64;
 
 /// Options, each with its code, in the order of the packet.
 pub(super) type Options = Vec<(u16, Vec<u8>)>;
@@ -18,22 +18,29 @@ pub(super) type Options = Vec<(u16, Vec<u8>)>;
 pub(super) fn walk(mut field: &[u8]) -> Option<Vec<(u16, &[u8])>> {
     let mut options = Vec::new();
     while !field.is_empty() {
-        let (head, rest) = field.split_first_chunk::<4>()?;
-        let [code, more, length, least] = *head;
-        let length = usize::from(u16::from_be_bytes([length, least]));
-        let (data, behind) = rest.split_at_checked(length)?;
+        let (code, data, behind) = split(field)?;
         if options.len() >= MAX_OPTIONS {
             return None;
         }
-        options.push((u16::from_be_bytes([code, more]), data));
+        options.push((code, data));
         field = behind;
     }
     Some(options)
 }
 
+/// The first option, and what is behind it; `None` where it is longer than what
+/// is there.
+pub(crate) fn split(field: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (head, rest) = field.split_first_chunk::<4>()?;
+    let [code, more, length, least] = *head;
+    let length = usize::from(u16::from_be_bytes([length, least]));
+    let (data, behind) = rest.split_at_checked(length)?;
+    Some((u16::from_be_bytes([code, more]), data, behind))
+}
+
 /// Adds one option. Data that no length can say is cut: nothing of ours is as
 /// long.
-pub(super) fn put(packet: &mut Vec<u8>, code: u16, data: &[u8]) {
+pub(crate) fn put(packet: &mut Vec<u8>, code: u16, data: &[u8]) {
     let length = u16::try_from(data.len()).unwrap_or(u16::MAX);
     packet.extend(code.to_be_bytes());
     packet.extend(length.to_be_bytes());
@@ -49,7 +56,7 @@ pub(super) fn put_all(packet: &mut Vec<u8>, options: &[(u16, Vec<u8>)]) {
 
 /// The texts of a list, each with two bytes of length before it (RFC 8415
 /// sections 21.15 and 21.16). What is left of a bad one is left out.
-pub(super) fn texts(mut list: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn texts(mut list: &[u8]) -> Vec<&[u8]> {
     let mut texts = Vec::new();
     while let Some((length, rest)) = list.split_first_chunk::<2>() {
         let length = usize::from(u16::from_be_bytes(*length));

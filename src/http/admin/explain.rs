@@ -1,6 +1,6 @@
 //! `/explain`: why a machine gets what it gets.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -18,15 +18,16 @@ pub struct ExplainQuery {
     /// A packet in hex.
     pub packet: Option<String>,
     /// Where the packet was sent to.
-    pub to: Option<Ipv4Addr>,
-    /// Who asked, where the packet was sent to UDP 4011: address and port.
-    pub asker: Option<SocketAddrV4>,
+    pub to: Option<IpAddr>,
+    /// Who asked, where the packet was sent to UDP 4011 or over IPv6: address and
+    /// port.
+    pub asker: Option<SocketAddr>,
     /// The Subnet.
     pub subnet: Option<String>,
     /// As what the machine asks.
     pub arch: Option<Architecture>,
-    /// The relay between.
-    pub relay: Option<Ipv4Addr>,
+    /// The relay between; over IPv6 the link that it names.
+    pub relay: Option<IpAddr>,
 }
 
 /// Answers with what is said of it, as JSON.

@@ -54,7 +54,7 @@ const INDEX: &str = "\
 /artifacts the artifacts and how far they are, as JSON
 /boots     the boots of the machines, as JSON
 /leases    the leases, a line of JSON each, as `reveille leases export` has them
-/machines/NAME/packets       the last DHCP packets of a machine, a line of JSON each
+/machines/NAME/packets       the last packets of DHCP and DHCPv6 of a machine, a line of JSON each
 /machines/NAME/packets.pcap  the same as a capture
 /explain   why a machine gets what it gets (?who=MAC|UUID|IP|NAME&subnet=NAME&arch=ARCH&relay=IP)
 /log       the story of the boots, a line of JSON each (?machine=NAME&since=MILLIS&follow=1)

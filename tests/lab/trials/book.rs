@@ -20,14 +20,14 @@ pub(super) fn is_well_formed(site: &mut Site) -> Result<Vec<String>> {
     for (_, played) in play_book("") {
         for pair in played.packets.windows(2) {
             let [request, reply] = pair else { continue };
-            if reply.payload.first() == Some(&2) {
+            if is_reply(reply) {
                 requests.push(request.clone());
                 replies.push(reply.clone());
             }
         }
     }
     ensure!(replies.len() > 200, "{} replies only", replies.len());
-    let all = read(site, "replies", &replies, "dhcp")?;
+    let all = read(site, "replies", &replies, "dhcp || dhcpv6")?;
     ensure!(all.len() == replies.len(), "{} are DHCP", all.len());
     let asked = read(site, "requests", &requests, FAULTY)?;
     let faulty = read(site, "replies", &replies, FAULTY)?;
@@ -47,6 +47,17 @@ pub(super) fn is_well_formed(site: &mut Site) -> Result<Vec<String>> {
         replies.len(),
         faulty.len()
     )])
+}
+
+/// BOOTREPLY; ADVERTISE, REPLY, and what relays hand back.
+fn is_reply(datagram: &Datagram) -> bool {
+    let replies: &[u8] = if datagram.from.0.is_ipv4() {
+        &[2]
+    } else {
+        &[2, 7, 13]
+    };
+    let kind = datagram.payload.first();
+    kind.is_some_and(|kind| replies.contains(kind))
 }
 
 /// The numbers of the packets that a filter lets through.

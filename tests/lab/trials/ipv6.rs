@@ -14,7 +14,7 @@ const HOST: &str = "six";
 const MAC: &str = "02:00:00:00:60:01";
 
 /// What turns it on.
-const NETWORK: &str = "  ipv6: {cidr: '2001:db8:33::/64', \
+pub(super) const NETWORK: &str = "  ipv6: {cidr: '2001:db8:33::/64', \
      pools: [{start: '2001:db8:33::100', end: '2001:db8:33::1ff'}], \
      lifetimes: {valid: 90s, renew: 4s, rebind: 60s}}\n";
 

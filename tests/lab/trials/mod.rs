@@ -16,6 +16,7 @@ mod peers;
 mod ports;
 mod privileges;
 mod probe;
+mod probe6;
 mod relays;
 mod reload;
 mod site;
@@ -43,7 +44,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 30] = [
+pub(crate) const ALL: [Trial; 31] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -86,6 +87,7 @@ pub(crate) const ALL: [Trial; 30] = [
     trial("auto-dnsmasq", &["dnsmasq"], beside::auto_dnsmasq),
     trial("auto-kea", &["kea-dhcp4"], beside::auto_kea),
     trial("ipv6", &["dhclient"], ipv6::comes_and_goes),
+    trial("probe-ipv6", &["tshark", "dnsmasq"], probe6::plays_machines),
     trial("discovery", &[], discovery::waits_for_approval),
     trial("arm64-loader", &[], artifacts::arm64),
     trial("book-by-tshark", &["tshark"], book::is_well_formed),

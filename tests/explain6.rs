@@ -78,6 +78,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: Vec::new(),
         held: std::sync::Arc::default(),
+        stuck: std::sync::Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
 });

@@ -138,7 +138,7 @@ fn admin_config(
         started: clock::now(),
     };
     let boots = timeline.boots;
-    let explainer = Explainer::new(parts, (ask.clone(), ask6), six);
+    let explainer = Explainer::new(parts, (ask.clone(), ask6.clone()), six);
     Ok(AdminConfig {
         explain: Arc::new(move |query| Box::pin(explainer.clone().explain(query))),
         limits: Limits::default(),

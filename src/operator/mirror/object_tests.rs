@@ -25,6 +25,7 @@ fn snapshot() -> Snapshot {
         autoexec: [].into(),
         own_addresses: Vec::new(),
         held: Arc::default(),
+        stuck: Arc::default(),
     };
     compile(1, &loaded.inputs, &settings).snapshot
 }

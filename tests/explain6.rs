@@ -297,7 +297,7 @@ fn every_stage_of_a_boot_is_told_in_words_and_options() {
         told(over(&one)),
         [
             format!("ipxe x86_64-bios: reply; {script}"),
-            "pxe x86_64-uefi: reply; loads the loader tftp://[2001:db8:33::1]/ipxe.efi".to_owned(),
+            "pxe x86_64-uefi: reply; loads the loader ipxe.efi".to_owned(),
             "http-boot x86_64-uefi: reply; loads the loader http://[2001:db8:33::1]/reveille/machines/52-54-00-00-00-01/loader/ipxe.efi".to_owned(),
             format!("ipxe x86_64-uefi: reply; {script}"),
             "system -: reply; it gets an address and settings".to_owned(),
@@ -310,7 +310,7 @@ fn every_stage_of_a_boot_is_told_in_words_and_options() {
     let text = one.to_string();
     for words in [
         "\nover IPv6, by the server 2001:db8:33::1\n",
-        "\nfirmware, PXE (x86_64-uefi): REQUEST gets REPLY; loads the loader tftp://[2001:db8:33::1]/ipxe.efi\n",
+        "\nfirmware, PXE (x86_64-uefi): REQUEST gets REPLY; loads the loader ipxe.efi\n",
         "\n     59 boot file URL: tftp://[2001:db8:33::1]/ipxe.efi\n",
         "\n    | #!ipxe\n",
     ] {
@@ -353,7 +353,7 @@ fn what_gets_no_answer_or_its_disk_has_a_reason_and_a_cure() {
     let local = explained("b");
     assert_eq!(
         told(over(&local))[1],
-        "pxe x86_64-uefi: reply; boots its disk"
+        "pxe x86_64-uefi: reply; loads tftp://[2001:db8:33::1]/ipxe.efi, whose script boots the disk"
     );
     let relayed = |link: &str| Ask {
         who: "b".to_owned(),
@@ -472,7 +472,7 @@ fn the_program_explains_manifests_and_captures() {
     };
     let (code, text, errors) = with(&["a", "--subnet", "lab"]);
     assert_eq!(code, Some(0), "{errors}");
-    assert!(text.contains("REQUEST gets REPLY; loads the loader tftp://[2001:db8:33::1]/ipxe.efi"));
+    assert!(text.contains("REQUEST gets REPLY; loads the loader ipxe.efi"));
     let (_, yaml, _) = with(&["a", "--subnet", "lab", "-o", "yaml"]);
     assert!(
         yaml.contains("\n  ipv6:\n    server: 2001:db8:33::1\n"),

@@ -177,7 +177,7 @@ mod tests {
         print(&line, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         for words in [
-            "<- SOLICIT 02:00:00:00:00:09 [2001:db8:1::1]:547 > [2001:db8::1]:547 on eth0, 165 B: advertise\n",
+            "<- SOLICIT 02:00:00:00:00:09 [2001:db8:1::1]:547 > [2001:db8::1]:547 on eth0, 154 B: advertise\n",
             "\n    relay        link 2001:db8:1::1, of fe80::ff:fe00:9, behind 0 others\n",
             "\n      1 client identifier: DUID-UUID 4c4c4544-0043-4810-8052-b4c04f4a4d32\n",
             "\n      3 addresses (IA_NA): number 00000009\n",

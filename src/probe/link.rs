@@ -76,10 +76,11 @@ impl Borrowed {
         for _ in 0..LOOKS {
             match flags(index, address)? {
                 Some(flags) if usable(flags) => return Ok(borrowed),
-                Some(flags) if flags & IFA_F_DADFAILED != 0 => {
+                Some(flags) if flags & IFA_F_DADFAILED == 0 => sleep(LOOK_EVERY).await,
+                // The kernel takes an address with an end away at once.
+                Some(_) | None => {
                     bail!("somebody on the link has {address}: the machine that is played runs");
                 }
-                Some(_) | None => sleep(LOOK_EVERY).await,
             }
         }
         bail!("{address} cannot be used: is the interface up?")

@@ -7,8 +7,8 @@ use super::book::{Ask6, Hop6};
 use super::diff::Facts;
 use super::options::unhex;
 
-/// Our DUID in every scenario.
-pub(crate) const SERVER_DUID: [u8; 6] = [0, 4, 0xaa, 0xbb, 0xcc, 0xdd];
+/// Our DUID in every scenario: a DUID-LL.
+pub(crate) const SERVER_DUID: [u8; 10] = [0, 3, 0, 1, 2, 0, 0, 0, 0, 1];
 
 const TYPES: [(&str, u8); 8] = [
     ("solicit", 1),

@@ -155,8 +155,11 @@ impl FromStr for Duid {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits: String = text.chars().filter(|it| !":-".contains(*it)).collect();
-        let bytes = unhex(&digits).filter(|bytes| (3..=MAX_DUID).contains(&bytes.len()));
+        // Between colons stands a byte: an IPv6 address is no DUID.
+        let groups: Vec<&str> = text.split([':', '-']).collect();
+        let whole = groups.len() == 1 || groups.iter().all(|group| group.len() == 2);
+        let bytes = unhex(&groups.concat()).filter(|_| whole);
+        let bytes = bytes.filter(|bytes| (3..=MAX_DUID).contains(&bytes.len()));
         bytes
             .map(Self)
             .ok_or_else(|| format!("{text} is no DUID: write 3 to {MAX_DUID} bytes in hex"))

@@ -118,10 +118,10 @@ impl DhcpSocket {
         let message = recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
         let (mut info, mut came) = (None, None);
         for control in message.cmsgs()? {
-            match control {
-                ControlMessageOwned::Ipv4PacketInfo(found) => info = Some(found),
-                ControlMessageOwned::ScmTimestampns(found) => came = Some(Duration::from(found)),
-                _ => {}
+            if let ControlMessageOwned::Ipv4PacketInfo(found) = control {
+                info = Some(found);
+            } else if let ControlMessageOwned::ScmTimestampns(found) = control {
+                came = Some(Duration::from(found));
             }
         }
         // What is sent to everyone has an address of ours for its reply only.

@@ -59,13 +59,14 @@ impl Borrowed {
         let is_own = flags(index, address)?.is_some();
         if !is_own {
             let made = change(RTM_NEWADDR, index, address);
-            made.map_err(|error| match error.kind() {
-                io::ErrorKind::PermissionDenied => {
+            made.map_err(|error| {
+                if error.kind() == io::ErrorKind::PermissionDenied {
                     anyhow!(
                         "to have the address {address} for a while needs root, or CAP_NET_ADMIN"
                     )
+                } else {
+                    anyhow!("the interface cannot have the address {address}: {error}")
                 }
-                _ => anyhow!("the interface cannot have the address {address}: {error}"),
             })?;
         }
         let borrowed = Self {

@@ -180,11 +180,8 @@ mod tests {
         let all = [empty.clone(), plain.clone(), eager.clone(), boots.clone()];
         assert_eq!(lease(PXE, &all), Some(&boots));
         assert_eq!(lease(Role::System, &all), Some(&eager));
-        assert_eq!(
-            lease(Role::System, &[plain.clone(), boots.clone()]),
-            Some(&plain)
-        );
-        assert_eq!(lease(PXE, &[empty.clone()]), None);
+        assert_eq!(lease(Role::System, &[plain.clone(), boots]), Some(&plain));
+        assert_eq!(lease(PXE, std::slice::from_ref(&empty)), None);
         assert_eq!(empty.status(), Some("NoAddrsAvail (pool-exhausted)"));
     }
 

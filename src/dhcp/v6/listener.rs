@@ -140,7 +140,7 @@ impl Door {
     pub(super) fn source(&self, to: Ipv6Addr) -> Ipv6Addr {
         let local = *self.local.lock().unwrap_or_else(PoisonError::into_inner);
         let local = local.filter(|_| to.is_unicast_link_local());
-        local.unwrap_or(self.socket.link().address)
+        local.unwrap_or_else(|| self.socket.link().address)
     }
 }
 

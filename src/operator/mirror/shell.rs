@@ -48,13 +48,16 @@ pub type Leads = Arc<dyn Fn() -> Option<u32> + Send + Sync>;
 /// The uid of a Subnet's object, by `namespace/name`.
 pub type UidOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
+/// Whether a replica is to know the lease of an object.
+pub type IsOwn = Arc<dyn Fn(&DhcpLease, &Snapshot) -> bool + Send + Sync>;
+
 /// Where each replica mirrors the leases that it lent itself.
 #[derive(Clone)]
 pub struct Own {
     /// Which of how many replicas this is.
     pub shares: Shares,
     /// Whether this replica is to know the lease of an object.
-    pub is_own: Arc<dyn Fn(&DhcpLease, &Snapshot) -> bool + Send + Sync>,
+    pub is_own: IsOwn,
     /// Whether there can be any.
     pub wanted: fn(&Snapshot) -> bool,
 }

@@ -9,7 +9,7 @@ use reveille::dhcp::lookout::{Wire, lender};
 use reveille::dhcp::reply::ReplyKind;
 use reveille::dhcp::request::Request;
 use reveille::lease::{Authority, LeaseTable, Shares};
-use reveille::packets::decode::Decoded;
+use reveille::packets::{Decoded, Shown as _};
 use reveille::snapshot::Acquaintances as _;
 use reveille::timeline::Introductions;
 
@@ -115,7 +115,7 @@ fn ask(
             .and_then(|key| SNAPSHOT.subnet(key));
         let cidr = subnet.expect("an address of no Subnet").spec.cidr;
         assert!(
-            cidr.is_host(given) && given != SERVER,
+            cidr.is_some_and(|cidr| cidr.is_host(given)) && given != SERVER,
             "{given} is given away"
         );
     }

@@ -9,6 +9,7 @@ use reveille::clock::Millis;
 use reveille::dhcp::v6::decide::{Arrival, Outcome, decide};
 use reveille::dhcp::v6::request::{MAX_HOPS, Request};
 use reveille::lease::{Authority, LeaseTable6, Shares};
+use reveille::packets::{Decoded6, Shown as _};
 use reveille::timeline::Introductions;
 
 use super::world::{SNAPSHOT, START, nobody};
@@ -35,6 +36,9 @@ pub(crate) fn dhcp6(data: &[u8]) -> &'static str {
     let Some((how, packet)) = data.split_first() else {
         return "nothing";
     };
+    if let Some(read) = Decoded6::read(packet) {
+        let _ = read.lines();
+    }
     let (mut table, told) = (TABLE.clone(), nobody());
     let first = ask(&mut table, &told, START, *how, packet);
     ask(&mut table, &told, START.plus_secs(3), *how, packet);

@@ -37,7 +37,7 @@ fn a_subnet_tells_of_its_ipv6_network() {
             now: at(1000),
         })
     };
-    let both = sight(&[lab(json!({"ipv6": network.clone()}))]);
+    let both = sight(&[lab(json!({"ipv6": network}))]);
     let told_of = status(&both, &bound(), 255);
     assert_eq!(
         message(&told_of.conditions, About::Ready),

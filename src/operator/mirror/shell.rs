@@ -49,7 +49,7 @@ pub type Leads = Arc<dyn Fn() -> Option<u32> + Send + Sync>;
 pub type UidOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Whether a replica is to know the lease of an object.
-pub type IsOwn = Arc<dyn Fn(&DhcpLease, &Snapshot) -> bool + Send + Sync>;
+pub(super) type IsOwn = Arc<dyn Fn(&DhcpLease, &Snapshot) -> bool + Send + Sync>;
 
 /// Where each replica mirrors the leases that it lent itself.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::decide::Ignored;
 use super::request::{Request, RequestKind};
 use crate::clock::Millis;
+use crate::lease::Backlog;
 
 /// The span in which requests are counted, in milliseconds.
 const SPAN: u64 = 10_000;
@@ -24,9 +25,14 @@ const MAX_COUNTED: usize = 16_384;
 /// How long a DISCOVER may have waited while we are overloaded: half of what an
 /// answer should take.
 const LATE: Duration = Duration::from_millis(5);
+/// A request that waited no longer found nobody before it: the queues were empty.
+/// In an overload that does not happen, since the head of a queue is as old as
+/// what is shed.
+const FRESH: Duration = Duration::from_millis(1);
 /// For how long requests have to be late before it is an overload: a pause of
-/// the disk or the processor is none, and what waited for its end is answered.
-const OVERLOAD: Duration = Duration::from_millis(100);
+/// the disk or the processor is none, nor is a rack that is switched on, and what
+/// waited for its end is answered.
+const OVERLOAD: Duration = Duration::from_millis(250);
 
 /// Sheds DISCOVERs where more are sent than can be answered. A queue that does
 /// not drain only has everybody answered late, at last after they asked again;
@@ -35,9 +41,8 @@ const OVERLOAD: Duration = Duration::from_millis(100);
 /// `T` is a point in time.
 #[derive(Debug)]
 pub struct Patience<T> {
-    /// Since when requests were late, and when one was last: a spell is over
-    /// when none was for [`OVERLOAD`].
-    late: Option<(T, T)>,
+    /// Since when the queues were not empty again after one was late.
+    late_since: Option<T>,
 }
 
 /// Counts requests by hardware address, or by that of IPv6, and all of them.
@@ -72,22 +77,30 @@ pub(super) fn too_often() -> String {
 
 impl<T> Default for Patience<T> {
     fn default() -> Self {
-        Self { late: None }
+        Self { late_since: None }
     }
 }
 
 impl<T: Copy + std::ops::Sub<Output = Duration>> Patience<T> {
-    /// Whether a request that came at `arrived` is answered at `now`. `behind`:
-    /// leases wait for the disk, so an answer would come late all the same.
-    pub(super) fn admits(&mut self, kind: RequestKind, arrived: T, now: T, behind: bool) -> bool {
-        if now - arrived < LATE && !behind {
-            return true;
+    /// Whether a request that came at `arrived` is answered at `now`. Where leases
+    /// wait for the disk, its answer would come late all the same.
+    pub(super) fn admits(
+        &mut self,
+        kind: RequestKind,
+        arrived: T,
+        now: T,
+        backlog: Backlog,
+    ) -> bool {
+        let waited = now - arrived;
+        match backlog {
+            Backlog::Little if waited < FRESH => {
+                self.late_since = None;
+                return true;
+            }
+            Backlog::Little | Backlog::Some if waited < LATE => return true,
+            Backlog::Little | Backlog::Some | Backlog::TooMuch => {}
         }
-        let since = match self.late {
-            Some((since, last)) if now - last < OVERLOAD => since,
-            _ => now,
-        };
-        self.late = Some((since, now));
+        let since = *self.late_since.get_or_insert(now);
         kind != RequestKind::Discover || now - since < OVERLOAD
     }
 }
@@ -202,29 +215,41 @@ mod tests {
     fn late_discovers_are_shed_in_an_overload_until_it_is_over() {
         let mut patience = Patience::default();
         let ms = Duration::from_millis;
-        let mut asks = |kind, arrived, now| patience.admits(kind, ms(arrived), ms(now), false);
-        // A pause of the disk: what waited is answered.
-        assert!(asks(RequestKind::Discover, 0, 90));
-        assert!(asks(RequestKind::Discover, 80, 100));
-        assert!(asks(RequestKind::Discover, 300, 301));
+        let mut asks =
+            |kind, arrived, now| patience.admits(kind, ms(arrived), ms(now), Backlog::Little);
+        let discover = RequestKind::Discover;
+        // A pause of the disk, or a rack: what waited is answered.
+        assert!(asks(discover, 0, 100));
+        assert!(asks(discover, 0, 349));
+        assert!(asks(discover, 350, 350));
         // It does not end, though not each one is late.
-        assert!(asks(RequestKind::Discover, 300, 400));
-        assert!(asks(RequestKind::Discover, 448, 450));
-        assert!(asks(RequestKind::Discover, 400, 499));
-        assert!(!asks(RequestKind::Discover, 451, 500));
-        assert!(asks(RequestKind::Request, 451, 500));
-        assert!(asks(RequestKind::Discover, 496, 500));
-        assert!(!asks(RequestKind::Discover, 496, 501));
-        // None was late for a while.
-        assert!(asks(RequestKind::Discover, 590, 601));
-        // Nobody waits here, and all do at the disk.
+        assert!(asks(discover, 390, 400));
+        assert!(asks(discover, 498, 500));
+        assert!(asks(discover, 600, 649));
+        assert!(!asks(discover, 600, 650));
+        assert!(asks(RequestKind::Request, 600, 650));
+        assert!(asks(discover, 646, 650));
+        assert!(!asks(discover, 646, 651));
+        // Nothing waits any more.
+        assert!(asks(discover, 700, 700));
+        assert!(asks(discover, 700, 710));
+    }
+
+    #[test]
+    fn discovers_are_shed_while_leases_wait_for_the_disk() {
         let mut patience = Patience::default();
-        let mut behind = |kind, now| patience.admits(kind, ms(now), ms(now), true);
-        assert!(behind(RequestKind::Discover, 400));
-        assert!(behind(RequestKind::Discover, 499));
-        assert!(!behind(RequestKind::Discover, 500));
-        assert!(behind(RequestKind::Request, 500));
-        assert!(patience.admits(RequestKind::Discover, ms(501), ms(501), false));
+        let ms = Duration::from_millis;
+        let mut asks = |kind, now, backlog| patience.admits(kind, ms(now), ms(now), backlog);
+        let discover = RequestKind::Discover;
+        assert!(asks(discover, 400, Backlog::TooMuch));
+        assert!(asks(discover, 649, Backlog::TooMuch));
+        assert!(!asks(discover, 650, Backlog::TooMuch));
+        assert!(asks(RequestKind::Request, 650, Backlog::TooMuch));
+        // There is room for one: the next finds too many again.
+        assert!(asks(discover, 651, Backlog::Some));
+        assert!(!asks(discover, 652, Backlog::TooMuch));
+        assert!(asks(discover, 653, Backlog::Little));
+        assert!(asks(discover, 654, Backlog::TooMuch));
     }
 
     #[test]

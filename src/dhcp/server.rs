@@ -145,9 +145,9 @@ impl Engine {
                     }
                     for incoming in batch.drain(..) {
                         let kind = incoming.request.kind;
-                        let behind = this.tools.committer.is_behind();
+                        let backlog = this.tools.committer.backlog();
                         let now = Instant::now();
-                        if this.patience.admits(kind, incoming.arrived, now, behind) {
+                        if this.patience.admits(kind, incoming.arrived, now, backlog) {
                             this.handle(&incoming, &mut prober);
                         } else {
                             this.tools.story.count(kind.as_str(), Ignored::Overloaded.as_str());

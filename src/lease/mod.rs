@@ -38,7 +38,9 @@ pub use self::metrics::LeaseMetrics;
 pub use self::record::{Change, Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, ParseKeyError, Record};
 pub use self::records::{Counts, FORGET_SECS, Records};
 pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
-pub use self::store::{Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotTaken, QUEUE};
+pub use self::store::{
+    Backlog, Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotTaken, QUEUE,
+};
 pub use self::table::LeaseTable;
 pub use self::transfer::{AnyLease, Format, Imported, LineProblem, Networks, export, import_jsonl};
 pub use self::usage::{Usage, Usages, Usages6};

@@ -62,6 +62,17 @@ pub struct Committer {
     pace: Arc<Pace>,
 }
 
+/// How much waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backlog {
+    /// Nothing, or little.
+    Little,
+    /// No more than the time of a flush explains.
+    Some,
+    /// More is promised than the writer keeps up with: everybody's ACK gets later.
+    TooMuch,
+}
+
 /// How the writer gets on.
 #[derive(Debug, Default)]
 struct Pace {
@@ -237,11 +248,16 @@ impl Committer {
         })
     }
 
-    /// Whether more waits than the time of a flush explains: more is promised
-    /// than the writer keeps up with, and everybody's ACK gets later.
+    /// How much waits for the disk.
     #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.pace.waiting.load(Ordering::Relaxed) > self.pace.room()
+    pub fn backlog(&self) -> Backlog {
+        let waiting = self.pace.waiting.load(Ordering::Relaxed);
+        let room = self.pace.room();
+        match waiting {
+            _ if waiting > room => Backlog::TooMuch,
+            _ if waiting > room / 4 => Backlog::Some,
+            _ => Backlog::Little,
+        }
     }
 
     /// Makes `changes` durable and waits for it. For the command line; blocks.

@@ -1,5 +1,5 @@
 //! The same over IPv6: the SOLICITs and REQUESTs that the machine would send
-//! ([`Question6`]), what [`decide`](crate::dhcp::v6::decide::decide) answers, and
+//! ([`Question6`]), what [`decide`] answers, and
 //! the script. Core.
 
 mod cure;

@@ -14,7 +14,7 @@ use crate::support::machine::{
     AWAKE, Firmware, LIMIT as BOOT, Machine, Running, expect_command_line,
 };
 use crate::support::ns;
-use crate::support::server::fetch;
+use crate::support::server::{fetch, load};
 use crate::support::wait::until_within;
 
 /// A Subnet, a BootProfile, three Machines.
@@ -338,11 +338,7 @@ fn mistakes(site: &Site) -> Result<()> {
     has(&logs, "CAP_NET_BIND_SERVICE")?;
     has(&logs, "TFTP cannot bind 0.0.0.0:69")?;
     until_within(LIMIT, "HTTP at 8080", || {
-        Ok(Some(
-            fetch("192.0.2.1:8080".parse()?, "/ipxe.efi")
-                .map(drop)
-                .or_else(binary)?,
-        ))
+        load("192.0.2.1:8080".parse()?, "/ipxe.efi").map(|_| Some(()))
     })?;
     site.say("without capabilities it serves HTTP at 8080, and names what is left out");
 
@@ -370,14 +366,6 @@ fn mistakes(site: &Site) -> Result<()> {
     site.ready_pod()?;
     site.say("a claim that nobody fills is named; with the right value it serves again");
     Ok(())
-}
-
-/// A loader is no text: that it came is all that counts.
-fn binary(error: anyhow::Error) -> Result<()> {
-    match error.downcast_ref::<std::io::Error>() {
-        Some(io) if io.kind() == std::io::ErrorKind::InvalidData => Ok(()),
-        _ => Err(error),
-    }
 }
 
 /// A namespace that refuses the node's network: the release says so, and so does the Deployment.

@@ -210,8 +210,8 @@ in
           says = "The option `services.reveille.resources.subnets.lab.spec.pool' does not exist";
         };
         missing-field = {
-          module = on { resources.subnets.lab.spec = removeAttrs lab [ "cidr" ]; };
-          says = "The option `services.reveille.resources.subnets.lab.spec.cidr' was accessed but has no value";
+          module = on { resources.subnets.lab.spec = removeAttrs lab [ "mode" ]; };
+          says = "The option `services.reveille.resources.subnets.lab.spec.mode' was accessed but has no value";
         };
         mode-of-no-kind = {
           module = subnet { mode = "Relay"; };

@@ -3,7 +3,6 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use super::boot::{boot, boot_options, network_options};
-use super::classes::class_of;
 use super::option;
 use super::reply::{Reply, ReplyKind, Status, association, refused};
 use super::request::{Association, Hop, Malformed, Other, Request, RequestKind};
@@ -12,6 +11,7 @@ use crate::api::{Ipv6Network, LeaseIdentity};
 use crate::boot::{Client, MacAddress};
 use crate::clock::Millis;
 use crate::dhcp::answer::BootAnswer;
+use crate::dhcp::classes::class_of;
 use crate::lease::{
     AllocateRequest6, Answer6, Authority, Change6, Intent6, LeaseKey, LeaseTable6, NoBinding,
     SilentReason, allocate6, association_key,

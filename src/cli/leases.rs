@@ -254,9 +254,8 @@ impl State {
 
     /// The leases in the order of addresses, those of IPv6 last.
     fn read(&self) -> anyhow::Result<Vec<AnyLease>> {
-        let (leases, trouble) =
+        let (leases, leases6, trouble) =
             LeaseStore::read(&self.file()).map_err(|error| self.explain(error))?;
-        let leases6 = LeaseStore::read6(&self.file()).map_err(|error| self.explain(error))?;
         if let Some(trouble) = trouble {
             let reason = trouble.reason.as_str();
             tracing::warn!(reason, detail = trouble.detail, "lease database");

@@ -39,7 +39,7 @@ pub use self::record::{Change, Lease, LeaseKey, LeaseState, MAX_CLIENT_ID, Parse
 pub use self::records::{Counts, FORGET_SECS, Records};
 pub use self::request::{AllocateRequest, Answer, Intent, NakReason, SilentReason};
 pub use self::store::{
-    Backlog, Committer, Done, FILE, LeaseStore, Leases, MAX_GROUP, NotTaken, QUEUE,
+    Backlog, Committer, Done, FILE, LeaseStore, Leases, Leases6, MAX_GROUP, NotTaken, QUEUE,
 };
 pub use self::table::LeaseTable;
 pub use self::transfer::{AnyLease, Format, Imported, LineProblem, Networks, export, import_jsonl};

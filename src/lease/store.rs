@@ -46,13 +46,16 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// What a database holds, to be shared with a table.
 pub type Leases = Vec<Arc<Lease>>;
 
+/// The same of IPv6.
+pub type Leases6 = Vec<Arc<Lease6>>;
+
 /// The lease database and the thread that writes it. Dropping it writes what
 /// has been submitted, then lets go of the file.
 #[derive(Debug)]
 pub struct LeaseStore {
     committer: Committer,
     thread: Option<JoinHandle<()>>,
-    leases6: Vec<Arc<Lease6>>,
+    leases6: Leases6,
 }
 
 /// Hands changes to the store; cheap to clone.
@@ -129,22 +132,15 @@ impl LeaseStore {
         Self::start(Disk::create(path), metrics)
     }
 
-    /// Reads the leases in the database at `path`, changing nothing in them.
+    /// Reads the leases in the database at `path`, of IPv4 and of IPv6, changing
+    /// nothing in them.
     ///
     /// # Errors
     /// It is missing, damaged, or another process has it open.
-    pub fn read(path: &Path) -> Result<(Leases, Option<OpenTrouble>), StoreError> {
-        let opened = Disk::existing(path).open()?;
-        Ok(opened.rows.leases())
-    }
-
-    /// The IPv6 leases in the database at `path`, likewise.
-    ///
-    /// # Errors
-    /// It is missing, damaged, or another process has it open.
-    pub fn read6(path: &Path) -> Result<Vec<Arc<Lease6>>, StoreError> {
-        let opened = Disk::existing(path).open()?;
-        Ok(opened.rows.leases6())
+    pub fn read(path: &Path) -> Result<(Leases, Leases6, Option<OpenTrouble>), StoreError> {
+        let rows = Disk::existing(path).open()?.rows;
+        let (leases, trouble) = rows.leases();
+        Ok((leases, rows.leases6(), trouble))
     }
 
     fn start(

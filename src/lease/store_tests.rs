@@ -89,7 +89,7 @@ fn the_last_change_of_an_address_in_a_group_counts() {
     ];
     store.committer().commit(changes).unwrap();
     store.close();
-    let (leases, _) = LeaseStore::read(&path).unwrap();
+    let (leases, ..) = LeaseStore::read(&path).unwrap();
     assert_eq!(leases, shared([lease(2), lease(3)]));
 }
 
@@ -228,7 +228,7 @@ fn a_disk_that_fails_is_an_error_until_it_heals() {
     broken.store(false, Ordering::Relaxed);
     committer.commit(vec![put(9)]).unwrap();
     store.close();
-    let (leases, _) = LeaseStore::read(&path).unwrap();
+    let (leases, ..) = LeaseStore::read(&path).unwrap();
     assert_eq!(leases, shared([lease(1), lease(9)]));
 }
 
@@ -246,7 +246,7 @@ fn leases_outlive_a_file_that_breaks_while_the_disk_fails() {
     broken.store(false, Ordering::Relaxed);
     committer.commit(vec![put(4)]).unwrap();
     store.close();
-    let (leases, _) = LeaseStore::read(&path).unwrap();
+    let (leases, ..) = LeaseStore::read(&path).unwrap();
     assert_eq!(leases, shared([lease(1), lease(2), lease(4)]));
 }
 

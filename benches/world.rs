@@ -90,13 +90,8 @@ fn millis(took: Duration) -> f64 {
 
 fn settings() -> Settings {
     Settings {
-        http_port: 80,
-        https: None,
-        loaders: [].into(),
-        autoexec: [].into(),
         own_addresses: vec![[10, 0, 0, 1].into()],
-        held: std::sync::Arc::default(),
-        stuck: std::sync::Arc::default(),
+        ..Settings::default()
     }
 }
 

@@ -67,13 +67,10 @@ fn snapshot_of(manifests: &str) -> Snapshot {
     assert!(mistakes.iter().all(|it| !it.is_error()), "{mistakes:?}");
     let loader = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
     let settings = Settings {
-        http_port: 80,
-        https: None,
         loaders: Architecture::ALL.into_iter().map(loader).collect(),
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: vec![SERVER],
-        held: std::sync::Arc::default(),
-        stuck: std::sync::Arc::default(),
+        ..Settings::default()
     };
     compile(1, &loaded.inputs, &settings).snapshot
 }

@@ -71,13 +71,10 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     assert_eq!(errors.len(), 1, "{errors:?}");
     let loader = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
     let settings = Settings {
-        http_port: 80,
-        https: None,
         loaders: Architecture::ALL.into_iter().map(loader).collect(),
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: vec![SERVER],
-        held: std::sync::Arc::default(),
-        stuck: std::sync::Arc::default(),
+        ..Settings::default()
     };
     compile(1, &loaded.inputs, &settings).snapshot
 });

@@ -302,15 +302,7 @@ const PXE: &[u8] = b"PXEClient:Arch:00007:UNDI:003016";
 fn world() -> Snapshot {
     let loaded = read_text(Path::new("world.yaml"), WORLD);
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
-    let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: BTreeSet::new(),
-        own_addresses: Vec::new(),
-        held: std::sync::Arc::default(),
-        stuck: std::sync::Arc::default(),
-    };
+    let settings = Settings::default();
     compile(1, &loaded.inputs, &settings).snapshot
 }
 

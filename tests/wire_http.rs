@@ -10,7 +10,7 @@
     reason = "the lints know test functions, not what they call; one test times an answer"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -942,15 +942,7 @@ fn with_secrets(told: Introductions, manifests: &str) -> (Server, TempDir) {
         config.answer_files = AnswerFiles::new(Secrets::Folder(folder), Secrets::None);
     });
     let inputs = read_text(Path::new("m.yaml"), manifests).inputs;
-    let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: BTreeSet::new(),
-        own_addresses: Vec::new(),
-        held: Arc::default(),
-        stuck: Arc::default(),
-    };
+    let settings = Settings::default();
     server
         .publisher
         .publish(compile(2, &inputs, &settings).snapshot);

@@ -295,13 +295,8 @@ pub(super) fn wants(paths: &[PathBuf], held: &Table) -> anyhow::Result<Vec<Want>
         writeln!(io::stderr(), "not served: {}", error.line(&loaded.files))?;
     }
     let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: std::collections::BTreeMap::new(),
-        autoexec: std::collections::BTreeSet::new(),
-        own_addresses: Vec::new(),
         held: Arc::new(held.clone()),
-        stuck: Arc::default(),
+        ..Settings::default()
     };
     let snapshot = compile(1, &loaded.inputs, &settings).snapshot;
     Ok(snapshot.artifacts.into_iter().map(|it| it.want).collect())

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
@@ -509,12 +508,10 @@ impl FromArgs {
         let found = Loaders::new(seeded, LoaderMetrics::register(&Meter::default())?).find(&roots);
         Ok(Settings {
             http_port: self.http_port,
-            https: None,
             loaders: found.files,
             autoexec: found.autoexec,
             own_addresses: self.server4().into_iter().collect(),
-            held: Arc::new(Table::new()),
-            stuck: Arc::default(),
+            ..Settings::default()
         })
     }
 

@@ -1,11 +1,9 @@
 //! `reveille render`: what a machine would be sent, without sending it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
@@ -138,15 +136,7 @@ impl RenderArgs {
         let errors = problems.iter().filter(|it| it.severity == Severity::Error);
         let errors: Vec<String> = errors.map(|it| it.line(&loaded.files)).collect();
         ensure!(errors.is_empty(), "{}", errors.join("\n"));
-        let settings = Settings {
-            http_port: 80,
-            https: None,
-            loaders: BTreeMap::new(),
-            autoexec: BTreeSet::new(),
-            own_addresses: Vec::new(),
-            held: Arc::default(),
-            stuck: Arc::default(),
-        };
+        let settings = Settings::default();
         Ok(compile(1, &loaded.inputs, &settings).snapshot)
     }
 

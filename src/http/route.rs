@@ -279,10 +279,9 @@ fn told_in(mac: MacAddress, query: &str) -> Option<Identity> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
     use std::net::IpAddr;
     use std::path::Path;
-    use std::sync::{Arc, LazyLock};
+    use std::sync::LazyLock;
 
     use proptest::prelude::*;
     use proptest::sample::select;
@@ -328,15 +327,7 @@ mod tests {
     static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         let loaded = read_text(Path::new("world.yaml"), WORLD);
         assert!(loaded.check().iter().all(|it| !it.is_error()));
-        let settings = Settings {
-            http_port: 80,
-            https: None,
-            loaders: BTreeMap::new(),
-            autoexec: BTreeSet::new(),
-            own_addresses: Vec::new(),
-            held: Arc::default(),
-            stuck: Arc::default(),
-        };
+        let settings = Settings::default();
         compile(1, &loaded.inputs, &settings).snapshot
     });
 

@@ -48,6 +48,22 @@ pub struct Settings {
     pub stuck: Arc<AllStuck>,
 }
 
+/// A process without HTTPS, loaders, addresses and artifacts, whose HTTP service
+/// is at its usual port.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http_port: 80,
+            https: None,
+            loaders: BTreeMap::new(),
+            autoexec: BTreeSet::new(),
+            own_addresses: Vec::new(),
+            held: Arc::default(),
+            stuck: Arc::default(),
+        }
+    }
+}
+
 /// What `compile` makes.
 #[derive(Debug)]
 pub struct Compiled {

@@ -101,13 +101,8 @@ fn snapshot() -> Snapshot {
         ..Inputs::default()
     };
     let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: std::collections::BTreeSet::new(),
         own_addresses: vec![Ipv4Addr::new(10, 0, 0, 11)],
-        held: Arc::default(),
-        stuck: Arc::default(),
+        ..Settings::default()
     };
     compile(1, &inputs, &settings).snapshot
 }

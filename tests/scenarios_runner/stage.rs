@@ -103,8 +103,7 @@ impl Stage {
             autoexec: new.copied().collect(),
             loaders,
             own_addresses: world.own.iter().copied().chain([world.server]).collect(),
-            held: Arc::default(),
-            stuck: Arc::default(),
+            ..Settings::default()
         };
         let mut snapshot = compile(1, &loaded.inputs, &settings).snapshot;
         if !world.stuck.is_empty() {

@@ -1,6 +1,5 @@
 //! What objects say, and how it is read back.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
@@ -18,15 +17,7 @@ const MAC: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
 
 fn snapshot() -> Snapshot {
     let loaded = read_text(Path::new("world.yaml"), WORLD);
-    let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: [].into(),
-        own_addresses: Vec::new(),
-        held: Arc::default(),
-        stuck: Arc::default(),
-    };
+    let settings = Settings::default();
     compile(1, &loaded.inputs, &settings).snapshot
 }
 

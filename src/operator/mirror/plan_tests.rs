@@ -17,15 +17,7 @@ const WORLD: &str = r#"
 
 fn snapshot() -> Snapshot {
     let loaded = read_text(Path::new("world.yaml"), WORLD);
-    let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: [].into(),
-        own_addresses: Vec::new(),
-        held: Arc::default(),
-        stuck: Arc::default(),
-    };
+    let settings = Settings::default();
     compile(1, &loaded.inputs, &settings).snapshot
 }
 

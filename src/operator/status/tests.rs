@@ -38,15 +38,7 @@ fn sight(objects: &[(Kind, &str, Value)]) -> Sight {
             Kind::Artifact => inputs.artifacts.push(object(*kind, name, spec)),
         }
     }
-    let settings = Settings {
-        http_port: 80,
-        https: None,
-        loaders: BTreeMap::new(),
-        autoexec: std::collections::BTreeSet::new(),
-        own_addresses: Vec::new(),
-        held: Arc::default(),
-        stuck: Arc::default(),
-    };
+    let settings = Settings::default();
     let compiled = compile(1, &inputs, &settings);
     Sight::new(Arc::new(compiled.snapshot), Arc::new(compiled.report))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use reveille::boot::Architecture;
 use reveille::clock::Millis;
@@ -75,7 +75,6 @@ pub(super) static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     assert!(errors.is_empty(), "{errors:?}");
     let loader = |arch: Architecture| (arch, arch.ipxe_files()[0].to_owned());
     let settings = Settings {
-        http_port: 80,
         https: Some(HttpsDoor {
             port: 443,
             trust: Some([0x11; 32]),
@@ -86,8 +85,7 @@ pub(super) static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
             .collect::<BTreeMap<_, _>>(),
         autoexec: [Architecture::X64Uefi].into(),
         own_addresses: vec![SERVER],
-        held: Arc::default(),
-        stuck: Arc::default(),
+        ..Settings::default()
     };
     compile(1, &loaded.inputs, &settings).snapshot
 });

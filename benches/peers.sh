@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Reveille beside its peers: one client, one network, one run.
 #
-#   benches/peers.sh [--quick] [dhcp] [leases] [tftp] [http] [https] [slow] [storm]
+#   benches/peers.sh [--quick] [dhcp] [ceiling] [leases] [tftp] [http] [https] [slow] [storm]
 #
 # DHCP against Kea, TFTP against tftpd-hpa, HTTP against nginx, all as Debian packages them, and a storm
 # of machines against the three of them together. Server and client are two network namespaces joined by
@@ -31,11 +31,11 @@ parts=()
 for argument in "$@"; do
   case $argument in
     --quick) quick=true ;;
-    dhcp | leases | tftp | http | https | slow | storm) parts+=("$argument") ;;
+    dhcp | ceiling | leases | tftp | http | https | slow | storm) parts+=("$argument") ;;
     *) die "unknown argument $argument; its first lines say what there is" 2 ;;
   esac
 done
-((${#parts[@]})) || parts=(dhcp leases tftp http https slow storm)
+((${#parts[@]})) || parts=(dhcp ceiling leases tftp http https slow storm)
 
 # Rounds of each measurement, and seconds of each.
 runs=${PEERS_RUNS:-${REVEILLE_BENCH_RUNS:-}} seconds=4
@@ -63,6 +63,7 @@ packages_missing() {
     command -v "$program" >/dev/null || echo "$package"
   done <<'LIST'
 kea-dhcp4 kea-dhcp4-server
+perfdhcp  kea-admin
 in.tftpd  tftpd-hpa
 nginx     nginx-light
 wrk       wrk

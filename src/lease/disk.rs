@@ -1,12 +1,12 @@
 //! The lease database on disk: opening it whatever state it is in, reading
 //! it, and one transaction.
 //!
-//! Three tables. `meta` has the row `schema`; `leases` has the address as a
-//! number and the lease as a line of JSON, the one that `leases export` prints;
-//! `leases6` the same of IPv6. A version that does not know it leaves it alone.
+//! Four tables. `meta` has the row `schema`; `leases` has the address as a
+//! number and what [`super::form`] makes of the lease; `leases6` the same of
+//! IPv6; [`super::journal`] what these two do not have yet.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,14 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use redb::TableDefinition;
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _, StorageError};
+use redb::{Builder, Database, DatabaseError, Durability, Key, ReadableDatabase as _};
+use redb::{StorageError, TableDefinition, WriteTransaction};
 
+use super::journal::{self, Changes, JOURNAL, Journal};
 use super::rows::{At, Row, Rows};
 use crate::clock;
 
 /// The version of the tables below.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
+/// The one before, whose rows are lines of JSON only.
+const LINES: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
 
@@ -97,6 +100,17 @@ pub enum TroubleReason {
     UnreadableRows,
 }
 
+/// What one transaction does.
+#[derive(Clone, Copy)]
+pub(super) struct Writing<'a> {
+    /// An entry of the journal.
+    pub(super) entry: Option<(u64, &'a Changes)>,
+    /// Rows of the tables.
+    pub(super) rows: &'a Changes,
+    /// Entries that go.
+    pub(super) forget: &'a [u64],
+}
+
 /// A place where a database is.
 pub(super) struct Disk {
     path: PathBuf,
@@ -107,6 +121,7 @@ pub(super) struct Disk {
 pub(super) struct Opened {
     pub(super) database: Database,
     pub(super) rows: Rows,
+    pub(super) journal: Journal,
     pub(super) trouble: Option<OpenTrouble>,
 }
 
@@ -130,6 +145,11 @@ impl StoreError {
     /// Wraps what went wrong in a transaction.
     pub(super) fn write(cause: impl Into<redb::Error>) -> Self {
         Self::Write(Arc::new(cause.into()))
+    }
+
+    /// Wraps what went wrong before it came to one.
+    pub(super) fn encode(cause: postcard::Error) -> Self {
+        Self::write(redb::Error::Io(io::Error::other(cause)))
     }
 }
 
@@ -214,11 +234,12 @@ impl Disk {
     pub(super) fn open(&self) -> Result<Opened, StoreError> {
         let attempt = || {
             let database = (self.open)(&self.path).map_err(|error| self.classify(error))?;
-            let rows = self.read(&database)?;
+            let (rows, journal) = self.read(&database)?;
             sync_folder(&self.path).map_err(|error| self.classify(error.into()))?;
             Ok(Opened {
                 database,
                 rows,
+                journal,
                 trouble: None,
             })
         };
@@ -228,19 +249,25 @@ impl Disk {
         })
     }
 
-    fn read(&self, database: &Database) -> Result<Rows, StoreError> {
+    fn read(&self, database: &Database) -> Result<(Rows, Journal), StoreError> {
         let damaged = |error: redb::Error| self.broken(TroubleReason::Damaged, error.to_string());
-        match schema(database).map_err(damaged)? {
-            Some(SCHEMA) => Rows::read(database).map_err(damaged),
-            None => {
-                set_schema(database).map_err(StoreError::write)?;
-                Ok(Rows::default())
+        let found = schema(database).map_err(damaged)?;
+        let read = match found {
+            Some(SCHEMA | LINES) => {
+                let mut rows = Rows::read(database).map_err(damaged)?;
+                let journal = Journal::read(database, &mut rows).map_err(damaged)?;
+                (rows, journal)
             }
-            Some(other) => Err(self.broken(
-                TroubleReason::NewerSchema,
-                format!("schema {other}, this version knows {SCHEMA}"),
-            )),
+            None => Default::default(),
+            Some(other) => {
+                let detail = format!("schema {other}, this version knows {SCHEMA}");
+                return Err(self.broken(TroubleReason::NewerSchema, detail));
+            }
+        };
+        if found != Some(SCHEMA) {
+            set_schema(database).map_err(StoreError::write)?;
         }
+        Ok(read)
     }
 
     fn broken(&self, reason: TroubleReason, detail: String) -> StoreError {
@@ -274,45 +301,62 @@ impl Disk {
     }
 }
 
-/// Writes `rows`, and takes out those that are `None`, in one transaction that
-/// is on the disk when this returns.
-pub(super) fn write(
-    database: &Database,
-    rows: &BTreeMap<At, Option<Row>>,
-) -> Result<(), StoreError> {
+/// Does all of `writing` in one transaction that is on the disk when this returns.
+pub(super) fn write(database: &Database, writing: Writing<'_>) -> Result<(), StoreError> {
     let mut transaction = database.begin_write().map_err(StoreError::write)?;
     transaction
         .set_durability(Durability::Immediate)
         .map_err(StoreError::write)?;
-    {
-        // Those of IPv6 stand behind those of IPv4.
-        let (v4, v6) = (rows.range(..At::V6(0)), rows.range(At::V6(0)..));
-        let mut table = transaction.open_table(LEASES).map_err(StoreError::write)?;
-        for (at, row) in v4 {
-            let At::V4(address) = at else { continue };
-            match row {
-                Some(row) => table.insert(address, &*row.line()?).map(drop),
-                None => table.remove(address).map(drop),
-            }
-            .map_err(StoreError::write)?;
+    if writing.entry.is_some() || !writing.forget.is_empty() {
+        let mut journal = transaction.open_table(JOURNAL).map_err(StoreError::write)?;
+        if let Some((number, changes)) = writing.entry {
+            let entry = journal::entry(changes)?;
+            journal.insert(number, &*entry).map_err(StoreError::write)?;
         }
-        let mut v6 = v6.peekable();
-        let mut table6 = match v6.peek() {
-            Some(_) => Some(transaction.open_table(LEASES6).map_err(StoreError::write)?),
-            None => None,
-        };
-        for (at, row) in v6 {
-            let (At::V6(address), Some(table6)) = (at, &mut table6) else {
-                continue;
-            };
-            match row {
-                Some(row) => table6.insert(address, &*row.line()?).map(drop),
-                None => table6.remove(address).map(drop),
-            }
-            .map_err(StoreError::write)?;
+        for number in writing.forget {
+            journal.remove(number).map_err(StoreError::write)?;
         }
     }
+    // Those of IPv6 stand behind those of IPv4.
+    let v4 = writing.rows.range(..At::V6(0));
+    write_rows(&transaction, LEASES, v4, |at| match at {
+        At::V4(address) => Some(*address),
+        At::V6(_) => None,
+    })?;
+    let v6 = writing.rows.range(At::V6(0)..);
+    write_rows(&transaction, LEASES6, v6, |at| match at {
+        At::V4(_) => None,
+        At::V6(address) => Some(*address),
+    })?;
     transaction.commit().map_err(StoreError::write)
+}
+
+/// Writes rows of one table, and takes out those that are `None`.
+fn write_rows<'a, K>(
+    transaction: &WriteTransaction,
+    definition: TableDefinition<'_, K, &'static [u8]>,
+    rows: impl Iterator<Item = (&'a At, &'a Option<Row>)>,
+    key: impl Fn(&At) -> Option<K>,
+) -> Result<(), StoreError>
+where
+    K: for<'k> Key<SelfType<'k> = K> + for<'k> Borrow<K::SelfType<'k>> + 'static,
+{
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
+    let mut table = transaction
+        .open_table(definition)
+        .map_err(StoreError::write)?;
+    for (at, row) in rows {
+        let Some(key) = key(at) else { continue };
+        match row {
+            Some(row) => table.insert(key, &*row.bytes()?).map(drop),
+            None => table.remove(key).map(drop),
+        }
+        .map_err(StoreError::write)?;
+    }
+    Ok(())
 }
 
 /// The message of a panic.

@@ -1,22 +1,24 @@
 //! What the lease database has of each address, and reading all of it.
 //!
-//! A row is a line of JSON. Reading one takes ten times as long as finding it, so
-//! every processor reads lines: a million leases must not hold a start up.
+//! Reading a row ([`form`]) takes longer than finding it, so every processor reads
+//! some: a million leases must not hold a start up.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{io, panic, thread};
+use std::{panic, thread};
 
 use redb::{Database, Key, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::disk::{LEASES, LEASES6, OpenTrouble, StoreError, TroubleReason};
+use super::form::{self, Form};
+use super::journal::Changes;
 use super::record::{Change, Lease};
 use super::v6::{Change6, Lease6};
 
-/// Lines that a reader takes at once.
+/// Rows that a reader takes at once.
 const BATCH: usize = 1024;
 
 /// Readers at most: one thread finds the rows, and does not keep more busy.
@@ -28,12 +30,14 @@ const READERS: usize = 8;
 pub(super) struct Rows {
     v4: BTreeMap<u32, Arc<Lease>>,
     v6: BTreeMap<u128, Arc<Lease6>>,
-    /// Lines that cannot be read, left alone.
+    /// Rows that cannot be read, left alone.
     unread: BTreeMap<At, Box<[u8]>>,
+    /// Entries of the journal that cannot be read.
+    pub(super) lost: usize,
 }
 
 /// The key of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum At {
     /// An IPv4 address.
     V4(u32),
@@ -51,42 +55,45 @@ pub(super) enum AnyChange {
 /// A row to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Row {
-    /// The lease that its line says.
+    /// A lease.
     Lease(Arc<Lease>),
     /// The same of IPv6.
     Lease6(Arc<Lease6>),
-    /// A line that cannot be read.
+    /// Bytes that cannot be read.
     Unread(Box<[u8]>),
 }
 
 /// A lease that a row can hold.
-trait Stored: DeserializeOwned + Send + Sync {
+trait Stored: Form + Send + Sync {
     /// Its address as the key of its row.
-    type Key: for<'a> Key<SelfType<'a> = Self::Key> + Copy + Ord + Send + 'static;
+    type Key: for<'a> Key<SelfType<'a> = Self::Key> + Into<Self::At> + Copy + Ord + Send + 'static;
 
     fn at(&self) -> Self::Key;
     fn subnet_mut(&mut self) -> &mut Arc<str>;
 }
 
-/// What was read of a table: leases, and lines that are none.
+/// What was read of a table: leases, and rows that are none.
 struct Table<L: Stored> {
     leases: BTreeMap<L::Key, Arc<L>>,
     unread: Vec<(L::Key, Box<[u8]>)>,
 }
 
-/// Lines for a reader: one text, and where the line of each key ends in it.
+/// Rows for a reader, one behind the other, and where that of each key ends.
 struct Batch<K> {
-    text: Vec<u8>,
+    bytes: Vec<u8>,
     ends: Vec<(K, usize)>,
 }
 
-/// What one reader made of its lines.
+/// What one reader made of its rows.
 struct Read<L: Stored> {
     leases: Vec<(L::Key, Arc<L>)>,
     unread: Vec<(L::Key, Box<[u8]>)>,
-    /// The names of Subnets so far: the leases of one share one text.
-    names: BTreeSet<Arc<str>>,
+    names: Names,
 }
+
+/// The names of Subnets so far: the leases of one share one text.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeSet<Arc<str>>);
 
 // === impl Rows ===
 
@@ -95,18 +102,19 @@ impl Rows {
     pub(super) fn read(database: &Database) -> Result<Self, redb::Error> {
         let v4 = read_table::<Lease>(database, LEASES)?;
         let v6 = read_table::<Lease6>(database, LEASES6)?;
-        let unread4 = v4.unread.into_iter().map(|(at, line)| (At::V4(at), line));
-        let unread6 = v6.unread.into_iter().map(|(at, line)| (At::V6(at), line));
+        let unread4 = v4.unread.into_iter().map(|(at, row)| (At::V4(at), row));
+        let unread6 = v6.unread.into_iter().map(|(at, row)| (At::V6(at), row));
         Ok(Self {
             v4: v4.leases,
             v6: v6.leases,
             unread: unread4.chain(unread6).collect(),
+            lost: 0,
         })
     }
 
     /// The IPv4 leases, and what is wrong with the rows that are none.
     pub(super) fn leases(&self) -> (Vec<Arc<Lease>>, Option<OpenTrouble>) {
-        let unread = self.unread.len();
+        let unread = self.unread.len() + self.lost;
         let trouble = (unread > 0).then(|| OpenTrouble {
             reason: TroubleReason::UnreadableRows,
             detail: format!("{unread} of {} rows", self.len()),
@@ -121,21 +129,53 @@ impl Rows {
     }
 
     /// Takes over what was written.
-    pub(super) fn apply(&mut self, written: BTreeMap<At, Option<Row>>) {
+    pub(super) fn apply(&mut self, written: Changes) {
         for (at, row) in written {
-            self.unread.remove(&at);
-            match (at, row) {
-                (At::V4(at), Some(Row::Lease(lease))) => drop(self.v4.insert(at, lease)),
-                (At::V6(at), Some(Row::Lease6(lease))) => drop(self.v6.insert(at, lease)),
-                (At::V4(at), _) => drop(self.v4.remove(&at)),
-                (At::V6(at), _) => drop(self.v6.remove(&at)),
+            self.set(at, row);
+        }
+    }
+
+    fn set(&mut self, at: At, row: Option<Row>) {
+        self.unread.remove(&at);
+        match (at, row) {
+            (At::V4(at), Some(Row::Lease(lease))) => drop(self.v4.insert(at, lease)),
+            (At::V6(at), Some(Row::Lease6(lease))) => drop(self.v6.insert(at, lease)),
+            (at, row) => {
+                match at {
+                    At::V4(at) => drop(self.v4.remove(&at)),
+                    At::V6(at) => drop(self.v6.remove(&at)),
+                }
+                if let Some(Row::Unread(bytes)) = row {
+                    self.unread.insert(at, bytes);
+                }
             }
         }
     }
 
+    /// Takes in what the journal says of an address.
+    pub(super) fn take(&mut self, at: At, row: Option<&[u8]>, names: &mut Names) {
+        let row = row.map(|bytes| {
+            let lease = match at {
+                At::V4(at) => read_row(at, bytes, names).map(Row::Lease),
+                At::V6(at) => read_row(at, bytes, names).map(Row::Lease6),
+            };
+            lease.unwrap_or_else(|| Row::Unread(bytes.into()))
+        });
+        self.set(at, row);
+    }
+
+    /// The row of an address.
+    pub(super) fn get(&self, at: At) -> Option<Row> {
+        let lease = match at {
+            At::V4(at) => self.v4.get(&at).cloned().map(Row::Lease),
+            At::V6(at) => self.v6.get(&at).cloned().map(Row::Lease6),
+        };
+        lease.or_else(|| self.unread.get(&at).cloned().map(Row::Unread))
+    }
+
     /// What has to be written to a database that has `found`, so that it has
     /// these rows.
-    pub(super) fn repair(&self, found: &Self) -> BTreeMap<At, Option<Row>> {
+    pub(super) fn repair(&self, found: &Self) -> Changes {
         let missing = self.iter().filter(|(at, row)| !found.has(*at, row));
         let surplus = found.iter().filter(|(at, _)| !self.knows(*at));
         missing
@@ -145,7 +185,7 @@ impl Rows {
     }
 
     fn len(&self) -> usize {
-        self.v4.len() + self.v6.len() + self.unread.len()
+        self.v4.len() + self.v6.len() + self.unread.len() + self.lost
     }
 
     fn iter(&self) -> impl Iterator<Item = (At, Row)> {
@@ -205,14 +245,13 @@ impl AnyChange {
 
 impl Row {
     /// What the database keeps of it.
-    pub(super) fn line(&self) -> Result<Cow<'_, [u8]>, StoreError> {
-        let line = match self {
-            Self::Lease(lease) => serde_json::to_vec(&**lease),
-            Self::Lease6(lease) => serde_json::to_vec(&**lease),
-            Self::Unread(line) => return Ok(Cow::Borrowed(line)),
+    pub(super) fn bytes(&self) -> Result<Cow<'_, [u8]>, StoreError> {
+        let bytes = match self {
+            Self::Lease(lease) => lease.to_row(),
+            Self::Lease6(lease) => lease.to_row(),
+            Self::Unread(bytes) => return Ok(Cow::Borrowed(bytes)),
         };
-        line.map(Cow::Owned)
-            .map_err(|error| StoreError::write(redb::Error::Io(io::Error::other(error))))
+        bytes.map(Cow::Owned).map_err(StoreError::encode)
     }
 }
 
@@ -247,50 +286,58 @@ impl Stored for Lease6 {
 impl<K> Batch<K> {
     fn new() -> Self {
         Self {
-            text: Vec::new(),
+            bytes: Vec::new(),
             ends: Vec::with_capacity(BATCH),
         }
     }
 
-    fn push(&mut self, at: K, line: &[u8]) {
-        self.text.extend_from_slice(line);
-        self.ends.push((at, self.text.len()));
+    fn push(&mut self, at: K, row: &[u8]) {
+        self.bytes.extend_from_slice(row);
+        self.ends.push((at, self.bytes.len()));
     }
 }
 
 // === impl Read ===
 
 impl<L: Stored> Read<L> {
-    const fn new() -> Self {
+    fn new() -> Self {
         Self {
             leases: Vec::new(),
             unread: Vec::new(),
-            names: BTreeSet::new(),
+            names: Names::default(),
         }
     }
 
     fn take(&mut self, batch: &Batch<L::Key>) {
         let mut rest = 0;
         for (at, end) in &batch.ends {
-            let line = batch.text.get(rest..*end).unwrap_or_default();
+            let row = batch.bytes.get(rest..*end).unwrap_or_default();
             rest = *end;
-            match serde_json::from_slice::<L>(line) {
-                Ok(mut lease) if lease.at() == *at => {
-                    self.share_name(&mut lease);
-                    self.leases.push((*at, Arc::new(lease)));
-                }
-                Ok(_) | Err(_) => self.unread.push((*at, line.into())),
+            match read_row::<L>(*at, row, &mut self.names) {
+                Some(lease) => self.leases.push((*at, lease)),
+                None => self.unread.push((*at, row.into())),
             }
         }
     }
+}
 
-    fn share_name(&mut self, lease: &mut L) {
-        let name = lease.subnet_mut();
-        match self.names.get(&**name) {
+// === impl Names ===
+
+impl Names {
+    fn share(&mut self, name: &mut Arc<str>) {
+        match self.0.get(&**name) {
             Some(known) => *name = Arc::clone(known),
-            None => drop(self.names.insert(Arc::clone(name))),
+            None => drop(self.0.insert(Arc::clone(name))),
         }
     }
+}
+
+/// The lease of a row, where it can be read and is the one of its key.
+fn read_row<L: Stored>(at: L::Key, row: &[u8], names: &mut Names) -> Option<Arc<L>> {
+    let lease = form::read::<L>(at.into(), row);
+    let mut lease = lease.filter(|lease| lease.at() == at)?;
+    names.share(lease.subnet_mut());
+    Some(Arc::new(lease))
 }
 
 /// Reads a table that may not be there. A panic of redb is the caller's.
@@ -316,8 +363,8 @@ fn read_table<L: Stored>(
             .collect();
         let mut batch = Batch::new();
         for row in table.iter()? {
-            let (at, line) = row?;
-            batch.push(at.value(), line.value());
+            let (at, row) = row?;
+            batch.push(at.value(), row.value());
             if batch.ends.len() == BATCH {
                 // The readers are gone only when one panicked, which is seen below.
                 let _ = batches.send(std::mem::replace(&mut batch, Batch::new()));

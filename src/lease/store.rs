@@ -3,20 +3,21 @@
 //! Whoever has changes hands them to a [`Committer`] with a function to call
 //! when they are durable. The thread takes all that has queued behind the
 //! running commit and writes it in one transaction: nobody waits for company,
-//! and the busier it gets the more changes share one flush of the disk.
+//! and the busier it gets the more changes share one flush of the disk. What it
+//! writes is an entry of the [journal](super::journal); the tables follow.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use redb::Database;
 
-use super::disk::{self, Disk, OpenTrouble, Opened, StoreError};
+use super::disk::{self, Disk, OpenTrouble, Opened, StoreError, Writing};
+use super::journal::{AT_REST, Changes, Chores, Journal};
 use super::metrics::LeaseMetrics;
 use super::record::{Change, Lease};
 use super::rows::{AnyChange, Rows};
@@ -38,6 +39,10 @@ pub const MAX_GROUP: usize = 1024;
 /// larger groups.
 const ROOM: usize = 64;
 const ROOM_PER_MILLI: usize = 10;
+
+/// After so long without a submission the tables catch up with the journal, a
+/// part each time.
+const REST: Duration = Duration::from_millis(100);
 
 /// Called in the writer's thread when the fate of a submission is known. It
 /// must not block: everybody behind it waits.
@@ -109,6 +114,7 @@ struct Writer {
     database: Option<Database>,
     /// What is on the disk, to restore a file that had to be replaced.
     rows: Rows,
+    journal: Journal,
     metrics: LeaseMetrics,
     pace: Arc<Pace>,
     failing: bool,
@@ -150,6 +156,7 @@ impl LeaseStore {
         let Opened {
             database,
             rows,
+            journal,
             trouble,
         } = disk.open_or_replace()?;
         let (leases, unreadable) = rows.leases();
@@ -159,6 +166,7 @@ impl LeaseStore {
             disk,
             database: Some(database),
             rows,
+            journal,
             metrics,
             pace: Arc::clone(&pace),
             failing: false,
@@ -325,7 +333,15 @@ impl Pace {
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
+        loop {
+            let first = match self.next(queue) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.rest();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut group = Vec::new();
             let mut closing = false;
             let mut next = Some(first);
@@ -346,7 +362,65 @@ impl Writer {
                 break;
             }
         }
+        while self.is_behind() {
+            self.rest();
+        }
         refuse_rest(queue);
+    }
+
+    fn next(&self, queue: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        if self.is_behind() {
+            queue.recv_timeout(REST)
+        } else {
+            queue.recv().map_err(Into::into)
+        }
+    }
+
+    /// Whether the tables have something to catch up with, and can.
+    fn is_behind(&self) -> bool {
+        self.database.is_some() && !self.journal.is_empty()
+    }
+
+    /// Has the tables catch up by a part. What it fails at is not lost, and the
+    /// next commit opens the file anew.
+    fn rest(&mut self) {
+        let attempt = AssertUnwindSafe(|| self.try_rest());
+        let result = guarded(attempt);
+        if result.is_err() {
+            self.metrics.errors.inc();
+        }
+        self.log_spell(&result);
+    }
+
+    fn try_rest(&mut self) -> Result<(), StoreError> {
+        let Some(database) = self.database.take() else {
+            return Ok(());
+        };
+        let chores = self.journal.rest(AT_REST);
+        self.write(&database, None, &chores)?;
+        self.database = Some(database);
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        database: &Database,
+        entry: Option<(u64, &Changes)>,
+        chores: &Chores,
+    ) -> Result<(), StoreError> {
+        let rows = chores.fold.iter().map(|at| (*at, self.rows.get(*at)));
+        let (rows, forget) = (&rows.collect(), &*chores.forget);
+        if entry.is_none() && chores.is_empty() {
+            return Ok(());
+        }
+        disk::write(
+            database,
+            Writing {
+                entry,
+                rows,
+                forget,
+            },
+        )
     }
 
     /// One transaction for all durable changes.
@@ -360,11 +434,7 @@ impl Writer {
         }
         #[expect(clippy::disallowed_methods, reason = "measures the disk")]
         let begun = Instant::now();
-        let attempt = AssertUnwindSafe(|| self.try_commit(&durable));
-        let result = catch_unwind(attempt).unwrap_or_else(|panic| {
-            let text = disk::panic_text(panic.as_ref());
-            Err(StoreError::Panicked(text))
-        });
+        let result = guarded(AssertUnwindSafe(|| self.try_commit(&durable)));
         if result.is_ok() {
             self.pace.took(begun.elapsed());
             self.metrics.commits.inc();
@@ -380,13 +450,14 @@ impl Writer {
 
     fn try_commit(&mut self, durable: &[&AnyChange]) -> Result<(), StoreError> {
         // The last change of an address is the one that counts.
-        let rows: BTreeMap<_, _> = durable.iter().map(|change| change.row()).collect();
+        let rows: Changes = durable.iter().map(|change| change.row()).collect();
         // Stays taken when the write fails: the next commit opens it anew.
         let database = match self.database.take() {
             Some(database) => database,
             None => self.reopen()?,
         };
-        disk::write(&database, &rows)?;
+        let (number, chores) = self.journal.append(&rows);
+        self.write(&database, Some((number, &rows)), &chores)?;
         self.database = Some(database);
         self.rows.apply(rows);
         Ok(())
@@ -394,10 +465,11 @@ impl Writer {
 
     /// Opens the file after an error and writes whatever it lacks: it may be
     /// another one than before.
-    fn reopen(&self) -> Result<Database, StoreError> {
+    fn reopen(&mut self) -> Result<Database, StoreError> {
         let Opened {
             database,
             rows,
+            journal,
             trouble,
         } = self.disk.open_or_replace()?;
         if let Some(OpenTrouble {
@@ -409,9 +481,11 @@ impl Writer {
             let reason = reason.as_str();
             tracing::error!(reason, detail, ?moved_to, "lease database replaced");
         }
+        self.journal = journal;
         let repair = self.rows.repair(&rows);
         if !repair.is_empty() {
-            disk::write(&database, &repair)?;
+            let (number, chores) = self.journal.append(&repair);
+            self.write(&database, Some((number, &repair)), &chores)?;
         }
         Ok(database)
     }
@@ -429,6 +503,16 @@ impl Writer {
         }
         self.failing = result.is_err();
     }
+}
+
+/// Turns a panic of the database into an error.
+fn guarded(
+    attempt: AssertUnwindSafe<impl FnOnce() -> Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    catch_unwind(attempt).unwrap_or_else(|panic| {
+        let text = disk::panic_text(panic.as_ref());
+        Err(StoreError::Panicked(text))
+    })
 }
 
 /// Tells those who were late that the store is closed.

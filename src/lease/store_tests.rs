@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -196,7 +197,12 @@ fn rows_that_cannot_be_read_cost_only_themselves() {
     store.close();
     let database = Database::open(&path).unwrap();
     let row = [(At::V4(at(1).into()), Some(Row::Unread(b"{}"[..].into())))];
-    disk::write(&database, &row.into_iter().collect()).unwrap();
+    let writing = Writing {
+        entry: None,
+        rows: &row.into_iter().collect(),
+        forget: &[],
+    };
+    disk::write(&database, writing).unwrap();
     drop(database);
     let (_store, leases, trouble) = LeaseStore::open(&path, metrics()).unwrap();
     assert_eq!(leases, shared([lease(2)]));
@@ -298,6 +304,73 @@ fn a_queue_that_is_full_refuses_by_name() {
     assert_eq!(refused, Some(NotTaken::Full));
     gate.send(()).unwrap();
     store.close();
+}
+
+/// Whatever the moment at which the process ends, tables and journal together say what was
+/// committed; at rest the tables say it alone.
+#[test]
+fn the_tables_follow_the_journal_and_nothing_is_lost_on_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let mut model = BTreeMap::new();
+    let mut random = 7_u32;
+    let mut pick = |below: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) % below
+    };
+    for _ in 0..40 {
+        let Opened {
+            database,
+            mut rows,
+            mut journal,
+            trouble,
+        } = Disk::create(&path).open_or_replace().unwrap();
+        assert_eq!(trouble, None);
+        let found = rows.leases().0.into_iter();
+        let found: BTreeMap<_, _> = found.map(|lease| (lease.address, lease)).collect();
+        assert_eq!(found, model);
+        for _ in 0..pick(9) {
+            let group = (0..=pick(3)).map(|_| {
+                let n = u8::try_from(pick(20)).unwrap();
+                let since = Millis(u64::from(pick(1 << 20)));
+                let put = pick(4) != 0;
+                let lease = put.then(|| Arc::new(Lease { since, ..lease(n) }));
+                (at(n), lease)
+            });
+            let group: BTreeMap<_, _> = group.collect();
+            let changes: Changes = group
+                .iter()
+                .map(|(at, lease)| (At::V4((*at).into()), lease.clone().map(Row::Lease)))
+                .collect();
+            let (number, chores) = journal.append(&changes);
+            let rest = journal.rest(pick(4) as usize);
+            for (entry, chores) in [(Some((number, &changes)), chores), (None, rest)] {
+                let folded = chores.fold.iter().map(|at| (*at, rows.get(*at)));
+                let writing = Writing {
+                    entry,
+                    rows: &folded.collect(),
+                    forget: &chores.forget,
+                };
+                disk::write(&database, writing).unwrap();
+                if let Some((_, changes)) = entry {
+                    rows.apply(changes.clone());
+                }
+            }
+            for (at, lease) in group {
+                match lease {
+                    Some(lease) => drop(model.insert(at, lease)),
+                    None => drop(model.remove(&at)),
+                }
+            }
+        }
+    }
+    // The store catches up as it is closed.
+    LeaseStore::open(&path, metrics()).unwrap().0.close();
+    let database = Database::open(&path).unwrap();
+    let (leases, _) = Rows::read(&database).unwrap().leases();
+    assert_eq!(leases, model.into_values().collect::<Vec<_>>());
+    let journal = Journal::read(&database, &mut Rows::default()).unwrap();
+    assert!(journal.is_empty());
 }
 
 /// A file on a disk that refuses to write while `broken` is set.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::chronicle::{Chronicle, StoryLine};
@@ -20,6 +20,13 @@ use crate::snapshot::{Acquaintances as _, Identity, ObjectName, Reader, Snapshot
 
 /// How often boots are looked through for those that stalled.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Events that are folded in one go: a quarter of the queue.
+const BATCH: usize = 2048;
+
+/// How long events gather before the next are folded. Nobody waits for one, and
+/// to wake for each is a tenth of what an answer costs when thousands boot.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The boots, as other parts may read them; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -147,10 +154,15 @@ impl Keeper {
             tokio::select! {
                 () = token.cancelled() => break,
                 _ = sweep.tick() => this.sweep(),
-                event = this.events.recv() => match event {
-                    Some(event) => this.take(&event),
-                    None => { token.cancelled().await; break; }
-                },
+                event = this.events.recv() => {
+                    let Some(event) = event else {
+                        token.cancelled().await;
+                        break;
+                    };
+                    this.take(&event);
+                    this.take_queued();
+                    sleep(PAUSE).await;
+                }
             }
         }
         #[cfg(feature = "otlp")]
@@ -158,6 +170,16 @@ impl Keeper {
             tokio::task::spawn_blocking(move || traces.close()).await?;
         }
         Ok(())
+    }
+
+    /// Takes what waits; a bound, so that a sweep gets its turn.
+    fn take_queued(&mut self) {
+        for _ in 0..BATCH {
+            match self.events.try_recv() {
+                Ok(event) => self.take(&event),
+                Err(_) => return,
+            }
+        }
     }
 
     fn take(&self, event: &BootEvent) {

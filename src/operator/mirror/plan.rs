@@ -23,7 +23,9 @@ pub struct Plan<L: Mirrored = Lease> {
     replica: Option<u8>,
     /// The objects that are there, by address and namespace, each with a
     /// number that tells its content.
-    there: BTreeMap<(L::Address, String), u64>,
+    there: BTreeMap<(L::Address, Place), u64>,
+    /// The namespaces that have had one, each at its [`Place`].
+    namespaces: Vec<String>,
     /// What is known of addresses whose object may be wrong; one entry for
     /// each, however often it changes.
     pending: BTreeMap<L::Address, Option<Arc<L>>>,
@@ -51,6 +53,10 @@ pub enum Write<A> {
     },
 }
 
+/// A namespace, by its place among those known: there are a few, and a hundred
+/// thousand objects in them.
+type Place = u32;
+
 /// An address that is to be looked at, and what is known of it.
 type Pending<'a, L> = (&'a <L as Record>::Address, &'a Option<Arc<L>>);
 
@@ -70,6 +76,7 @@ impl<L: Mirrored> Plan<L> {
         Self {
             replica,
             there: BTreeMap::new(),
+            namespaces: Vec::new(),
             pending: BTreeMap::new(),
             resting: BTreeMap::new(),
         }
@@ -78,9 +85,25 @@ impl<L: Mirrored> Plan<L> {
     /// Notes that there is such an object.
     pub fn listed(&mut self, object: &DhcpLease) {
         // What somebody made by another name is not ours.
-        if let Some(key) = key_of::<L>(object) {
-            self.there.insert(key, print(object));
+        if let Some((address, namespace)) = key_of::<L>(object) {
+            if self.place(&namespace).is_none() {
+                self.namespaces.push(namespace.clone());
+            }
+            if let Some(place) = self.place(&namespace) {
+                self.there.insert((address, place), print(object));
+            }
         }
+    }
+
+    /// Where a namespace is among those known.
+    fn place(&self, namespace: &str) -> Option<Place> {
+        let at = self.namespaces.iter().position(|it| it == namespace)?;
+        Place::try_from(at).ok()
+    }
+
+    /// The namespace at a place.
+    fn namespace(&self, place: Place) -> Option<&String> {
+        self.namespaces.get(usize::try_from(place).ok()?)
     }
 
     /// Takes a change of the lease table in.
@@ -142,21 +165,20 @@ impl<L: Mirrored> Plan<L> {
                 None => None,
             };
             let place = wanted.as_ref().and_then(key_of::<L>);
-            let all = (address, String::new())..;
-            let stray = self
-                .there
-                .range(all)
-                .map(|(key, _)| key)
-                .take_while(|(at, _)| *at == address)
-                .find(|key| place.as_ref() != Some(*key));
-            if let Some((_, namespace)) = stray {
+            let place = place.map(|(_, namespace)| self.place(&namespace));
+            let of_address = (address, Place::MIN)..=(address, Place::MAX);
+            let mut there = self.there.range(of_address);
+            let stray = there.find(|((_, at), _)| place != Some(Some(*at)));
+            if let Some(namespace) = stray.and_then(|((_, at), _)| self.namespace(*at)) {
                 return Some(Write::Delete {
                     namespace: namespace.clone(),
                     address,
                 });
             }
-            match (wanted, place) {
-                (Some(object), Some(key)) if self.there.get(&key) != Some(&print(&object)) => {
+            let found = place.flatten();
+            let found = found.and_then(|place| self.there.get(&(address, place)));
+            match wanted {
+                Some(object) if place.is_some() && found != Some(&print(&object)) => {
                     let object = Box::new(object);
                     return Some(Write::Apply { address, object });
                 }
@@ -183,7 +205,9 @@ impl<L: Mirrored> Plan<L> {
         match write {
             Write::Apply { object, .. } => self.listed(object),
             Write::Delete { namespace, address } => {
-                self.there.remove(&(*address, namespace.clone()));
+                if let Some(place) = self.place(namespace) {
+                    self.there.remove(&(*address, place));
+                }
             }
         }
     }

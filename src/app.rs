@@ -317,7 +317,7 @@ impl App {
             table,
             replica,
             neighbours: Neighbours::default(),
-            tools: Tools {
+            tools: Arc::new(Tools {
                 snapshots: parts.snapshots.clone(),
                 committer: store.committer(),
                 index: parts.leases.clone(),
@@ -328,7 +328,7 @@ impl App {
                 sightings,
                 story,
                 failing,
-            },
+            }),
             rates: Rates::new(parts.config.dhcp.dhcp_rate),
             patience: Patience::default(),
         };

@@ -204,7 +204,7 @@ proptest! {
             wire.apply_all(&decision.changes);
             match decision.outcome {
                 Outcome::Reply(reply) => {
-                    let bytes = reply.encode(&request).unwrap();
+                    let bytes = reply.encode(&request);
                     prop_assert_eq!(explained.reply_hex, Some(hex(&bytes)));
                     prop_assert_eq!(explained.outcome, reply.kind.as_str());
                     let decoded = explained.reply.unwrap();

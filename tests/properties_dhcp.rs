@@ -14,6 +14,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use dhcproto::v4::{Message, OptionCode};
+use dhcproto::{Decodable as _, Decoder};
 use proptest::prelude::*;
 use proptest::sample::select;
 use reveille::boot::{Architecture, MacAddress};
@@ -150,8 +152,34 @@ fn answer(table: &mut LeaseTable, now: Millis, packet: &[u8]) -> Result<(), Test
     let Outcome::Reply(reply) = decision.outcome else {
         return Ok(());
     };
-    let bytes = reply.encode(&request).unwrap();
+    let bytes = reply.encode(&request);
     prop_assert!(bytes.len() >= 300);
+    // Another reader of the protocol sees the same.
+    let read = Message::decode(&mut Decoder::new(&bytes));
+    let read = read.map_err(|error| TestCaseError::fail(format!("dhcproto: {error}")))?;
+    prop_assert_eq!((read.xid(), read.giaddr()), (request.xid, request.giaddr));
+    prop_assert_eq!((read.yiaddr(), read.siaddr()), (reply.yiaddr, reply.siaddr));
+    // The field ends at its first NUL; a name too long for it stands in an option.
+    let said = |field: Option<&[u8]>| {
+        let field = field.unwrap_or_default();
+        field
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default()
+            .to_vec()
+    };
+    let name = |name: &str, size| {
+        let fits = name.len() < size;
+        if fits {
+            name.as_bytes().to_vec()
+        } else {
+            Vec::new()
+        }
+    };
+    if !read.opts().contains(OptionCode::OptionOverload) {
+        prop_assert_eq!(said(read.sname()), name(&reply.sname, 64));
+        prop_assert_eq!(said(read.fname()), name(&reply.file, 128));
+    }
     prop_assert_eq!(bytes[0], 2);
     prop_assert_eq!(&bytes[4..8], &packet[4..8], "xid");
     prop_assert_eq!(&bytes[24..28], &packet[24..28], "giaddr");

@@ -12,7 +12,7 @@ swept() {
   for rate in "${offered[@]}"; do
     "$@"
     # It exits with 3 where an exchange was not completed, which is what overload is.
-    said=$(on_client perfdhcp -4 -l cl0 -R 1000000 -r "$rate" -p "$seconds" -W 200000 "$ours_at" 2>&1) ||
+    said=$(on_client perfdhcp -4 -l cl0 -R 1000000 -r "$rate" -p "$brief" -W 200000 "$ours_at" 2>&1) ||
       (($? == 3)) || die "perfdhcp: $(tail -n 3 <<<"$said")"
     stop "$started"
     done=$(sed -n 's/^Rate: \([0-9.]*\) 4-way.*/\1/p' <<<"$said")

@@ -1,12 +1,15 @@
 # DHCP against Kea. Sourced by ../peers.sh.
 # shellcheck shell=bash disable=SC2154,SC2034
 
+# Seconds of a measure: the pool has 49,151 addresses, each exchange takes one, and some 20,000 a second are seen.
+brief=2
+
 # `exchange KEY WHO ADDRESS PID options…`
 exchange() {
   local key=$1 who=$2 at=$3 pid=$4 before line name
   shift 4
   before=$(cpu_ticks "$pid")
-  line=$(on_machines dhcp --server "$at" --relay "$client_at" --seconds "$seconds" "$@")
+  line=$(on_machines dhcp --server "$at" --relay "$client_at" --seconds "$brief" "$@")
   note "$key-cost" "$who" "$(cost "$pid" "$before" "$(value 'done' "$line")")"
   note "$key-lost" "$who" "$(awk -v a="$(value lost "$line")" -v b="$(value begun "$line")" 'BEGIN { printf "%.1f", 100 * a / b }')"
   for name in rate offer-median offer-p99 ack-median ack-p99; do

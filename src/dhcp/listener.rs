@@ -51,6 +51,8 @@ pub struct Incoming {
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) subnet: String,
+    /// Its name, which packets that are kept share.
+    pub(super) interface: Arc<str>,
     pub(super) port: Port,
     pub(super) socket: DhcpSocket,
 }
@@ -180,6 +182,7 @@ impl Listener {
         bound(&link);
         let door = Arc::new(Door {
             subnet: self.subnet.clone(),
+            interface: link.name.as_str().into(),
             port: self.port,
             socket,
         });

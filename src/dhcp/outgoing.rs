@@ -47,13 +47,7 @@ impl Outgoing {
         let Outcome::Reply(reply) = decision.outcome else {
             return None;
         };
-        let packet = match reply.encode(&incoming.request) {
-            Ok(packet) => packet,
-            Err(error) => {
-                tracing::error!(%error, "reply dropped");
-                return None;
-            }
-        };
+        let packet = reply.encode(&incoming.request);
         Some(Self {
             door: Arc::clone(&incoming.door),
             packet,

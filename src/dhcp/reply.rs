@@ -1,23 +1,30 @@
 //! A reply, from its parts to its bytes.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-
-use dhcproto::v4::{
-    DhcpOption, DhcpOptions, Flags, HType, Message, Opcode, OptionCode, UnknownOption,
-};
-use dhcproto::{Encodable as _, Encoder};
 
 use super::destination::Destination;
 use super::option;
 use super::overload::Overload;
-use super::request::{ETHERNET, Request, RequestKind};
+use super::request::{COOKIE, ETHERNET, Request, RequestKind};
 use crate::boot::{ClientKind, MacAddress};
 
 /// BOOTP's smallest packet (RFC 1542 section 2.1); shorter ones are dropped by
 /// some ROMs and relays.
 const MIN_SIZE: usize = 300;
+/// What most packets fit into, so that they grow once.
+const ROOM: usize = 576;
+/// The fields of a packet that are filled up with zeros (RFC 2131 figure 1).
+const CHADDR: usize = 16;
+const SNAME: usize = 64;
+const FILE: usize = 128;
+/// The operation of a reply.
+const BOOT_REPLY: u8 = 2;
+/// The flag of a reply that is broadcast (RFC 2131 figure 2).
+const BROADCAST: u16 = 1 << 15;
+/// What ends the options, and what stands between them.
+const END: u8 = 255;
+const PAD: u8 = 0;
 
 /// What is left out first, in this order, where a client takes small packets
 /// only.
@@ -96,11 +103,6 @@ pub struct Reply {
     pub about: Option<(Ipv4Addr, Option<MacAddress>)>,
 }
 
-/// A reply that could not be encoded; says why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("reply does not encode: {0}")]
-pub struct EncodeError(String);
-
 impl ReplyKind {
     /// Its name in log lines and metrics.
     #[must_use]
@@ -135,27 +137,28 @@ impl Reply {
     /// request's (RFC 2131 table 3), options that do not fit into what the
     /// client takes go into `file` and `sname` where it reads them there, or are
     /// left out; short packets are padded.
-    ///
-    /// # Errors
-    /// [`EncodeError`] where dhcproto refuses; it does not for what `decide` makes.
-    pub fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
-        let mut options = self.options.clone();
+    #[must_use]
+    pub fn encode(&self, request: &Request) -> Vec<u8> {
         let mut overload = Overload::default();
         let room = request.max_size();
-        let mut packet = self.encode_with(request, &options, &overload)?;
-        if packet.len() > room && self.may_overload(request) {
+        let mut packet = self.encode_with(request, &self.options, &overload);
+        if packet.len() <= room {
+            return packet;
+        }
+        let mut options = self.options.clone();
+        if self.may_overload(request) {
             while packet.len() > room && overload.take(&mut options) {
-                packet = self.encode_with(request, &options, &overload)?;
+                packet = self.encode_with(request, &options, &overload);
             }
         }
         let mut left_out = LEAVE_OUT.iter().copied().chain(self.written());
         while packet.len() > room {
             let Some(code) = left_out.next() else { break };
             if options.remove(&code).is_some() {
-                packet = self.encode_with(request, &options, &overload)?;
+                packet = self.encode_with(request, &options, &overload);
             }
         }
-        Ok(packet)
+        packet
     }
 
     /// Whether the client looks for options in `file` and `sname`, and nothing
@@ -183,77 +186,70 @@ impl Reply {
         request: &Request,
         options: &BTreeMap<u8, Vec<u8>>,
         overload: &Overload,
-    ) -> Result<Vec<u8>, EncodeError> {
-        let (htype, chaddr) = self.hardware(request);
-        let mut message = Message::new_with_id(
-            request.xid,
+    ) -> Vec<u8> {
+        let mac = self.about.and_then(|(_, mac)| mac).map(MacAddress::bytes);
+        let (htype, chaddr) = match &mac {
+            Some(mac) => (ETHERNET, &mac[..]),
+            None => (request.htype, &*request.chaddr),
+        };
+        let mut packet = Vec::with_capacity(ROOM);
+        let length = u8::try_from(chaddr.len()).unwrap_or(u8::MAX);
+        packet.extend([BOOT_REPLY, htype, length, 0]);
+        packet.extend(request.xid.to_be_bytes());
+        // No seconds.
+        packet.extend([0, 0]);
+        packet.extend(self.flags(request).to_be_bytes());
+        let addresses = [
             self.ciaddr(request),
             self.yiaddr,
             self.siaddr,
             request.giaddr,
-            &chaddr,
-        );
-        message
-            .set_opcode(Opcode::BootReply)
-            .set_htype(HType::from(htype))
-            .set_flags(self.flags(request));
+        ];
+        for address in addresses {
+            packet.extend(address.octets());
+        }
+        field(&mut packet, chaddr, CHADDR);
         // Longer names stand in options 66 and 67 only.
-        if !self.sname.is_empty() && self.sname.len() < 64 {
-            message.set_sname(self.sname.as_bytes());
-        }
-        if !self.file.is_empty() && self.file.len() < 128 {
-            message.set_fname(self.file.as_bytes());
-        }
-        if let Some(held) = overload.file() {
-            message.set_fname(&held);
-        }
-        if let Some(held) = overload.sname() {
-            message.set_sname(&held);
-        }
-        message.set_opts(self.dhcp_options(options, overload));
-        let mut packet = Vec::with_capacity(MIN_SIZE);
-        let mut encoder = Encoder::new(&mut packet);
-        message
-            .encode(&mut encoder)
-            .map_err(|error| EncodeError(error.to_string()))?;
-        pad_after_boot_file(&mut packet);
+        let name = |name: &str, most| Some(name.as_bytes().to_vec()).filter(|it| it.len() < most);
+        let sname = overload.sname().or_else(|| name(&self.sname, SNAME));
+        field(&mut packet, &sname.unwrap_or_default(), SNAME);
+        let file = overload.file().or_else(|| name(&self.file, FILE));
+        field(&mut packet, &file.unwrap_or_default(), FILE);
+        packet.extend(COOKIE);
+        self.put_options(&mut packet, options, overload);
         if packet.len() < MIN_SIZE {
-            packet.resize(MIN_SIZE, 0);
+            packet.resize(MIN_SIZE, PAD);
         }
-        Ok(packet)
+        packet
     }
 
-    /// All options are handed to dhcproto as bytes: it splits what is longer
-    /// than 255 (RFC 3396) and puts option 82 last (RFC 3046 section 2.2).
-    fn dhcp_options(&self, options: &BTreeMap<u8, Vec<u8>>, overload: &Overload) -> DhcpOptions {
-        let raw = |code: u8, data: Vec<u8>| {
-            let code = OptionCode::from(code);
-            (code, DhcpOption::Unknown(UnknownOption::new(code, data)))
-        };
-        let kind = self.kind.code().map(|code| (option::MESSAGE_TYPE, code));
-        let moved = overload.code().map(|code| (option::OVERLOAD, code));
-        let own = kind.into_iter().chain(moved);
-        own.map(|(code, byte)| raw(code, vec![byte]))
-            .chain(options.iter().map(|(code, data)| raw(*code, data.clone())))
-            .collect()
-    }
-
-    /// Whose hardware the packet names, by type and address.
-    fn hardware<'a>(&self, request: &'a Request) -> (u8, Cow<'a, [u8]>) {
-        match self.about {
-            Some((_, Some(mac))) => (ETHERNET, mac.bytes().to_vec().into()),
-            Some((_, None)) | None => (request.htype, Cow::Borrowed(&request.chaddr)),
+    /// The options by code, 82 the last (RFC 3046 section 2.2).
+    fn put_options(
+        &self,
+        packet: &mut Vec<u8>,
+        options: &BTreeMap<u8, Vec<u8>>,
+        overload: &Overload,
+    ) {
+        let kind = self.kind.code().map(|code| [code]);
+        let moved = overload.code().map(|code| [code]);
+        let kind = kind.iter().map(|it| (option::MESSAGE_TYPE, &it[..]));
+        let moved = moved.iter().map(|it| (option::OVERLOAD, &it[..]));
+        let given = options.iter().map(|(code, data)| (*code, &**data));
+        let mut all: Vec<(u8, &[u8])> = kind.chain(moved).chain(given).collect();
+        all.sort_by_key(|(code, _)| (*code == option::RELAY_INFO, *code));
+        for (code, data) in all {
+            put_option(packet, code, data);
         }
+        packet.push(END);
     }
 
     /// A NAK through a relay is broadcast on the client's link (RFC 2131 section 4.3.2).
-    fn flags(&self, request: &Request) -> Flags {
+    fn flags(&self, request: &Request) -> u16 {
         let relayed = !request.giaddr.is_unspecified();
-        let flags = Flags::from(request.flags);
         if self.kind == ReplyKind::Nak && relayed {
-            flags.set_broadcast()
+            request.flags | BROADCAST
         } else {
-            flags
+            request.flags
         }
     }
 
@@ -275,22 +271,26 @@ impl Reply {
     }
 }
 
-/// Puts a PAD after option 67. Its text is not terminated by the RFC, but old
+/// Appends `data`, filled up with zeros to `size`.
+fn field(packet: &mut Vec<u8>, data: &[u8], size: usize) {
+    let end = packet.len() + size;
+    packet.extend(data.iter().take(size));
+    packet.resize(end, 0);
+}
+
+/// Appends an option, but for one that says nothing; one that is longer than
+/// 255 bytes in parts (RFC 3396).
+///
+/// A PAD follows option 67. Its text is not terminated by the RFC, but old
 /// ROMs read on to the next byte, and EDK2 writes a NUL over it: the symptom
 /// is a file name with 0xFF stuck to it. A PAD is no part of the name, which
 /// the Raspberry Pi 3 would choke on.
-fn pad_after_boot_file(packet: &mut Vec<u8>) {
-    const OPTIONS: usize = 240;
-    let mut at = OPTIONS;
-    while let Some([code, length]) = packet.get(at..at + 2) {
-        let end = at + 2 + usize::from(*length);
-        if *code == option::BOOT_FILE && packet.get(end) != Some(&option::BOOT_FILE) {
-            packet.insert(end.min(packet.len()), 0);
-            return;
-        }
-        if *code == u8::MAX {
-            return;
-        }
-        at = end;
+fn put_option(packet: &mut Vec<u8>, code: u8, data: &[u8]) {
+    for part in data.chunks(usize::from(u8::MAX)) {
+        packet.extend([code, u8::try_from(part.len()).unwrap_or(u8::MAX)]);
+        packet.extend(part);
+    }
+    if code == option::BOOT_FILE && !data.is_empty() {
+        packet.push(PAD);
     }
 }

@@ -18,7 +18,7 @@ use crate::boot::{Client, ClientKind, FirmwareType, MacAddress, Uuid};
 /// Where options begin: 236 bytes of BOOTP and the cookie.
 const OPTIONS: usize = 240;
 /// The cookie before the options (RFC 2131 section 3).
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
+pub(super) const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Largest packet that is read; relays add at most 255 bytes to an Ethernet frame's worth.
 pub const MAX_PACKET: usize = 2048;
 /// The operation of a request; replies have 2.

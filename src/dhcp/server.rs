@@ -62,15 +62,15 @@ pub struct Engine {
     pub replica: Replica,
     /// Machines with addresses of other servers.
     pub neighbours: Neighbours,
-    /// What it works with.
-    pub tools: Tools,
+    /// What it works with, which replies on their way share.
+    pub tools: Arc<Tools>,
     /// How often machines ask.
     pub rates: Rates,
     /// How long DISCOVERs may have waited.
     pub patience: Patience<Instant>,
 }
 
-/// What the engine works with; cheap to clone.
+/// What the engine works with.
 #[derive(Clone, Debug)]
 pub struct Tools {
     /// Where snapshots come from.
@@ -391,8 +391,8 @@ impl Tools {
     }
 
     /// Lets `reply` leave once `changes` are on disk; never, where they cannot be.
-    pub(super) fn commit(&self, changes: Vec<Change>, reply: Option<Outgoing>) {
-        let tools = self.clone();
+    pub(super) fn commit(self: &Arc<Self>, changes: Vec<Change>, reply: Option<Outgoing>) {
+        let tools = Arc::clone(self);
         let done = move |result: Result<(), StoreError>| {
             // The writer says what is wrong with the disk, once.
             tools.failing.store(result.is_err(), Ordering::Relaxed);

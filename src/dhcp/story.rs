@@ -57,7 +57,7 @@ impl<'a> Came<'a> {
         let to = self.to.unwrap_or(Ipv4Addr::BROADCAST);
         Sighted {
             at,
-            interface: self.door.socket.link().name.as_str().into(),
+            interface: Arc::clone(&self.door.interface),
             request: true,
             outcome,
             from: ((*self.from.ip()).into(), self.from.port()),
@@ -137,7 +137,7 @@ impl Story {
         let link = door.socket.link();
         let packet = Sighted {
             at,
-            interface: link.name.as_str().into(),
+            interface: Arc::clone(&door.interface),
             request: false,
             outcome: kind.as_str(),
             from: (link.address.into(), door.port.number()),

@@ -139,10 +139,7 @@ pub fn exchange(world: World<'_>, table: &mut LeaseTable, arriving: Arriving<'_>
     table.apply_all(&decision.changes);
     match &decision.outcome {
         Outcome::Ignored(ignored) => unanswered(seen, *ignored),
-        Outcome::Reply(reply) => match reply.encode(&request) {
-            Ok(bytes) => answered(seen, &decision, reply, &bytes),
-            Err(_) => unanswered(seen, Ignored::Fault),
-        },
+        Outcome::Reply(reply) => answered(seen, &decision, reply, &reply.encode(&request)),
     }
 }
 

@@ -40,6 +40,11 @@ pub const MAX_GROUP: usize = 1024;
 const ROOM: usize = 64;
 const ROOM_PER_MILLI: usize = 10;
 
+/// Submissions that a commit had where many come, and how long the next one
+/// waits for more: what a commit costs whatever is in it is then a small part.
+const BUSY: usize = 8;
+const GATHER: Duration = Duration::from_micros(300);
+
 /// After so long without a submission the tables catch up with the journal, a
 /// part each time.
 const REST: Duration = Duration::from_millis(100);
@@ -333,6 +338,13 @@ impl Pace {
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Job>) {
+        let gather = Duration::from_micros(
+            std::env::var("RG")
+                .ok()
+                .and_then(|t| t.parse().ok())
+                .unwrap_or(500),
+        );
+        let mut last = 0;
         loop {
             let first = match self.next(queue) {
                 Ok(first) => first,
@@ -342,7 +354,10 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let mut group = Vec::new();
+            if last >= BUSY {
+                thread::sleep(GATHER);
+            }
+            let mut group = Vec::with_capacity(last);
             let mut closing = false;
             let mut next = Some(first);
             while let Some(job) = next {
@@ -354,7 +369,8 @@ impl Writer {
                 next = if full { None } else { queue.try_recv().ok() };
             }
             let result = self.commit(group.iter().flat_map(|(changes, _)| changes));
-            self.pace.waiting.fetch_sub(group.len(), Ordering::Relaxed);
+            last = group.len();
+            self.pace.waiting.fetch_sub(last, Ordering::Relaxed);
             for (_, done) in group {
                 done(result.clone());
             }

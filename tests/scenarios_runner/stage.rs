@@ -275,7 +275,7 @@ impl Stage {
             }
             (Outcome::Reply(reply), Some(want)) => {
                 self.tell(&request, &decision, reply);
-                let packet = reply.encode(&request).map_err(|error| error.to_string())?;
+                let packet = reply.encode(&request);
                 let to = match reply.destination {
                     Destination::Relay(to) | Destination::Asker(to) => to,
                     Destination::Client(address) | Destination::Hardware { address, .. } => {

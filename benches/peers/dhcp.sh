@@ -1,8 +1,8 @@
 # DHCP against Kea. Sourced by ../peers.sh.
 # shellcheck shell=bash disable=SC2154,SC2034
 
-# Seconds of a measure: the pool has 49,151 addresses, each exchange takes one, and some 20,000 a second are seen.
-brief=2
+# Seconds of a measure: the pool has 49,151 addresses and each exchange takes one, some 20,000 a second.
+brief=1
 
 # `exchange KEY WHO ADDRESS PID options…`
 exchange() {

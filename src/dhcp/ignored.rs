@@ -34,7 +34,7 @@ pub enum Ignored {
     NoAddress,
     /// The lease table has nothing to say.
     Lease(SilentReason),
-    /// More requests wait than are worth answering: clients ask again.
+    /// More packets came at once than the kernel keeps: clients ask again.
     QueueFull,
     /// A DISCOVER that waited while more came than can be answered.
     Overloaded,

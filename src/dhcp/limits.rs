@@ -34,6 +34,10 @@ const FRESH: Duration = Duration::from_millis(1);
 /// waited for its end is answered.
 const OVERLOAD: Duration = Duration::from_millis(250);
 
+/// For how long nothing has to be shed before an overload is over. To shed empties
+/// the queues at once, which says nothing of how many are to come.
+const CALM: Duration = Duration::from_secs(1);
+
 /// Sheds DISCOVERs where more are sent than can be answered. A queue that does
 /// not drain only has everybody answered late, at last after they asked again;
 /// those that begin an exchange give way to those that are half through one.
@@ -43,6 +47,8 @@ const OVERLOAD: Duration = Duration::from_millis(250);
 pub struct Patience<T> {
     /// Since when the queues were not empty again after one was late.
     late_since: Option<T>,
+    /// When a request was shed last.
+    shed: Option<T>,
 }
 
 /// Counts requests by hardware address, or by that of IPv6, and all of them.
@@ -77,7 +83,10 @@ pub(super) fn too_often() -> String {
 
 impl<T> Default for Patience<T> {
     fn default() -> Self {
-        Self { late_since: None }
+        Self {
+            late_since: None,
+            shed: None,
+        }
     }
 }
 
@@ -101,7 +110,12 @@ impl<T: Copy + std::ops::Sub<Output = Duration>> Patience<T> {
             Backlog::Little | Backlog::Some | Backlog::TooMuch => {}
         }
         let since = *self.late_since.get_or_insert(now);
-        kind != RequestKind::Discover || now - since < OVERLOAD
+        let overloaded = now - since >= OVERLOAD || self.shed.is_some_and(|at| now - at < CALM);
+        let shed = overloaded && kind == RequestKind::Discover;
+        if shed {
+            self.shed = Some(now);
+        }
+        !shed
     }
 }
 
@@ -230,9 +244,12 @@ mod tests {
         assert!(asks(RequestKind::Request, 600, 650));
         assert!(asks(discover, 649, 650));
         assert!(!asks(discover, 649, 651));
-        // Nothing waits any more.
+        // Nothing waits any more, for a moment.
         assert!(asks(discover, 700, 700));
-        assert!(asks(discover, 700, 710));
+        assert!(!asks(discover, 700, 710));
+        // For a second: it is over.
+        assert!(asks(discover, 1709, 1709));
+        assert!(asks(discover, 1700, 1710));
     }
 
     #[test]
@@ -249,7 +266,9 @@ mod tests {
         assert!(asks(discover, 651, Backlog::Some));
         assert!(!asks(discover, 652, Backlog::TooMuch));
         assert!(asks(discover, 653, Backlog::Little));
-        assert!(asks(discover, 654, Backlog::TooMuch));
+        assert!(!asks(discover, 654, Backlog::TooMuch));
+        assert!(asks(discover, 1653, Backlog::Little));
+        assert!(asks(discover, 1654, Backlog::TooMuch));
     }
 
     #[test]

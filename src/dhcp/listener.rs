@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::Ignored;
 use super::destination::{BOOT_PORT, SERVER_PORT};
-use super::request::{MAX_PACKET, Request, RequestKind};
+use super::request::{MAX_PACKET, Request};
 use super::socket::{DhcpSocket, Received};
 use super::story::{Came, Story};
 use super::v6;
@@ -20,13 +20,10 @@ use crate::clock::{self, Millis};
 use crate::net::{Link, Table, bind_error, find_link};
 use crate::snapshot::SubnetEntry;
 
-/// Requests that may wait for the engine. It takes some 10 µs for each, so
-/// none waits longer than some 10 ms; what does not fit is asked again.
-pub const QUEUE: usize = 1024;
-/// Places in the queue that DISCOVERs leave to everything else. Who sends a
-/// REQUEST is half through; were both refused alike, most exchanges that are
-/// begun under load would come to nothing.
-const KEPT_FREE: usize = QUEUE / 2;
+/// Requests that may wait for the engine: what it takes in a millisecond or two.
+/// The others wait in the kernel, where two thousand find room, and the engine
+/// sheds what waited too long.
+pub const QUEUE: usize = 64;
 /// How often a listener looks whether its interface is still as it was.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -189,6 +186,7 @@ impl Listener {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = vec![0; MAX_PACKET + 1];
+        let mut lost = 0;
         loop {
             tokio::select! {
                 () = token.cancelled() => return Ok(()),
@@ -198,26 +196,29 @@ impl Listener {
                 }
                 received = door.socket.receive(&mut buffer) => {
                     let received = received?;
+                    story.lost(&mut lost, received.lost);
                     let packet = buffer.get(..received.length).unwrap_or_default();
-                    hand_on(packet, received, &door, &queue, &story);
+                    let Some(incoming) = read(packet, received, &door, &story) else {
+                        continue;
+                    };
+                    tokio::select! {
+                        () = token.cancelled() => return Ok(()),
+                        // The engine is gone only with everything else.
+                        _ = queue.send(incoming) => {}
+                    }
                 }
             }
         }
     }
 }
 
-/// Reads a packet and hands it to the engine.
-fn hand_on(
+/// Reads a packet for the engine; `None` where it is no request.
+fn read(
     packet: &[u8],
     received: Received,
     door: &Arc<Door>,
-    queue: &mpsc::Sender<Incoming>,
     story: &Story,
-) {
-    // What will not be decided need not be read: in a flood that is most.
-    if is_discover(packet) && !has_room(RequestKind::Discover, queue.capacity()) {
-        return story.count(RequestKind::Discover.as_str(), Ignored::QueueFull.as_str());
-    }
+) -> Option<Incoming> {
     // The guard does not panic; a second line costs nothing.
     let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
     let request = match parsed {
@@ -232,16 +233,15 @@ fn hand_on(
                 ignored = malformed.as_str(),
                 "packet ignored"
             );
-            return;
+            return None;
         }
         Err(_) => {
             story.count("none", Ignored::Fault.as_str());
-            return;
+            return None;
         }
     };
-    let kind = request.kind;
     let now = Instant::now();
-    let incoming = Incoming {
+    Some(Incoming {
         request,
         received: clock::now(),
         arrived: now.checked_sub(received.waited).unwrap_or(now),
@@ -249,47 +249,5 @@ fn hand_on(
         to: received.to,
         door: Arc::clone(door),
         bytes: packet.into(),
-    };
-    if !has_room(kind, queue.capacity()) || queue.try_send(incoming).is_err() {
-        story.count(kind.as_str(), Ignored::QueueFull.as_str());
-    }
-}
-
-/// Whether a packet is a DISCOVER, as its first option says: where clients put
-/// the message type. For others it takes a closer look.
-fn is_discover(packet: &[u8]) -> bool {
-    packet.get(236..243) == Some(&[99, 130, 83, 99, 53, 1, 1])
-}
-
-/// Whether a request of this kind may queue where `free` places are left.
-const fn has_room(kind: RequestKind, free: usize) -> bool {
-    match kind {
-        RequestKind::Discover | RequestKind::Bootp | RequestKind::LeaseQuery => free > KEPT_FREE,
-        RequestKind::Request
-        | RequestKind::Decline
-        | RequestKind::Release
-        | RequestKind::Inform => free > 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_discover_is_known_by_its_first_option() {
-        let mut packet = vec![0; 236];
-        packet.extend([99, 130, 83, 99, 53, 1, 1, 255]);
-        assert!(is_discover(&packet));
-        packet[242] = 3;
-        assert!(!is_discover(&packet) && !is_discover(&packet[..241]));
-    }
-
-    #[test]
-    fn new_conversations_are_refused_before_those_under_way() {
-        assert!(has_room(RequestKind::Discover, QUEUE));
-        assert!(!has_room(RequestKind::Discover, KEPT_FREE));
-        assert!(has_room(RequestKind::Request, KEPT_FREE));
-        assert!(!has_room(RequestKind::Request, 0));
-    }
+    })
 }

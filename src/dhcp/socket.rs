@@ -55,6 +55,8 @@ pub struct Received {
     /// How long the kernel had it before we asked: in an overload most of the
     /// time passes there.
     pub waited: Duration,
+    /// How many packets found no room in the kernel so far.
+    pub lost: u32,
 }
 
 impl DhcpSocket {
@@ -70,6 +72,8 @@ impl DhcpSocket {
         setsockopt(&udp, sockopt::Ipv4PacketInfo, &true)?;
         // Without the time of arrival a packet counts as one that just came.
         let _ = setsockopt(&udp, sockopt::ReceiveTimestampns, &true);
+        // Without it nobody knows what was lost.
+        let _ = setsockopt(&udp, sockopt::RxqOvfl, &1);
         udp.set_nonblocking(true)?;
         udp.bind_device(Some(link.name.as_bytes()))?;
         // A smaller buffer than asked for is no reason not to serve.
@@ -112,16 +116,18 @@ impl DhcpSocket {
     }
 
     fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut control = cmsg_space!(in_pktinfo, timespec);
+        let mut control = cmsg_space!(in_pktinfo, timespec, u32);
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.udp.as_raw_fd();
         let message = recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty())?;
-        let (mut info, mut came) = (None, None);
+        let (mut info, mut came, mut lost) = (None, None, 0);
         for control in message.cmsgs()? {
             if let ControlMessageOwned::Ipv4PacketInfo(found) = control {
                 info = Some(found);
             } else if let ControlMessageOwned::ScmTimestampns(found) = control {
                 came = Some(Duration::from(found));
+            } else if let ControlMessageOwned::RxqOvfl(found) = control {
+                lost = found;
             }
         }
         // What is sent to everyone has an address of ours for its reply only.
@@ -132,6 +138,7 @@ impl DhcpSocket {
             from: message.address.map_or(unspecified, Into::into),
             to: own.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))),
             waited: came.map_or(Duration::ZERO, clock::elapsed_since),
+            lost,
         })
     }
 

@@ -76,6 +76,17 @@ impl Story {
         requests.with_label_values(&[kind, outcome]).inc();
     }
 
+    /// Counts packets that found no room in the kernel: `so_far`, of which `known`
+    /// were counted.
+    pub(super) fn lost(&self, known: &mut u32, so_far: u32) {
+        let more = so_far.saturating_sub(std::mem::replace(known, so_far));
+        if more > 0 {
+            let labels = ["none", Ignored::QueueFull.as_str()];
+            let requests = &self.metrics.requests;
+            requests.with_label_values(&labels).inc_by(more.into());
+        }
+    }
+
     /// A request of `kind` was answered after so long.
     pub(super) fn answered(&self, kind: RequestKind, after: Duration) {
         let seconds = &self.metrics.answer_seconds;

@@ -338,12 +338,6 @@ impl Pace {
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Job>) {
-        let gather = Duration::from_micros(
-            std::env::var("RG")
-                .ok()
-                .and_then(|t| t.parse().ok())
-                .unwrap_or(500),
-        );
         let mut last = 0;
         loop {
             let first = match self.next(queue) {

@@ -213,12 +213,7 @@ impl Listener {
 }
 
 /// Reads a packet for the engine; `None` where it is no request.
-fn read(
-    packet: &[u8],
-    received: Received,
-    door: &Arc<Door>,
-    story: &Story,
-) -> Option<Incoming> {
+fn read(packet: &[u8], received: Received, door: &Arc<Door>, story: &Story) -> Option<Incoming> {
     // The guard does not panic; a second line costs nothing.
     let parsed = catch_unwind(AssertUnwindSafe(|| Request::parse(packet)));
     let request = match parsed {

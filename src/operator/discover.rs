@@ -362,7 +362,7 @@ fn standing(objects: &Objects, now: Millis) -> Option<Vec<Standing>> {
 /// What the status of a discovered Machine says of it. One without a note was
 /// made by a replica that was gone before it wrote one: it was heard now.
 fn stands(object: &ObjectRef, info: &Info, spec: &MachineSpec, now: Millis) -> Option<Found> {
-    let status: MachineStatus = serde_json::from_str(&info.status).unwrap_or_default();
+    let status: MachineStatus = serde_json::from_str(&info.status.text()).unwrap_or_default();
     let facts = status.facts.unwrap_or_default();
     let time = |time: &Option<_>| time.as_ref().and_then(discover::time_of);
     Some(Found {

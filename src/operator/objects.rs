@@ -21,6 +21,11 @@ use crate::boot::MacAddress;
 use crate::snapshot::{Identity, Inputs, ObjectName, Withheld, WithheldNames};
 use crate::standalone::schema;
 
+mod packed;
+
+pub(super) use self::packed::Packed;
+use self::packed::Packer;
+
 /// The objects of a cluster as they are known here.
 #[derive(Debug, Default)]
 pub struct Objects {
@@ -32,6 +37,8 @@ pub struct Objects {
     listed: BTreeMap<Kind, BTreeSet<ObjectRef>>,
     /// Whether some of what was kept on disk could not be read at all.
     lossy: bool,
+    /// Packs the statuses of each kind.
+    packers: BTreeMap<Kind, Packer>,
 }
 
 /// What is known of an object beside its spec.
@@ -48,7 +55,7 @@ pub struct Info {
     /// The value of [`MAC_LABEL`], which nearly every Machine has.
     pub mac_label: Option<Box<str>>,
     /// Its status as JSON text, without `boots`; empty where it has none.
-    pub status: Box<str>,
+    pub status: Packed,
     /// The latest of the boots in its status, without its stages.
     pub latest: Option<Box<BootStatus>>,
     /// The greatest `boot.generation` that its status says is used up.
@@ -223,7 +230,8 @@ impl Objects {
 
     /// An object is there, or changed.
     pub fn apply(&mut self, kind: Kind, object: DynamicObject) -> Change {
-        let arrived = Arrived::read(kind, object);
+        let packer = self.packers.entry(kind).or_default();
+        let arrived = Arrived::read(kind, object, packer);
         if let Some(listed) = self.listed.get_mut(&kind) {
             listed.insert(arrived.object.clone());
         }
@@ -437,7 +445,7 @@ impl KnownBy {
 // === impl Arrived ===
 
 impl Arrived {
-    fn read(kind: Kind, object: DynamicObject) -> Self {
+    fn read(kind: Kind, object: DynamicObject, packer: &mut Packer) -> Self {
         let DynamicObject {
             metadata, mut data, ..
         } = object;
@@ -453,7 +461,7 @@ impl Arrived {
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             labels,
             mac_label,
-            status,
+            status: packer.pack(status),
             latest,
             consumed,
         };
@@ -539,9 +547,9 @@ fn consumed(status: Option<&Value>) -> Option<i64> {
 
 /// The status as text without its boots, which are each replica's own and most
 /// of the text; and the latest of them.
-fn status_text(status: Option<Value>) -> (Box<str>, Option<Box<BootStatus>>) {
+fn status_text(status: Option<Value>) -> (String, Option<Box<BootStatus>>) {
     let Some(Value::Object(mut status)) = status else {
-        return (Box::default(), None);
+        return (String::new(), None);
     };
     let boots = status.remove("boots").unwrap_or_default();
     let boots: Vec<BootStatus> = serde_json::from_value(boots).unwrap_or_default();
@@ -550,7 +558,7 @@ fn status_text(status: Option<Value>) -> (Box<str>, Option<Box<BootStatus>>) {
         boot.stages = Vec::new();
         Box::new(boot)
     });
-    (Value::Object(status).to_string().into(), latest)
+    (Value::Object(status).to_string(), latest)
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ fn a_status_changes_nothing_that_is_served() {
     assert_eq!(objects.apply(Kind::Machine, object.clone()), Change::Status);
     let reference = ObjectRef::of(Kind::Machine, &object.metadata);
     let info = objects.info(&reference).unwrap();
-    assert_eq!(&*info.status, r#"{"phase":"Ready"}"#);
+    assert_eq!(info.status.text(), r#"{"phase":"Ready"}"#);
     let latest = info.latest.as_deref().unwrap();
     assert_eq!((latest.id.as_str(), latest.stages.len()), ("y", 0));
     // Nor does the label that we write: selectors know it before.

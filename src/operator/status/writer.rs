@@ -143,7 +143,8 @@ struct Tally {
 /// What we wrote lately.
 struct Written {
     uid: String,
-    status: Value,
+    /// As text: a tree takes five times the room.
+    status: Box<str>,
     at: Instant,
 }
 
@@ -501,7 +502,7 @@ impl Writer {
                 }
                 let written = Written {
                     uid: landed.uid.clone(),
-                    status: wanted.clone(),
+                    status: wanted.to_string().into(),
                     at: Instant::now(),
                 };
                 self.written.insert(object.clone(), written);

@@ -97,10 +97,10 @@ impl Writer {
     /// The status until now: what we wrote, while its echo may be under way.
     fn old<T: DeserializeOwned + Default>(&self, object: &ObjectRef, info: &Info) -> T {
         let written = self.written.get(object);
-        let written = written.filter(|it| it.uid == info.uid && !it.status.is_null());
+        let written = written.filter(|it| it.uid == info.uid && &*it.status != "null");
         match written {
-            Some(written) => T::deserialize(&written.status).unwrap_or_default(),
-            None => serde_json::from_str(&info.status).unwrap_or_default(),
+            Some(written) => serde_json::from_str(&written.status).unwrap_or_default(),
+            None => serde_json::from_str(&info.status.text()).unwrap_or_default(),
         }
     }
 

@@ -262,6 +262,11 @@ impl Objects {
                 (good, problems)
             }
         };
+        // The snapshot has the one from before: two alike would stay.
+        let good = match &before {
+            Some(held) if held.good == good => held.good.clone(),
+            _ => good,
+        };
         let change = match &before {
             Some(held)
                 if held.good == good && held.problems == problems && held.known_by == known_by =>

@@ -2,6 +2,7 @@
 //! faster than the API server should bear, the longest waiting first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::api::ObjectRef;
 
@@ -31,8 +32,10 @@ const TOKEN: u64 = 1000;
 /// any moment, and never goes back.
 #[derive(Debug, Default)]
 pub struct Pace {
-    due: BTreeMap<ObjectRef, (u64, u64)>,
-    order: BTreeSet<(u64, u64, ObjectRef)>,
+    /// Those that wait: there may be ten thousand, so their names are shared.
+    due: BTreeSet<Arc<ObjectRef>>,
+    /// The same by when their turn is, then by when they came.
+    order: BTreeMap<(u64, u64), Arc<ObjectRef>>,
     next: u64,
     /// When each object was written, as far as that matters still.
     written: HashMap<ObjectRef, u64>,
@@ -76,19 +79,19 @@ impl Pace {
     pub fn mark(&mut self, object: &ObjectRef, now: u64) {
         if self.busy.contains_key(object) {
             self.again.insert(object.clone());
-        } else if !self.due.contains_key(object) {
+        } else if !self.due.contains(object) {
             let earliest = self.written.get(object).map_or(now, |at| at + APART);
-            let key = (earliest.max(now), self.next);
+            let object = Arc::new(object.clone());
+            self.due.insert(Arc::clone(&object));
+            self.order.insert((earliest.max(now), self.next), object);
             self.next += 1;
-            self.due.insert(object.clone(), key);
-            self.order.insert((key.0, key.1, object.clone()));
         }
     }
 
     /// What to do at `now`.
     pub fn next(&mut self, now: u64) -> Next {
         self.refill(now);
-        let Some((due, _, _)) = self.order.first() else {
+        let Some(((due, _), _)) = self.order.first_key_value() else {
             return Next::Idle;
         };
         if self.under_way >= UNDER_WAY {
@@ -100,10 +103,11 @@ impl Pace {
         if at > now {
             return Next::At(at);
         }
-        let Some((_, _, object)) = self.order.pop_first() else {
+        let Some((_, object)) = self.order.pop_first() else {
             return Next::Idle;
         };
         self.due.remove(&object);
+        let object = Arc::unwrap_or_clone(object);
         self.busy.insert(object.clone(), 0);
         Next::Object(object)
     }

@@ -189,6 +189,34 @@ fn a_database_of_a_newer_version_is_kept_aside() {
 }
 
 #[test]
+fn a_database_of_the_version_before_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    let mut meta = transaction.open_table(meta).unwrap();
+    meta.insert("schema", 1).unwrap();
+    drop(meta);
+    // It has lines of JSON.
+    let mut leases = transaction.open_table(disk::LEASES).unwrap();
+    for n in [1, 2] {
+        let line = serde_json::to_vec(&lease(n)).unwrap();
+        leases.insert(u32::from(at(n)), &*line).unwrap();
+    }
+    drop(leases);
+    transaction.commit().unwrap();
+    drop(database);
+    let (store, leases, trouble) = LeaseStore::open(&path, metrics()).unwrap();
+    assert_eq!((leases, trouble), (shared([lease(1), lease(2)]), None));
+    store.committer().commit(vec![put(3)]).unwrap();
+    store.close();
+    let (_store, leases, trouble) = LeaseStore::open(&path, metrics()).unwrap();
+    assert_eq!(leases, shared([lease(1), lease(2), lease(3)]));
+    assert_eq!(trouble, None);
+}
+
+#[test]
 fn rows_that_cannot_be_read_cost_only_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE);

@@ -1,4 +1,4 @@
-//! Runs trials, two rooms at a time, and says what came of them.
+//! Runs trials, three rooms at a time, and says what came of them.
 //!
 //! A room is a set of namespaces ([`ns`]) with one control plane. Trials that share one run there one
 //! after the other: the program's ports are the same in each.
@@ -22,7 +22,10 @@ use crate::support::{ns, setup};
 use crate::trials::{self, MACHINES, Plane, Trial};
 
 /// Rooms at a time, when `REVEILLE_CLUSTER_JOBS` does not say.
-const JOBS: usize = 2;
+const JOBS: usize = 3;
+
+/// Trials that share a control plane, up to which one is enough; more are shared out to two.
+const FEW: usize = 6;
 
 /// A room that is busy for longer is stuck, and is torn down: so much, and so much for each trial.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -107,9 +110,13 @@ fn rooms(chosen: &[&Trial]) -> Vec<(String, Vec<&'static str>)> {
         .iter()
         .partition(|trial| trial.plane == Plane::Shared);
     let mut rooms = Vec::new();
-    if !shared.is_empty() {
-        let names = shared.iter().map(|trial| trial.name).collect();
-        rooms.push(("shared".to_owned(), names));
+    let planes = if shared.len() > FEW { 2 } else { 1 };
+    for plane in 0..planes.min(shared.len()) {
+        let names = shared.iter().skip(plane).step_by(planes);
+        rooms.push((
+            format!("shared-{plane}"),
+            names.map(|trial| trial.name).collect(),
+        ));
     }
     rooms.extend(
         own.iter()

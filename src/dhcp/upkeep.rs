@@ -8,7 +8,6 @@ use super::lookout::{Acting, Wire};
 use super::replica::{Import, Standing};
 use super::scout::tell_turn;
 use super::server::{Engine, durable};
-use crate::api::Cidr;
 use crate::clock::{self, Millis};
 use crate::lease::{
     self, Authority, Change, Home, Lease, LeaseState, Record, Shares, StoreError, Usage,
@@ -84,12 +83,11 @@ impl Engine {
         };
         if snapshot.generation != run.generation {
             run.generation = snapshot.generation;
-            let subnets: Vec<(String, Cidr)> = snapshot
-                .subnets
-                .iter()
-                .filter_map(|subnet| Some((subnet.key.clone(), subnet.spec.cidr?)))
-                .collect();
-            changes.extend(self.table.rehome(&subnets));
+            let subnets = snapshot.subnets.iter().filter_map(|subnet| {
+                let network = subnet.spec.cidr?.net();
+                Some((subnet.key.clone(), network.into()))
+            });
+            changes.extend(self.table.rehome(&subnets.collect::<Vec<_>>()));
             changes.extend(self.release_gone(now, &snapshot, run));
             self.tools.story.metrics.forget_subnets();
         }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::record::{Change, Lease, LeaseKey, LeaseState, Record as _};
-use super::table::{LeaseTable, namespace_of};
+use super::records::namespace_of;
+use super::table::LeaseTable;
 use crate::api::Cidr;
 use crate::clock::Millis;
 

@@ -96,6 +96,9 @@ pub trait Record: Clone {
     /// The same in another state.
     #[must_use]
     fn in_state(&self, state: LeaseState) -> Self;
+    /// The same of another Subnet.
+    #[must_use]
+    fn in_subnet(&self, subnet: Arc<str>) -> Self;
 
     /// Whether its address may go to somebody else at `now`.
     fn is_free(&self, now: Millis) -> bool {
@@ -263,6 +266,13 @@ impl Record for Lease {
     fn in_state(&self, state: LeaseState) -> Self {
         Self {
             state,
+            ..self.clone()
+        }
+    }
+
+    fn in_subnet(&self, subnet: Arc<str>) -> Self {
+        Self {
+            subnet,
             ..self.clone()
         }
     }

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::record::{Change, LeaseKey, LeaseState, Record};
 use crate::clock::Millis;
@@ -140,6 +143,28 @@ impl<L: Record> Records<L> {
     #[must_use]
     pub fn records(&self, subnet: &str) -> usize {
         self.subnets.get(subnet).map_or(0, SubnetIndex::len)
+    }
+
+    /// Files records under the Subnet that has their address now, where the
+    /// one they name is no longer among `subnets` (`namespace/name`): a Subnet
+    /// that is renamed within its namespace keeps its leases. For when the
+    /// Subnets changed.
+    #[must_use]
+    pub fn rehome(&self, subnets: &[(String, IpNet)]) -> Vec<Change<L>> {
+        let is_gone = |lease: &&L| !subnets.iter().any(|(name, _)| **name == **lease.subnet());
+        self.iter()
+            .filter(is_gone)
+            .filter_map(|lease| {
+                let namespace = namespace_of(lease.subnet());
+                let address: IpAddr = lease.address().into();
+                let (name, _) = subnets
+                    .iter()
+                    .filter(|(name, _)| namespace_of(name) == namespace)
+                    .filter(|(_, network)| network.contains(&address))
+                    .max_by_key(|(_, network)| network.prefix_len())?;
+                Some(Change::put(lease.in_subnet(self.shared_name(name))))
+            })
+            .collect()
     }
 
     /// Carries out one change.
@@ -324,4 +349,11 @@ fn merged<T: Ord>(
         (Some(_), _) => one.next(),
         (None, _) => other.next(),
     })
+}
+
+/// The namespace of a Subnet (`namespace/name`).
+pub(super) fn namespace_of(subnet: &str) -> &str {
+    subnet
+        .split_once('/')
+        .map_or("", |(namespace, _)| namespace)
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::addresses::AddressSet;
 use super::record::{Change, Lease};
 use super::records::Records;
-use crate::api::Cidr;
 
 /// All leases. [`LeaseTable::apply`] is the only way to change it; what can be
 /// asked is that of [`Records`].
@@ -66,30 +65,6 @@ impl LeaseTable {
             self.apply(change);
         }
     }
-
-    /// Files records under the Subnet that has their address now, where the
-    /// one they name is no longer among `subnets` (`namespace/name`): a Subnet
-    /// that is renamed within its namespace keeps its leases. For when the
-    /// Subnets changed.
-    #[must_use]
-    pub fn rehome(&self, subnets: &[(String, Cidr)]) -> Vec<Change> {
-        let is_gone = |lease: &&Lease| !subnets.iter().any(|(name, _)| **name == *lease.subnet);
-        self.iter()
-            .filter(is_gone)
-            .filter_map(|lease| {
-                let namespace = namespace_of(&lease.subnet);
-                let (name, _) = subnets
-                    .iter()
-                    .filter(|(name, _)| namespace_of(name) == namespace)
-                    .filter(|(_, cidr)| cidr.contains(lease.address))
-                    .max_by_key(|(_, cidr)| cidr.net().prefix_len())?;
-                Some(Change::put(Lease {
-                    subnet: self.shared_name(name),
-                    ..lease.clone()
-                }))
-            })
-            .collect()
-    }
 }
 
 impl Deref for LeaseTable {
@@ -110,13 +85,6 @@ impl<I: Into<Arc<Lease>>> FromIterator<I> for LeaseTable {
         }
         Self { records, known }
     }
-}
-
-/// The namespace of a Subnet (`namespace/name`).
-pub(super) fn namespace_of(subnet: &str) -> &str {
-    subnet
-        .split_once('/')
-        .map_or("", |(namespace, _)| namespace)
 }
 
 #[cfg(test)]

@@ -225,6 +225,11 @@ impl Engine {
             self.generation = snapshot.generation;
             // Those of Subnets that are gone are not shown for ever.
             self.tools.story.metrics.forget_networks();
+            let subnets = snapshot.subnets.iter().filter_map(|subnet| {
+                let network = subnet.spec.ipv6.as_ref()?.cidr.net();
+                Some((subnet.key.clone(), network.into()))
+            });
+            changes.extend(self.table.rehome(&subnets.collect::<Vec<_>>()));
             changes.extend(self.release_gone(now, snapshot));
         }
         self.put(&changes);

@@ -207,3 +207,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_renamed_subnet_keeps_its_leases() {
+    let mut world = World::new(0x100, 0x1ff);
+    world.ask(1, None, Intent6::Bind(None));
+    let network = "2001:db8::/64".parse().unwrap();
+    let renamed = [("default/hall".to_owned(), network)];
+    let changes = world.table.rehome(&renamed);
+    world.table.apply_all(&changes);
+    assert_eq!(world.table.counts("default/hall").bound, 1);
+    assert_eq!(world.table.rehome(&renamed), vec![]);
+    // In another namespace it is another's.
+    assert_eq!(
+        world.table.rehome(&[("b/hall".to_owned(), network)]),
+        vec![]
+    );
+}

@@ -111,6 +111,13 @@ impl Record for Lease6 {
             ..self.clone()
         }
     }
+
+    fn in_subnet(&self, subnet: Arc<str>) -> Self {
+        Self {
+            subnet,
+            ..self.clone()
+        }
+    }
 }
 
 impl TryFrom<Line> for Lease6 {

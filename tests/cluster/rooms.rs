@@ -24,9 +24,6 @@ use crate::trials::{self, MACHINES, Plane, Trial};
 /// Rooms at a time, when `REVEILLE_CLUSTER_JOBS` does not say.
 const JOBS: usize = 3;
 
-/// Trials that share a control plane, up to which one is enough; more are shared out to two.
-const FEW: usize = 6;
-
 /// A room that is busy for longer is stuck, and is torn down: so much, and so much for each trial.
 const LIMIT: Duration = Duration::from_secs(120);
 const LIMIT_EACH: Duration = Duration::from_secs(240);
@@ -106,22 +103,18 @@ fn assets() -> Option<Assets> {
 
 /// The rooms: names and what is tried there.
 fn rooms(chosen: &[&Trial]) -> Vec<(String, Vec<&'static str>)> {
-    let (shared, own): (Vec<&Trial>, Vec<&Trial>) = chosen
-        .iter()
-        .partition(|trial| trial.plane == Plane::Shared);
-    let mut rooms = Vec::new();
-    let planes = if shared.len() > FEW { 2 } else { 1 };
-    for plane in 0..planes.min(shared.len()) {
-        let names = shared.iter().skip(plane).step_by(planes);
-        rooms.push((
-            format!("shared-{plane}"),
-            names.map(|trial| trial.name).collect(),
-        ));
+    let mut rooms: Vec<(String, Vec<&'static str>)> = Vec::new();
+    for (room, plane) in [("shared", Plane::Shared), ("aside", Plane::Aside)] {
+        let its = chosen.iter().filter(|trial| trial.plane == plane);
+        let names: Vec<&str> = its.map(|trial| trial.name).collect();
+        if !names.is_empty() {
+            rooms.push((room.to_owned(), names));
+        }
     }
-    rooms.extend(
-        own.iter()
-            .map(|trial| (trial.name.to_owned(), vec![trial.name])),
-    );
+    let own = chosen
+        .iter()
+        .filter(|trial| matches!(trial.plane, Plane::Own(_)));
+    rooms.extend(own.map(|trial| (trial.name.to_owned(), vec![trial.name])));
     rooms
 }
 
@@ -243,7 +236,7 @@ fn staged(
 ) -> Result<Vec<String>> {
     let mut stage = Stage::open(plane, trial.name, folder, assets)?;
     let outcome = (trial.run)(&mut stage);
-    if trial.plane == Plane::Shared {
+    if !matches!(trial.plane, Plane::Own(_)) {
         stage.close();
     }
     outcome

@@ -44,13 +44,17 @@ pub(crate) struct Trial {
 /// Whose control plane a trial uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plane {
-    /// The one of all trials that stop nothing and change nothing outside of their namespace.
+    /// The one of the trials that stop nothing and change nothing outside of their namespace, and
+    /// that use the operator's rights, which the last of them looks at.
     Shared,
+    /// The one of others of that kind, so that they run beside each other.
+    Aside,
     /// One of its own, of these parts.
     Own(Parts),
 }
 
 const SHARED: Plane = Plane::Shared;
+const ASIDE: Plane = Plane::Aside;
 /// Without controllers it starts sooner.
 const OWN: Plane = Plane::Own(Parts {
     controllers: false,
@@ -70,16 +74,16 @@ pub(crate) const ALL: &[Trial] = &[
         OWN,
         storm::survives_kill,
     ),
-    trial("resources", &[], SHARED, resources::install),
-    trial("fixtures-valid", &[], SHARED, fixtures::valid),
-    trial("fixtures-invalid", &[], SHARED, mistakes::invalid),
-    trial("limits", &[], SHARED, limits::limits),
-    trial("transitions", &[], SHARED, limits::transitions),
-    trial("harness-accounts", &[], SHARED, harness::accounts),
+    trial("resources", &[], ASIDE, resources::install),
+    trial("fixtures-valid", &[], ASIDE, fixtures::valid),
+    trial("fixtures-invalid", &[], ASIDE, mistakes::invalid),
+    trial("limits", &[], ASIDE, limits::limits),
+    trial("transitions", &[], ASIDE, limits::transitions),
+    trial("harness-accounts", &[], ASIDE, harness::accounts),
     trial(
         "harness-network",
         &["perfdhcp", "udhcpc"],
-        SHARED,
+        ASIDE,
         harness::network,
     ),
     trial("status", &[], SHARED, status::told),
@@ -100,12 +104,12 @@ pub(crate) const ALL: &[Trial] = &[
     trial("operator-large", &[], SHARED, faults::large),
     trial("operator-throttled", &[], OWN, weather::throttled),
     trial("operator-etcd", &[], OWN, weather::etcd),
-    trial("operator-calm", &[], SHARED, weather::calm),
+    trial("operator-calm", &[], ASIDE, weather::calm),
     trial("operator-profile-gone", &[], SHARED, weather::profile_gone),
     trial(
         "replicas-clocks",
         &[weather::FAKETIME],
-        SHARED,
+        ASIDE,
         weather::clocks,
     ),
     trial("replicas-alone", &[], OWN, replicas::alone),
@@ -151,7 +155,7 @@ impl Plane {
     /// What is started.
     pub(crate) const fn parts(self) -> Parts {
         match self {
-            Self::Shared => Parts {
+            Self::Shared | Self::Aside => Parts {
                 controllers: true,
                 node: false,
             },

@@ -29,7 +29,8 @@ pub(super) fn valid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
             ensure!(same, "applied twice: {again}");
         }
         let shown = stage.plane.kubectl(&["get", "-f", &path, "-o", "name"])?;
-        stage.plane.kubectl(&["delete", "-f", &path])?;
+        // Nothing holds them: they are gone when this returns.
+        stage.plane.kubectl(&["delete", "--wait=false", "-f", &path])?;
         ensure!(!shown.is_empty(), "{path}: nothing was stored");
     }
     Ok(vec![format!(

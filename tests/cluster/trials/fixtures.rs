@@ -30,7 +30,9 @@ pub(super) fn valid(stage: &mut Stage<'_>) -> Result<Vec<String>> {
         }
         let shown = stage.plane.kubectl(&["get", "-f", &path, "-o", "name"])?;
         // Nothing holds them: they are gone when this returns.
-        stage.plane.kubectl(&["delete", "--wait=false", "-f", &path])?;
+        stage
+            .plane
+            .kubectl(&["delete", "--wait=false", "-f", &path])?;
         ensure!(!shown.is_empty(), "{path}: nothing was stored");
     }
     Ok(vec![format!(

@@ -71,7 +71,7 @@ pub struct Engine {
 }
 
 /// What the engine works with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tools {
     /// Where snapshots come from.
     pub snapshots: Reader,

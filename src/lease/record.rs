@@ -131,7 +131,7 @@ pub enum Change<L: Record = Lease> {
     Remove(L::Address),
 }
 
-/// A lease as one line of JSON: how it is stored and exported.
+/// A lease as one line of JSON: how it is exported, and how databases of before have it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Line {

@@ -2,9 +2,9 @@
 //!
 //! Whoever has changes hands them to a [`Committer`] with a function to call
 //! when they are durable. The thread takes all that has queued behind the
-//! running commit and writes it in one transaction: nobody waits for company,
-//! and the busier it gets the more changes share one flush of the disk. What it
-//! writes is an entry of the [journal](super::journal); the tables follow.
+//! running commit and writes it in one transaction: the busier it gets the more
+//! changes share one flush of the disk, and only then a commit waits a moment for
+//! company. What it writes is an entry of the [journal](super::journal); the tables follow.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

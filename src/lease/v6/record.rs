@@ -42,7 +42,7 @@ pub struct Lease6 {
 /// A change of the table.
 pub type Change6 = Change<Lease6>;
 
-/// A lease as one line of JSON: how it is stored.
+/// A lease as one line of JSON: how databases of before have it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Line {

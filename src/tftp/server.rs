@@ -213,7 +213,11 @@ impl TftpServer {
         } = config;
         let limits = limits.in_range();
         // What all comes to one socket is all read by its lane.
-        let lanes = Lanes::start("tftp", (from == AnswerFrom::SamePort).then_some(1))?;
+        let lanes = if from == AnswerFrom::SamePort {
+            Lanes::start("tftp", Some(1))?
+        } else {
+            Lanes::divided("tftp")?
+        };
         let listener = {
             let _lane = lanes.first().enter();
             Arc::new(Listener::bind(listen, only_v6)?)
@@ -394,8 +398,11 @@ impl TftpServer {
         let (stop, stopped) = oneshot::channel();
         let shared_port = matches!(self.shared.ports, Ports::Single);
         let (packets, incoming) = shared_port.then(|| mpsc::channel(WAITING)).unzip();
+        let place = self.lanes.place();
+        let lane = place.lane().clone();
         let session = Session {
             shared: Arc::clone(&self.shared),
+            place,
             peer,
             local: received.local,
             packets: incoming,
@@ -406,8 +413,8 @@ impl TftpServer {
             stop: stopped,
         };
         let task = match wants {
-            Wants::Read => self.tasks.spawn_on(session.serve(), self.lanes.pick()),
-            Wants::Write => self.tasks.spawn_on(session.take_in(), self.lanes.pick()),
+            Wants::Read => self.tasks.spawn_on(session.serve(), &lane),
+            Wants::Write => self.tasks.spawn_on(session.take_in(), &lane),
         };
         let task = task.id();
         self.peers.insert(task, peer);

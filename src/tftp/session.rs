@@ -31,11 +31,19 @@ use crate::governor::{Bears, Governor, Turn};
 use crate::lease::LeaseIndex;
 use crate::script::Caller;
 use crate::snapshot::Reader;
+use crate::supervisor::Place;
 use crate::timeline::{BootEvent, Fact, Introductions, Purpose};
 
 /// What a client sends during a read is short: an ACK has 4 bytes, and of an
 /// ERROR's words the first are enough.
 const MAX_PACKET: usize = 256;
+
+/// Packets of a client after which it is looked whether they come to another
+/// processor now.
+const LOOK: u32 = 256;
+
+/// Bytes of a file below which its transfer stays where it is.
+const LONG: u64 = 64 << 10;
 
 /// What all transfers share.
 #[derive(Debug)]
@@ -61,6 +69,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
+    /// Where it goes on.
+    pub(super) place: Place,
     pub(super) peer: SocketAddr,
     /// Our address that it came to.
     pub(super) local: IpAddr,
@@ -101,6 +111,20 @@ struct Run {
     turn: Option<Turn>,
     /// The packets of a window; kept for the next one.
     packets: Vec<u8>,
+    /// Packets of the client until it is looked where they come to.
+    look_in: u32,
+    /// The processor that they came to then.
+    comes_to: Option<usize>,
+}
+
+/// Why a transfer pauses.
+#[derive(Debug)]
+enum Pause {
+    /// It is over.
+    End(Outcome),
+    /// Its packets come to a processor that they did not come to before. It goes
+    /// on with a step.
+    Comes(usize, Step),
 }
 
 // === impl Shared ===
@@ -184,7 +208,7 @@ impl Session {
             }
         };
         let (transfer, first) = Transfer::start(&self.options, &limits, served.len, Duration::ZERO);
-        let mut run = Run {
+        let run = Run {
             shared: self.shared,
             answered: self.answered,
             stop: self.stop,
@@ -195,8 +219,10 @@ impl Session {
             served,
             turn,
             packets: Vec::new(),
+            look_in: 1,
+            comes_to: None,
         };
-        let outcome = run.play(first).await;
+        let (run, outcome) = run.play_through(self.place, first).await;
         run.served
             .report(&run.shared, self.peer, &run.transfer, &outcome);
         Some(outcome)
@@ -283,15 +309,54 @@ fn named(paths: &[ArtifactPath]) -> String {
 // === impl Run ===
 
 impl Run {
-    /// Plays the transfer to its end.
-    async fn play(&mut self, first: Step) -> Outcome {
+    /// Plays the transfer to its end, in the lane whose processor takes in the
+    /// client's packets. The wait for it is always here, where it began.
+    async fn play_through(mut self, mut place: Place, first: Step) -> (Self, Outcome) {
+        let mut pause = self.play(first).await;
+        loop {
+            let (processor, step) = match pause {
+                Pause::End(outcome) => return (self, outcome),
+                Pause::Comes(processor, step) => (processor, step),
+            };
+            place = place.nearer(processor).unwrap_or(place);
+            (self, pause) = place.run(self.play_here(step)).await;
+        }
+    }
+
+    /// Goes on in the lane of the caller.
+    async fn play_here(mut self, step: Step) -> (Self, Pause) {
+        let pause = match self.socket.rehome() {
+            Ok(()) => self.play(step).await,
+            Err(error) => {
+                let gone = self.transfer.on_unreachable();
+                Pause::End(socket_trouble(&error, gone))
+            }
+        };
+        (self, pause)
+    }
+
+    /// Whether the client's packets come to another processor than at the last
+    /// look, and to which. Not asked for each: it is a system call.
+    fn comes_elsewhere(&mut self) -> Option<usize> {
+        self.look_in = self.look_in.saturating_sub(1);
+        if self.look_in > 0 || self.served.len < LONG {
+            return None;
+        }
+        self.look_in = LOOK;
+        let comes = self.socket.processor();
+        let before = std::mem::replace(&mut self.comes_to, comes);
+        comes.filter(|_| comes != before)
+    }
+
+    /// Plays the transfer until it is over, or its packets come elsewhere.
+    async fn play(&mut self, first: Step) -> Pause {
         let wake = sleep_until(self.started + self.transfer.deadline());
         tokio::pin!(wake);
         let mut datagram = [0; MAX_PACKET];
         let mut step = first;
         loop {
             if let Err(outcome) = self.carry_out(step).await {
-                return outcome;
+                return Pause::End(outcome);
             }
             // The timer is moved only where it would ring too late: moving it
             // with every packet costs more than waking up for nothing at times.
@@ -301,7 +366,13 @@ impl Run {
             }
             step = tokio::select! {
                 received = self.socket.receive(&mut datagram) => match received {
-                    Ok(len) => self.on_packet(datagram.get(..len).unwrap_or_default()),
+                    Ok(len) => {
+                        let step = self.on_packet(datagram.get(..len).unwrap_or_default());
+                        if let Some(processor) = self.comes_elsewhere() {
+                            return Pause::Comes(processor, step);
+                        }
+                        step
+                    }
                     Err(error) => self.on_trouble(&error, &mut datagram),
                 },
                 () = &mut wake => {

@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd as _, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
+use rustix::net::sockopt::socket_incoming_cpu;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -354,6 +355,27 @@ impl PeerSocket {
             },
             segments: true,
         }
+    }
+
+    /// The processor that the last packet of the peer came to, as the kernel
+    /// knows it of a socket of its own (`SO_INCOMING_CPU`, socket(7)).
+    pub(super) fn processor(&self) -> Option<usize> {
+        match &self.road {
+            Road::Own(socket) => socket_incoming_cpu(socket).ok()?.try_into().ok(),
+            Road::Shared { .. } => None,
+        }
+    }
+
+    /// Has the event loop of this thread look after it.
+    ///
+    /// # Errors
+    /// Where there are no more descriptors.
+    pub(super) fn rehome(&mut self) -> io::Result<()> {
+        if let Road::Own(socket) = &mut self.road {
+            let same = std::net::UdpSocket::from(socket.as_fd().try_clone_to_owned()?);
+            *socket = UdpSocket::from_std(same)?;
+        }
+        Ok(())
     }
 
     /// Waits for a packet of the peer; longer ones are cut. Loses none when it

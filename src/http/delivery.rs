@@ -181,6 +181,11 @@ impl Outbox {
         }
     }
 
+    /// Whether an answer has come to its end, as far as hyper knows.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.lock().deliveries.is_empty()
+    }
+
     /// All bytes of the waiting deliveries are with the kernel.
     pub(super) fn flushed(&self) {
         for delivery in self.take(false) {

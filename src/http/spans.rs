@@ -1,6 +1,9 @@
 //! Parts of files that leave by `sendfile(2)`: the kernel moves them from the
 //! page cache to the socket, and nobody copies them.
 //!
+//! The head of an answer goes with the first of them: a packet of its own would
+//! wake the client for two hundred bytes.
+//!
 //! hyper knows bytes only, and writes heads and bodies in their order. So a body
 //! hands it stand-ins, slices of one region that nobody reads or writes; the
 //! [`Wire`](super::wire::Wire) knows them by their address and sends the part
@@ -15,6 +18,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::fs::sendfile;
+use rustix::net::sockopt::set_tcp_cork;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -64,6 +68,11 @@ pub(super) trait TakesFiles {
     ) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
+
+    /// Has packets wait until they are full, or no more: for an answer that goes
+    /// in several calls. The kernel keeps none for longer than 200 ms
+    /// (`TCP_CORK`, tcp(7)).
+    fn cork(&self, _corked: bool) {}
 }
 
 // === impl Spans ===
@@ -158,6 +167,11 @@ impl TakesFiles for TcpStream {
                 result => return Poll::Ready(result),
             }
         }
+    }
+
+    fn cork(&self, corked: bool) {
+        // A socket that has not the option has smaller packets.
+        let _ = set_tcp_cork(self, corked);
     }
 }
 

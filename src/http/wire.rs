@@ -23,6 +23,8 @@ pub(super) struct Wire<I> {
     outbox: Outbox,
     stall: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Whether packets wait until they are full.
+    corked: bool,
 }
 
 impl<I> Wire<I> {
@@ -33,6 +35,7 @@ impl<I> Wire<I> {
             outbox,
             stall,
             waiting: None,
+            corked: false,
         }
     }
 
@@ -108,8 +111,12 @@ impl<I: AsyncWrite + TakesFiles + Unpin> AsyncWrite for Wire<I> {
         let written = match first.and_then(|first| self.poll_part(cx, first)) {
             Some(part) => part,
             None => {
-                let bytes = bufs.iter().take_while(|buf| !Spans::stand(buf)).count();
-                let bytes = bufs.get(..bytes).unwrap_or(bufs);
+                let count = bufs.iter().take_while(|buf| !Spans::stand(buf)).count();
+                let bytes = bufs.get(..count).unwrap_or(bufs);
+                if bytes.len() < bufs.len() && !self.corked {
+                    self.corked = true;
+                    self.io.cork(true);
+                }
                 Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
             }
         };
@@ -127,6 +134,10 @@ impl<I: AsyncWrite + TakesFiles + Unpin> AsyncWrite for Wire<I> {
             if self.outbox.spans().is_some_and(|spans| !spans.is_empty()) {
                 // What stood for them left as it was: hyper has copied it.
                 return Poll::Ready(Err(io::Error::other("a part of a file was not sent")));
+            }
+            if self.corked && self.outbox.is_waiting() {
+                self.corked = false;
+                self.io.cork(false);
             }
             self.outbox.flushed();
         }

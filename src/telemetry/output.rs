@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::iter;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,6 +18,11 @@ use super::meter::{About, about};
 /// Lines that may wait: some seconds of a storm of boots, in two megabytes.
 /// What does not fit is dropped and counted.
 const QUEUE: usize = 8192;
+/// Bytes that are written at once, where so many lines wait.
+const TOGETHER: usize = 64 << 10;
+/// From one write to the next: what is said meanwhile is written together. To
+/// wake this thread for each line costs those who speak more than the line does.
+const MOMENT: Duration = Duration::from_millis(2);
 /// For the last lines, at the end of the process.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -203,21 +209,29 @@ fn write(writer: Writer) {
         dropped,
     } = writer;
     let mut told = 0;
-    for message in lines {
-        match message {
-            // There is no other place to say that this one fails.
-            Message::Line(line) => {
-                let _ = file.write_all(&line);
-            }
-            Message::Reopen(done) => {
-                let outcome = target.open().map(|fresh| file = fresh);
-                let _ = done.send(outcome);
-            }
-            Message::Flush(done) => {
-                let _ = file.flush();
-                let _ = done.send(());
+    let mut text = Vec::new();
+    while let Ok(first) = lines.recv() {
+        for message in iter::once(first).chain(lines.try_iter()).take(QUEUE) {
+            match message {
+                Message::Line(line) => {
+                    text.extend(line);
+                    if text.len() >= TOGETHER {
+                        put(&mut file, &mut text);
+                    }
+                }
+                Message::Reopen(done) => {
+                    put(&mut file, &mut text);
+                    let outcome = target.open().map(|fresh| file = fresh);
+                    let _ = done.send(outcome);
+                }
+                Message::Flush(done) => {
+                    put(&mut file, &mut text);
+                    let _ = file.flush();
+                    let _ = done.send(());
+                }
             }
         }
+        put(&mut file, &mut text);
         let lost = dropped.get();
         if lost > told {
             tracing::warn!(
@@ -226,7 +240,14 @@ fn write(writer: Writer) {
             );
             told = lost;
         }
+        thread::sleep(MOMENT);
     }
+}
+
+/// Writes lines. There is no other place to say that this one fails.
+fn put(file: &mut impl Write, text: &mut Vec<u8>) {
+    let _ = file.write_all(text);
+    text.clear();
 }
 
 #[cfg(test)]

@@ -291,6 +291,12 @@ fn each_client_gets_the_certificate_that_it_can_read() {
     assert!(ipxe.contains("Verify return code: 0"), "{ipxe}");
     let newer = show(&["-tls1_2"]);
     assert!(newer.contains("ECDHE-ECDSA-"), "{newer}");
+    // As Debian's EDK2 asks: Diffie-Hellman without curves, in a group of ours.
+    let firmware = "DHE-RSA-AES256-GCM-SHA384:DHE-RSA-AES128-GCM-SHA256:AES256-GCM-SHA384";
+    let firmware = show(&["-tls1_2", "-cipher", firmware, "-sigalgs", "RSA+SHA256"]);
+    assert!(firmware.contains("DHE-RSA-AES256-GCM"), "{firmware}");
+    assert!(firmware.contains("DH, 2048 bits"), "{firmware}");
+    assert!(firmware.contains("Verify return code: 0"), "{firmware}");
     // As iPXE before 2024 asks: no key exchange by elliptic curves.
     show(&["-tls1_2", "-cipher", "AES256-GCM-SHA384:@SECLEVEL=0"]);
     door.wait_for("nothing-in-common");

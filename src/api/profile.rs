@@ -239,6 +239,10 @@ pub enum Https {
     /// iPXE that we send is told to trust it by DHCP (option 175); one in a ROM
     /// cannot be told, and gets ours first.
     Ipxe,
+    /// The same, and UEFI's own HTTP boot. Our authority, or that of the
+    /// certificate, must be enrolled in the machine's firmware: one that does
+    /// not know it boots nothing.
+    All,
 }
 
 /// What to do with an iPXE that is already in the machine.

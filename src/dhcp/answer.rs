@@ -8,7 +8,7 @@ use super::option;
 use super::options::{routes, static_routes, wants};
 use super::pxe::Vendor;
 use super::request::Request;
-use crate::api::{Cidr, LoaderKind, LocalBoot, RomIpxe};
+use crate::api::{Cidr, Https, LoaderKind, LocalBoot, RomIpxe};
 use crate::boot::{Client, ClientKind, MacAddress};
 use crate::script::{SCRIPT_NAME, Urls};
 use crate::snapshot::{NoLoader, Plan, ProfileEntry, Snapshot, SubnetEntry, Verdict};
@@ -98,9 +98,12 @@ pub fn boot_answer(
         refused: Some(reason),
         ..nothing(NextStep::Nothing)
     };
-    // Firmware fetches its loader as ever: it trusts nobody that it was not told of.
+    // Firmware trusts nobody that it was not told of, so it has to be said that it was.
     let urls = &match client.kind {
         ClientKind::Ipxe => urls.of_profile(snapshot, Some(profile)),
+        ClientKind::HttpBoot if profile.spec.https == Https::All => {
+            urls.of_profile(snapshot, Some(profile))
+        }
         ClientKind::Plain | ClientKind::Pxe | ClientKind::HttpBoot => *urls,
     };
     let fetches = match fetches_scripts(snapshot, profile, asker, loader_sent) {

@@ -8,6 +8,7 @@
 pub mod authority;
 pub mod esl;
 pub mod failure;
+mod ffdhe;
 mod folder;
 mod handshake;
 mod keeper;
@@ -62,5 +63,8 @@ pub enum TlsError {
 /// Who does the mathematics. Named, so that nothing depends on who installed
 /// a default for the process first.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.extend(ffdhe::suites());
+    provider.kx_groups.push(ffdhe::group());
+    Arc::new(provider)
 }

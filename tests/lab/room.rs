@@ -12,7 +12,7 @@ use crate::ns;
 use crate::scenarios::project;
 use crate::support::assets::Assets;
 use crate::support::foreign::{self, Foreign};
-use crate::support::machine::{LIMIT, Machine, Running};
+use crate::support::machine::{AUTHORITY, LIMIT, Machine, Running};
 use crate::support::router::Router;
 use crate::support::server::{Launch, Server, get};
 pub(crate) use crate::support::wait::TICK;
@@ -112,6 +112,13 @@ impl Room {
             server = server.with(&["--https", "0.0.0.0:443"]);
         }
         let server = server.start()?;
+        if manifests.ends_with(OVER_HTTPS) {
+            let printed = Server::command()
+                .args(["ca", "--format", "esl", "--state"])
+                .arg(folder.join("state"))
+                .output()?;
+            std::fs::write(folder.join(AUTHORITY), printed.stdout)?;
+        }
         Ok(Self {
             server,
             assets,

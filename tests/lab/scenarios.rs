@@ -94,7 +94,7 @@ const PROXY: [Machine; 5] = [
 pub(crate) const FIRST_LIGHT_MANIFESTS: &str = "examples/first-light";
 
 /// All scenarios, the longest first so that two at a time end early.
-pub(crate) const ALL: [Scenario; 35] = [
+pub(crate) const ALL: [Scenario; 36] = [
     Scenario {
         name: "uefi-disk-old",
         manifests: "tests/lab/manifests/local-disk",
@@ -222,6 +222,13 @@ pub(crate) const ALL: [Scenario; 35] = [
     of_folder(
         "tests/lab/manifests/over-https",
         machine("https-uefi", "52:54:00:00:00:32", Firmware::UefiPxe),
+        Expected::Linux {
+            loader: Some(".efi"),
+        },
+    ),
+    of_folder(
+        "tests/lab/manifests/over-https",
+        machine("https-firmware", "52:54:00:00:00:33", Firmware::UefiHttps),
         Expected::Linux {
             loader: Some(".efi"),
         },
@@ -462,6 +469,16 @@ const fn machine(name: &'static str, mac: &'static str, firmware: Firmware) -> M
     }
 }
 
+/// The firmware made a handshake of its own, before iPXE did.
+fn expect_handshakes() -> Result<()> {
+    let complete = "reveille_tls_handshakes_total{door=\"boot-tls\",result=\"complete\"} ";
+    let metrics = get("/metrics")?;
+    let count = metrics.lines().find_map(|line| line.strip_prefix(complete));
+    let count: u64 = count.unwrap_or("0").parse()?;
+    ensure!(count >= 2, "{count} handshakes, expected two at least");
+    Ok(())
+}
+
 /// A path from the project's root.
 pub(crate) fn project(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -494,6 +511,9 @@ impl Scenario {
                 expect_command_line(&said, self.machine.name, &command_line(self.machine))?;
                 let boot = room.one_boot(self.machine.mac)?;
                 self.expect_linux(&boot, loader)?;
+                if self.machine.firmware == Firmware::UefiHttps {
+                    expect_handshakes()?;
+                }
                 let mut lines = vec![format!("{}; awake {}", boot.story(), seconds(after))];
                 if after > PROMISE {
                     lines.push(format!(

@@ -25,6 +25,9 @@ pub(crate) const PROMISE: Duration = Duration::from_secs(60);
 /// From one key to the next: emulated firmware is slow to fetch them.
 const BETWEEN_KEYS: Duration = Duration::from_millis(400);
 
+/// Where the authority is that a machine's firmware knows, as an EFI signature list.
+pub(crate) const AUTHORITY: &str = "authority.esl";
+
 /// A machine to switch on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
@@ -45,6 +48,8 @@ pub(crate) enum Firmware {
     UefiPxe,
     /// UEFI with its own HTTP client.
     UefiHttp,
+    /// The same, with the authority enrolled whose certificate is in [`AUTHORITY`].
+    UefiHttps,
     /// UEFI with its own PXE client, over IPv6.
     UefiPxe6,
     /// UEFI with its own HTTP client, which turns to IPv6 where nobody lends an IPv4 address.
@@ -60,6 +65,7 @@ impl Firmware {
             Self::Bios => "BIOS PXE",
             Self::UefiPxe => "UEFI PXE",
             Self::UefiHttp => "UEFI HTTP boot",
+            Self::UefiHttps => "UEFI HTTP boot over HTTPS",
             Self::UefiPxe6 => "UEFI PXE over IPv6",
             Self::UefiHttp6 => "UEFI HTTP boot over IPv6",
             Self::SecureBoot => "UEFI PXE with Secure Boot",
@@ -119,6 +125,7 @@ impl Machine {
             Firmware::Bios => command.args(["-machine", "pc,graphics=off"]),
             Firmware::UefiPxe
             | Firmware::UefiHttp
+            | Firmware::UefiHttps
             | Firmware::UefiPxe6
             | Firmware::UefiHttp6
             | Firmware::SecureBoot => self.uefi_arguments(&mut command, assets, folder)?,
@@ -148,6 +155,7 @@ impl Machine {
             Firmware::Bios => "",
             Firmware::UefiPxe
             | Firmware::UefiHttp
+            | Firmware::UefiHttps
             | Firmware::UefiPxe6
             | Firmware::UefiHttp6
             | Firmware::SecureBoot => ",romfile=",
@@ -192,7 +200,9 @@ impl Machine {
             .arg(format!("{flash},file={}", vars.display()));
         // Each client that finds nothing costs the firmware a minute. With both PXE clients off, OVMF goes straight to HTTP boot.
         let off: &[&str] = match self.firmware {
-            Firmware::UefiHttp | Firmware::UefiHttp6 => &["IPv6PXESupport", "IPv4PXESupport"],
+            Firmware::UefiHttp | Firmware::UefiHttps | Firmware::UefiHttp6 => {
+                &["IPv6PXESupport", "IPv4PXESupport"]
+            }
             Firmware::UefiPxe6 => &["IPv4PXESupport"],
             Firmware::Bios | Firmware::UefiPxe | Firmware::SecureBoot => &["IPv6PXESupport"],
         };
@@ -200,6 +210,13 @@ impl Machine {
             command
                 .arg("-fw_cfg")
                 .arg(format!("name=opt/org.tianocore/{client},string=no"));
+        }
+        if self.firmware == Firmware::UefiHttps {
+            let authority = folder.join(AUTHORITY);
+            command.arg("-fw_cfg").arg(format!(
+                "name=etc/edk2/https/cacerts,file={}",
+                authority.display()
+            ));
         }
         Ok(command)
     }
@@ -213,6 +230,7 @@ impl Machine {
             }
             Firmware::UefiPxe
             | Firmware::UefiHttp
+            | Firmware::UefiHttps
             | Firmware::UefiPxe6
             | Firmware::UefiHttp6
             | Firmware::SecureBoot => {

@@ -86,7 +86,10 @@ impl Lanes {
     /// # Errors
     /// Where the system has no more threads or descriptors.
     pub fn divided(name: &str) -> io::Result<Self> {
-        let all = sched_getaffinity(None)?;
+        let Ok(all) = sched_getaffinity(None) else {
+            // A sandbox, or more processors than the call has room for.
+            return Self::start(name, None);
+        };
         let processors: Vec<_> = (0..CpuSet::MAX_CPU).filter(|at| all.is_set(*at)).collect();
         let mut of_processor = vec![None; processors.last().map_or(0, |last| last + 1)];
         let mut lanes = Vec::new();

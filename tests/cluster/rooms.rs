@@ -1,4 +1,4 @@
-//! Runs trials, three rooms at a time, and says what came of them.
+//! Runs trials, four rooms at a time (most wait more than they reckon), and says what came of them.
 //!
 //! A room is a set of namespaces ([`ns`]) with one control plane. Trials that share one run there one
 //! after the other: the program's ports are the same in each.
@@ -22,7 +22,7 @@ use crate::support::{ns, setup};
 use crate::trials::{self, MACHINES, Plane, Trial};
 
 /// Rooms at a time, when `REVEILLE_CLUSTER_JOBS` does not say.
-const JOBS: usize = 3;
+const JOBS: usize = 4;
 
 /// A room that is busy for longer is stuck, and is torn down: so much, and so much for each trial.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::boot::{Architecture, MacAddress, Uuid};
 use crate::probe::{Named, Play, Player, Report, Target, known, play, run};
+use crate::tls::Trusting;
 
 /// The exit code where nothing failed but a foreign DHCP server answered.
 const STRANGERS: u8 = 3;
@@ -107,6 +109,11 @@ struct PlayArgs {
     #[arg(long, value_name = "ADDRESS", requires = "interface")]
     also: Vec<IpAddr>,
 
+    /// The authority that the machines know which are played (PEM): what they are
+    /// told to fetch over HTTPS is fetched. `reveille ca` prints ours.
+    #[arg(long, value_name = "FILE", requires = "interface")]
+    ca: Option<PathBuf>,
+
     /// Where the relay sends to that is played. Default: everyone on the link.
     #[arg(long, value_name = "ADDRESS", requires = "interface")]
     relay_to: Option<Ipv4Addr>,
@@ -168,7 +175,7 @@ impl ProbeArgs {
             report.steps = run(&self.target(server)).await;
         }
         if let Some(interface) = &self.play.interface {
-            let mut plan = self.play(interface);
+            let mut plan = self.play(interface)?;
             if let Some(server) = &self.server {
                 plan.known = known(&self.target(server)).await;
             }
@@ -193,10 +200,16 @@ impl ProbeArgs {
         }
     }
 
-    fn play(&self, interface: &str) -> Play {
+    fn play(&self, interface: &str) -> anyhow::Result<Play> {
         let named = self.server.as_ref().and_then(|server| server.parse().ok());
         let named = named.map(Named::Address);
-        Play {
+        let trusting = self.play.ca.as_ref().map(|file| {
+            let shown = file.display();
+            let pem = std::fs::read(file).with_context(|| format!("--ca {shown}"))?;
+            Trusting::new(&pem).with_context(|| format!("--ca {shown}"))
+        });
+        Ok(Play {
+            trusting: trusting.transpose()?,
             interface: interface.to_owned(),
             players: self.play.players.clone(),
             architecture: self.play.arch,
@@ -208,6 +221,6 @@ impl ProbeArgs {
             known: BTreeMap::new(),
             wait: Duration::from_secs(self.play.wait),
             patience: Duration::from_secs(self.timeout),
-        }
+        })
     }
 }

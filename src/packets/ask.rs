@@ -196,6 +196,11 @@ impl Question {
         }
         if let Role::Ipxe(_) = self.role {
             add(option::USER_CLASS, b"iPXE");
+            // As packaged since 2024: it fetches by both.
+            add(
+                option::IPXE,
+                &[option::IPXE_HTTP, 1, 1, option::IPXE_HTTPS, 1, 1],
+            );
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::boot::{Architecture, MacAddress, Uuid};
 use crate::dhcp::destination::CLIENT_PORT;
 use crate::dhcp::option;
 use crate::packets::{Question, Role};
+use crate::tls::Trusting;
 
 /// Scripts that lead to one another, at most.
 const SCRIPTS: usize = 8;
@@ -63,6 +64,8 @@ pub struct Play {
     pub also: Vec<IpAddr>,
     /// Where a relay sends to; everyone on the link without it.
     pub relay_to: Option<Ipv4Addr>,
+    /// Whom the clients trust over HTTPS; nobody without it.
+    pub trusting: Option<Trusting>,
     /// SHA-256 by URL or by a loader's name, as the server tells them.
     pub known: BTreeMap<String, String>,
     /// How long offers are waited for.

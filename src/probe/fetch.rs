@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::client::{ALSO, Run};
 use super::steps::{read, text, within};
-use super::web;
+use super::web::{self, By};
 use crate::packets::options::hex;
+use crate::tls::Trusting;
 
 /// The port of TFTP.
 const TFTP_PORT: u16 = 69;
@@ -70,7 +71,18 @@ impl Run<'_> {
                 let seen = format!("{url}, {} B, sha256 {digest}{right}", bytes.len());
                 Ok((bytes.into(), seen))
             }
-            Some("http") => self.web(url, &uri, address).await,
+            Some("http") => self.web(url, &uri, address, None).await,
+            Some("https") => match &self.play.trusting {
+                Some(trusting) => self.web(url, &uri, address, Some(trusting)).await,
+                None => {
+                    let cure =
+                        "name the certificate of its authority by --ca; `reveille ca` prints ours";
+                    Err((
+                        format!("{url}: whom to trust is not known"),
+                        cure.to_owned(),
+                    ))
+                }
+            },
             Some(other) => Err(wrong(&format!("{other} is not followed by this probe"))),
             None => Err(wrong("it names no protocol")),
         }
@@ -81,13 +93,24 @@ impl Run<'_> {
         url: &str,
         uri: &Uri,
         address: IpAddr,
+        trusting: Option<&Trusting>,
     ) -> Result<(Bytes, String), (String, String)> {
-        let at = SocketAddr::from((address, uri.port_u16().unwrap_or(80)));
+        let own = if trusting.is_some() { 443 } else { 80 };
+        let at = SocketAddr::from((address, uri.port_u16().unwrap_or(own)));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let device = Some(self.wire.name.as_str());
-        let answer = within(self.play.patience, web::get(at, path, device)).await;
+        let by = By {
+            device: Some(self.wire.name.as_str()),
+            trusting,
+        };
+        let answer = within(self.play.patience, web::get(at, path, by)).await;
         let answer = answer.map_err(|error| {
-            let cure = format!("open TCP {} from here to {address}", at.port());
+            let cure = match trusting {
+                None => format!("open TCP {} from here to {address}", at.port()),
+                Some(_) => format!(
+                    "open TCP {} from here to {address}; its certificate must name {address}, and be of the authority in --ca",
+                    at.port()
+                ),
+            };
             (format!("{url}: {error:#}"), cure)
         })?;
         if let Some(location) = answer.location {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::download::{Download, Next};
 use super::report::Step;
 use super::upload::Upload;
-use super::web;
+use super::web::{self, PLAIN};
 use crate::boot::MacAddress;
 use crate::clock;
 use crate::explain::Explanation;
@@ -161,7 +161,7 @@ async fn http(target: &Target, at: IpAddr, file: &str) -> (Step, Option<Bytes>) 
     const NAME: &str = "http";
     let at = SocketAddr::new(at, target.http_port);
     let path = format!("/{}", file.trim_start_matches('/'));
-    match within(target.patience, web::get(at, &path, None)).await {
+    match within(target.patience, web::get(at, &path, PLAIN)).await {
         Ok(answer) if answer.status == StatusCode::OK => {
             let seen = format!("{file}, {} B from {at}", answer.body.len());
             (Step::passed(NAME, seen), Some(answer.body))
@@ -313,7 +313,7 @@ async fn script(target: &Target, at: IpAddr) -> Step {
     };
     let at = SocketAddr::new(at, target.http_port);
     let path = format!("/{MACHINES}/{}/{SCRIPT_NAME}", mac.hyphenated());
-    match within(target.patience, web::get(at, &path, None)).await {
+    match within(target.patience, web::get(at, &path, PLAIN)).await {
         Ok(answer) if answer.status == StatusCode::OK && answer.body.starts_with(b"#!ipxe") => {
             let lines = answer.body.split(|byte| *byte == b'\n').count();
             Step::passed(NAME, format!("{mac} is told {lines} lines of iPXE script"))
@@ -337,7 +337,7 @@ async fn script(target: &Target, at: IpAddr) -> Step {
 async fn admin(target: &Target, path: &str) -> anyhow::Result<web::Answer> {
     let host = target.admin.as_ref().unwrap_or(&target.server);
     let at = SocketAddr::new(address(host).await?, target.admin_port);
-    within(target.patience, web::get(at, path, None)).await
+    within(target.patience, web::get(at, path, PLAIN)).await
 }
 
 pub(super) async fn within<T>(

@@ -1,4 +1,5 @@
-//! One HTTP fetch, as firmware does it: one connection, no redirects. Shell.
+//! One fetch by HTTP or HTTPS, as firmware does it: one connection, no redirects.
+//! Shell.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -12,12 +13,28 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::tls::Trusting;
 
 /// Most that is kept of a body; all of it is read and counted.
 const MOST: usize = 64 << 20;
 
-type Wire = Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+/// How firmware gets a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct By<'a> {
+    /// By this interface alone, where one is named.
+    pub(super) device: Option<&'a str>,
+    /// Over HTTPS, where it trusts somebody.
+    pub(super) trusting: Option<&'a Trusting>,
+}
+
+/// By HTTP, on whatever road leads there.
+pub(super) const PLAIN: By<'static> = By {
+    device: None,
+    trusting: None,
+};
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -37,18 +54,28 @@ pub(super) struct Answer {
     pub(super) sha256: String,
 }
 
-/// GET `path`; by an interface only, where one is named.
+/// GET `path`.
 ///
 /// # Errors
-/// No connection, no HTTP, or a body that ends early.
-pub(super) async fn get(
-    at: SocketAddr,
-    path: &str,
-    device: Option<&str>,
-) -> anyhow::Result<Answer> {
-    let stream = connect(at, device)
+/// No connection, no TLS where that is asked for, no HTTP, or a body that ends
+/// early.
+pub(super) async fn get(at: SocketAddr, path: &str, by: By<'_>) -> anyhow::Result<Answer> {
+    let stream = connect(at, by.device)
         .await
         .with_context(|| format!("{at} takes no connection"))?;
+    match by.trusting {
+        None => ask(stream, at, path).await,
+        Some(trusting) => {
+            let secured = trusting.handshake(stream, at.ip()).await;
+            ask(secured.context("no TLS with it")?, at, path).await
+        }
+    }
+}
+
+async fn ask<I>(stream: I, at: SocketAddr, path: &str) -> anyhow::Result<Answer>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sender, wire) = http1::handshake(TokioIo::new(stream)).await?;
     let mut wire = pin!(wire);
     let request = Request::get(path)
@@ -106,7 +133,13 @@ async fn connect(at: SocketAddr, device: Option<&str>) -> std::io::Result<TcpStr
 }
 
 /// Does `work` while the connection moves its bytes.
-async fn beside<T>(mut wire: Pin<&mut Wire>, work: impl Future<Output = T>) -> T {
+async fn beside<T, I>(
+    mut wire: Pin<&mut Connection<TokioIo<I>, Empty<Bytes>>>,
+    work: impl Future<Output = T>,
+) -> T
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
     let mut work = pin!(work);
     tokio::select! {
         biased;

@@ -77,9 +77,9 @@ impl HandshakeFailed {
                 "the client knows TLS 1.1 at most; boot it over HTTP, or update its firmware"
             }
             Self::NothingInCommon => {
-                "iPXE before 2024 has no ECDHE, iPXE before December 2025 wants an RSA certificate, \
-                 EDK2 before October 2023 may lack elliptic curves; use a newer one, add an RSA \
-                 certificate, or boot it over HTTP"
+                "iPXE before December 2025 and firmware without elliptic curves want an RSA \
+                 certificate, iPXE before 2024 has no ECDHE; add an RSA certificate, use a newer \
+                 iPXE, or boot it over HTTP"
             }
             Self::Untrusted => {
                 "build the certificate's authority into iPXE, enrol it in the firmware's TLS \

@@ -6,6 +6,7 @@
 //! replaced under it; what was good stays where the new is not.
 
 pub mod authority;
+mod client;
 pub mod esl;
 pub mod failure;
 mod ffdhe;
@@ -16,6 +17,7 @@ mod metrics;
 mod shown;
 
 pub use self::authority::{Authority, CA_FILE, FOLDER};
+pub use self::client::Trusting;
 pub use self::handshake::{Handshakes, Speaks};
 pub use self::keeper::{Keeper, Origin};
 pub use self::metrics::TlsMetrics;

@@ -73,12 +73,21 @@ impl Process {
 
     /// Resident memory now, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS")
+    }
+
+    /// The same without what is mapped of files: of a debug program that is four fifths.
+    pub(crate) fn own_memory(&self) -> Result<u64> {
+        self.memory("RssAnon")
+    }
+
+    fn memory(&self, what: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let kib: u64 = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))
             .and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse().ok())
-            .context("no VmRSS in /proc")?;
+            .with_context(|| format!("no {what} in /proc"))?;
         Ok(kib * 1024)
     }
 }

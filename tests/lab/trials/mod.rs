@@ -44,7 +44,7 @@ pub(crate) struct Trial {
 }
 
 /// All trials, the longest first.
-pub(crate) const ALL: [Trial; 31] = [
+pub(crate) const ALL: [Trial; 32] = [
     trial(
         "artifacts-boot",
         &["docker-registry", "openssl"],
@@ -59,6 +59,7 @@ pub(crate) const ALL: [Trial; 31] = [
     trial("artifacts-unpack", &[], artifacts::unpacks),
     trial("interface-comes-later", &[], interfaces::comes_later),
     trial("probe", &["tshark", "dnsmasq"], probe::plays_machines),
+    trial("probe-https", &[], probe::over_https),
     trial(
         "probe-peers",
         &["kea-dhcp4", "nginx", "in.tftpd", "dnsmasq"],

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::site::{SERVER, Site, said};
+use super::site::{SERVER, Site, profile, said};
 use crate::ns;
 use crate::support::process::Process;
 use crate::support::server::Server;
@@ -56,6 +56,36 @@ pub(super) fn whole(client: &str, loader: bool) -> Vec<String> {
     let rest = ["offer", "ack", "script", "kernel", "initrd", "boot"];
     let all = loader.iter().chain(&rest);
     all.map(|step| format!("{client} {step} pass")).collect()
+}
+
+/// A chain over HTTPS from the firmware's first file on, by who knows the authority; who does not is told.
+pub(super) fn over_https(site: &mut Site) -> Result<Vec<String>> {
+    let profile = profile("quiet").replace("  default: true\n", "  default: true\n  https: All\n");
+    site.write("profile.yaml", &profile)?;
+    let _server = site.launch()?.with(&["--https", "0.0.0.0:443"]).start()?;
+    plug()?;
+    let authority = site.folder.join("authority.pem");
+    std::fs::write(&authority, site.reveille(&["ca"])?.stdout)?;
+    let clients = ["--as", "http", "--mac", PLAYED, "--wait", "1"];
+    let knows = ["--ca", &authority.display().to_string(), "--output", "json"];
+    let output = probe(&[&clients[..], &knows].concat())?;
+    ensure!(output.status.success(), "{}", said(&output));
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let went = steps(&report);
+    ensure!(went == whole("http", true), "{went:?}");
+    let by_https = String::from_utf8_lossy(&output.stdout)
+        .matches("https://192.0.2.1/")
+        .count();
+    // The loader, the script, the kernel and the initrd.
+    ensure!(by_https >= 4, "{by_https} files by HTTPS");
+    let output = probe(&clients)?;
+    let text = said(&output);
+    ensure!(output.status.code() == Some(1), "{text}");
+    ensure!(text.contains("--ca"), "{text}");
+    Ok(vec![format!(
+        "{} steps, {by_https} files by HTTPS",
+        went.len()
+    )])
 }
 
 /// All clients against our server; a stranger beside it; what was said, told three ways.

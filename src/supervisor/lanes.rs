@@ -150,13 +150,12 @@ impl Lanes {
         &self.0.lanes[at].handle
     }
 
-    /// Runs `work` in the first lane, and waits for it where the caller is.
-    /// A panic goes on in the caller; who drops the wait ends the work.
+    /// Runs `work` in the first lane, as [`run_on`] does.
     pub async fn run<T>(&self, work: impl Future<Output = T> + Send + 'static) -> T
     where
         T: Send + 'static,
     {
-        wait_for(self.first(), work).await
+        run_on(self.first(), work).await
     }
 }
 
@@ -166,8 +165,9 @@ fn shares(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     (0..lanes).map(move |lane| lane * count / lanes..(lane + 1) * count / lanes)
 }
 
-/// Runs `work` on `lane`, and waits for it where the caller is.
-async fn wait_for<T>(lane: &Handle, work: impl Future<Output = T> + Send + 'static) -> T
+/// Runs `work` on `lane`, and waits for it where the caller is. A panic goes on
+/// in the caller; who drops the wait ends the work.
+pub async fn run_on<T>(lane: &Handle, work: impl Future<Output = T> + Send + 'static) -> T
 where
     T: Send + 'static,
 {
@@ -199,15 +199,6 @@ impl Place {
         let places = |at: usize| shared.lanes[at].places.load(Ordering::Relaxed);
         let moves = at != self.at && places(at) <= places(self.at) + SLACK;
         moves.then(|| self.lanes.place_at(at))
-    }
-
-    /// Runs `work` here, and waits for it where the caller is: another lane, as
-    /// a rule. A panic goes on in the caller; who drops the wait ends the work.
-    pub async fn run<T>(&self, work: impl Future<Output = T> + Send + 'static) -> T
-    where
-        T: Send + 'static,
-    {
-        wait_for(self.lane(), work).await
     }
 }
 
@@ -313,7 +304,7 @@ mod tests {
         }
         let away = lanes.place_at(1);
         let near = away.nearer(first).unwrap();
-        let thread = near.run(async { thread::current().id() }).await;
+        let thread = run_on(near.lane(), async { thread::current().id() }).await;
         let there = lanes.first().spawn(async { thread::current().id() });
         assert_eq!(thread, there.await.unwrap());
         let many: Vec<_> = (0..SLACK).map(|_| lanes.place_at(0)).collect();

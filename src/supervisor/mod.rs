@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::lanes::{Lanes, Place};
+pub use self::lanes::{Lanes, Place, run_on};
 use crate::telemetry::{FLAG, Meter, about};
 
 /// Faults of one service that are borne within [`FAULT_WINDOW`].

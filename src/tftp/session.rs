@@ -31,7 +31,7 @@ use crate::governor::{Bears, Governor, Turn};
 use crate::lease::LeaseIndex;
 use crate::script::Caller;
 use crate::snapshot::Reader;
-use crate::supervisor::Place;
+use crate::supervisor::{Place, run_on};
 use crate::timeline::{BootEvent, Fact, Introductions, Purpose};
 
 /// What a client sends during a read is short: an ACK has 4 bytes, and of an
@@ -100,6 +100,8 @@ pub(super) enum Stop {
 #[derive(Debug)]
 struct Run {
     shared: Arc<Shared>,
+    /// Where it goes on.
+    place: Place,
     answered: Arc<AtomicU64>,
     stop: oneshot::Receiver<Stop>,
     socket: PeerSocket,
@@ -113,8 +115,6 @@ struct Run {
     packets: Vec<u8>,
     /// Packets of the client until it is looked where they come to.
     look_in: u32,
-    /// The processor that they came to then.
-    comes_to: Option<usize>,
 }
 
 /// Why a transfer pauses.
@@ -122,9 +122,8 @@ struct Run {
 enum Pause {
     /// It is over.
     End(Outcome),
-    /// Its packets come to a processor that they did not come to before. It goes
-    /// on with a step.
-    Comes(usize, Step),
+    /// It goes on with a step where its packets come to.
+    Moves(Place, Step),
 }
 
 // === impl Shared ===
@@ -210,6 +209,7 @@ impl Session {
         let (transfer, first) = Transfer::start(&self.options, &limits, served.len, Duration::ZERO);
         let run = Run {
             shared: self.shared,
+            place: self.place,
             answered: self.answered,
             stop: self.stop,
             socket,
@@ -220,9 +220,8 @@ impl Session {
             turn,
             packets: Vec::new(),
             look_in: 1,
-            comes_to: None,
         };
-        let (run, outcome) = run.play_through(self.place, first).await;
+        let (run, outcome) = run.play_through(first).await;
         run.served
             .report(&run.shared, self.peer, &run.transfer, &outcome);
         Some(outcome)
@@ -311,15 +310,16 @@ fn named(paths: &[ArtifactPath]) -> String {
 impl Run {
     /// Plays the transfer to its end, in the lane whose processor takes in the
     /// client's packets. The wait for it is always here, where it began.
-    async fn play_through(mut self, mut place: Place, first: Step) -> (Self, Outcome) {
+    async fn play_through(mut self, first: Step) -> (Self, Outcome) {
         let mut pause = self.play(first).await;
         loop {
-            let (processor, step) = match pause {
+            let (place, step) = match pause {
                 Pause::End(outcome) => return (self, outcome),
-                Pause::Comes(processor, step) => (processor, step),
+                Pause::Moves(place, step) => (place, step),
             };
-            place = place.nearer(processor).unwrap_or(place);
-            (self, pause) = place.run(self.play_here(step)).await;
+            let lane = place.lane().clone();
+            self.place = place;
+            (self, pause) = run_on(&lane, self.play_here(step)).await;
         }
     }
 
@@ -335,20 +335,18 @@ impl Run {
         (self, pause)
     }
 
-    /// Whether the client's packets come to another processor than at the last
-    /// look, and to which. Not asked for each: it is a system call.
-    fn comes_elsewhere(&mut self) -> Option<usize> {
+    /// A place where the client's packets come to, if that is elsewhere. It is not
+    /// looked for each: that is a system call.
+    fn nearer(&mut self) -> Option<Place> {
         self.look_in = self.look_in.saturating_sub(1);
         if self.look_in > 0 || self.served.len < LONG {
             return None;
         }
         self.look_in = LOOK;
-        let comes = self.socket.processor();
-        let before = std::mem::replace(&mut self.comes_to, comes);
-        comes.filter(|_| comes != before)
+        self.place.nearer(self.socket.processor()?)
     }
 
-    /// Plays the transfer until it is over, or its packets come elsewhere.
+    /// Plays the transfer until it is over, or has to move.
     async fn play(&mut self, first: Step) -> Pause {
         let wake = sleep_until(self.started + self.transfer.deadline());
         tokio::pin!(wake);
@@ -368,8 +366,8 @@ impl Run {
                 received = self.socket.receive(&mut datagram) => match received {
                     Ok(len) => {
                         let step = self.on_packet(datagram.get(..len).unwrap_or_default());
-                        if let Some(processor) = self.comes_elsewhere() {
-                            return Pause::Comes(processor, step);
+                        if let Some(place) = self.nearer() {
+                            return Pause::Moves(place, step);
                         }
                         step
                     }

@@ -6,14 +6,13 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{TlsError, provider};
+use super::{TlsError, provider, roots};
 
 /// Trusts the authorities of a file. Cheap to clone.
 #[derive(Clone)]
@@ -26,11 +25,7 @@ impl Trusting {
     /// There is none, or it can be no authority.
     pub fn new(pem: &[u8]) -> Result<Self, TlsError> {
         let setup = |error: &dyn fmt::Display| TlsError::Setup(error.to_string());
-        let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_slice_iter(pem) {
-            let root = root.map_err(|error| setup(&error))?;
-            roots.add(root).map_err(|error| setup(&error))?;
-        }
+        let roots = roots(pem)?;
         if roots.is_empty() {
             return Err(setup(&"the file holds no certificate (PEM)"));
         }

@@ -13,7 +13,8 @@ use crypto_bigint::modular::runtime_mod::{DynResidue, DynResidueParams};
 use crypto_bigint::{Encoding as _, U2048};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::crypto::{
-    ActiveKeyExchange, CipherSuiteCommon, KeyExchangeAlgorithm, SharedSecret, SupportedKxGroup,
+    ActiveKeyExchange, CipherSuiteCommon, KeyExchangeAlgorithm, SecureRandom, SharedSecret,
+    SupportedKxGroup,
 };
 use rustls::ffdhe_groups::{FFDHE2048, FfdheGroup};
 use rustls::{
@@ -28,15 +29,29 @@ const BYTES: usize = 2048 / 8;
 /// 2048 would take eight times as long.
 const SECRET_BYTES: usize = 256 / 8;
 
-static AES_256: LazyLock<Option<Tls12CipherSuite>> = LazyLock::new(|| {
-    let like = cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384;
-    suite(CipherSuite::TLS_DHE_RSA_WITH_AES_256_GCM_SHA384, like)
+/// What [`FFDHE2048`] has for a generator.
+const GENERATOR: U2048 = U2048::from_u8(2);
+
+static SUITES: LazyLock<Vec<Tls12CipherSuite>> = LazyLock::new(|| {
+    let suites = [
+        (
+            CipherSuite::TLS_DHE_RSA_WITH_AES_256_GCM_SHA384,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ),
+        (
+            CipherSuite::TLS_DHE_RSA_WITH_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ),
+    ];
+    suites
+        .into_iter()
+        .filter_map(|(name, like)| suite(name, like))
+        .collect()
 });
 
-static AES_128: LazyLock<Option<Tls12CipherSuite>> = LazyLock::new(|| {
-    let like = cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
-    suite(CipherSuite::TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, like)
-});
+/// Where secrets come from.
+static RANDOM: LazyLock<&'static dyn SecureRandom> =
+    LazyLock::new(|| aws_lc_rs::default_provider().secure_random);
 
 /// What reckons modulo the prime.
 static MODULUS: LazyLock<DynResidueParams<{ U2048::LIMBS }>> =
@@ -54,8 +69,7 @@ struct Key {
 
 /// The suites; behind those with curves, who has some takes them.
 pub(super) fn suites() -> impl Iterator<Item = SupportedCipherSuite> {
-    let suites = [&AES_256, &AES_128].into_iter();
-    suites.filter_map(|suite| suite.as_ref().map(SupportedCipherSuite::Tls12))
+    SUITES.iter().map(SupportedCipherSuite::Tls12)
 }
 
 /// The group.
@@ -93,10 +107,9 @@ impl SupportedKxGroup for Group {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
         let mut bytes = [0; BYTES];
         let (_, low) = bytes.split_at_mut(BYTES - SECRET_BYTES);
-        aws_lc_rs::default_provider().secure_random.fill(low)?;
+        RANDOM.fill(low)?;
         let secret = U2048::from_be_bytes(bytes);
-        let generator = U2048::from_be_slice(&padded(FFDHE2048.g));
-        let public = power(&generator, &secret).to_be_bytes();
+        let public = power(&GENERATOR, &secret).to_be_bytes();
         Ok(Box::new(Key { secret, public }))
     }
 
@@ -114,13 +127,12 @@ impl SupportedKxGroup for Group {
     }
 }
 
-/// A number with zeros before it.
-fn padded(number: &[u8]) -> [u8; BYTES] {
+/// A number as it is sent, with zeros before it or without; `None` where it is too long.
+fn number(sent: &[u8]) -> Option<U2048> {
     let mut bytes = [0; BYTES];
-    let from = BYTES.saturating_sub(number.len());
-    let (_, low) = bytes.split_at_mut(from);
-    low.copy_from_slice(number.get(number.len() - low.len()..).unwrap_or_default());
-    bytes
+    let (_, low) = bytes.split_at_mut(BYTES.checked_sub(sent.len())?);
+    low.copy_from_slice(sent);
+    Some(U2048::from_be_bytes(bytes))
 }
 
 // === impl Key ===
@@ -128,10 +140,7 @@ fn padded(number: &[u8]) -> [u8; BYTES] {
 impl ActiveKeyExchange for Key {
     /// With zeros before it; rustls takes them away for TLS 1.2.
     fn complete(self: Box<Self>, theirs: &[u8]) -> Result<SharedSecret, Error> {
-        if theirs.len() > BYTES {
-            return Err(PeerMisbehaved::InvalidKeyShare.into());
-        }
-        let theirs = U2048::from_be_bytes(padded(theirs));
+        let theirs = number(theirs).ok_or(PeerMisbehaved::InvalidKeyShare)?;
         // RFC 7919 section 5.1: 1 and p - 1 make a secret that anybody knows.
         let last = MODULUS.modulus().wrapping_sub(&U2048::ONE);
         if theirs <= U2048::ONE || theirs >= last {
@@ -179,6 +188,7 @@ mod tests {
 
     #[test]
     fn reckons_as_it_was_written_down() {
+        assert_eq!(number(FFDHE2048.g), Some(GENERATOR));
         // 2^2047 is below the prime; twice that is 2^2048 - p.
         let two = U2048::from_u8(2);
         assert_eq!(power(&two, &U2048::from_u8(10)), U2048::from_u32(1024));

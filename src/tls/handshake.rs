@@ -4,17 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::failure::HandshakeFailed;
 use super::metrics::{COMPLETE, TlsMetrics};
-use super::{Shown, TlsError, provider};
+use super::{Shown, TlsError, provider, roots};
 use crate::clock;
 use crate::telemetry::Seldom;
 
@@ -62,16 +60,11 @@ impl Handshakes {
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(pem) => {
-                let mut roots = RootCertStore::empty();
-                for root in CertificateDer::pem_slice_iter(pem) {
-                    let root = root.map_err(|error| setup(&error))?;
-                    roots.add(root).map_err(|error| setup(&error))?;
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-                        .allow_unauthenticated()
-                        .build()
-                        .map_err(|error| setup(&error))?;
+                let roots = Arc::new(roots(pem)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| setup(&error))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };

@@ -23,10 +23,14 @@ pub use self::keeper::{Keeper, Origin};
 pub use self::metrics::TlsMetrics;
 pub use self::shown::Shown;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 /// What keeps a certificate from being used, in words that name the file and
 /// the cure.
@@ -60,6 +64,17 @@ pub enum TlsError {
     /// The settings do not go together.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
+}
+
+/// The authorities in `pem`.
+fn roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let setup = |error: &dyn fmt::Display| TlsError::Setup(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(pem) {
+        let root = root.map_err(|error| setup(&error))?;
+        roots.add(root).map_err(|error| setup(&error))?;
+    }
+    Ok(roots)
 }
 
 /// Who does the mathematics. Named, so that nothing depends on who installed

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::boots::Boot;
 use crate::ns;
@@ -117,6 +117,8 @@ impl Room {
                 .args(["ca", "--format", "esl", "--state"])
                 .arg(folder.join("state"))
                 .output()?;
+            let complaints = String::from_utf8_lossy(&printed.stderr);
+            ensure!(printed.status.success(), "reveille ca: {complaints}");
             std::fs::write(folder.join(AUTHORITY), printed.stdout)?;
         }
         Ok(Self {

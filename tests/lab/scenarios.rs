@@ -20,6 +20,9 @@ use crate::support::setup;
 /// program that is tried here these alone are more.
 pub(crate) const MEMORY: u64 = 40 << 20;
 
+/// Handshakes of the HTTPS door that came to their end.
+const HANDSHAKES: &str = r#"reveille_tls_handshakes_total{door="boot-tls",result="complete"}"#;
+
 /// One scenario, run in a room of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
@@ -470,16 +473,6 @@ const fn machine(name: &'static str, mac: &'static str, firmware: Firmware) -> M
     }
 }
 
-/// The firmware made a handshake of its own, before iPXE did.
-fn expect_handshakes() -> Result<()> {
-    let complete = "reveille_tls_handshakes_total{door=\"boot-tls\",result=\"complete\"} ";
-    let metrics = get("/metrics")?;
-    let count = metrics.lines().find_map(|line| line.strip_prefix(complete));
-    let count: u64 = count.unwrap_or("0").parse()?;
-    ensure!(count >= 2, "{count} handshakes, expected two at least");
-    Ok(())
-}
-
 /// A path from the project's root.
 pub(crate) fn project(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -513,7 +506,9 @@ impl Scenario {
                 let boot = room.one_boot(self.machine.mac)?;
                 self.expect_linux(&boot, loader)?;
                 if self.machine.firmware == Firmware::UefiHttps {
-                    expect_handshakes()?;
+                    // The firmware made one of its own, before iPXE did.
+                    let handshakes = room.server.metric(HANDSHAKES)?;
+                    ensure!(handshakes >= 2, "{handshakes} handshakes, expected two");
                 }
                 let mut lines = vec![format!("{}; awake {}", boot.story(), seconds(after))];
                 if after > PROMISE {

@@ -204,9 +204,10 @@ impl ProbeArgs {
         let named = self.server.as_ref().and_then(|server| server.parse().ok());
         let named = named.map(Named::Address);
         let trusting = self.play.ca.as_ref().map(|file| {
-            let shown = file.display();
-            let pem = std::fs::read(file).with_context(|| format!("--ca {shown}"))?;
-            Trusting::new(&pem).with_context(|| format!("--ca {shown}"))
+            let pem = std::fs::read(file).map_err(anyhow::Error::from);
+            let trusting = pem.and_then(|pem| Ok(Trusting::new(&pem)?));
+            let cure = "name the certificate of an authority; `reveille ca` prints ours";
+            trusting.with_context(|| format!("--ca {}: {cure}", file.display()))
         });
         Ok(Play {
             trusting: trusting.transpose()?,
